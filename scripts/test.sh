@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Everything that must pass: installs what the tests need where it is missing (Debian, as root),
+# then checks format, lints, tests, documents and, in their quick mode, the benchmarks.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+need=()
+command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || need+=(nginx-light)
+command -v cmake >/dev/null || need+=(cmake)
+command -v chromium >/dev/null || need+=(chromium)
+command -v chromedriver >/dev/null || need+=(chromium-driver)
+if [ "${#need[@]}" -gt 0 ]; then
+  if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
+  else
+    echo "missing: ${need[*]}; install them with your package manager" >&2
+    exit 1
+  fi
+fi
+
+step() { printf '\n== %s\n' "$*"; }
+step format;     cargo fmt --all --check
+step lints;      cargo clippy --workspace --all-targets -- -D warnings
+step tests;      cargo test --workspace
+step documents;  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+step benchmarks; cargo bench --bench auth_check --bench routing --bench login -- --quick

@@ -1,0 +1,217 @@
+//! The composition root: a configuration in, running listeners and tasks out.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::Request;
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tower::{Service as _, ServiceBuilder, ServiceExt as _, service_fn};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::admin::{self, Readiness};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::{self, Control};
+use crate::gateway::listener::{self, Limits};
+use crate::gateway::{self, Gateway};
+use crate::route::Live;
+use crate::store::Store;
+use crate::tasks::Tasks;
+use crate::telemetry::log::LevelHandle;
+use crate::telemetry::metrics::Metrics;
+use crate::web::client::{BackChannel, TlsError, TlsOptions};
+use crate::web::inbound::TrustedProxies;
+
+/// Why the program cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({setting}): {reason}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The variable that names it.
+        setting: &'static str,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+    /// Certificates.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+}
+
+/// A running outpost.
+pub struct App {
+    http: Vec<SocketAddr>,
+    metrics: Vec<SocketAddr>,
+    store: Store,
+    live: Live,
+    readiness: Readiness,
+    control_tasks: Tasks,
+    listener_tasks: Tasks,
+    delay: Duration,
+    drain: Duration,
+}
+
+impl App {
+    /// Starts listeners and tasks. Returns once all addresses are bound; the configuration from
+    /// authentik arrives later.
+    pub async fn start(config: &Config, level: LevelHandle) -> Result<Self, StartError> {
+        let clock = Clock::system();
+        let (live, metrics, readiness) = (Live::default(), Metrics::new(), Readiness::default());
+        let store = Store::memory(config.session.cache_bytes as u64, clock.clone());
+        let tls = TlsOptions {
+            insecure: config.authentik.insecure,
+            ca_file: config.tls.ca_file.clone(),
+        };
+        let back_channel = BackChannel::new(&tls, config.control.request_timeout)?;
+        let limits = Limits {
+            header_timeout: config.listen.header_timeout,
+            max_header_bytes: config.listen.max_header_bytes,
+            max_connections: config.listen.max_connections,
+            drain: config.shutdown.timeout,
+        };
+        let http = bind(&config.listen.http, "AUTHENTIK_LISTEN__HTTP").await?;
+        let admin = bind(&config.listen.metrics, "AUTHENTIK_LISTEN__METRICS").await?;
+        let gateway = Gateway::new(gateway::Parted {
+            live: live.clone(),
+            store: store.clone(),
+            trusted: TrustedProxies::new(config.listen.trusted_proxies.clone()),
+            clock: clock.clone(),
+            login_timeout: i64::try_from(config.session.login_timeout.as_secs()).unwrap_or(3600),
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+        });
+        let (control_tasks, listener_tasks) = (Tasks::new(), Tasks::new());
+        let mut app = Self {
+            http: Vec::new(),
+            metrics: Vec::new(),
+            store: store.clone(),
+            live: live.clone(),
+            readiness: readiness.clone(),
+            control_tasks,
+            listener_tasks,
+            delay: config.shutdown.delay,
+            drain: config.shutdown.timeout,
+        };
+        for listener in http {
+            app.http.extend(listener.local_addr());
+            let gateway = gateway.clone();
+            let answer = move |peer, request: Request<Incoming>| {
+                let gateway = gateway.clone();
+                // A bug in one answer must not take the connection's other requests with it.
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let gateway = gateway.clone();
+                    async move { Ok::<_, std::convert::Infallible>(gateway.handle(peer, request).await) }
+                });
+                let mut guarded = ServiceBuilder::new()
+                    .layer(CatchPanicLayer::new())
+                    .service(service);
+                async move {
+                    match guarded.call(request).await {
+                        Ok(response) => response.map(Body::new),
+                        Err(never) => match never {},
+                    }
+                }
+            };
+            app.listener_tasks
+                .spawn(|stop| listener::serve(listener, answer, limits, stop));
+        }
+        let router = admin::router(metrics.clone(), store.clone(), readiness.clone());
+        for listener in admin {
+            app.metrics.extend(listener.local_addr());
+            let router = router.clone();
+            let answer = move |_, request: Request<Incoming>| {
+                let router = router.clone();
+                async move {
+                    match router.oneshot(request.map(Body::new)).await {
+                        Ok(response) => response,
+                        Err(never) => match never {},
+                    }
+                }
+            };
+            app.listener_tasks
+                .spawn(|stop| listener::serve(listener, answer, limits, stop));
+        }
+        let settings = settings(config);
+        let parts = control::Parted {
+            settings,
+            live,
+            store,
+            back_channel,
+            clock,
+            metrics,
+            readiness,
+            level,
+        };
+        Control::new(parts).spawn(&app.control_tasks);
+        Ok(app)
+    }
+
+    /// The addresses that requests are served on.
+    #[must_use]
+    pub fn http_addresses(&self) -> &[SocketAddr] {
+        &self.http
+    }
+
+    /// The addresses of the metrics listeners.
+    #[must_use]
+    pub fn metrics_addresses(&self) -> &[SocketAddr] {
+        &self.metrics
+    }
+
+    /// The sessions.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What is protected.
+    #[must_use]
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Stops in steps: not ready, then (after the configured delay) no new connections, then the
+    /// end of requests in flight, then the end of the tasks.
+    pub async fn stop(self) {
+        self.readiness.stopping();
+        tokio::time::sleep(self.delay).await;
+        self.listener_tasks
+            .stop(self.drain + Duration::from_secs(1))
+            .await;
+        self.control_tasks.stop(Duration::from_secs(2)).await;
+    }
+}
+
+async fn bind(
+    addresses: &[SocketAddr],
+    setting: &'static str,
+) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for &address in addresses {
+        let bound = listener::bind(address).await;
+        listeners.push(bound.map_err(|reason| StartError::Listen {
+            address,
+            setting,
+            reason,
+        })?);
+    }
+    Ok(listeners)
+}
+
+fn settings(config: &Config) -> control::Settings {
+    control::Settings {
+        host: config.authentik.host.clone(),
+        host_browser: config.authentik.host_browser.clone(),
+        token: config.authentik.token.clone(),
+        outpost_id: config.authentik.outpost_id,
+        refresh_jitter: config.control.refresh_jitter,
+        reconnect_max: config.control.reconnect_max,
+        hello_interval: config.control.hello_interval,
+        recheck_interval: config.session.recheck_interval,
+        recheck_per_second: config.session.recheck_per_second,
+    }
+}

@@ -1,0 +1,325 @@
+//! The command line, and the commands that need nothing but it.
+
+use std::fmt::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use thiserror::Error;
+
+use crate::config::{Config, ConfigErrors, Vars, environment_help};
+
+/// Exit code: the command did what it was asked to.
+pub const EXIT_OK: u8 = 0;
+/// Exit code: something failed while running.
+pub const EXIT_FAILURE: u8 = 1;
+/// Exit code: the command line or the configuration is wrong. `clap` uses the same.
+pub const EXIT_USAGE: u8 = 2;
+
+/// What the program was called with.
+#[derive(Debug, Parser)]
+#[command(
+    name = "authentik-proxy",
+    version,
+    about = env!("CARGO_PKG_DESCRIPTION"),
+    after_help = "`--help` also lists the environment variables and the exit codes.",
+    after_long_help = after_long_help()
+)]
+pub struct Cli {
+    /// What to do; nothing means `serve`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Configuration file, .yaml or .toml; also `AUTHENTIK_PROXY_CONFIG`
+    #[arg(long, global = true, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+}
+
+/// The commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Subcommand)]
+pub enum Command {
+    /// Answer requests until stopped; the default
+    #[default]
+    Serve,
+    /// Ask a running `serve` on this machine whether it is well
+    Healthcheck,
+}
+
+impl Cli {
+    /// The command to run.
+    #[must_use]
+    pub fn selected(&self) -> Command {
+        self.command.unwrap_or_default()
+    }
+}
+
+/// Asks the metrics listener for its health. Only the listen settings matter, so this works in a
+/// container that was given no token.
+pub fn healthcheck(cli: &Cli, vars: &Vars) -> Result<(), Unhealthy> {
+    let addresses = Config::metrics_addresses(cli.config.as_deref(), vars)?;
+    let mut failures = String::new();
+    // One answer is enough: the program does not run with only some of its listeners.
+    for address in addresses.into_iter().map(reachable) {
+        match ping(address) {
+            Ok(204) => return Ok(()),
+            Ok(status) => append(
+                &mut failures,
+                address,
+                &format!("answered {status}, not 204"),
+            ),
+            Err(error) => append(&mut failures, address, &error.to_string()),
+        }
+    }
+    if failures.is_empty() {
+        Err(Unhealthy::NoListener)
+    } else {
+        Err(Unhealthy::Failed(failures))
+    }
+}
+
+/// Why a health check did not succeed.
+#[derive(Debug, Error)]
+pub enum Unhealthy {
+    /// There is no telling where to ask.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// There is nobody to ask.
+    #[error("AUTHENTIK_LISTEN__METRICS is \"none\", so there is no listener to ask")]
+    NoListener,
+    /// Each address, with what went wrong there.
+    #[error("not healthy: {0}")]
+    Failed(String),
+}
+
+impl Unhealthy {
+    /// What the process should exit with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => EXIT_USAGE,
+            Self::NoListener | Self::Failed(_) => EXIT_FAILURE,
+        }
+    }
+}
+
+/// For connecting, and again for the whole answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Longest beginning of an answer that is read in search of its status, in bytes.
+const STATUS_LINE: usize = 256;
+
+fn after_long_help() -> String {
+    format!(
+        "{}\n\nExit codes:\n  {EXIT_OK}  success\n  {EXIT_FAILURE}  failure while running, or not \
+         healthy\n  {EXIT_USAGE}  wrong command line or configuration",
+        environment_help()
+    )
+}
+
+fn append(failures: &mut String, address: SocketAddr, failure: &str) {
+    let separator = if failures.is_empty() { "" } else { "; " };
+    // Writing to a `String` cannot fail.
+    let _ = write!(failures, "{separator}{address}: {failure}");
+}
+
+/// Where a listener on this machine can be reached: one on all interfaces, by loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// The status of the answer to a ping.
+fn ping(address: SocketAddr) -> io::Result<u16> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    let deadline = Instant::now() + PATIENCE;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write!(
+        stream,
+        "GET /outpost.goauthentik.io/ping HTTP/1.1\r\nHost: {address}\r\n\
+         User-Agent: authentik-proxy-healthcheck\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut head = Vec::new();
+    let mut chunk = [0; STATUS_LINE];
+    while !head.contains(&b'\n') && head.len() < STATUS_LINE {
+        // With a time-out per read alone, a byte now and then could keep us here forever.
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut chunk)? {
+            0 => break,
+            count => head.extend_from_slice(&chunk[..count]),
+        }
+    }
+    status(&head).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "did not speak HTTP"))
+}
+
+fn status(head: &[u8]) -> Option<u16> {
+    let line = head.split(|byte| *byte == b'\n').next()?;
+    let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    words.next()?.strip_prefix("HTTP/1.")?;
+    words.next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
+
+    use super::*;
+    use crate::config::settings::{Fallback, SETTINGS};
+
+    fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from([&["authentik-proxy"], arguments].concat())
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_serve() {
+        for (arguments, command, config) in [
+            (&[][..], Command::Serve, None),
+            (&["serve"], Command::Serve, None),
+            (&["healthcheck"], Command::Healthcheck, None),
+            (&["--config", "a.yaml"], Command::Serve, Some("a.yaml")),
+            (
+                &["--config", "a.yaml", "healthcheck"],
+                Command::Healthcheck,
+                Some("a.yaml"),
+            ),
+            (
+                &["healthcheck", "--config=a.yaml"],
+                Command::Healthcheck,
+                Some("a.yaml"),
+            ),
+        ] {
+            let cli = parse(arguments).expect("valid");
+            assert_eq!(cli.selected(), command, "{arguments:?}");
+            assert_eq!(cli.config, config.map(PathBuf::from), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn usage_errors_have_their_exit_code() {
+        for arguments in [&["bake"][..], &["--config"], &["serve", "now"]] {
+            let error = parse(arguments).expect_err("invalid");
+            assert_eq!(error.exit_code(), i32::from(EXIT_USAGE), "{arguments:?}");
+        }
+        let version = parse(&["--version"]).expect_err("ends the program");
+        assert_eq!(version.kind(), ErrorKind::DisplayVersion);
+        assert_eq!(version.exit_code(), i32::from(EXIT_OK));
+    }
+
+    #[test]
+    fn long_help_tells_every_variable_its_default_and_the_exit_codes() {
+        let help = Cli::command().render_long_help().to_string();
+        for setting in SETTINGS {
+            assert!(
+                help.contains(setting.variable().as_ref()),
+                "{}",
+                setting.key
+            );
+            if let Fallback::Value(default) = setting.fallback {
+                assert!(help.contains(default), "{}: {default}", setting.key);
+            }
+        }
+        for wanted in [
+            "AUTHENTIK_PROXY_CONFIG",
+            "--config <PATH>",
+            "healthcheck",
+            "Exit codes:",
+        ] {
+            assert!(help.contains(wanted), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn only_the_listen_settings_matter_to_a_health_check() {
+        let check = |vars: &[(&str, &str)]| {
+            let cli = parse(&["healthcheck"]).expect("valid");
+            healthcheck(&cli, &vars.iter().copied().collect()).expect_err("nobody answers")
+        };
+        let error = check(&[
+            ("AUTHENTIK_LISTEN__METRICS", "127.0.0.1:1"),
+            ("AUTHENTIK_HOST", "nonsense"),
+        ]);
+        assert!(matches!(&error, Unhealthy::Failed(why) if why.starts_with("127.0.0.1:1: ")));
+        assert_eq!(error.exit_code(), EXIT_FAILURE);
+
+        let error = check(&[("AUTHENTIK_LISTEN__METRICS", "nonsense")]);
+        assert_eq!(error.exit_code(), EXIT_USAGE);
+
+        let error = check(&[("AUTHENTIK_LISTEN__METRICS", "none")]);
+        assert!(matches!(error, Unhealthy::NoListener));
+    }
+
+    #[test]
+    fn only_204_is_healthy() {
+        for (answer, expected) in [
+            ("HTTP/1.1 204 No Content\r\n\r\n", None),
+            ("HTTP/1.0 204\r\n", None),
+            ("HTTP/1.1 200 OK\r\n\r\n", Some("answered 200, not 204")),
+            (
+                "HTTP/1.1 503 Service Unavailable\r\n\r\n",
+                Some("answered 503, not 204"),
+            ),
+            ("SSH-2.0-OpenSSH\r\n", Some("did not speak HTTP")),
+            ("", Some("did not speak HTTP")),
+        ] {
+            let (port, request) = answering_once(answer);
+            let vars = [("AUTHENTIK_LISTEN__METRICS", format!("0.0.0.0:{port}"))];
+            let cli = parse(&["healthcheck"]).expect("valid");
+            let result = healthcheck(&cli, &vars.into_iter().collect());
+            let failure = result.err().map(|error| error.to_string());
+            let wanted = expected.map(|why| format!("not healthy: 127.0.0.1:{port}: {why}"));
+            assert_eq!(failure, wanted, "{answer:?}");
+            let request = request.join().expect("the listener ends");
+            assert!(request.starts_with("GET /outpost.goauthentik.io/ping HTTP/1.1\r\n"));
+        }
+    }
+
+    #[test]
+    fn loopback_keeps_the_family() {
+        for (address, expected) in [
+            ("0.0.0.0:9300", "127.0.0.1:9300"),
+            ("[::]:9300", "[::1]:9300"),
+            ("192.0.2.7:9300", "192.0.2.7:9300"),
+        ] {
+            let address: SocketAddr = address.parse().expect("an address");
+            assert_eq!(reachable(address).to_string(), expected);
+        }
+    }
+
+    /// A listener that reads one request, answers it and hangs up.
+    fn answering_once(answer: &'static str) -> (u16, thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let thread = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).expect("a whole request");
+                request.extend(byte);
+            }
+            stream
+                .write_all(answer.as_bytes())
+                .expect("the client listens");
+            String::from_utf8(request).expect("text")
+        });
+        (port, thread)
+    }
+}

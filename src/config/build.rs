@@ -1,0 +1,136 @@
+//! From the layers to a [`Config`]: which parser reads which setting, and within which bounds.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::reader::Reader;
+use super::sections::{Authentik, Control, Listen, Log, Redis, Session, Shutdown, Tls};
+use super::{Config, parse, warnings};
+
+/// `None` only if a problem was recorded.
+pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
+    let authentik = authentik(reader);
+    let listen = listen(reader);
+    let log = Log {
+        level: reader.value("log.level", parse::level),
+    };
+    let control = control(reader);
+    let session = session(reader);
+    let shutdown = shutdown(reader);
+    let redis = redis(reader);
+    let tls = Tls {
+        ca_file: reader.optional("tls.ca_file", parse::path),
+    };
+    let mut config = Config {
+        authentik: authentik?,
+        listen,
+        log,
+        control,
+        session,
+        shutdown,
+        redis,
+        tls,
+        warnings: reader.take_warnings(),
+    };
+    warnings::add(&mut config, reader);
+    Some(config)
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+/// Durations that may be zero.
+const NONE: Duration = Duration::ZERO;
+/// Durations of which zero would mean never or at once.
+const SHORT: Duration = Duration::from_millis(1);
+
+fn authentik(reader: &mut Reader<'_>) -> Option<Authentik> {
+    let host = reader.required("authentik.host", parse::base_url);
+    let host_browser = reader.optional("authentik.host_browser", parse::base_url);
+    let token = reader.required("authentik.token", parse::token);
+    let insecure = reader.value("authentik.insecure", parse::flag);
+    let outpost_id = reader.optional("authentik.outpost_id", parse::uuid);
+    Some(Authentik {
+        host: host?,
+        host_browser,
+        token: token?,
+        insecure,
+        outpost_id,
+    })
+}
+
+fn listen(reader: &mut Reader<'_>) -> Listen {
+    let listen = Listen {
+        http: reader.value("listen.http", parse::addresses),
+        https: reader.value("listen.https", parse::addresses),
+        metrics: reader.value("listen.metrics", parse::addresses),
+        trusted_proxies: reader.value("listen.trusted_proxies", parse::networks),
+        header_timeout: reader.value("listen.header_timeout", parse::duration(SHORT)),
+        max_connections: reader.value("listen.max_connections", parse::count(1)),
+        // hyper's HTTP/1 buffer cannot be smaller.
+        max_header_bytes: reader.value("listen.max_header_bytes", parse::size(8 << 10)),
+    };
+    if listen.http.is_empty() && listen.https.is_empty() {
+        reader.problem("listen.http, listen.https: both are \"none\"; at least one must listen");
+    }
+    let mut taken = HashSet::new();
+    for address in listen
+        .http
+        .iter()
+        .chain(&listen.https)
+        .chain(&listen.metrics)
+    {
+        // Port 0 is a different free port each time.
+        if address.port() != 0 && !taken.insert(address) {
+            reader.problem(format!("listen: {address} is given more than once"));
+        }
+    }
+    listen
+}
+
+fn control(reader: &mut Reader<'_>) -> Control {
+    Control {
+        refresh_interval: reader.optional("control.refresh_interval", parse::duration(SECOND)),
+        refresh_jitter: reader.value("control.refresh_jitter", parse::duration(NONE)),
+        hello_interval: reader.value("control.hello_interval", parse::duration(SECOND)),
+        reconnect_max: reader.value("control.reconnect_max", parse::duration(SECOND)),
+        request_timeout: reader.value("control.request_timeout", parse::duration(SHORT)),
+    }
+}
+
+fn session(reader: &mut Reader<'_>) -> Session {
+    Session {
+        cache_bytes: reader.value("session.cache_bytes", parse::size(1 << 20)),
+        recheck_interval: reader.value("session.recheck_interval", parse::duration(SECOND)),
+        recheck_per_second: reader.value("session.recheck_per_second", parse::count(1)),
+        login_timeout: reader.value("session.login_timeout", parse::duration(MINUTE)),
+    }
+}
+
+fn shutdown(reader: &mut Reader<'_>) -> Shutdown {
+    Shutdown {
+        delay: reader.value("shutdown.delay", parse::duration(NONE)),
+        timeout: reader.value("shutdown.timeout", parse::duration(NONE)),
+    }
+}
+
+/// Everything is read even without a host, so that a mistake is never silent.
+fn redis(reader: &mut Reader<'_>) -> Option<Redis> {
+    let host = reader.optional("redis.host", parse::host);
+    let port = reader.value("redis.port", parse::count(1));
+    let db = reader.value("redis.db", parse::count(0));
+    let username = reader.optional("redis.username", parse::text);
+    let password = reader.optional("redis.password", parse::password);
+    let tls = reader.value("redis.tls", parse::flag);
+    let tls_reqs = reader.value("redis.tls_reqs", parse::tls_reqs);
+    let tls_ca_cert = reader.optional("redis.tls_ca_cert", parse::path);
+    Some(Redis {
+        host: host?,
+        port,
+        db,
+        username,
+        password,
+        tls,
+        tls_reqs,
+        tls_ca_cert,
+    })
+}

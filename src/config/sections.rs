@@ -1,0 +1,203 @@
+//! The parts of a [`Config`](super::Config): plain data, valid by construction.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+use thiserror::Error;
+use url::Url;
+use uuid::Uuid;
+
+/// Where authentik is, and who we are there.
+#[derive(Debug, Clone)]
+pub struct Authentik {
+    /// Base URL of the back channel: `http` or `https`, its path ends with `/`, without user,
+    /// query and fragment. Required; `AUTHENTIK_HOST`.
+    pub host: Url,
+    /// Base URL that browsers can reach, in the same form. Without it they are sent to what
+    /// authentik's own outpost configuration says, or to `host`; `AUTHENTIK_HOST_BROWSER`.
+    pub host_browser: Option<Url>,
+    /// API token of the outpost's service account: visible ASCII, not empty. Required;
+    /// `AUTHENTIK_TOKEN`.
+    pub token: SecretString,
+    /// Whether authentik's certificate goes unverified. Default false; `AUTHENTIK_INSECURE`.
+    pub insecure: bool,
+    /// The outpost to serve. Without it, the one that the token lists; `AUTHENTIK_OUTPOST_ID`.
+    pub outpost_id: Option<Uuid>,
+}
+
+/// Listeners, and what is accepted on them.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// Plain HTTP. Default `0.0.0.0:9000`; `AUTHENTIK_LISTEN__HTTP`.
+    pub http: Vec<SocketAddr>,
+    /// HTTPS. Default `0.0.0.0:9443`; `AUTHENTIK_LISTEN__HTTPS`. Together with `http` not empty.
+    pub https: Vec<SocketAddr>,
+    /// Metrics and health. Default `0.0.0.0:9300`; `AUTHENTIK_LISTEN__METRICS`.
+    pub metrics: Vec<SocketAddr>,
+    /// Peers whose `X-Forwarded-*` and PROXY protocol are believed, without host bits. Default
+    /// the private and loopback networks; `AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS`.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long a client may take to send the head of a request. Default 30 s;
+    /// `AUTHENTIK_PROXY_LISTEN__HEADER_TIMEOUT`.
+    pub header_timeout: Duration,
+    /// Connections open at once, over all listeners. Default 10,240;
+    /// `AUTHENTIK_PROXY_LISTEN__MAX_CONNECTIONS`.
+    pub max_connections: usize,
+    /// Largest head of a request, in bytes, at least 8 KiB. Default 64 KiB;
+    /// `AUTHENTIK_PROXY_LISTEN__MAX_HEADER_BYTES`.
+    pub max_header_bytes: usize,
+}
+
+/// Logging.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Least severe level that is written, until authentik says otherwise. Default info;
+    /// `AUTHENTIK_LOG_LEVEL`.
+    pub level: LogLevel,
+}
+
+/// Severity of a log line, with authentik's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogLevel {
+    /// Every step.
+    Trace,
+    /// What a developer wants to know.
+    Debug,
+    /// What an operator wants to know.
+    Info,
+    /// Something to look at.
+    Warning,
+    /// Something failed.
+    Error,
+}
+
+impl LogLevel {
+    /// The name that authentik gives it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = UnknownLogLevel;
+
+    /// Reads a level in any case; `warn` is `warning`.
+    fn from_str(text: &str) -> Result<Self, UnknownLogLevel> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "trace" => Ok(Self::Trace),
+            "debug" => Ok(Self::Debug),
+            "info" => Ok(Self::Info),
+            "warn" | "warning" => Ok(Self::Warning),
+            "error" => Ok(Self::Error),
+            _ => Err(UnknownLogLevel),
+        }
+    }
+}
+
+/// The text names no [`LogLevel`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("is not a log level")]
+pub struct UnknownLogLevel;
+
+/// Exchange with authentik.
+#[derive(Debug, Clone)]
+pub struct Control {
+    /// Time between two fetches of the configuration; `None` is what authentik says, its default.
+    /// `AUTHENTIK_PROXY_CONTROL__REFRESH_INTERVAL`.
+    pub refresh_interval: Option<Duration>,
+    /// Largest random delay before a fetch, so that replicas do not ask together. Default 9 s;
+    /// `AUTHENTIK_PROXY_CONTROL__REFRESH_JITTER`.
+    pub refresh_jitter: Duration,
+    /// Time between two signs of life on the websocket. Default 10 s;
+    /// `AUTHENTIK_PROXY_CONTROL__HELLO_INTERVAL`.
+    pub hello_interval: Duration,
+    /// Longest pause between two attempts to connect. Default 30 s;
+    /// `AUTHENTIK_PROXY_CONTROL__RECONNECT_MAX`.
+    pub reconnect_max: Duration,
+    /// How long one request to authentik may take. Default 10 s;
+    /// `AUTHENTIK_PROXY_CONTROL__REQUEST_TIMEOUT`.
+    pub request_timeout: Duration,
+}
+
+/// Sessions of signed-in users.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Memory for cached sessions, in bytes, at least 1 MiB. Default 64 MiB;
+    /// `AUTHENTIK_PROXY_SESSION__CACHE_BYTES`.
+    pub cache_bytes: usize,
+    /// How often authentik is asked whether an active session still stands. Default 600 s;
+    /// `AUTHENTIK_PROXY_SESSION__RECHECK_INTERVAL`.
+    pub recheck_interval: Duration,
+    /// Most such questions per second. Default 10; `AUTHENTIK_PROXY_SESSION__RECHECK_PER_SECOND`.
+    pub recheck_per_second: u32,
+    /// How long a login that was started can be completed. Default 3600 s;
+    /// `AUTHENTIK_PROXY_SESSION__LOGIN_TIMEOUT`.
+    pub login_timeout: Duration,
+}
+
+/// The order of events when the program is asked to stop.
+#[derive(Debug, Clone)]
+pub struct Shutdown {
+    /// First, readiness fails while requests are still accepted, so that load balancers look
+    /// elsewhere. Default 2 s; `AUTHENTIK_PROXY_SHUTDOWN__DELAY`.
+    pub delay: Duration,
+    /// Then, requests in flight may finish for at most this long. Default 25 s;
+    /// `AUTHENTIK_PROXY_SHUTDOWN__TIMEOUT`.
+    pub timeout: Duration,
+}
+
+/// Where sessions are shared between replicas. Present only when a host is set.
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// Host name or address, an IPv6 address without brackets; `AUTHENTIK_REDIS__HOST`.
+    pub host: String,
+    /// TCP port. Default 6379; `AUTHENTIK_REDIS__PORT`.
+    pub port: u16,
+    /// Number of the database. Default 0; `AUTHENTIK_REDIS__DB`.
+    pub db: u32,
+    /// User of the access control list; `AUTHENTIK_REDIS__USERNAME`.
+    pub username: Option<String>,
+    /// Password; `AUTHENTIK_REDIS__PASSWORD`.
+    pub password: Option<SecretString>,
+    /// Whether to connect with TLS. Default false; `AUTHENTIK_REDIS__TLS`.
+    pub tls: bool,
+    /// What is asked of the server's certificate. Default required; `AUTHENTIK_REDIS__TLS_REQS`.
+    pub tls_reqs: TlsReqs,
+    /// PEM file of the authorities that may sign it; `AUTHENTIK_REDIS__TLS_CA_CERT`.
+    pub tls_ca_cert: Option<PathBuf>,
+}
+
+/// What is asked of a server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsReqs {
+    /// Nothing: any certificate is accepted.
+    None,
+    /// It must be valid for the host and signed by a trusted authority.
+    Required,
+}
+
+/// Certificates that are trusted in addition to the system's.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// PEM file of authorities trusted on connections to authentik;
+    /// `AUTHENTIK_PROXY_TLS__CA_FILE`.
+    pub ca_file: Option<PathBuf>,
+}

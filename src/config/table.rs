@@ -1,0 +1,227 @@
+//! The table of all settings.
+
+use super::settings::{Fallback, Kind, Setting, own, vendor};
+
+/// Every setting, in the order in which an operator meets them.
+pub const SETTINGS: &[Setting] = &[
+    vendor(
+        "authentik.host",
+        "AUTHENTIK_HOST",
+        Kind::Url,
+        Fallback::Required,
+        "Base URL of authentik for this program; may have a path",
+    ),
+    vendor(
+        "authentik.host_browser",
+        "AUTHENTIK_HOST_BROWSER",
+        Kind::Url,
+        Fallback::Unset,
+        "Base URL of authentik for browsers, when it is not the one above",
+    ),
+    vendor(
+        "authentik.token",
+        "AUTHENTIK_TOKEN",
+        Kind::Token,
+        Fallback::Required,
+        "Token of the outpost, from authentik's \"View Deployment Info\"",
+    ),
+    vendor(
+        "authentik.insecure",
+        "AUTHENTIK_INSECURE",
+        Kind::Flag,
+        Fallback::Value("false"),
+        "Do not verify authentik's certificate",
+    ),
+    vendor(
+        "authentik.outpost_id",
+        "AUTHENTIK_OUTPOST_ID",
+        Kind::Uuid,
+        Fallback::Unset,
+        "Outpost to serve, when the token lists several",
+    ),
+    vendor(
+        "listen.http",
+        "AUTHENTIK_LISTEN__HTTP",
+        Kind::Addresses,
+        Fallback::Value("0.0.0.0:9000"),
+        "Addresses for HTTP; \":9000\" is 0.0.0.0:9000",
+    ),
+    vendor(
+        "listen.https",
+        "AUTHENTIK_LISTEN__HTTPS",
+        Kind::Addresses,
+        Fallback::Value("0.0.0.0:9443"),
+        "Addresses for HTTPS",
+    ),
+    vendor(
+        "listen.metrics",
+        "AUTHENTIK_LISTEN__METRICS",
+        Kind::Addresses,
+        Fallback::Value("0.0.0.0:9300"),
+        "Addresses for metrics and health",
+    ),
+    vendor(
+        "listen.trusted_proxies",
+        "AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS",
+        Kind::Networks,
+        Fallback::Value("127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fe80::/10,::1/128"),
+        "Peers whose X-Forwarded-* headers and PROXY protocol are believed",
+    ),
+    own(
+        "listen.header_timeout",
+        Kind::Duration,
+        Fallback::Value("30s"),
+        "How long a client may take to send the head of a request",
+    ),
+    own(
+        "listen.max_connections",
+        Kind::Count,
+        Fallback::Value("10240"),
+        "Connections open at once, over all listeners",
+    ),
+    own(
+        "listen.max_header_bytes",
+        Kind::Size,
+        Fallback::Value("64KiB"),
+        "Largest head of a request; at least 8KiB",
+    ),
+    vendor(
+        "log.level",
+        "AUTHENTIK_LOG_LEVEL",
+        Kind::Level,
+        Fallback::Value("info"),
+        "Least severe level to log, until authentik says otherwise",
+    ),
+    own(
+        "control.refresh_interval",
+        Kind::Duration,
+        Fallback::Unset,
+        "Time between two fetches of the configuration; unset: what authentik says",
+    ),
+    own(
+        "control.refresh_jitter",
+        Kind::Duration,
+        Fallback::Value("9s"),
+        "Largest random delay before a fetch, so that replicas do not ask together",
+    ),
+    own(
+        "control.hello_interval",
+        Kind::Duration,
+        Fallback::Value("10s"),
+        "Time between two signs of life to authentik",
+    ),
+    own(
+        "control.reconnect_max",
+        Kind::Duration,
+        Fallback::Value("30s"),
+        "Longest pause between two attempts to connect to authentik",
+    ),
+    own(
+        "control.request_timeout",
+        Kind::Duration,
+        Fallback::Value("10s"),
+        "How long one request to authentik may take",
+    ),
+    own(
+        "session.cache_bytes",
+        Kind::Size,
+        Fallback::Value("64MiB"),
+        "Memory for cached sessions; at least 1MiB",
+    ),
+    own(
+        "session.recheck_interval",
+        Kind::Duration,
+        Fallback::Value("10m"),
+        "How often authentik is asked whether an active session still stands",
+    ),
+    own(
+        "session.recheck_per_second",
+        Kind::Count,
+        Fallback::Value("10"),
+        "Most such questions per second",
+    ),
+    own(
+        "session.login_timeout",
+        Kind::Duration,
+        Fallback::Value("1h"),
+        "How long a login that was started can be completed; at least 1m",
+    ),
+    own(
+        "shutdown.delay",
+        Kind::Duration,
+        Fallback::Value("2s"),
+        "On a stop signal, how long to fail readiness while still accepting requests",
+    ),
+    own(
+        "shutdown.timeout",
+        Kind::Duration,
+        Fallback::Value("25s"),
+        "After that, how long requests in flight may take to finish",
+    ),
+    vendor(
+        "redis.host",
+        "AUTHENTIK_REDIS__HOST",
+        Kind::Host,
+        Fallback::Unset,
+        "Redis that shares sessions between replicas; unset: memory of this process",
+    ),
+    vendor(
+        "redis.port",
+        "AUTHENTIK_REDIS__PORT",
+        Kind::Count,
+        Fallback::Value("6379"),
+        "Port of Redis",
+    ),
+    vendor(
+        "redis.db",
+        "AUTHENTIK_REDIS__DB",
+        Kind::Count,
+        Fallback::Value("0"),
+        "Number of the database in Redis",
+    ),
+    vendor(
+        "redis.username",
+        "AUTHENTIK_REDIS__USERNAME",
+        Kind::Text,
+        Fallback::Unset,
+        "User at Redis",
+    ),
+    vendor(
+        "redis.password",
+        "AUTHENTIK_REDIS__PASSWORD",
+        Kind::Password,
+        Fallback::Unset,
+        "Password at Redis",
+    ),
+    vendor(
+        "redis.tls",
+        "AUTHENTIK_REDIS__TLS",
+        Kind::Flag,
+        Fallback::Value("false"),
+        "Connect to Redis with TLS",
+    ),
+    vendor(
+        "redis.tls_reqs",
+        "AUTHENTIK_REDIS__TLS_REQS",
+        Kind::TlsReqs,
+        Fallback::Value("required"),
+        "Whether Redis must show a valid certificate: required or none",
+    ),
+    vendor(
+        "redis.tls_ca_cert",
+        "AUTHENTIK_REDIS__TLS_CA_CERT",
+        Kind::Path,
+        Fallback::Unset,
+        "PEM file of the authorities that sign the certificate of Redis",
+    ),
+    own(
+        "tls.ca_file",
+        Kind::Path,
+        Fallback::Unset,
+        "PEM file of more authorities to trust on connections to authentik",
+    ),
+];
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

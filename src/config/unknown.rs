@@ -1,0 +1,184 @@
+//! Variables that nobody reads: misspelled ones are pointed out.
+//!
+//! Everything below `AUTHENTIK_PROXY_` is ours, so an unknown name there is an error. Below
+//! `AUTHENTIK_` live many settings of authentik itself, so a name there earns a warning only when
+//! it is nearly one of ours. Kubernetes invents variables too: for a Service `authentik-proxy` it
+//! sets `AUTHENTIK_PROXY_PORT` and a dozen more in every pod of the namespace.
+
+use super::env::Vars;
+use super::settings::{FILE_VARIABLE, IGNORED_VARIABLES, OWN_PREFIX, SETTINGS, Setting};
+use super::suggest::{did_you_mean, nearest};
+
+/// Most edits by which a name is taken for a misspelled one.
+const NEAR: usize = 2;
+
+/// A sentence for each unknown variable below `AUTHENTIK_PROXY_`.
+pub(super) fn errors(vars: &Vars) -> impl Iterator<Item = String> {
+    unread(vars)
+        .filter(|name| name.starts_with(OWN_PREFIX))
+        .map(|name| {
+            let meant = SETTINGS
+                .iter()
+                .find(|setting| setting.derived_variable() == name)
+                .map(|setting| setting.variable().into_owned())
+                .or_else(|| nearest(name, known(), name.len() / 6));
+            format!(
+                "{}: unknown variable{}",
+                name.escape_debug(),
+                did_you_mean(meant)
+            )
+        })
+}
+
+/// A sentence for each variable that is nearly one of ours.
+pub(super) fn warnings(vars: &Vars) -> impl Iterator<Item = String> {
+    unread(vars)
+        .filter(|name| !name.starts_with(OWN_PREFIX))
+        .filter_map(|name| {
+            let meant = nearest(name, known(), NEAR)?;
+            Some(format!(
+                "{name} is not a setting and was ignored; did you mean {meant}?"
+            ))
+        })
+}
+
+/// A variable that was probably meant to be the one of `setting`.
+pub(super) fn misspelling<'a>(setting: &Setting, vars: &'a Vars) -> Option<&'a str> {
+    nearest(&setting.variable(), unread(vars), NEAR)
+}
+
+fn unread(vars: &Vars) -> impl Iterator<Item = &str> {
+    vars.with_prefix("AUTHENTIK_")
+        .filter(|(name, value)| {
+            !known().any(|known| known == *name)
+                && !IGNORED_VARIABLES.contains(name)
+                && !is_service_link(name, value)
+        })
+        .map(|(name, _)| name)
+}
+
+fn known() -> impl Iterator<Item = String> {
+    let ours = SETTINGS
+        .iter()
+        .map(|setting| setting.variable().into_owned());
+    ours.chain([FILE_VARIABLE.to_owned()])
+}
+
+/// Whether Kubernetes made this variable from a Service of the namespace.
+fn is_service_link(name: &str, value: &str) -> bool {
+    if name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+    {
+        return true;
+    }
+    if name.ends_with("_PORT") {
+        let schemes = ["tcp://", "udp://", "sctp://"];
+        if schemes.iter().any(|scheme| value.starts_with(scheme)) {
+            return true;
+        }
+    }
+    // `…_PORT_9000_TCP`, then nothing, `_PROTO`, `_PORT` or `_ADDR`.
+    name.match_indices("_PORT_").any(|(at, separator)| {
+        let mut parts = name[at + separator.len()..].split('_');
+        parts.next().is_some_and(|port| port.parse::<u16>().is_ok())
+            && matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"))
+            && matches!(parts.next(), None | Some("PROTO" | "PORT" | "ADDR"))
+            && parts.next().is_none()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vars(names: &[(&str, &str)]) -> Vars {
+        names.iter().copied().collect()
+    }
+
+    #[test]
+    fn unknown_names_of_ours_are_errors() {
+        for (name, expected) in [
+            (
+                "AUTHENTIK_PROXY_SHUTDOWN_TIMEOUT",
+                "; did you mean AUTHENTIK_PROXY_SHUTDOWN__TIMEOUT?",
+            ),
+            (
+                "AUTHENTIK_PROXY_LISTEN__HTTP",
+                "; did you mean AUTHENTIK_LISTEN__HTTP?",
+            ),
+            (
+                "AUTHENTIK_PROXY_LISTEN__TRUSTED_PROXIES",
+                "; did you mean AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS?",
+            ),
+            (
+                "AUTHENTIK_PROXY_CONFG",
+                "; did you mean AUTHENTIK_PROXY_CONFIG?",
+            ),
+            ("AUTHENTIK_PROXY_BANANA_SPLIT_WITH_CREAM", ""),
+        ] {
+            let found: Vec<_> = errors(&vars(&[(name, "x")])).collect();
+            assert_eq!(found, [format!("{name}: unknown variable{expected}")]);
+            assert_eq!(warnings(&vars(&[(name, "x")])).count(), 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn near_misses_are_warnings() {
+        for (name, meant) in [
+            ("AUTHENTIK_TOKN", "AUTHENTIK_TOKEN"),
+            ("AUTHENTIK_TOKNE", "AUTHENTIK_TOKEN"),
+            ("AUTHENTIK_LISTEN_HTTP", "AUTHENTIK_LISTEN__HTTP"),
+            ("AUTHENTIK_REDIS_PORT", "AUTHENTIK_REDIS__PORT"),
+            ("AUTHENTIK_LOGLEVEL", "AUTHENTIK_LOG_LEVEL"),
+        ] {
+            let found: Vec<_> = warnings(&vars(&[(name, "6379")])).collect();
+            assert_eq!(found.len(), 1, "{name}");
+            assert!(
+                found[0].ends_with(&format!("did you mean {meant}?")),
+                "{found:?}"
+            );
+            assert_eq!(errors(&vars(&[(name, "x")])).count(), 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn settings_of_authentik_itself_pass_silently() {
+        for name in [
+            "AUTHENTIK_SECRET_KEY",
+            "AUTHENTIK_POSTGRESQL__HOST",
+            "AUTHENTIK_EMAIL__HOST",
+            "AUTHENTIK_LISTEN__LDAP",
+            "AUTHENTIK_LISTEN__LDAPS",
+            "AUTHENTIK_LISTEN__RADIUS",
+            "AUTHENTIK_LISTEN__DEBUG",
+            "AUTHENTIK_LISTEN__DEBUG_PY",
+            "AUTHENTIK_WEB__PATH",
+            "AUTHENTIK_DEBUG",
+            "AUTHENTIK_DISABLE_UPDATE_CHECK",
+            "AUTHENTIK_ERROR_REPORTING__ENABLED",
+            "AUTHENTIK_DISABLE_STARTUP_ANALYTICS",
+        ] {
+            let vars = vars(&[(name, "x")]);
+            assert_eq!(errors(&vars).chain(warnings(&vars)).next(), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_kubernetes_makes_from_services_passes_silently() {
+        let vars = vars(&[
+            ("AUTHENTIK_PORT", "tcp://10.96.0.7:9000"),
+            ("AUTHENTIK_REDIS_PORT", "tcp://10.96.0.8:6379"),
+            ("AUTHENTIK_PROXY_PORT", "tcp://10.96.0.9:9000"),
+            ("AUTHENTIK_PROXY_PORT_9000_TCP", "tcp://10.96.0.9:9000"),
+            ("AUTHENTIK_PROXY_PORT_9000_TCP_ADDR", "10.96.0.9"),
+            ("AUTHENTIK_PROXY_PORT_9000_TCP_PORT", "9000"),
+            ("AUTHENTIK_PROXY_PORT_9000_TCP_PROTO", "tcp"),
+            ("AUTHENTIK_PROXY_SERVICE_HOST", "10.96.0.9"),
+            ("AUTHENTIK_PROXY_SERVICE_PORT", "9000"),
+            ("AUTHENTIK_PROXY_SERVICE_PORT_HTTP_METRICS", "9300"),
+        ]);
+        let found: Vec<_> = errors(&vars).chain(warnings(&vars)).collect();
+        assert_eq!(found, [""; 0]);
+    }
+}

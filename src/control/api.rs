@@ -1,0 +1,198 @@
+//! authentik's REST API, as far as an outpost needs it.
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::Full;
+use secrecy::ExposeSecret as _;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::Url;
+use uuid::Uuid;
+
+use super::{Settings, wire};
+use crate::model::Outpost;
+use crate::route::user_agent;
+use crate::web::client::{BackChannel, FetchError};
+
+/// Entries per page; what the vendor's outpost asks for.
+const PAGE_SIZE: u32 = 100;
+/// Pages after which a list is taken for endless.
+const MAX_PAGES: u32 = 1000;
+/// `managed` of the embedded outpost.
+const EMBEDDED: &str = "goauthentik.io/outposts/embedded";
+
+/// Why authentik's API could not be used. Each text names the cause and the fix.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    #[error("authentik cannot be reached at {url}: {source}; {}", source.advice())]
+    Unreachable { url: String, source: FetchError },
+    #[error(
+        "authentik refuses the token ({status} from {url}); set AUTHENTIK_TOKEN to the token shown by \"View deployment info\" of the outpost"
+    )]
+    Token { url: String, status: StatusCode },
+    #[error(
+        "{url} answered with {status}; check that AUTHENTIK_HOST is authentik's address with its path prefix, and authentik's own log"
+    )]
+    Status { url: String, status: StatusCode },
+    #[error(
+        "{url} answered with {kind} instead of JSON; AUTHENTIK_HOST seems to lead to something other than authentik, such as an ingress or a login page"
+    )]
+    NotJson { url: String, kind: String },
+    #[error("the answer of {url} is not understood: {reason}")]
+    Shape { url: String, reason: String },
+    #[error(
+        "the token belongs to no outpost; create one of type \"proxy\" in authentik under Applications, Outposts, and use its token"
+    )]
+    NoOutpost,
+    #[error(
+        "the token does not list outpost {wanted}; it lists {listed}; correct AUTHENTIK_OUTPOST_ID or AUTHENTIK_TOKEN"
+    )]
+    OtherOutpost { wanted: Uuid, listed: String },
+}
+
+/// A client of the API.
+pub(super) struct Api<'a> {
+    settings: &'a Settings,
+    back_channel: &'a BackChannel,
+}
+
+impl<'a> Api<'a> {
+    pub(super) fn new(settings: &'a Settings, back_channel: &'a BackChannel) -> Self {
+        Self {
+            settings,
+            back_channel,
+        }
+    }
+
+    /// The server's version, which we report as ours.
+    pub(super) async fn version(&self) -> Result<String, ApiError> {
+        match self.get::<wire::Version>("admin/version/").await {
+            Ok(version) => Ok(version.version_current),
+            // A server that does not tell its version can still be served.
+            Err(ApiError::Status { .. } | ApiError::Shape { .. }) => {
+                Ok(env!("CARGO_PKG_VERSION").into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The outpost to serve.
+    pub(super) async fn outpost(
+        &self,
+        wanted: Option<Uuid>,
+        version: String,
+    ) -> Result<Outpost, ApiError> {
+        let entries = self.list("outposts/instances/").await?;
+        let outposts: Vec<wire::Outpost> = entries
+            .into_iter()
+            .filter_map(|entry| serde_json::from_value(entry).ok())
+            .collect();
+        let listed = || {
+            let names: Vec<_> = outposts
+                .iter()
+                .map(|o| format!("{:?} ({})", o.name, o.pk))
+                .collect();
+            names.join(", ")
+        };
+        let found = match wanted {
+            None => outposts.first(),
+            Some(wanted) => outposts.iter().find(|outpost| outpost.pk == wanted),
+        };
+        let Some(found) = found else {
+            return Err(match wanted {
+                Some(wanted) if !outposts.is_empty() => ApiError::OtherOutpost {
+                    wanted,
+                    listed: listed(),
+                },
+                _ => ApiError::NoOutpost,
+            });
+        };
+        if wanted.is_none() && outposts.len() > 1 {
+            tracing::warn!(
+                "the token lists several outposts: {}; serving the first; set AUTHENTIK_OUTPOST_ID to choose",
+                listed(),
+            );
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "`as` saturates; the interval is bounded later"
+        )]
+        let refresh_interval_s = found.refresh_interval_s as i64;
+        Ok(Outpost {
+            id: found.pk,
+            name: found.name.clone(),
+            embedded: found.managed == EMBEDDED,
+            authentik_host: Url::parse(&found.config.authentik_host).ok(),
+            log_level: Some(found.config.log_level.clone()).filter(|level| !level.is_empty()),
+            refresh_interval_s,
+            version,
+        })
+    }
+
+    /// All providers of the outpost, undecoded.
+    pub(super) async fn providers(&self) -> Result<Vec<Value>, ApiError> {
+        self.list("outposts/proxy/").await
+    }
+
+    async fn list(&self, path: &str) -> Result<Vec<Value>, ApiError> {
+        let mut entries = Vec::new();
+        for number in 1..=MAX_PAGES {
+            let page: wire::Page = self
+                .get(&format!("{path}?page={number}&page_size={PAGE_SIZE}"))
+                .await?;
+            entries.extend(page.results);
+            if page.pagination.next <= f64::from(number) {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        let url = format!("{}api/v3/{path}", self.settings.host);
+        let request = Request::builder()
+            .uri(&url)
+            .header(header::AUTHORIZATION, bearer(self.settings))
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, user_agent(env!("CARGO_PKG_VERSION")))
+            .body(Full::<Bytes>::default());
+        let url = url.split('?').next().unwrap_or_default().to_owned();
+        let request = request.map_err(|error| ApiError::Shape {
+            url: url.clone(),
+            reason: error.to_string(),
+        })?;
+        match self.back_channel.fetch(request).await {
+            Err(source) => Err(ApiError::Unreachable { url, source }),
+            Ok(answer) => decode(url, &answer),
+        }
+    }
+}
+
+/// The value of the `Authorization` header.
+pub(super) fn bearer(settings: &Settings) -> String {
+    format!("Bearer {}", settings.token.expose_secret())
+}
+
+fn decode<T: DeserializeOwned>(url: String, answer: &Response<Bytes>) -> Result<T, ApiError> {
+    let status = answer.status();
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        return Err(ApiError::Token { url, status });
+    }
+    if status != StatusCode::OK {
+        return Err(ApiError::Status { url, status });
+    }
+    let kind = answer
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    if !kind.is_some_and(|kind| kind.starts_with("application/json")) {
+        return Err(ApiError::NotJson {
+            url,
+            kind: kind.unwrap_or("no content type").to_owned(),
+        });
+    }
+    serde_json::from_slice(answer.body()).map_err(|error| ApiError::Shape {
+        url,
+        reason: error.to_string(),
+    })
+}

@@ -1,0 +1,138 @@
+//! From what authentik sends to what the data plane serves. A provider that cannot be understood
+//! fails alone, and keeps its last good form.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Parted, wire};
+use crate::model::{
+    Allowlist, Application, BasicAuth, CookieDomain, ExternalUrl, Mode, OAuthClient, Outpost,
+};
+use crate::oidc::{Endpoints, RelyingParty};
+use crate::route::{Site, Table};
+
+/// What is known of each provider: its record and the site made of it.
+pub(super) type Known = HashMap<i64, (Value, Arc<Site>)>;
+
+pub(super) struct Compiler<'a> {
+    pub(super) control: &'a Parted,
+    pub(super) outpost: &'a Outpost,
+}
+
+type Reason = Box<dyn std::error::Error + Send + Sync>;
+
+impl Compiler<'_> {
+    /// The routing table of all providers, reusing the sites whose record did not change.
+    pub(super) fn table(&self, records: &[Value], known: &Known) -> (Table, Known) {
+        let (mut table, mut sites) = (Table::default(), Known::new());
+        for record in records {
+            let pk = record.get("pk").and_then(Value::as_i64).unwrap_or_default();
+            let before = known.get(&pk);
+            let site = match before {
+                Some((same, site)) if same == record => Arc::clone(site),
+                _ => match (self.site(record), before) {
+                    (Ok(site), _) => Arc::new(site),
+                    (Err(reason), before) => {
+                        let name = record
+                            .get("name")
+                            .and_then(Value::as_str)
+                            .unwrap_or("without name");
+                        let kept = if before.is_some() {
+                            "its last good form is kept"
+                        } else {
+                            "it is left out"
+                        };
+                        tracing::error!("provider {name:?} cannot be used: {reason}; {kept}");
+                        let Some((_, site)) = before else { continue };
+                        Arc::clone(site)
+                    }
+                },
+            };
+            sites.insert(pk, (record.clone(), Arc::clone(&site)));
+            table.add(site);
+        }
+        (table, sites)
+    }
+
+    fn site(&self, record: &Value) -> Result<Site, Reason> {
+        let provider: wire::Provider = serde_json::from_value(record.clone())?;
+        for (name, value) in [
+            ("client_id", &provider.client_id),
+            ("client_secret", &provider.client_secret),
+            ("cookie_secret", &provider.cookie_secret),
+        ] {
+            if value.is_empty() {
+                return Err(format!("{name} is missing").into());
+            }
+        }
+        let urls = &provider.oidc_configuration;
+        let endpoints = Endpoints::new(
+            urls,
+            self.control.settings.host_browser.as_ref(),
+            self.outpost.authentik_host.as_ref(),
+            self.outpost.embedded,
+        )?;
+        let algorithms = urls
+            .id_token_signing_alg_values_supported
+            .clone()
+            .unwrap_or_default();
+        let application = application(provider)?;
+        let back_channel = self.control.back_channel.clone();
+        let relying_party = RelyingParty::new(&application, endpoints, &algorithms, back_channel)?;
+        let metrics = self
+            .control
+            .metrics
+            .site(&self.outpost.name, application.external.host());
+        Ok(Site::new(application, relying_party, self.outpost, metrics))
+    }
+}
+
+fn application(provider: wire::Provider) -> Result<Application, Reason> {
+    let external = ExternalUrl::parse(&provider.external_host)?;
+    let mode = match provider.mode.as_str() {
+        // The vendor's outpost takes an absent mode for proxy, too.
+        "proxy" | "" => {
+            tracing::warn!(
+                "provider {:?} is in mode \"proxy\", in which this version does not pass requests on; use \"forward auth (single application)\" with a reverse proxy",
+                provider.name,
+            );
+            Mode::Proxy
+        }
+        "forward_single" => Mode::ForwardSingle,
+        "forward_domain" => Mode::ForwardDomain(CookieDomain::parse(&provider.cookie_domain)?),
+        other => return Err(format!("mode {other:?} is not known").into()),
+    };
+    let full_url = matches!(mode, Mode::ForwardDomain(_));
+    let (allowlist, refused) = Allowlist::compile(&provider.skip_path_regex, full_url);
+    for (line, reason) in refused {
+        tracing::warn!(
+            "provider {:?}: unauthenticated path {line:?} is skipped: {reason}",
+            provider.name
+        );
+    }
+    let title = [provider.assigned_application_name, provider.name.clone()];
+    Ok(Application {
+        id: provider.pk,
+        slug: provider.assigned_application_slug,
+        title: title
+            .into_iter()
+            .find(|title| !title.is_empty())
+            .unwrap_or_default(),
+        name: provider.name,
+        mode,
+        external,
+        client: OAuthClient {
+            id: provider.client_id,
+            secret: provider.client_secret.into(),
+            cookie_secret: provider.cookie_secret.into(),
+            scopes: provider.scopes_to_request,
+        },
+        allowlist,
+        basic_auth: provider.basic_auth_enabled.then_some(BasicAuth {
+            user_attribute: provider.basic_auth_user_attribute,
+            password_attribute: provider.basic_auth_password_attribute,
+        }),
+    })
+}

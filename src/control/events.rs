@@ -1,0 +1,245 @@
+//! The websocket to authentik: says that we live, hears what changed and who signed out.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::{HeaderValue, Uri, header};
+use hyper_util::rt::TokioIo;
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::error::Error as WsError;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::wire::{Event, Frame};
+use super::{BackOff, Parted, Signals};
+use crate::model::Outpost;
+use crate::route::user_agent;
+use crate::telemetry::Throttle;
+use crate::web::client::{Connector, FetchError};
+
+type Socket = WebSocketStream<TokioIo<<Connector as tower_service::Service<Uri>>::Response>>;
+
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error("{source}; {}", source.advice())]
+    Fetch { source: FetchError },
+    #[error(
+        "authentik refuses it with 403; the token is not (or no longer) that of this outpost: check AUTHENTIK_TOKEN"
+    )]
+    Refused,
+    #[error(
+        "the handshake failed: {0}; a proxy between us and authentik must pass websockets through"
+    )]
+    Handshake(String),
+}
+
+/// Keeps the websocket connected until `stop`.
+pub(super) async fn run(control: &Parted, signals: &Signals, stop: CancellationToken) {
+    let instance = Uuid::new_v4();
+    let mut back_off = BackOff::new(control.settings.reconnect_max);
+    let trouble = Throttle::default();
+    let mut outposts = signals.outpost.subscribe();
+    let mut attempt = 0_u32;
+    loop {
+        let outpost = tokio::select! {
+            () = stop.cancelled() => return,
+            known = outposts.wait_for(Option::is_some) => match known {
+                Ok(known) => known.clone(),
+                Err(_) => return,
+            },
+        };
+        let Some(outpost) = outpost else { continue };
+        outposts.mark_unchanged();
+        let connected = tokio::select! {
+            () = stop.cancelled() => return,
+            connected = connect(control, &outpost, instance, attempt) => connected,
+        };
+        match connected {
+            Ok(socket) => {
+                trouble.reset();
+                tracing::info!("websocket to authentik is connected");
+                if attempt > 0 {
+                    // What happened in between is never sent again.
+                    signals.gap.notify_one();
+                    signals.update.notify_one();
+                }
+                control.metrics.connected(&outpost, true);
+                let talk = Conversation {
+                    control,
+                    signals,
+                    outpost: &outpost,
+                    instance,
+                };
+                let heard = talk.run(socket, &mut outposts, &stop).await;
+                control.metrics.connected(&outpost, false);
+                if stop.is_cancelled() {
+                    return;
+                }
+                if heard {
+                    back_off.reset();
+                }
+                tracing::warn!("websocket to authentik is disconnected; reconnecting");
+            }
+            Err(error) => {
+                let message = error.to_string();
+                if trouble.admits(&message) {
+                    tracing::error!("websocket to authentik is not connected: {message}");
+                }
+            }
+        }
+        attempt = attempt.saturating_add(1);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(back_off.next()) => {}
+        }
+    }
+}
+
+async fn connect(
+    control: &Parted,
+    outpost: &Outpost,
+    instance: Uuid,
+    attempt: u32,
+) -> Result<Socket, ConnectError> {
+    let handshake = |error: &dyn std::fmt::Display| ConnectError::Handshake(error.to_string());
+    let path = format!(
+        "ws/outpost/{}/?instance_uuid={instance}&attempt={attempt}",
+        outpost.id
+    );
+    let url = format!("{}{path}", control.settings.host);
+    let uri: Uri = url.parse().map_err(|error| handshake(&error))?;
+    let stream = control
+        .back_channel
+        .connect(uri)
+        .await
+        .map_err(|source| ConnectError::Fetch { source })?;
+    let websocket = url
+        .replacen("http", "ws", 1)
+        .parse()
+        .map_err(|error| handshake(&error))?;
+    let mut request = ClientRequestBuilder::new(websocket)
+        .into_client_request()
+        .map_err(|error| handshake(&error))?;
+    let token = format!("Bearer {}", control.settings.token.expose_secret());
+    let mut token = HeaderValue::from_str(&token).map_err(|error| handshake(&error))?;
+    token.set_sensitive(true);
+    request.headers_mut().insert(header::AUTHORIZATION, token);
+    if let Ok(agent) = HeaderValue::from_str(&user_agent(&outpost.version)) {
+        request.headers_mut().insert(header::USER_AGENT, agent);
+    }
+    let patience = Duration::from_secs(10);
+    match timeout(patience, client_async(request, TokioIo::new(stream))).await {
+        Err(_) => Err(ConnectError::Fetch {
+            source: FetchError::Timeout(patience),
+        }),
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(WsError::Http(answer))) if matches!(answer.status().as_u16(), 401 | 403) => {
+            Err(ConnectError::Refused)
+        }
+        Ok(Err(error)) => Err(handshake(&error)),
+    }
+}
+
+struct Conversation<'a> {
+    control: &'a Parted,
+    signals: &'a Signals,
+    outpost: &'a Outpost,
+    instance: Uuid,
+}
+
+impl Conversation<'_> {
+    /// Talks until the connection ends. Returns whether authentik ever answered.
+    async fn run(
+        &self,
+        mut socket: Socket,
+        outposts: &mut tokio::sync::watch::Receiver<Option<Outpost>>,
+        stop: &CancellationToken,
+    ) -> bool {
+        let mut ticks = interval(self.control.settings.hello_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // authentik acknowledges every hello; two missing answers mean that nobody is there.
+        let silence = self.control.settings.hello_interval * 5 / 2;
+        let mut deadline = Instant::now() + silence;
+        let mut heard = false;
+        loop {
+            let message = tokio::select! {
+                () = stop.cancelled() => break,
+                // Another outpost, version or name: connect anew.
+                _ = outposts.changed() => break,
+                () = tokio::time::sleep_until(deadline) => {
+                    tracing::warn!("authentik did not answer for {silence:?}");
+                    return heard;
+                }
+                _ = ticks.tick() => {
+                    if socket.send(Message::text(self.hello())).await.is_err() {
+                        return heard;
+                    }
+                    continue;
+                }
+                message = socket.next() => message,
+            };
+            deadline = Instant::now() + silence;
+            match message {
+                Some(Ok(Message::Text(text))) => {
+                    heard = true;
+                    self.hear(text.as_str()).await;
+                }
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return heard,
+                Some(Ok(_)) => {}
+            }
+        }
+        let goodbye = CloseFrame {
+            code: CloseCode::Normal,
+            reason: "".into(),
+        };
+        // Best effort: authentik notices a lost connection by itself.
+        let _ = timeout(Duration::from_secs(1), socket.close(Some(goodbye))).await;
+        heard
+    }
+
+    async fn hear(&self, text: &str) {
+        let Ok(frame) = serde_json::from_str::<Frame>(text) else {
+            tracing::warn!("authentik sent a frame that is not understood; it is ignored");
+            return;
+        };
+        match frame.event() {
+            Event::Acknowledged => {}
+            Event::Update => {
+                tracing::info!("authentik says that the configuration changed");
+                self.signals.update.notify_one();
+            }
+            Event::SessionEnd(sid) => match self.control.store.end_sid(&sid).await {
+                Ok(ended) => tracing::info!(ended, "authentik ended a session"),
+                Err(error) => tracing::error!("sessions could not be ended: {error}"),
+            },
+            Event::Unknown(instruction) => {
+                tracing::debug!(
+                    instruction,
+                    "authentik sent an instruction that is not known"
+                );
+            }
+        }
+    }
+
+    fn hello(&self) -> String {
+        let hostname = hostname::get().unwrap_or_default();
+        json!({"instruction": 1, "args": {
+            "version": self.outpost.version,
+            "buildHash": "",
+            "uuid": self.instance,
+            "hostname": hostname.to_string_lossy(),
+            "golangVersion": "",
+            "opensslEnabled": false,
+            "opensslVersion": "",
+            "fipsEnabled": false,
+        }})
+        .to_string()
+    }
+}

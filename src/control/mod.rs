@@ -1,0 +1,308 @@
+//! The control plane: learns from authentik what to protect, and who has signed out.
+//!
+//! Three tasks: [`run`] keeps the configuration fresh, [`events`] holds the websocket and ends
+//! sessions the moment authentik says so, [`recheck`] finds those that ended while it was down.
+
+mod api;
+mod compile;
+mod events;
+mod recheck;
+mod wire;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use uuid::Uuid;
+
+use crate::admin::Readiness;
+use crate::clock::Clock;
+use crate::model::Outpost;
+use crate::route::{Live, Site, Snapshot};
+use crate::store::Store;
+use crate::tasks::Tasks;
+use crate::telemetry::Throttle;
+use crate::telemetry::log::LevelHandle;
+use crate::telemetry::metrics::Metrics;
+use crate::web::client::BackChannel;
+use api::{Api, ApiError};
+
+/// What the control plane has to be told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Base URL of authentik for us, ending in `/`.
+    pub host: Url,
+    /// Base URL of authentik for browsers, if it differs.
+    pub host_browser: Option<Url>,
+    /// API token of the outpost.
+    pub token: SecretString,
+    /// The outpost to serve; the token's only one if `None`.
+    pub outpost_id: Option<Uuid>,
+    /// Largest random delay of a triggered refresh.
+    pub refresh_jitter: Duration,
+    /// Longest pause between attempts to connect.
+    pub reconnect_max: Duration,
+    /// Time between two hellos.
+    pub hello_interval: Duration,
+    /// Time between two re-checks of all sessions.
+    pub recheck_interval: Duration,
+    /// Most sessions that are re-checked in a second.
+    pub recheck_per_second: u32,
+}
+
+/// What the control plane works on. Cheap to clone.
+#[derive(Clone)]
+pub struct Control(Arc<Parted>);
+
+/// The parts of a [`Control`].
+pub struct Parted {
+    /// How to work.
+    pub settings: Settings,
+    /// Where snapshots are published.
+    pub live: Live,
+    /// Whose sessions end.
+    pub store: Store,
+    /// The way to authentik.
+    pub back_channel: BackChannel,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Who is told that we can serve.
+    pub readiness: Readiness,
+    /// The log's level, which authentik may change.
+    pub level: LevelHandle,
+}
+
+/// What the tasks tell each other.
+struct Signals {
+    /// authentik says that something changed.
+    update: Notify,
+    /// The websocket was down for a while.
+    gap: Notify,
+    /// The outpost, once known.
+    outpost: watch::Sender<Option<Outpost>>,
+}
+
+impl Control {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parted) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Starts the tasks.
+    pub fn spawn(&self, tasks: &Tasks) {
+        let signals = Arc::new(Signals {
+            update: Notify::new(),
+            gap: Notify::new(),
+            outpost: watch::Sender::new(None),
+        });
+        let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));
+        tasks.spawn(move |stop| async move { run(&this, &told, stop).await });
+        let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));
+        tasks.spawn(move |stop| async move { events::run(&this, &told, stop).await });
+        let (this, told) = (Arc::clone(&self.0), signals);
+        tasks.spawn(move |stop| async move { recheck::run(&this, &told, stop).await });
+    }
+}
+
+/// Fetches the configuration: at once, at intervals, on SIGUSR1 and when authentik asks.
+async fn run(control: &Parted, signals: &Signals, stop: CancellationToken) {
+    let mut refresher = Refresher::new(control);
+    let mut back_off = BackOff::new(control.settings.reconnect_max);
+    let mut hangup = user_signal();
+    let offset = random_below(control.settings.refresh_jitter);
+    let mut due = Instant::now();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = signals.update.notified() => due = due.min(Instant::now() + offset),
+            () = hangup.received() => due = Instant::now(),
+            () = sleep_until(due) => {
+                let next = tokio::select! {
+                    () = stop.cancelled() => return,
+                    interval = refresher.refresh(signals) => interval,
+                };
+                due = Instant::now() + match next {
+                    Some(interval) => { back_off.reset(); interval }
+                    None => back_off.next(),
+                };
+            }
+        }
+    }
+}
+
+/// Remembers what the last refresh found, so that unchanged applications are kept as they are.
+struct Refresher<'a> {
+    control: &'a Parted,
+    sites: HashMap<i64, (serde_json::Value, Arc<Site>)>,
+    served: Option<Outpost>,
+    trouble: Throttle,
+}
+
+impl<'a> Refresher<'a> {
+    fn new(control: &'a Parted) -> Self {
+        Self {
+            control,
+            sites: HashMap::new(),
+            served: None,
+            trouble: Throttle::default(),
+        }
+    }
+
+    /// One refresh. Returns when the next one is due, or `None` if it failed; then everything
+    /// stays as it was.
+    async fn refresh(&mut self, signals: &Signals) -> Option<Duration> {
+        match self.fetch(signals).await {
+            Ok(interval) => {
+                self.trouble.reset();
+                Some(interval)
+            }
+            Err(error) => {
+                let message = error.to_string();
+                if self.trouble.admits(&message) {
+                    tracing::error!("configuration not loaded: {message}");
+                }
+                None
+            }
+        }
+    }
+
+    async fn fetch(&mut self, signals: &Signals) -> Result<Duration, ApiError> {
+        let control = self.control;
+        let api = Api::new(&control.settings, &control.back_channel);
+        let version = api.version().await?;
+        let outpost = api.outpost(control.settings.outpost_id, version).await?;
+        let providers = api.providers().await?;
+        if let Some(level) = &outpost.log_level {
+            control.level.set(level);
+        }
+        // Names and hosts of the outpost are part of every application.
+        if self.served.as_ref() != Some(&outpost) {
+            self.sites.clear();
+        }
+        let compiler = compile::Compiler {
+            control,
+            outpost: &outpost,
+        };
+        let (table, sites) = compiler.table(&providers, &self.sites);
+        tracing::info!(
+            outpost = outpost.name,
+            applications = table.sites().len(),
+            "configuration loaded from authentik {}",
+            outpost.version,
+        );
+        if table.sites().is_empty() {
+            tracing::warn!(
+                "no application is assigned to outpost {:?}; assign them in authentik under Applications, Outposts (they may still belong to the embedded outpost)",
+                outpost.name,
+            );
+        }
+        self.sites = sites;
+        self.served = Some(outpost.clone());
+        control.metrics.updated(&outpost, control.clock.now());
+        control.live.store(Snapshot {
+            outpost: Some(outpost.clone()),
+            table,
+        });
+        control.readiness.configured();
+        let wanted = outpost.refresh_interval_s;
+        signals.outpost.send_if_modified(|known| {
+            let changed = known.as_ref() != Some(&outpost);
+            *known = Some(outpost);
+            changed
+        });
+        Ok(refresh_interval(wanted))
+    }
+}
+
+/// What authentik wishes, within reason: 5 minutes if it has no wish, never below 30 seconds.
+fn refresh_interval(seconds: i64) -> Duration {
+    let seconds = u64::try_from(seconds)
+        .ok()
+        .filter(|s| *s > 0)
+        .unwrap_or(300);
+    Duration::from_secs(seconds.max(30))
+}
+
+/// SIGUSR1 asks for a refresh.
+struct UserSignal(Option<tokio::signal::unix::Signal>);
+
+fn user_signal() -> UserSignal {
+    UserSignal(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1()).ok())
+}
+
+impl UserSignal {
+    async fn received(&mut self) {
+        match &mut self.0 {
+            Some(signal) => {
+                signal.recv().await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Growing, jittered pauses between attempts.
+struct BackOff {
+    attempts: u32,
+    longest: Duration,
+}
+
+impl BackOff {
+    fn new(longest: Duration) -> Self {
+        Self {
+            attempts: 0,
+            longest,
+        }
+    }
+
+    fn reset(&mut self) {
+        self.attempts = 0;
+    }
+
+    /// Between half and the whole of 1, 2, 4, … seconds, at most `longest`.
+    fn next(&mut self) -> Duration {
+        let whole = Duration::from_secs(1 << self.attempts.min(10)).min(self.longest);
+        self.attempts += 1;
+        whole / 2 + random_below(whole / 2)
+    }
+}
+
+fn random_below(limit: Duration) -> Duration {
+    let mut byte = [0; 4];
+    // Jitter without randomness is no jitter, and no harm.
+    let _ = aws_lc_rs::rand::fill(&mut byte);
+    limit.mul_f64(f64::from(u32::from_ne_bytes(byte)) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_is_what_authentik_wishes_within_reason() {
+        for (wished, expected) in [(300, 300), (0, 300), (-1, 300), (5, 30), (31, 31)] {
+            assert_eq!(refresh_interval(wished).as_secs(), expected, "{wished}");
+        }
+    }
+
+    #[test]
+    fn back_off_grows_to_its_bound_and_starts_over() {
+        let mut back_off = BackOff::new(Duration::from_secs(30));
+        let first = back_off.next();
+        assert!(first >= Duration::from_millis(500) && first <= Duration::from_secs(1));
+        for _ in 0..100 {
+            assert!(back_off.next() <= Duration::from_secs(30));
+        }
+        assert!(back_off.next() >= Duration::from_secs(15));
+        back_off.reset();
+        assert!(back_off.next() <= Duration::from_secs(1));
+    }
+}

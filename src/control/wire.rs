@@ -1,0 +1,191 @@
+//! JSON exactly as authentik sends it. Unknown fields are ignored, absent and `null` ones have
+//! defaults, so that no release of authentik stops us.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::oidc::ProviderUrls;
+
+/// One page of a list. The entries are decoded one by one, so that a bad one fails alone.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) pagination: Pagination,
+    pub(super) results: Vec<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Pagination {
+    /// Number of the next page, 0 on the last one.
+    #[serde(deserialize_with = "or_default")]
+    pub(super) next: f64,
+}
+
+/// An outpost.
+#[derive(Debug, Deserialize)]
+pub(super) struct Outpost {
+    pub(super) pk: Uuid,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) name: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) managed: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) refresh_interval_s: f64,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) config: OutpostConfig,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct OutpostConfig {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) authentik_host: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) log_level: String,
+}
+
+/// A proxy provider.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+pub(super) struct Provider {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) pk: i64,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) name: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) external_host: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) client_id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) client_secret: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) cookie_secret: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) oidc_configuration: ProviderUrls,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) skip_path_regex: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) basic_auth_enabled: bool,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) basic_auth_user_attribute: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) basic_auth_password_attribute: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) mode: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) cookie_domain: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) scopes_to_request: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) assigned_application_slug: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) assigned_application_name: String,
+}
+
+/// The server's version.
+#[derive(Debug, Deserialize)]
+pub(super) struct Version {
+    pub(super) version_current: String,
+}
+
+/// A frame of the outpost websocket.
+#[derive(Debug, Deserialize)]
+pub(super) struct Frame {
+    pub(super) instruction: i64,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) args: FrameArguments,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct FrameArguments {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) sub_type: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) session_id: String,
+}
+
+/// What a frame asks of us.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Our hello was heard.
+    Acknowledged,
+    /// Fetch everything again.
+    Update,
+    /// authentik's session with this `sid` is over.
+    SessionEnd(String),
+    /// Nothing that we know.
+    Unknown(i64),
+}
+
+impl Frame {
+    /// Sorts a frame: up to 2025.8 a logout is instruction 3, from 2025.10 it is 4.
+    pub(super) fn event(self) -> Event {
+        match (self.instruction, self.args.sub_type.as_str()) {
+            (0, _) => Event::Acknowledged,
+            (2, _) => Event::Update,
+            (3, "logout") | (4, _) if !self.args.session_id.is_empty() => {
+                Event::SessionEnd(self.args.session_id)
+            }
+            (other, _) => Event::Unknown(other),
+        }
+    }
+}
+
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames as two real servers sent them.
+    #[test]
+    fn recorded_frames_are_understood() {
+        for (frame, expected) in [
+            (r#"{"instruction": 0, "args": {}}"#, Event::Acknowledged),
+            (r#"{"instruction": 2, "args": {}}"#, Event::Update),
+            (
+                r#"{"instruction": 3, "args": {"type": "event.provider.specific", "sub_type": "logout", "session_id": "e48e"}}"#,
+                Event::SessionEnd("e48e".into()),
+            ),
+            (
+                r#"{"instruction": 4, "args": {"session_id": "fc6a", "type": "event.session.end"}}"#,
+                Event::SessionEnd("fc6a".into()),
+            ),
+            (
+                r#"{"instruction": 3, "args": {"sub_type": "other", "session_id": "x"}}"#,
+                Event::Unknown(3),
+            ),
+            (r#"{"instruction": 9}"#, Event::Unknown(9)),
+            (r#"{"instruction": 4, "args": null}"#, Event::Unknown(4)),
+        ] {
+            let parsed: Frame = serde_json::from_str(frame).expect(frame);
+            assert_eq!(parsed.event(), expected, "{frame}");
+        }
+    }
+
+    #[test]
+    fn issue_19878_absent_null_and_unknown_fields_are_tolerated() {
+        let provider: Provider = serde_json::from_str(
+            r#"{"name":"n","skip_path_regex":null,"scopes_to_request":null,"oidc_configuration":null,"brand_new":{}}"#,
+        )
+        .expect("a provider");
+        assert_eq!(
+            (provider.pk, provider.name.as_str(), provider.mode.as_str()),
+            (0, "n", "")
+        );
+        let outpost: Outpost =
+            serde_json::from_str(r#"{"pk":"06792a93-065d-41be-af9a-214d0ff877f7","config":null}"#)
+                .expect("an outpost");
+        assert!(outpost.managed.is_empty());
+    }
+}

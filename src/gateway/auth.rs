@@ -1,0 +1,78 @@
+//! Who asks, and whether they may: the only place where a positive answer can come from.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::model::{RequestedUrl, Session, SessionKey};
+use crate::route::Site;
+use crate::store::{Store, StoreError};
+use crate::web::cookie;
+
+/// How many cookies of our name are looked at; more only come from somebody who tries.
+const MAX_COOKIES: usize = 4;
+
+/// Proof that a request may pass. Made by [`decide`] alone.
+pub(super) struct Permit(Option<Arc<Session>>);
+
+impl Permit {
+    /// The person, or nobody where the allow-list lets everybody through.
+    pub(super) fn session(&self) -> Option<&Arc<Session>> {
+        self.0.as_ref()
+    }
+}
+
+/// What becomes of a request.
+pub(super) enum Decision {
+    /// It passes.
+    Allow(Permit),
+    /// Somebody has to sign in first.
+    Login,
+}
+
+/// The live session of this application that the request's cookie names. A cookie that we did not
+/// sign is no cookie.
+pub(super) async fn identify(
+    site: &Site,
+    store: &Store,
+    headers: &HeaderMap,
+) -> Result<Option<Arc<Session>>, StoreError> {
+    let mut keys = [None; MAX_COOKIES];
+    for (slot, key) in keys.iter_mut().zip(session_keys(site, headers)) {
+        *slot = Some(key);
+    }
+    for key in keys.into_iter().flatten() {
+        if let Some(session) = store.load(&key).await?
+            && *session.client_id == *site.application.client.id
+        {
+            return Ok(Some(session));
+        }
+    }
+    Ok(None)
+}
+
+/// What the store knows the sessions by that the request's cookies name.
+pub(super) fn session_keys<'a>(
+    site: &'a Site,
+    headers: &'a HeaderMap,
+) -> impl Iterator<Item = SessionKey> + 'a {
+    cookie::values(headers, &site.cookie_name)
+        .take(MAX_COOKIES)
+        .filter_map(|value| cookie::verify(&site.keys.session, value))
+        .map(|id| id.key())
+}
+
+/// Decides from what is known; does no I/O.
+pub(super) fn decide(
+    site: &Site,
+    url: &RequestedUrl<'_>,
+    session: Option<Arc<Session>>,
+) -> Decision {
+    if session.is_some() {
+        Decision::Allow(Permit(session))
+    } else if site.application.allowlist.allows(url) {
+        Decision::Allow(Permit(None))
+    } else {
+        Decision::Login
+    }
+}

@@ -1,0 +1,280 @@
+//! Every failure of the data plane, its status, its words for people and for operators. The only
+//! place where an error becomes HTTP.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+
+use super::Answer;
+use super::endpoint::Endpoint;
+use crate::model::{AuthorityError, RequestedUrlError};
+use crate::oidc::OidcError;
+use crate::route::Site;
+use crate::store::StoreError;
+use crate::web::page::{POLICY, Page};
+
+/// Header that tells the operator of an nginx why it shows an error page.
+const REASON: HeaderName = HeaderName::from_static("x-authentik-proxy-error");
+
+/// Why a request is not served.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GatewayError {
+    /// Authentik has not told us yet what to protect.
+    #[error("no configuration from authentik yet; the log of the control plane says why")]
+    NotConfigured,
+    /// A `Host` that is no host.
+    #[error("the Host header is not acceptable: {0}")]
+    Host(#[from] AuthorityError),
+    /// No application has this host.
+    #[error(
+        "no app for hostname {0:?}; assign its provider to this outpost, or fix the provider's external host"
+    )]
+    NoApplication(String),
+    /// The reverse proxy does not say what was asked for.
+    #[error(
+        "X-Original-URL {0}; nginx must set it: proxy_set_header X-Original-URL $scheme://$http_host$request_uri"
+    )]
+    OriginalUrl(OriginalUrlError),
+    /// Not a page of ours.
+    #[error("there is no such page")]
+    NotFound(Arc<Site>),
+    /// Sessions cannot be looked up.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A login that cannot be finished.
+    #[error("{failure}")]
+    Login {
+        /// Whose login.
+        site: Arc<Site>,
+        /// What happened.
+        failure: LoginFailure,
+        /// Where the person wanted to go, for another try.
+        target: String,
+    },
+}
+
+/// What is wrong with `X-Original-URL`.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OriginalUrlError {
+    /// Not there.
+    #[error("is missing")]
+    Missing,
+    /// There more than once.
+    #[error("is there more than once")]
+    Repeated,
+    /// Not a URL with one meaning.
+    #[error("is not usable: {0}")]
+    Unusable(RequestedUrlError),
+}
+
+/// Why a login ends with a page instead of a redirect.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoginFailure {
+    /// authentik says no (RFC 6749 section 4.1.2.1).
+    #[error("authentik ended the login with {code:?}: {description}")]
+    Denied {
+        /// `error`.
+        code: String,
+        /// `error_description`.
+        description: String,
+    },
+    /// The state or the browser's cookie is lost, again.
+    #[error("the login could not be matched to this browser, even after starting over: {0}")]
+    Unmatched(&'static str),
+    /// The person comes back again and again without a session.
+    #[error(
+        "signed in repeatedly within a minute, but no session cookie comes back; check that the reverse proxy forwards cookies and that external host and scheme are right"
+    )]
+    Loop,
+    /// The back channel.
+    #[error("{0}")]
+    Oidc(OidcError),
+}
+
+impl LoginFailure {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Denied { code, .. } if code == "access_denied" => StatusCode::FORBIDDEN,
+            Self::Denied { .. }
+            | Self::Unmatched(_)
+            | Self::Loop
+            | Self::Oidc(OidcError::CodeRefused) => StatusCode::BAD_REQUEST,
+            Self::Oidc(OidcError::Unreachable { .. }) => StatusCode::BAD_GATEWAY,
+            Self::Oidc(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn words(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Denied { code, .. } if code == "access_denied" => (
+                "Access denied",
+                "You are not permitted to use this application. Ask its administrator for access.",
+            ),
+            Self::Denied { .. } => (
+                "Sign-in was not completed",
+                "The sign-in service ended the sign-in. Please try again.",
+            ),
+            Self::Unmatched(_) => (
+                "Sign-in could not be completed",
+                "Your browser did not send back what was needed to finish. Allow cookies for this site and try again.",
+            ),
+            Self::Loop => (
+                "Signed in, but not recognised",
+                "You were signed in several times in a row, but the application does not see it. Allow cookies for this site; if it goes on, tell your administrator.",
+            ),
+            Self::Oidc(OidcError::CodeRefused) => (
+                "Sign-in took too long",
+                "The sign-in can no longer be completed. Please try again.",
+            ),
+            Self::Oidc(OidcError::Unreachable { .. }) => (
+                "Sign-in service unreachable",
+                "The sign-in service does not answer. Please try again in a moment.",
+            ),
+            Self::Oidc(_) => (
+                "Sign-in is misconfigured",
+                "The sign-in service's answer could not be used. Your administrator finds the reason in the log.",
+            ),
+        }
+    }
+}
+
+impl GatewayError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotConfigured | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Host(_) | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
+            Self::OriginalUrl(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Login { failure, .. } => failure.status(),
+        }
+    }
+
+    fn words(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::NotConfigured => (
+                "Not ready yet",
+                "The sign-in service has not been reached yet. Please try again in a moment.",
+            ),
+            Self::Store(_) => (
+                "Sessions unavailable",
+                "Your session cannot be checked right now. Please try again in a moment.",
+            ),
+            Self::Host(_) => ("Bad request", "The address of this request is not valid."),
+            Self::NoApplication(_) | Self::OriginalUrl(_) => (
+                "Misconfigured",
+                "This address is not set up. Tell your administrator.",
+            ),
+            Self::NotFound(_) => ("Not found", "There is no such page here."),
+            Self::Login { failure, .. } => failure.words(),
+        }
+    }
+
+    /// The answer, and the line in the log.
+    pub(super) fn answer(self, endpoint: Endpoint<'_>, id: &RequestId) -> Answer {
+        if !matches!(self, Self::NotFound(_)) {
+            tracing::warn!(request_id = %id, "{self}");
+        }
+        let (site, target) = match &self {
+            Self::NotFound(site) => (Some(Arc::clone(site)), None),
+            Self::Login { site, target, .. } => (Some(Arc::clone(site)), Some(target.as_str())),
+            _ => (None, None),
+        };
+        let response = if endpoint == Endpoint::Nginx {
+            // nginx makes its own page of any status but 401 and 403.
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            if let Ok(reason) = HeaderValue::from_str(&self.to_string().replace('"', "'")) {
+                response.headers_mut().insert(REASON, reason);
+            }
+            response
+        } else if let Self::NoApplication(host) = &self {
+            json(
+                self.status(),
+                &serde_json::json!({
+                    "Message": "no app for hostname",
+                    "Host": host,
+                    "Detail": format!("Check the outpost settings and make sure '{host}' is included."),
+                }),
+            )
+        } else {
+            let (title, text) = self.words();
+            let retry = target.map(super::login::retry_url);
+            let application = site.as_ref().map(|site| site.application.title.as_str());
+            let id = id.to_string();
+            let page = Page {
+                title,
+                text,
+                application,
+                retry: retry.as_deref(),
+                request_id: &id,
+            };
+            html(self.status(), &page)
+        };
+        Answer {
+            response,
+            site,
+            session: None,
+            quiet: false,
+        }
+    }
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(value.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn html(status: StatusCode, page: &Page<'_>) -> Response<Body> {
+    let mut response = Response::new(Body::from(page.render()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(POLICY),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    response
+}
+
+/// Links an answer to its lines in the log.
+#[derive(Debug)]
+pub(super) struct RequestId(u64);
+
+impl RequestId {
+    pub(super) fn new() -> Self {
+        let mut bytes = [0; 8];
+        // An id without randomness is still an id.
+        let _ = aws_lc_rs::rand::fill(&mut bytes);
+        Self(u64::from_ne_bytes(bytes))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}

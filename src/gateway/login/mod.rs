@@ -1,0 +1,303 @@
+//! Signing in and out.
+
+mod attempts;
+mod target;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::ExposeSecret as _;
+
+use super::auth::{identify, session_keys};
+use super::error::{GatewayError, LoginFailure};
+use super::{Answer, Parted};
+use crate::model::{Session, SessionId};
+use crate::oidc::{LoginState, OidcError, StateError, Tokens};
+use crate::route::Site;
+use crate::web::cookie::{self, Attributes};
+use crate::web::identity;
+use attempts::Attempts;
+
+/// Callbacks that could not be matched before a page is shown instead of another try.
+const MAX_ATTEMPTS: u8 = 2;
+
+/// A link that begins a login towards `target`.
+pub(super) fn retry_url(target: &str) -> String {
+    let target = utf8_percent_encode(target, NON_ALPHANUMERIC);
+    format!("/outpost.goauthentik.io/start?rd={target}")
+}
+
+impl Parted {
+    /// `/start?rd=…`: sends the browser to authentik.
+    pub(super) fn start(&self, site: &Arc<Site>, parts: &Parts) -> Result<Answer, GatewayError> {
+        let target = target::of(&site.application, parts.uri.query().unwrap_or_default());
+        self.begin(site, &parts.headers, target, 1)
+    }
+
+    /// `/callback`: finishes a login and sends the person where they wanted to go.
+    pub(super) async fn callback(
+        &self,
+        site: &Arc<Site>,
+        candidates: Vec<Arc<Site>>,
+        parts: &Parts,
+        query: &str,
+    ) -> Result<Answer, GatewayError> {
+        let now = self.clock.now();
+        let callback = Callback::read(query);
+        // Several applications may share a host; the state's signature tells whose login it is.
+        let verify = |site: Arc<Site>| {
+            let client_id = &site.application.client.id;
+            let verdict = LoginState::verify(&callback.state, &site.keys.state, client_id, now);
+            (site, verdict)
+        };
+        let (site, state) = candidates
+            .into_iter()
+            .map(verify)
+            .find(|(_, verdict)| *verdict != Err(StateError::Invalid))
+            .unwrap_or_else(|| (Arc::clone(site), Err(StateError::Invalid)));
+        let home = || site.application.external.as_str().to_owned();
+        let (target, attempt) = match &state {
+            Ok(state) => (state.redirect.clone(), state.attempt),
+            Err(StateError::Expired(state)) => (state.redirect.clone(), state.attempt),
+            Err(StateError::Invalid) => (home(), 1),
+        };
+        let fail = |failure| {
+            let target = target.clone();
+            Err(GatewayError::Login {
+                site: Arc::clone(&site),
+                failure,
+                target,
+            })
+        };
+        if let Some(denied) = callback.denied {
+            return fail(denied);
+        }
+        let mismatch = match &state {
+            Err(StateError::Invalid) => Some("the state is missing or not ours"),
+            Err(StateError::Expired(_)) => Some("the login was started too long ago"),
+            Ok(state) if !bound_to_browser(&site, &parts.headers, state) => {
+                Some("the browser's login cookie is missing or belongs to another login")
+            }
+            Ok(_) => None,
+        };
+        let redeemed = match (mismatch, &state) {
+            (None, Ok(state)) => match self.redeem(&site, state, &callback.code, now).await {
+                Ok(tokens) => Ok(tokens),
+                Err(OidcError::CodeRefused) => Err("the code was used before or is too old"),
+                Err(error) => return fail(LoginFailure::Oidc(error)),
+            },
+            (mismatch, _) => Err(mismatch.unwrap_or("the state is missing or not ours")),
+        };
+        let reason = match redeemed {
+            Ok(tokens) => {
+                return self
+                    .finish_login(&site, &parts.headers, tokens, &target)
+                    .await;
+            }
+            Err(reason) => reason,
+        };
+        if identify(&site, &self.store, &parts.headers)
+            .await?
+            .is_some()
+        {
+            // A parallel tab or the back button: the person is signed in already.
+            return Ok(Answer::of(&site, redirect(&target)));
+        }
+        if attempt < MAX_ATTEMPTS {
+            return self.begin(&site, &parts.headers, target, attempt + 1);
+        }
+        fail(LoginFailure::Unmatched(reason))
+    }
+
+    /// `/sign_out`: ends every session of the person here, then signs out at authentik.
+    pub(super) async fn sign_out(
+        &self,
+        site: &Arc<Site>,
+        parts: &Parts,
+    ) -> Result<Answer, GatewayError> {
+        let Some(session) = identify(site, &self.store, &parts.headers).await? else {
+            return self.begin(
+                site,
+                &parts.headers,
+                site.application.external.as_str().to_owned(),
+                1,
+            );
+        };
+        self.store.end_subject(&session.claims.sub).await?;
+        let home = || site.application.external.as_str().to_owned();
+        let url = site.relying_party.end_session_url(&session.access_token);
+        let mut response = redirect(&url.map_or_else(home, String::from));
+        append_cookie(
+            &mut response,
+            &cookie::set(&site.cookie_name, "", attributes(site, 0)),
+        );
+        Ok(Answer {
+            session: Some(session),
+            ..Answer::of(site, response)
+        })
+    }
+
+    fn begin(
+        &self,
+        site: &Arc<Site>,
+        headers: &HeaderMap,
+        target: String,
+        attempt: u8,
+    ) -> Result<Answer, GatewayError> {
+        let now = self.clock.now();
+        let sent = cookie::values(headers, &site.login_cookie_name).find_map(Attempts::parse);
+        let attempts = Attempts::next(sent, &target, now);
+        if attempts.is_loop() {
+            let failure = LoginFailure::Loop;
+            return Err(GatewayError::Login {
+                site: Arc::clone(site),
+                failure,
+                target,
+            });
+        }
+        let random = SessionId::random().to_text();
+        let state = LoginState {
+            iss: LoginState::issuer(&site.application.client.id),
+            sid: attempts.browser.key().to_text(),
+            redirect: target,
+            exp: now + self.login_timeout,
+            attempt,
+            state: random,
+        };
+        let url = site.relying_party.authorize_url(
+            state.sign(&site.keys.state),
+            site.keys.nonce(&state.state),
+            site.keys.pkce_verifier(&state.state),
+        );
+        let mut response = redirect(url.as_str());
+        let lifetime = Attributes {
+            domain: None,
+            ..attributes(site, self.login_timeout)
+        };
+        append_cookie(
+            &mut response,
+            &cookie::set(&site.login_cookie_name, &attempts.to_text(), lifetime),
+        );
+        Ok(Answer::of(site, response))
+    }
+
+    async fn redeem(
+        &self,
+        site: &Site,
+        state: &LoginState,
+        code: &str,
+        now: i64,
+    ) -> Result<Tokens, OidcError> {
+        let verifier = site.keys.pkce_verifier(&state.state);
+        let nonce = site.keys.nonce(&state.state);
+        site.relying_party.redeem(code, verifier, &nonce, now).await
+    }
+
+    /// Keeps the session under a fresh id (against fixation) and sends the person on.
+    async fn finish_login(
+        &self,
+        site: &Arc<Site>,
+        headers: &HeaderMap,
+        tokens: Tokens,
+        target: &str,
+    ) -> Result<Answer, GatewayError> {
+        let replaced: Vec<_> = session_keys(site, headers).collect();
+        for old in replaced {
+            self.store.remove(&old).await?;
+        }
+        let Tokens {
+            claims,
+            access_token,
+        } = tokens;
+        let expires_at = claims.exp.unwrap_or_default();
+        let basic_auth = site.application.basic_auth.as_ref();
+        let rendered = identity::person(&claims, access_token.expose_secret(), basic_auth);
+        let client_id = &site.application.client.id;
+        let session = Session::new(client_id, claims, access_token, expires_at, rendered);
+        let id = SessionId::random();
+        self.store.insert(id.key(), session).await?;
+        let session = self.store.cached(&id.key());
+        let mut response = redirect(target);
+        let value = cookie::sign(&site.keys.session, &id);
+        let lifetime = attributes(site, expires_at - self.clock.now());
+        append_cookie(
+            &mut response,
+            &cookie::set(&site.cookie_name, &value, lifetime),
+        );
+        Ok(Answer {
+            session,
+            ..Answer::of(site, response)
+        })
+    }
+}
+
+/// What authentik's redirect says. Its error redirects have a second `?` in the query.
+struct Callback {
+    code: String,
+    state: String,
+    denied: Option<LoginFailure>,
+}
+
+impl Callback {
+    fn read(query: &str) -> Self {
+        let query = query.replace('?', "&");
+        let value = |name: &str| {
+            let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+            pairs
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.into_owned())
+        };
+        Self {
+            code: value("code").unwrap_or_default(),
+            state: value("state").unwrap_or_default(),
+            denied: value("error").map(|code| LoginFailure::Denied {
+                code: code.chars().take(64).collect(),
+                description: value("error_description")
+                    .unwrap_or_default()
+                    .chars()
+                    .take(256)
+                    .collect(),
+            }),
+        }
+    }
+}
+
+/// Whether the browser that comes back is the one that was sent.
+fn bound_to_browser(site: &Site, headers: &HeaderMap, state: &LoginState) -> bool {
+    cookie::values(headers, &site.login_cookie_name)
+        .filter_map(Attempts::parse)
+        .any(|attempts| attempts.browser.key().to_text() == state.sid)
+}
+
+fn attributes(site: &Site, max_age: i64) -> Attributes<'_> {
+    let application = &site.application;
+    Attributes {
+        secure: application.external.is_https(),
+        domain: application
+            .cookie_domain()
+            .map(crate::model::CookieDomain::as_str),
+        max_age,
+    }
+}
+
+fn redirect(to: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::FOUND;
+    let headers = response.headers_mut();
+    // Targets are visible ASCII by construction.
+    if let Ok(to) = HeaderValue::from_str(to) {
+        headers.insert(header::LOCATION, to);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn append_cookie(response: &mut Response<Body>, cookie: &str) {
+    if let Ok(mut cookie) = HeaderValue::from_str(cookie) {
+        cookie.set_sensitive(true);
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+}

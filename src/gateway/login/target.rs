@@ -1,0 +1,203 @@
+//! Where a person goes after signing in: what `rd` asks for, if it is the application's own.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use crate::model::{Application, Mode, RequestedUrl};
+
+/// Longest target that is carried through a login, in bytes; the state must fit into headers.
+const MAX_LENGTH: usize = 4096;
+
+/// The absolute URL to return to: what the query's `rd` names, byte for byte, if that lies within
+/// the application; the application's own address otherwise.
+pub(super) fn of(application: &Application, query: &str) -> String {
+    requested(query)
+        .filter(|wanted| wanted.len() <= MAX_LENGTH)
+        .and_then(|wanted| within(application, &wanted))
+        .unwrap_or_else(|| application.external.as_str().to_owned())
+}
+
+/// The value of `rd`, in either of the two ways in which reverse proxies write it.
+///
+/// nginx pastes `$scheme://$http_host$request_uri` as it is: everything that follows `rd=` is
+/// then the target, `&` and percent-encoding included. ingress-nginx and our own pages encode it:
+/// then the value ends at `&` and is decoded once. A `/` after the host, or at the start of a
+/// relative target, that is not encoded tells the first from the second.
+fn requested(query: &str) -> Option<Cow<'_, str>> {
+    let start = if query.starts_with("rd=") {
+        0
+    } else {
+        query.find("&rd=")? + 1
+    };
+    let value = &query[start + "rd=".len()..];
+    let after_scheme = value.split_once("://");
+    let pasted = match after_scheme {
+        Some((scheme, rest)) if !scheme.contains(['%', '&']) => {
+            let authority = rest.split(['/', '?', '&']).next().unwrap_or_default();
+            !authority.contains('%') && !rest[authority.len()..].starts_with('&')
+        }
+        _ => value.starts_with('/'),
+    };
+    if pasted {
+        return Some(Cow::Borrowed(value));
+    }
+    let value = value.split('&').next().unwrap_or_default();
+    percent_decode_str(value).decode_utf8().ok()
+}
+
+/// `wanted` as an absolute URL of the application, or `None` if it leads elsewhere.
+fn within(application: &Application, wanted: &str) -> Option<String> {
+    let origin = application.external.origin();
+    if wanted.starts_with('/') {
+        let absolute = format!("{origin}{wanted}");
+        let url = RequestedUrl::parse(&absolute).ok()?;
+        // Browsers resolve `//host` and `/\host` to another host.
+        let resolved = Url::parse(&origin).ok()?.join(wanted).ok()?;
+        return (resolved.host_str() == Some(application.external.host())
+            && url.authority().canonical_host() == application.external.host())
+        .then_some(absolute);
+    }
+    let url = RequestedUrl::parse(wanted).ok()?;
+    let host = url.authority().canonical_host();
+    match &application.mode {
+        Mode::ForwardDomain(domain) => domain.contains(&host).then(|| {
+            format!(
+                "{}://{}{}",
+                url.scheme().as_str(),
+                url.authority(),
+                url.path_and_query()
+            )
+        }),
+        // The application's own scheme and port, whatever a proxy in between believes.
+        Mode::Proxy | Mode::ForwardSingle => (host == application.external.host())
+            .then(|| format!("{origin}{}", url.path_and_query())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Allowlist, CookieDomain, ExternalUrl, OAuthClient};
+
+    fn application(external: &str, mode: Mode) -> Application {
+        Application {
+            id: 1,
+            name: "n".into(),
+            slug: "s".into(),
+            title: "t".into(),
+            mode,
+            external: ExternalUrl::parse(external).expect(external),
+            client: OAuthClient {
+                id: "c".into(),
+                secret: "s".into(),
+                cookie_secret: "k".into(),
+                scopes: vec![],
+            },
+            allowlist: Allowlist::default(),
+            basic_auth: None,
+        }
+    }
+
+    #[test]
+    fn lands_on_the_page_that_was_asked_for_byte_for_byte() {
+        let single = application("https://a.test", Mode::ForwardSingle);
+        for (query, expected) in [
+            ("", "https://a.test"),
+            ("x=1", "https://a.test"),
+            // nginx pastes the request URI as it is.
+            (
+                "rd=https://a.test/p?q=1&r=%20a+b&s={x}",
+                "https://a.test/p?q=1&r=%20a+b&s={x}",
+            ),
+            ("rd=https://a.test/", "https://a.test/"),
+            ("rd=https://a.test", "https://a.test/"),
+            ("rd=/p%2Fq?x=1&y=2", "https://a.test/p%2Fq?x=1&y=2"),
+            // ingress-nginx encodes it.
+            (
+                "rd=https://a.test%2Fp%3Fq%3D1%26r%3D%2520a%2Bb",
+                "https://a.test/p?q=1&r=%20a+b",
+            ),
+            ("rd=https%3A%2F%2Fa.test%2Fp&x=1", "https://a.test/p"),
+            ("x=1&rd=%2Fp%3Fq", "https://a.test/p?q"),
+            // The application's own scheme and port win.
+            ("rd=http://a.test:8080/p", "https://a.test/p"),
+        ] {
+            assert_eq!(of(&single, query), expected, "{query}");
+        }
+        let port = application("https://a.test:8443", Mode::ForwardSingle);
+        assert_eq!(of(&port, "rd=https://a.test/p"), "https://a.test:8443/p");
+    }
+
+    #[test]
+    fn domain_mode_returns_to_hosts_below_the_domain() {
+        let domain = CookieDomain::parse("home.test").expect("a domain");
+        let application = application("https://auth.home.test", Mode::ForwardDomain(domain));
+        for (query, expected) in [
+            (
+                "rd=https://x.home.test:8443/p?q",
+                "https://x.home.test:8443/p?q",
+            ),
+            ("rd=https://home.test/", "https://home.test/"),
+            ("rd=https://evilhome.test/", "https://auth.home.test"),
+            ("rd=https://home.test.evil.tld/", "https://auth.home.test"),
+            (
+                "rd=javascript://home.test/%0aalert(1)",
+                "https://auth.home.test",
+            ),
+        ] {
+            assert_eq!(of(&application, query), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn cve_2017_1000070_and_kin_no_open_redirect() {
+        let single = application("https://a.test", Mode::ForwardSingle);
+        for evil in [
+            "//e.test",
+            "/\\e.test",
+            "/\t/e.test",
+            "/%09/e.test\t",
+            "\\\\e.test",
+            "https:e.test",
+            "https:///e.test",
+            "http://a.test@e.test",
+            "https://a.test:x@e.test/",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            ".e.test",
+            "HTTPS://E.TEST",
+            "https://a.test.e.test/",
+            "https://a.te\u{17f}t/",
+            "https://a.test\0/",
+            "/\r\nLocation: x",
+            "https://a.test\\.e.test/",
+            "e.test/a.test",
+            "///e.test",
+            "https://e.test/https://a.test/",
+            "https://e.test?https://a.test/",
+            "https://e.test#a.test",
+        ] {
+            let encoded = utf8(evil);
+            for query in [format!("rd={encoded}"), format!("rd={evil}")] {
+                let landed = of(&single, &query);
+                let url = Url::parse(&landed).expect("a URL");
+                assert_eq!(
+                    (url.scheme(), url.host_str()),
+                    ("https", Some("a.test")),
+                    "{query:?} -> {landed}"
+                );
+                assert!(landed.bytes().all(|b| b.is_ascii_graphic()), "{landed:?}");
+            }
+        }
+        assert_eq!(
+            of(&single, &format!("rd=/{}", "a".repeat(5000))),
+            "https://a.test"
+        );
+    }
+
+    fn utf8(text: &str) -> String {
+        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    }
+}

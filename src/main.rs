@@ -1,0 +1,80 @@
+//! The program: reads arguments and environment, runs a command, says with its exit code how it
+//! went.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use authentik_proxy::app::App;
+use authentik_proxy::cli::{self, Cli, Command};
+use authentik_proxy::config::{Config, Vars};
+use authentik_proxy::telemetry::log;
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let arguments = Cli::parse();
+    match arguments.selected() {
+        Command::Serve => match Config::from_env(arguments.config.as_deref()) {
+            Ok(config) => serve(&config),
+            Err(errors) => fail(cli::EXIT_USAGE, &errors),
+        },
+        Command::Healthcheck => match cli::healthcheck(&arguments, &Vars::process()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => fail(reason.exit_code(), &reason),
+        },
+    }
+}
+
+fn serve(config: &Config) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(cli::EXIT_FAILURE, &error),
+    };
+    let level = log::init(config.log.level.as_str());
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    if config.redis.is_some() {
+        tracing::warn!(
+            "Redis is configured, but this version keeps sessions in memory: a restart signs everybody out, and replicas do not share sessions",
+        );
+    }
+    runtime.block_on(async {
+        let app = match App::start(config, level).await {
+            Ok(app) => app,
+            Err(error) => return fail(cli::EXIT_FAILURE, &error),
+        };
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            http = ?app.http_addresses(),
+            metrics = ?app.metrics_addresses(),
+            authentik = %config.authentik.host,
+            "authentik-proxy is listening",
+        );
+        asked_to_stop().await;
+        tracing::info!("stopping; a second signal stops at once");
+        tokio::select! {
+            () = app.stop() => ExitCode::SUCCESS,
+            () = asked_to_stop() => ExitCode::from(cli::EXIT_FAILURE),
+        }
+    })
+}
+
+async fn asked_to_stop() {
+    let mut terminate = signal(SignalKind::terminate()).ok();
+    let mut interrupt = signal(SignalKind::interrupt()).ok();
+    let received = async |signal: &mut Option<tokio::signal::unix::Signal>| match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    };
+    tokio::select! {
+        () = received(&mut terminate) => {}
+        () = received(&mut interrupt) => {}
+    }
+}
+
+fn fail(code: u8, reason: &dyn std::fmt::Display) -> ExitCode {
+    // Nobody is left to tell if standard error is closed.
+    let _ = writeln!(std::io::stderr(), "authentik-proxy: {reason}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,178 @@
+//! `skip_path_regex`: what may pass without a session, and only when it means one thing.
+
+use percent_encoding::percent_decode_str;
+use regex::{Regex, RegexBuilder};
+
+use super::RequestedUrl;
+
+/// Largest compiled size of one expression, in bytes; authentik's administrators write these, so
+/// the bound only guards against accidents.
+const SIZE_LIMIT: usize = 1 << 20;
+
+/// The expressions of one application that let requests pass without a session.
+///
+/// The syntax is RE2's, unanchored, one expression a line, as authentik documents it.
+#[derive(Debug, Default)]
+pub struct Allowlist {
+    rules: Vec<Regex>,
+    /// `forward_domain` applications match `scheme://host/path`, the others the path.
+    full_url: bool,
+}
+
+impl Allowlist {
+    /// Compiles one expression per non-empty line. Lines that do not compile are returned with
+    /// the reason and skipped, so that one typing error does not open or close everything else.
+    #[must_use]
+    pub fn compile(lines: &str, full_url: bool) -> (Self, Vec<(String, regex::Error)>) {
+        let mut rules = Vec::new();
+        let mut refused = Vec::new();
+        for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            match RegexBuilder::new(line).size_limit(SIZE_LIMIT).build() {
+                Ok(rule) => rules.push(rule),
+                Err(error) => refused.push((line.to_owned(), error)),
+            }
+        }
+        (Self { rules, full_url }, refused)
+    }
+
+    /// Whether `url` may pass without a session.
+    ///
+    /// The query is never looked at (CVE-2025-54576), and a path that a server behind us could
+    /// read differently (dot segments, doubled or encoded slashes, `;`, encoded backslashes)
+    /// never passes: the raw and the decoded path must both match.
+    #[must_use]
+    pub fn allows(&self, url: &RequestedUrl<'_>) -> bool {
+        if self.rules.is_empty() {
+            return false;
+        }
+        let Some(decoded) = unambiguous(url.path()) else {
+            return false;
+        };
+        self.rules.iter().any(|rule| {
+            if self.full_url {
+                let origin = format!("{}://{}", url.scheme().as_str(), url.authority());
+                rule.is_match(&format!("{origin}{}", url.path()))
+                    && rule.is_match(&format!("{origin}{decoded}"))
+            } else {
+                rule.is_match(url.path()) && rule.is_match(&decoded)
+            }
+        })
+    }
+}
+
+/// The decoded path, or `None` if the path has more than one reading.
+fn unambiguous(path: &str) -> Option<String> {
+    if path.contains(['\\', ';']) || path.contains("//") {
+        return None;
+    }
+    let decoded = percent_decode_str(path).decode_utf8().ok()?;
+    let slashes = |text: &str| text.bytes().filter(|b| *b == b'/').count();
+    let ambiguous = slashes(path) != slashes(&decoded)
+        || decoded.contains(['\\', ';', '%', '?', '#'])
+        || decoded.chars().any(char::is_control)
+        || decoded
+            .split('/')
+            .any(|segment| segment == "." || segment == "..");
+    (!ambiguous).then(|| decoded.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Allowlist, RequestedUrl};
+
+    fn allows(rules: &str, full_url: bool, url: &str) -> bool {
+        let (list, refused) = Allowlist::compile(rules, full_url);
+        assert!(refused.is_empty(), "{refused:?}");
+        list.allows(&RequestedUrl::parse(url).expect(url))
+    }
+
+    #[test]
+    fn matches_paths_unanchored() {
+        for (rules, path, expected) in [
+            ("^/api/.*", "/api/states", true),
+            ("^/api/.*", "/apix", false),
+            ("/health$\n^/metrics$", "/deep/health", true),
+            ("/health$\n\n  ^/metrics$  ", "/metrics", true),
+            ("", "/", false),
+            ("^/caf\u{e9}$", "/caf%C3%A9", false),
+            ("^/a b$|^/a%20b$", "/a%20b", true),
+        ] {
+            assert_eq!(
+                allows(rules, false, &format!("https://a.example{path}")),
+                expected,
+                "{rules} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn cve_2025_54576_never_looks_at_the_query() {
+        for (rules, full_url) in [("/health", false), ("/health", true), ("/public/", true)] {
+            for target in [
+                "/admin?x=/health",
+                "/admin?x=https://a.example/public/",
+                "/admin?/health",
+            ] {
+                assert!(
+                    !allows(rules, full_url, &format!("https://a.example{target}")),
+                    "{target}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn ghsa_3q34_rx83_r6mq_and_kin_ambiguous_paths_never_pass() {
+        for path in [
+            "/public/../admin",
+            "/public/%2e%2e/admin",
+            "/public/%2e%2e%2fadmin",
+            "/public//admin",
+            "/public/;/admin",
+            "/public/..;/admin",
+            "/public/%5c..%5cadmin",
+            "/public/%252e%252e/admin",
+            "/public/%00",
+            "/public/.",
+            "/public/%3b",
+            "/public/%ff",
+            "//public/",
+            "/public/x%2fy",
+            "/public/\\admin",
+            "/public/%3fx",
+            "/public/%0d",
+        ] {
+            assert!(
+                !allows(
+                    "^/public/|public",
+                    false,
+                    &format!("https://a.example{path}")
+                ),
+                "{path}"
+            );
+        }
+        assert!(allows("^/public/", false, "https://a.example/public/x"));
+        assert!(!allows("^/admin$", false, "https://a.example/%61dmin"));
+    }
+
+    #[test]
+    fn forward_domain_matches_the_full_url_without_query() {
+        assert!(allows(
+            "^https://a\\.example/open",
+            true,
+            "https://a.example/open/x?y=1"
+        ));
+        assert!(!allows(
+            "^https://a\\.example/open",
+            true,
+            "https://b.example/open/x"
+        ));
+    }
+
+    #[test]
+    fn a_line_that_does_not_compile_is_reported_and_skipped() {
+        let (list, refused) = Allowlist::compile("(\n^/ok$\n(?=x)", false);
+        assert_eq!(refused.len(), 2);
+        assert!(list.allows(&RequestedUrl::parse("https://a.example/ok").expect("a URL")));
+    }
+}

@@ -1,0 +1,21 @@
+//! The nouns of the program, free of I/O: what is protected, for whom, and by which rules.
+//!
+//! Everything here is already validated: a value that exists is a value that may be used.
+
+mod allowlist;
+mod application;
+mod authority;
+mod claims;
+mod cookie_domain;
+mod outpost;
+mod requested_url;
+mod session;
+
+pub use allowlist::Allowlist;
+pub use application::{Application, BasicAuth, ExternalUrl, ExternalUrlError, Mode, OAuthClient};
+pub use authority::{Authority, AuthorityError};
+pub use claims::{Claims, ProxyClaims};
+pub use cookie_domain::{CookieDomain, CookieDomainError};
+pub use outpost::Outpost;
+pub use requested_url::{RequestedUrl, RequestedUrlError, Scheme};
+pub use session::{Session, SessionId, SessionKey};

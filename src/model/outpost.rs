@@ -1,0 +1,23 @@
+//! The outpost that we are, as authentik describes it.
+
+use url::Url;
+use uuid::Uuid;
+
+/// One outpost of authentik's list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outpost {
+    /// Its primary key, used in the websocket's path.
+    pub id: Uuid,
+    /// Its name, shown in metrics and in `X-authentik-meta-outpost`.
+    pub name: String,
+    /// Whether it is authentik's embedded outpost.
+    pub embedded: bool,
+    /// `config.authentik_host`: where browsers find authentik, if set.
+    pub authentik_host: Option<Url>,
+    /// `config.log_level`, if set; overrides ours while running.
+    pub log_level: Option<String>,
+    /// How often to fetch the configuration, in seconds, as authentik wishes.
+    pub refresh_interval_s: i64,
+    /// The version of authentik, reported back as our own so that we are not shown as outdated.
+    pub version: String,
+}

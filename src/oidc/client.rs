@@ -1,0 +1,318 @@
+//! What we ask of authentik on behalf of one application: sign-in URLs, codes, introspection.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::Full;
+use jsonwebtoken::jwk::JwkSet;
+use openidconnect::core::{CoreClient, CoreErrorResponseType, CoreResponseType};
+use openidconnect::{
+    AuthType, AuthUrl, AuthenticationFlow, AuthorizationCode, ClientId, ClientSecret, CsrfToken,
+    EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, IssuerUrl, JsonWebKeySet, Nonce,
+    OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError,
+    Scope, StandardErrorResponse, TokenResponse as _, TokenUrl,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+
+use super::{Endpoints, Origin, TokenError, Verifier};
+use crate::model::{Application, Claims};
+use crate::web::client::{BackChannel, FetchError};
+
+type Client = CoreClient<
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+    EndpointNotSet,
+>;
+
+/// One application's relationship with authentik.
+pub struct RelyingParty {
+    client: Client,
+    scopes: Vec<Scope>,
+    client_id: String,
+    secret: SecretString,
+    endpoints: Endpoints,
+    verifier: Verifier,
+    back_channel: BackChannel,
+}
+
+/// A verified answer of the token endpoint.
+pub struct Tokens {
+    /// The access token's claims.
+    pub claims: Claims,
+    /// The access token as received.
+    pub access_token: SecretString,
+}
+
+/// Why authentik's answer cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OidcError {
+    /// No answer.
+    #[error("authentik cannot be reached at {url}: {source}; {}", source.advice())]
+    Unreachable {
+        /// What was asked, without query.
+        url: String,
+        /// The cause.
+        source: FetchError,
+    },
+    /// The code is unknown, used, expired or was issued for another request (RFC 6749 section 5.2).
+    #[error("authentik no longer accepts the authorization code")]
+    CodeRefused,
+    /// The token endpoint refuses us.
+    #[error(
+        "authentik refuses the code exchange with {code:?}; check the provider's client secret and redirect URIs"
+    )]
+    Refused {
+        /// The `error` of the answer.
+        code: String,
+    },
+    /// Not an OAuth answer.
+    #[error("authentik's answer from {url} is not understood: {reason}")]
+    Answer {
+        /// What was asked, without query.
+        url: String,
+        /// What was found.
+        reason: String,
+    },
+    /// The token does not verify.
+    #[error("{0}")]
+    Token(#[from] TokenError),
+    /// The token belongs to another login.
+    #[error("the token does not carry this login's nonce")]
+    Nonce,
+}
+
+/// A provider that no client can be made of.
+#[derive(Debug, thiserror::Error)]
+#[error("the provider's URLs cannot be used: {0}")]
+pub struct ClientError(#[from] url::ParseError);
+
+impl RelyingParty {
+    /// The client of `application`.
+    pub fn new(
+        application: &Application,
+        endpoints: Endpoints,
+        algorithms: &[String],
+        back_channel: BackChannel,
+    ) -> Result<Self, ClientError> {
+        let id = &application.client.id;
+        let secret = application.client.secret.clone();
+        let verifier = Verifier::new(
+            endpoints.issuers.clone(),
+            id,
+            secret.expose_secret(),
+            algorithms,
+        );
+        let issuer = endpoints.issuers.first().cloned().unwrap_or_default();
+        let client = CoreClient::new(
+            ClientId::new(id.clone()),
+            IssuerUrl::new(issuer)?,
+            JsonWebKeySet::default(),
+        )
+        .set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()))
+        .set_auth_type(AuthType::RequestBody)
+        .disable_openid_scope()
+        .set_auth_uri(AuthUrl::from_url(endpoints.authorization.clone()))
+        .set_token_uri(TokenUrl::from_url(endpoints.token.clone()))
+        .set_redirect_uri(RedirectUrl::new(application.redirect_uri())?);
+        let scopes = application
+            .client
+            .scopes
+            .iter()
+            .cloned()
+            .map(Scope::new)
+            .collect();
+        Ok(Self {
+            client,
+            scopes,
+            client_id: id.clone(),
+            secret,
+            endpoints,
+            verifier,
+            back_channel,
+        })
+    }
+
+    /// The URLs in use.
+    #[must_use]
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Where to send the browser to sign in (RFC 6749 section 4.1.1, with PKCE S256).
+    #[must_use]
+    pub fn authorize_url(&self, state: String, nonce: String, verifier: String) -> Url {
+        let verifier = PkceCodeVerifier::new(verifier);
+        let (url, _, _) = self
+            .client
+            .authorize_url(
+                AuthenticationFlow::<CoreResponseType>::AuthorizationCode,
+                move || CsrfToken::new(state),
+                move || Nonce::new(nonce),
+            )
+            .add_scopes(self.scopes.iter().cloned())
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
+            .url();
+        url
+    }
+
+    /// Where to send the browser to sign out; authentik takes the access token as the hint.
+    #[must_use]
+    pub fn end_session_url(&self, access_token: &SecretString) -> Option<Url> {
+        let mut url = self.endpoints.end_session.clone()?;
+        url.query_pairs_mut()
+            .append_pair("id_token_hint", access_token.expose_secret());
+        Some(url)
+    }
+
+    /// Exchanges a code for tokens and verifies them (RFC 6749 section 4.1.3, `OpenID` Connect Core
+    /// section 3.1.3.7).
+    pub async fn redeem(
+        &self,
+        code: &str,
+        verifier: String,
+        nonce: &str,
+        now: i64,
+    ) -> Result<Tokens, OidcError> {
+        let (back_channel, host) = (self.back_channel.clone(), self.endpoints.host.clone());
+        let send = move |request: HttpRequest| send(back_channel.clone(), host.clone(), request);
+        let answer = self
+            .client
+            .exchange_code(AuthorizationCode::new(code.to_owned()))
+            .set_pkce_verifier(PkceCodeVerifier::new(verifier))
+            .request_async(&send)
+            .await
+            .map_err(|error| self.refused(error))?;
+        let access_token = answer.access_token().secret().clone();
+        if self.verifier.lacks_key_of(&access_token) {
+            self.fetch_keys().await?;
+        }
+        let claims = self.verifier.verify(&access_token, now)?;
+        let id_nonce = match answer.id_token() {
+            Some(token) => self.verifier.verify(&token.to_string(), now)?.nonce,
+            None => None,
+        };
+        let nonces = [claims.nonce.as_deref(), id_nonce.as_deref()];
+        let missing = answer.id_token().is_some() && nonces == [None, None];
+        if missing || nonces.into_iter().flatten().any(|found| found != nonce) {
+            return Err(OidcError::Nonce);
+        }
+        Ok(Tokens {
+            claims,
+            access_token: access_token.into(),
+        })
+    }
+
+    /// Whether authentik still stands by a token (RFC 7662). Without an introspection endpoint
+    /// there is nobody to deny it.
+    pub async fn is_active(&self, access_token: &SecretString) -> Result<bool, OidcError> {
+        #[derive(serde::Deserialize)]
+        struct Introspection {
+            active: bool,
+        }
+        let Some(url) = &self.endpoints.introspection else {
+            return Ok(true);
+        };
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("client_id", &self.client_id)
+            .append_pair("client_secret", self.secret.expose_secret())
+            .append_pair("token", access_token.expose_secret())
+            .finish();
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(url.as_str())
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form.into_bytes());
+        let answer = self
+            .send(request.map_err(|error| answer(url, error))?)
+            .await?;
+        if answer.status() != StatusCode::OK {
+            return Err(OidcError::Answer {
+                url: bare(url),
+                reason: format!("status {}", answer.status()),
+            });
+        }
+        serde_json::from_slice(answer.body())
+            .map(|found: Introspection| found.active)
+            .map_err(|error| self::answer(url, error))
+    }
+
+    async fn fetch_keys(&self) -> Result<(), OidcError> {
+        let Some(url) = &self.endpoints.jwks else {
+            return Ok(());
+        };
+        let request = Request::builder().uri(url.as_str()).body(Vec::new());
+        let answer = self
+            .send(request.map_err(|error| answer(url, error))?)
+            .await?;
+        let keys: JwkSet =
+            serde_json::from_slice(answer.body()).map_err(|error| self::answer(url, error))?;
+        self.verifier.replace_keys(keys);
+        Ok(())
+    }
+
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, OidcError> {
+        send(
+            self.back_channel.clone(),
+            self.endpoints.host.clone(),
+            request,
+        )
+        .await
+    }
+
+    fn refused(
+        &self,
+        error: RequestTokenError<OidcError, StandardErrorResponse<CoreErrorResponseType>>,
+    ) -> OidcError {
+        match error {
+            RequestTokenError::Request(error) => error,
+            RequestTokenError::ServerResponse(refusal) => match refusal.error().as_ref() {
+                "invalid_grant" => OidcError::CodeRefused,
+                code => OidcError::Refused {
+                    code: code.to_owned(),
+                },
+            },
+            // The body is not quoted: it may hold tokens.
+            RequestTokenError::Parse(error, _) => answer(&self.endpoints.token, error.inner()),
+            RequestTokenError::Other(reason) => OidcError::Answer {
+                url: bare(&self.endpoints.token),
+                reason,
+            },
+        }
+    }
+}
+
+/// Sends a back-channel request in the name that browsers know authentik by.
+async fn send(
+    back_channel: BackChannel,
+    host: Option<Origin>,
+    request: HttpRequest,
+) -> Result<HttpResponse, OidcError> {
+    let (mut parts, body) = request.into_parts();
+    if let Some(origin) = host {
+        if let Ok(host) = HeaderValue::from_str(&origin.authority) {
+            parts.headers.insert(header::HOST, host);
+        }
+        if let Ok(scheme) = HeaderValue::from_str(&origin.scheme) {
+            parts.headers.insert("x-forwarded-proto", scheme);
+        }
+    }
+    let url = parts.uri.to_string();
+    let request = Request::from_parts(parts, Full::new(Bytes::from(body)));
+    let answer = back_channel.fetch(request).await;
+    let answer = answer.map_err(|source| OidcError::Unreachable { url, source })?;
+    Ok(answer.map(|body| body.to_vec()))
+}
+
+fn answer(url: &Url, error: impl std::fmt::Display) -> OidcError {
+    OidcError::Answer {
+        url: bare(url),
+        reason: error.to_string(),
+    }
+}
+
+fn bare(url: &Url) -> String {
+    url[..url::Position::AfterPath].to_owned()
+}

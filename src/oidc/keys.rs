@@ -1,0 +1,58 @@
+//! Keys derived from an application's cookie secret, one for each purpose, so that nothing signed
+//! for one use can be replayed as another (CVE-2026-19349).
+
+use aws_lc_rs::hmac;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+/// The keys of one application. Every replica derives the same ones.
+pub struct Keys {
+    /// Signs session cookies.
+    pub session: hmac::Key,
+    /// Signs the login state, HS256.
+    pub state: [u8; 32],
+    pkce: hmac::Key,
+    nonce: hmac::Key,
+}
+
+impl Keys {
+    /// Derives the keys from the application's `cookie_secret` and `client_id`.
+    #[must_use]
+    pub fn derive(cookie_secret: &str, client_id: &str) -> Self {
+        let root = hmac::Key::new(hmac::HMAC_SHA256, cookie_secret.as_bytes());
+        let derive = |purpose: &str| {
+            let mut key = [0; 32];
+            let tag = hmac::sign(
+                &root,
+                format!("authentik-proxy/{purpose}/{client_id}").as_bytes(),
+            );
+            key.copy_from_slice(tag.as_ref());
+            key
+        };
+        let mac = |purpose: &str| hmac::Key::new(hmac::HMAC_SHA256, &derive(purpose));
+        Self {
+            session: mac("session"),
+            state: derive("state"),
+            pkce: mac("pkce"),
+            nonce: mac("nonce"),
+        }
+    }
+
+    /// The PKCE verifier (RFC 7636 section 4.1) that belongs to a login's random value. Derived,
+    /// so that no replica has to remember it.
+    #[must_use]
+    pub fn pkce_verifier(&self, random: &str) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.pkce, random.as_bytes()))
+    }
+
+    /// The nonce (`OpenID` Connect Core section 3.1.2.1) that belongs to a login's random value.
+    #[must_use]
+    pub fn nonce(&self, random: &str) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.nonce, random.as_bytes()))
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(…)")
+    }
+}

@@ -1,0 +1,13 @@
+//! The `OpenID` Connect relying party: where authentik is, what we send it, what we believe of it.
+
+mod client;
+mod endpoints;
+mod keys;
+mod state;
+mod token;
+
+pub use client::{OidcError, RelyingParty, Tokens};
+pub use endpoints::{Endpoints, EndpointsError, Origin, ProviderUrls};
+pub use keys::Keys;
+pub use state::{LoginState, StateError};
+pub use token::{TokenError, Verifier};

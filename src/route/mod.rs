@@ -1,0 +1,146 @@
+//! The meeting point of the planes: the control plane publishes a [`Snapshot`], the data plane
+//! reads it once per request.
+
+mod table;
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use http::{HeaderMap, HeaderValue};
+use secrecy::ExposeSecret as _;
+
+use crate::model::{Application, Outpost};
+use crate::oidc::{Keys, RelyingParty};
+use crate::telemetry::metrics::SiteMetrics;
+use crate::web::identity;
+pub use table::Table;
+
+/// Everything that a request needs to know, consistent in itself and never changed.
+#[derive(Default)]
+pub struct Snapshot {
+    /// The outpost that we are; `None` until authentik has told.
+    pub outpost: Option<Outpost>,
+    /// The applications by host.
+    pub table: Table,
+}
+
+/// The current [`Snapshot`]. Readers never wait.
+#[derive(Clone, Default)]
+pub struct Live(Arc<ArcSwap<Snapshot>>);
+
+impl Live {
+    /// The snapshot to answer one request with.
+    #[must_use]
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.0.load()
+    }
+
+    /// The snapshot to work on for a longer time.
+    #[must_use]
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Publishes a new snapshot. Requests in flight keep theirs.
+    pub fn store(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
+}
+
+/// An application with its live handles.
+pub struct Site {
+    /// What is protected.
+    pub application: Application,
+    /// Our client at authentik.
+    pub relying_party: RelyingParty,
+    /// Keys of what we hand to browsers.
+    pub keys: Keys,
+    /// Name of the session cookie.
+    pub cookie_name: String,
+    /// Name of the cookie that binds a login to its browser.
+    pub login_cookie_name: String,
+    /// `X-authentik-meta-*`, rendered once.
+    pub meta: HeaderMap,
+    /// Histogram handles of this application's host.
+    pub metrics: SiteMetrics,
+}
+
+impl Site {
+    /// Puts an application into service.
+    #[must_use]
+    pub fn new(
+        application: Application,
+        relying_party: RelyingParty,
+        outpost: &Outpost,
+        metrics: SiteMetrics,
+    ) -> Self {
+        let client = &application.client;
+        let keys = Keys::derive(client.cookie_secret.expose_secret(), &client.id);
+        let cookie_name = cookie_name(&client.id);
+        let jwks = relying_party
+            .endpoints()
+            .jwks
+            .as_ref()
+            .map_or("", |url| url.as_str());
+        let version = user_agent(&outpost.version);
+        let values = [
+            jwks,
+            &outpost.name,
+            &application.name,
+            &application.slug,
+            &version,
+        ];
+        let empty = HeaderValue::from_static("");
+        let meta = identity::META
+            .into_iter()
+            .zip(values)
+            .map(|(name, text)| (name, identity::value(text).unwrap_or_else(|| empty.clone())))
+            .collect();
+        let login_cookie_name = format!("{cookie_name}_login");
+        Self {
+            application,
+            relying_party,
+            keys,
+            cookie_name,
+            login_cookie_name,
+            meta,
+            metrics,
+        }
+    }
+}
+
+impl std::fmt::Debug for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Site")
+            .field("name", &self.application.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How we name ourselves to authentik and to applications.
+#[must_use]
+pub fn user_agent(version: &str) -> String {
+    format!("goauthentik.io/outpost/{version}")
+}
+
+/// `authentik_proxy_` and the first 8 hex digits of the SHA-256 of the client id.
+fn cookie_name(client_id: &str) -> String {
+    use std::fmt::Write as _;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, client_id.as_bytes());
+    digest.as_ref()[..4]
+        .iter()
+        .fold(String::from("authentik_proxy_"), |mut name, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(name, "{byte:02x}");
+            name
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_cookie_is_named_as_the_vendor_names_it() {
+        // `printf %s client | sha256sum`
+        assert_eq!(super::cookie_name("client"), "authentik_proxy_948fe603");
+    }
+}

@@ -1,0 +1,207 @@
+//! From host (and path) to application, in constant time however many applications there are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Site;
+use crate::model::{Authority, Mode};
+
+/// The routing table. Generic over what is found, so that it can be tested and measured alone.
+pub struct Table<S = Site> {
+    hosts: HashMap<Box<str>, Vec<Route<S>>>,
+    domains: HashMap<Box<str>, Arc<S>>,
+    sites: Vec<Arc<S>>,
+}
+
+struct Route<S> {
+    port: Option<u16>,
+    path_prefix: Box<str>,
+    site: Arc<S>,
+}
+
+impl<S> Default for Table<S> {
+    fn default() -> Self {
+        Self {
+            hosts: HashMap::new(),
+            domains: HashMap::new(),
+            sites: Vec::new(),
+        }
+    }
+}
+
+impl Table<Site> {
+    /// Adds an application under its external host and, in domain mode, its cookie domain.
+    pub fn add(&mut self, site: Arc<Site>) {
+        let external = &site.application.external;
+        let domain = match &site.application.mode {
+            Mode::ForwardDomain(domain) => Some(domain.as_str().to_owned()),
+            Mode::Proxy | Mode::ForwardSingle => None,
+        };
+        let (host, port) = (external.host().to_owned(), external.port());
+        let prefix = external.path_prefix().to_owned();
+        self.insert(&host, port, &prefix, domain.as_deref(), site);
+    }
+}
+
+impl<S> Table<S> {
+    /// Adds a route. `host` is lower case and without port; `path_prefix` without trailing slash.
+    pub fn insert(
+        &mut self,
+        host: &str,
+        port: Option<u16>,
+        path_prefix: &str,
+        domain: Option<&str>,
+        site: Arc<S>,
+    ) {
+        let routes = self.hosts.entry(host.into()).or_default();
+        routes.push(Route {
+            port,
+            path_prefix: path_prefix.into(),
+            site: Arc::clone(&site),
+        });
+        // Longest prefix first; the sort is stable, so the first one added wins among equals.
+        routes.sort_by_key(|route| std::cmp::Reverse(route.path_prefix.len()));
+        if let Some(domain) = domain {
+            self.domains
+                .entry(domain.into())
+                .or_insert_with(|| Arc::clone(&site));
+        }
+        self.sites.push(site);
+    }
+
+    /// The application for a request: by exact host, with the port if that tells several apart,
+    /// and longest path prefix; else by the longest domain; else the only one there is.
+    #[must_use]
+    pub fn find(&self, authority: &Authority<'_>, path: &str) -> Option<&Arc<S>> {
+        self.find_named(authority, path).or_else(|| self.only())
+    }
+
+    /// Like [`find`](Self::find), but only if the host names the application.
+    #[must_use]
+    pub fn find_named(&self, authority: &Authority<'_>, path: &str) -> Option<&Arc<S>> {
+        let host = authority.canonical_host();
+        self.exact(&host, authority.port(), path)
+            .or_else(|| self.by_domain(&host))
+    }
+
+    /// Every application on a host, for a callback that names its application in the state.
+    pub fn on_host(&self, authority: &Authority<'_>) -> impl Iterator<Item = &Arc<S>> {
+        let host = authority.canonical_host();
+        let exact = self
+            .hosts
+            .get(&*host)
+            .into_iter()
+            .flatten()
+            .map(|route| &route.site);
+        exact.chain(self.by_domain(&host)).chain(self.only())
+    }
+
+    /// All applications.
+    #[must_use]
+    pub fn sites(&self) -> &[Arc<S>] {
+        &self.sites
+    }
+
+    fn exact(&self, host: &str, port: Option<u16>, path: &str) -> Option<&Arc<S>> {
+        let routes = self.hosts.get(host)?;
+        let matches = |route: &&Route<S>| below(path, &route.path_prefix);
+        routes
+            .iter()
+            .filter(matches)
+            .find(|route| route.port == port)
+            .or_else(|| routes.iter().find(matches))
+            // A path outside of every prefix still belongs to the host's application.
+            .or_else(|| routes.last())
+            .map(|route| &route.site)
+    }
+
+    fn by_domain(&self, host: &str) -> Option<&Arc<S>> {
+        if self.domains.is_empty() {
+            return None;
+        }
+        let mut rest = host;
+        loop {
+            if let Some(site) = self.domains.get(rest) {
+                return Some(site);
+            }
+            rest = rest.split_once('.')?.1;
+        }
+    }
+
+    fn only(&self) -> Option<&Arc<S>> {
+        match self.sites.as_slice() {
+            [site] => Some(site),
+            _ => None,
+        }
+    }
+}
+
+/// Whether `path` is `prefix` or lies below it.
+fn below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Row<'a> = (&'a str, Option<u16>, &'a str, Option<&'a str>);
+
+    fn table(rows: &[Row<'_>]) -> Table<usize> {
+        let mut table = Table::default();
+        for (number, (host, port, prefix, domain)) in rows.iter().enumerate() {
+            table.insert(host, *port, prefix, *domain, Arc::new(number));
+        }
+        table
+    }
+
+    fn find(table: &Table<usize>, host: &str, path: &str) -> Option<usize> {
+        table
+            .find(&Authority::parse(host).expect(host), path)
+            .map(|site| **site)
+    }
+
+    #[test]
+    fn routes_by_host_domain_and_path() {
+        let table = table(&[
+            ("grafana.home.test", None, "", None),
+            ("port.home.test", Some(8443), "", None),
+            ("auth.home.test", None, "", Some("home.test")),
+            ("auth.deep.home.test", None, "", Some("deep.home.test")),
+            ("paths.test", None, "/a", None),
+            ("paths.test", None, "/a/b", None),
+            ("port.home.test", Some(9443), "", None),
+        ]);
+        for (host, path, expected) in [
+            ("grafana.home.test", "/", Some(0)),
+            ("GRAFANA.home.test:443", "/x", Some(0)),
+            ("grafana.home.test.", "/", Some(0)),
+            ("port.home.test", "/", Some(1)),
+            ("port.home.test:8443", "/", Some(1)),
+            ("port.home.test:9443", "/", Some(6)),
+            ("auth.home.test", "/", Some(2)),
+            ("other.home.test", "/", Some(2)),
+            ("home.test", "/", Some(2)),
+            ("x.deep.home.test:8080", "/", Some(3)),
+            ("evilhome.test", "/", None),
+            ("home.test.evil.tld", "/", None),
+            ("paths.test", "/a/b/c", Some(5)),
+            ("paths.test", "/a/bc", Some(4)),
+            ("paths.test", "/outpost.goauthentik.io/start", Some(4)),
+            ("unknown.test", "/", None),
+            ("[::1]:9000", "/", None),
+        ] {
+            assert_eq!(find(&table, host, path), expected, "{host}{path}");
+        }
+    }
+
+    #[test]
+    fn the_only_application_answers_for_every_host() {
+        let one = table(&[("a.test", None, "", None)]);
+        assert_eq!(find(&one, "unknown.test", "/"), Some(0));
+        let authority = Authority::parse("unknown.test").expect("a host");
+        assert!(one.find_named(&authority, "/").is_none());
+        assert_eq!(find(&Table::default(), "a.test", "/"), None);
+    }
+}

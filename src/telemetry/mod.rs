@@ -1,0 +1,7 @@
+//! What operators see: log lines and metrics.
+
+pub mod log;
+pub mod metrics;
+mod throttle;
+
+pub use throttle::Throttle;

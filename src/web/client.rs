@@ -1,0 +1,279 @@
+//! The back channel: one TLS configuration and one connector for REST, websocket, token,
+//! introspection and JWKS requests to authentik.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
+use hyper_util::rt::TokioExecutor;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tower_service::Service;
+
+/// Longest answer that is read, in bytes.
+const MAX_ANSWER: usize = 32 << 20;
+
+/// Opens connections to authentik, plain or TLS; shared by HTTP requests and the websocket.
+pub type Connector = HttpsConnector<HttpConnector<Resolver>>;
+
+/// An HTTP client for authentik. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct BackChannel {
+    client: Client<Connector, Full<Bytes>>,
+    connector: Connector,
+    timeout: Duration,
+}
+
+/// Why no answer came. The text says the cause; [`FetchError::advice`] what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The name could not be looked up.
+    #[error("the host name could not be resolved")]
+    Dns,
+    /// Nothing listens there.
+    #[error("the connection was refused")]
+    Refused,
+    /// TLS failed.
+    #[error("TLS failed: {0}")]
+    Tls(rustls::Error),
+    /// No answer in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The connection broke.
+    #[error("the connection failed: {0}")]
+    Connection(String),
+}
+
+impl FetchError {
+    /// What an operator should look at.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Dns => "check the host name in AUTHENTIK_HOST and the cluster's DNS",
+            Self::Refused => "check the port in AUTHENTIK_HOST and that authentik is running",
+            Self::Tls(_) => {
+                "give authentik's CA with SSL_CERT_FILE, or set AUTHENTIK_INSECURE=true to skip verification"
+            }
+            Self::Timeout(_) => {
+                "check that a firewall or network policy lets us reach AUTHENTIK_HOST"
+            }
+            Self::Connection(_) => "check AUTHENTIK_HOST (http or https?) and authentik's own log",
+        }
+    }
+}
+
+/// Certificates that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The CA file cannot be read.
+    #[error("the CA file {0} holds no usable certificate: {1}")]
+    CaFile(PathBuf, String),
+    /// The TLS library refuses its configuration.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+/// How authentik's certificate is checked.
+#[derive(Debug, Clone, Default)]
+pub struct TlsOptions {
+    /// Accept any certificate (`AUTHENTIK_INSECURE`).
+    pub insecure: bool,
+    /// A CA to trust besides the system's, PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl BackChannel {
+    /// Prepares the client; connects to nothing yet. `SSL_CERT_FILE` and `SSL_CERT_DIR` replace
+    /// the system's certificates.
+    pub fn new(options: &TlsOptions, timeout: Duration) -> Result<Self, TlsError> {
+        let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(timeout));
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(client_config(options)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build(connector.clone());
+        Ok(Self {
+            client,
+            connector,
+            timeout,
+        })
+    }
+
+    /// The connector, for protocols other than HTTP requests.
+    #[must_use]
+    pub fn connector(&self) -> Connector {
+        self.connector.clone()
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub async fn fetch(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Bytes>, FetchError> {
+        let exchange = async {
+            let answer = self
+                .client
+                .request(request)
+                .await
+                .map_err(|error| classify(&error))?;
+            let (parts, body) = answer.into_parts();
+            let body = Limited::new(body, MAX_ANSWER).collect().await;
+            let body = body.map_err(|error| FetchError::Connection(error.to_string()))?;
+            Ok(Response::from_parts(parts, body.to_bytes()))
+        };
+        tokio::time::timeout(self.timeout, exchange)
+            .await
+            .unwrap_or(Err(FetchError::Timeout(self.timeout)))
+    }
+
+    /// Opens a connection for a websocket.
+    pub async fn connect(
+        &self,
+        uri: Uri,
+    ) -> Result<<Connector as Service<Uri>>::Response, FetchError> {
+        let connecting = self.connector().call(uri);
+        match tokio::time::timeout(self.timeout, connecting).await {
+            Err(_) => Err(FetchError::Timeout(self.timeout)),
+            Ok(connected) => connected.map_err(|error| classify(&*error)),
+        }
+    }
+}
+
+/// Finds the cause in a chain of errors by type, never by text.
+fn classify(error: &(dyn std::error::Error + 'static)) -> FetchError {
+    let mut last = error.to_string();
+    let mut link = Some(error);
+    while let Some(cause) = link {
+        last = cause.to_string();
+        if cause.is::<DnsError>() {
+            return FetchError::Dns;
+        }
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            return FetchError::Tls(tls.clone());
+        }
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            match io.kind() {
+                std::io::ErrorKind::ConnectionRefused => return FetchError::Refused,
+                std::io::ErrorKind::TimedOut => return FetchError::Timeout(Duration::ZERO),
+                _ => {}
+            }
+            // `io::Error::source` skips the error that it wraps.
+            if let Some(inner) = io.get_ref() {
+                return classify(inner);
+            }
+        }
+        link = cause.source();
+    }
+    FetchError::Connection(last)
+}
+
+fn client_config(options: &TlsOptions) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
+    if options.insecure {
+        let verifier = Arc::new(AcceptAny(provider.signature_verification_algorithms));
+        return Ok(builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth());
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = &options.ca_file {
+        let refused = |reason: String| TlsError::CaFile(path.clone(), reason);
+        let certificates =
+            CertificateDer::pem_file_iter(path).map_err(|e| refused(e.to_string()))?;
+        let mut count = 0;
+        for certificate in certificates {
+            roots.add(certificate.map_err(|e| refused(e.to_string()))?)?;
+            count += 1;
+        }
+        if count == 0 {
+            return Err(refused("it has no PEM certificate".into()));
+        }
+    }
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Looks names up with the system's resolver, and marks its errors as such.
+#[derive(Debug, Clone)]
+pub struct Resolver(GaiResolver);
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct DnsError(std::io::Error);
+
+impl Service<Name> for Resolver {
+    type Response = GaiAddrs;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = BoxFuture<'static, Result<GaiAddrs, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0
+            .poll_ready(context)
+            .map_err(|error| DnsError(error).into())
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let lookup = self.0.call(name);
+        Box::pin(async move { lookup.await.map_err(|error| DnsError(error).into()) })
+    }
+}
+
+/// `AUTHENTIK_INSECURE`: any certificate will do, but the handshake is still checked to be made
+/// with its key.
+#[derive(Debug)]
+struct AcceptAny(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for AcceptAny {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}

@@ -1,0 +1,195 @@
+//! The identity headers that applications read (`X-authentik-*`), rendered once per session.
+
+use std::fmt::Write as _;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde_json::Value;
+
+use crate::model::{BasicAuth, Claims};
+
+/// Headers about the person, in the order in which they are always sent. Each is on every
+/// positive answer, empty if need be: a reverse proxy that copies them would otherwise leave the
+/// client's own header of that name in place (CVE-2026-30851).
+pub const PERSON: [HeaderName; 7] = [
+    HeaderName::from_static("x-authentik-username"),
+    HeaderName::from_static("x-authentik-groups"),
+    HeaderName::from_static("x-authentik-entitlements"),
+    HeaderName::from_static("x-authentik-email"),
+    HeaderName::from_static("x-authentik-name"),
+    HeaderName::from_static("x-authentik-uid"),
+    HeaderName::from_static("x-authentik-jwt"),
+];
+
+/// Headers about the application and us.
+pub const META: [HeaderName; 5] = [
+    HeaderName::from_static("x-authentik-meta-jwks"),
+    HeaderName::from_static("x-authentik-meta-outpost"),
+    HeaderName::from_static("x-authentik-meta-provider"),
+    HeaderName::from_static("x-authentik-meta-app"),
+    HeaderName::from_static("x-authentik-meta-version"),
+];
+
+/// The headers of one person: [`PERSON`], basic credentials, then `additionalHeaders`.
+#[must_use]
+pub fn person(claims: &Claims, access_token: &str, basic_auth: Option<&BasicAuth>) -> HeaderMap {
+    let attributes = &claims.ak_proxy.user_attributes;
+    let values = [
+        claims.preferred_username.as_str(),
+        &claims.groups.join("|"),
+        &claims.entitlements.join("|"),
+        &claims.email,
+        &claims.name,
+        &claims.sub,
+        access_token,
+    ];
+    let mut headers = HeaderMap::with_capacity(24);
+    for (name, text) in PERSON.into_iter().zip(values) {
+        headers.insert(name, value(text).unwrap_or(EMPTY));
+    }
+    if let Some(credentials) = basic_auth.and_then(|basic| basic_credentials(basic, claims)) {
+        headers.insert(header::AUTHORIZATION, credentials);
+    }
+    if let Some(Value::Object(additional)) = attributes.get("additionalHeaders") {
+        for (name, raw) in additional {
+            let Ok(name) = HeaderName::try_from(name.as_str()) else {
+                continue;
+            };
+            if let Some(value) = text_of(raw).as_deref().and_then(value)
+                && !frames_message(&name)
+            {
+                headers.insert(name, value);
+            }
+        }
+    }
+    headers
+}
+
+/// The headers of nobody: every name of [`PERSON`], empty.
+#[must_use]
+pub fn nobody() -> HeaderMap {
+    PERSON.into_iter().map(|name| (name, EMPTY)).collect()
+}
+
+/// A header value of `text` as UTF-8 bytes; `None` if it has a control character.
+#[must_use]
+pub fn value(text: &str) -> Option<HeaderValue> {
+    if text.contains('\t') {
+        return None;
+    }
+    HeaderValue::from_bytes(text.as_bytes()).ok()
+}
+
+const EMPTY: HeaderValue = HeaderValue::from_static("");
+
+/// `Authorization: Basic` from the user's attributes; nothing without a password (as authentik
+/// 2026.2 does).
+fn basic_credentials(basic: &BasicAuth, claims: &Claims) -> Option<HeaderValue> {
+    let attribute = |name: &str| {
+        claims
+            .ak_proxy
+            .user_attributes
+            .get(name)
+            .and_then(Value::as_str)
+    };
+    let password = attribute(&basic.password_attribute)?;
+    let user = attribute(&basic.user_attribute).unwrap_or(&claims.email);
+    let mut text = String::from("Basic ");
+    STANDARD.encode_string(format!("{user}:{password}"), &mut text);
+    let mut value = value(&text)?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn text_of(raw: &Value) -> Option<String> {
+    match raw {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => {
+            let mut text = String::new();
+            write!(text, "{number}").ok()?;
+            Some(text)
+        }
+        _ => None,
+    }
+}
+
+/// Headers that delimit messages or set our own cookies are not for attributes to set.
+fn frames_message(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONTENT_LENGTH
+            | header::TRANSFER_ENCODING
+            | header::CONNECTION
+            | header::UPGRADE
+            | header::TE
+            | header::TRAILER
+            | header::HOST
+            | header::SET_COOKIE
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(json: &str) -> Claims {
+        serde_json::from_str(json).expect("claims")
+    }
+
+    #[test]
+    fn renders_what_authentik_documents() {
+        let claims = claims(
+            r#"{"sub":"u1","preferred_username":"dave","name":"Dävid 测试","email":"d@x.test",
+                "groups":["a","größ|pipe"],
+                "ak_proxy":{"user_attributes":{"pw":"p","additionalHeaders":
+                {"X-Num":5,"X-Uni":"ünï","X-Bool":true,"X-Bad":"a\r\nb","Content-Length":"3","no name":"x"}}}}"#,
+        );
+        let basic = BasicAuth {
+            user_attribute: "un".into(),
+            password_attribute: "pw".into(),
+        };
+        let headers = person(&claims, "jwt", Some(&basic));
+        for (name, expected) in [
+            ("x-authentik-username", "dave"),
+            ("x-authentik-groups", "a|größ|pipe"),
+            ("x-authentik-entitlements", ""),
+            ("x-authentik-email", "d@x.test"),
+            ("x-authentik-name", "Dävid 测试"),
+            ("x-authentik-uid", "u1"),
+            ("x-authentik-jwt", "jwt"),
+            ("x-num", "5"),
+            ("x-uni", "ünï"),
+            ("authorization", "Basic ZEB4LnRlc3Q6cA=="),
+        ] {
+            let found = headers.get(name).map(HeaderValue::as_bytes);
+            assert_eq!(found, Some(expected.as_bytes()), "{name}");
+        }
+        for absent in ["x-bool", "x-bad", "content-length", "no name"] {
+            assert!(!headers.contains_key(absent), "{absent}");
+        }
+    }
+
+    #[test]
+    fn cve_2026_30851_every_identity_header_is_always_there() {
+        let control = claims(r#"{"preferred_username":"a\nb"}"#);
+        for headers in [person(&control, "", None), nobody()] {
+            for name in &PERSON {
+                assert_eq!(
+                    headers.get(name).map(HeaderValue::as_bytes),
+                    Some(b"".as_slice()),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_basic_credentials_without_a_password() {
+        let basic = BasicAuth {
+            user_attribute: "un".into(),
+            password_attribute: "pw".into(),
+        };
+        let claims = claims(r#"{"ak_proxy":{"user_attributes":{"un":"x"}}}"#);
+        assert!(!person(&claims, "", Some(&basic)).contains_key(header::AUTHORIZATION));
+    }
+}

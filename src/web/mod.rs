@@ -1,0 +1,7 @@
+//! HTTP vocabulary of both planes.
+
+pub mod client;
+pub mod cookie;
+pub mod identity;
+pub mod inbound;
+pub mod page;

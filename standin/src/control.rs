@@ -1,0 +1,212 @@
+//! What tests change while the stand-in runs.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::fault::{Endpoint, Fault};
+use crate::handle::Standin;
+use crate::keys::KeyPair;
+use crate::provider::Provider;
+use crate::records::Entry;
+use crate::sessions::{Ended, sid_of};
+use crate::state::{Account, Outpost};
+use crate::user::User;
+
+/// How often one change of a provider is announced.
+const ANNOUNCED: usize = 2;
+
+/// Configuration.
+impl Standin {
+    /// Adds a provider to the outpost and returns its number. Connected outposts are told, twice
+    /// as by a real server.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "most tests never need the number"
+    )]
+    pub fn add_provider(&self, provider: Provider) -> i64 {
+        let mut state = self.shared().lock();
+        state.last_pk += 1;
+        let pk = state.last_pk;
+        state.providers.push(Entry::new(pk, provider));
+        state.trigger_update(ANNOUNCED);
+        pk
+    }
+
+    /// Merges fields into the wire record of the provider added as `name`; connected outposts are
+    /// told twice. `null` is written as a value. Patched credentials, hosts, lifetimes and slugs
+    /// hold for the `OpenID` endpoints too.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such provider.
+    pub fn patch_provider(&self, name: &str, patch: Value) {
+        self.patch_provider_silently(name, patch);
+        self.shared().lock().trigger_update(ANNOUNCED);
+    }
+
+    /// As [`patch_provider`](Self::patch_provider), but outposts are not told: what a real server
+    /// does when an application is renamed.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such provider.
+    pub fn patch_provider_silently(&self, name: &str, patch: Value) {
+        let mut state = self.shared().lock();
+        let entry = state.providers.iter_mut().find(|entry| entry.name == name);
+        entry
+            .unwrap_or_else(|| panic!("there is no provider {name}"))
+            .patch(patch);
+    }
+
+    /// Removes the provider added as `name`; connected outposts are told twice.
+    pub fn remove_provider(&self, name: &str) {
+        let mut state = self.shared().lock();
+        state.providers.retain(|entry| entry.name != name);
+        state.trigger_update(ANNOUNCED);
+    }
+
+    /// Lists `record` among the providers as it is, however broken. Outposts are not told.
+    pub fn raw_provider(&self, record: Value) {
+        self.shared().lock().raw_providers.push(record);
+    }
+
+    /// Makes a self-signed key pair for the host `name`, to be named by a provider's
+    /// `certificate`.
+    #[must_use]
+    pub fn add_keypair(&self, name: &str) -> Uuid {
+        let id = Uuid::new_v4();
+        self.shared()
+            .lock()
+            .keypairs
+            .insert(id, KeyPair::self_signed(name));
+        id
+    }
+
+    /// Gives the key pair `id` a new key and certificate; connected outposts are told once.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such key pair.
+    pub fn renew_keypair(&self, id: Uuid) {
+        let mut state = self.shared().lock();
+        let pair = state.keypairs.get_mut(&id).expect("the key pair exists");
+        *pair = KeyPair::self_signed(&pair.name);
+        state.trigger_update(1);
+    }
+
+    /// Adds someone who can sign in.
+    pub fn add_user(&self, user: User) {
+        self.shared()
+            .lock()
+            .accounts
+            .push(Account { user, active: true });
+    }
+
+    /// Adds an outpost without providers that the token lists too, after those that exist.
+    #[expect(clippy::must_use_candidate, reason = "most tests never need the id")]
+    pub fn add_outpost(&self, name: &str) -> Uuid {
+        let id = Uuid::new_v4();
+        let outpost = Outpost {
+            id,
+            name: name.to_owned(),
+            main: false,
+        };
+        self.shared().lock().outposts.push(outpost);
+        id
+    }
+
+    /// Makes the token one that belongs to no outpost.
+    pub fn clear_outposts(&self) {
+        self.shared().lock().outposts.clear();
+    }
+
+    /// Replaces the API token. The old one is refused from now on; open websockets stay.
+    pub fn rotate_token(&self, token: &str) {
+        token.clone_into(&mut self.shared().lock().token);
+    }
+
+    /// The version the server reports, after an upgrade.
+    pub fn set_version(&self, version: &str) {
+        version.clone_into(&mut self.shared().lock().version);
+    }
+}
+
+/// Sessions of users at authentik.
+impl Standin {
+    /// Ends the session with this `sid` claim as its browser would by signing out: its tokens
+    /// become inactive and connected outposts are told (2025.6: twice, 2026.2: once).
+    pub fn end_session(&self, sid: &str) {
+        let keys = self
+            .shared()
+            .lock()
+            .session_keys(|key, _| sid_of(key) == sid);
+        for key in keys {
+            self.shared().end_session(&key, Ended::SignedOut);
+        }
+    }
+
+    /// Deletes all sessions of a user, as an administrator does; outposts are told of each once.
+    pub fn end_sessions_of(&self, username: &str) {
+        let keys = self.shared().lock().sessions_of(username);
+        for key in keys {
+            self.shared().end_session(&key, Ended::Deleted);
+        }
+    }
+
+    /// Makes a user inactive and ends their sessions.
+    pub fn deactivate(&self, username: &str) {
+        for account in &mut self.shared().lock().accounts {
+            account.active &= account.user.username != username;
+        }
+        self.end_sessions_of(username);
+    }
+
+    /// The `sid` claims of a user's sessions, in no particular order.
+    #[must_use]
+    pub fn sids_of(&self, username: &str) -> Vec<String> {
+        self.shared()
+            .lock()
+            .sessions_of(username)
+            .iter()
+            .map(|key| sid_of(key))
+            .collect()
+    }
+}
+
+/// The websocket.
+impl Standin {
+    /// Sends a text frame to every websocket.
+    pub fn send_frame(&self, text: &str) {
+        self.shared().lock().send_to_outposts(text);
+    }
+
+    /// Tells every websocket once to fetch the configuration.
+    pub fn trigger_update(&self) {
+        self.shared().lock().trigger_update(1);
+    }
+
+    /// Ends every websocket's connection without a close frame.
+    pub fn drop_websockets(&self) {
+        self.shared().lock().drop_peers();
+    }
+
+    /// Whether websocket handshakes are answered with 403 from now on.
+    pub fn refuse_websockets(&self, refuse: bool) {
+        self.shared().lock().refuse_websockets = refuse;
+    }
+}
+
+/// Faults.
+impl Standin {
+    /// Answers requests to `endpoint` with this fault until another is set for it or
+    /// [`clear_faults`](Self::clear_faults). A fault for [`Endpoint::Any`] yields to one that
+    /// names the endpoint.
+    pub fn fault(&self, endpoint: Endpoint, fault: Fault) {
+        self.shared().lock().faults.insert(endpoint, fault);
+    }
+
+    /// Answers properly again.
+    pub fn clear_faults(&self) {
+        self.shared().lock().faults.clear();
+    }
+}

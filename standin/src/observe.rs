@@ -1,0 +1,96 @@
+//! What arrived at the stand-in.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+
+use crate::handle::Standin;
+
+/// Older requests are forgotten, so that a benchmark does not fill the memory.
+const REMEMBERED: usize = 20_000;
+
+/// One request as it arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The method, in upper case.
+    pub method: String,
+    /// The path as sent, prefix included.
+    pub path: String,
+    /// The query without its question mark, if there was one.
+    pub query: Option<String>,
+    /// Name (in lower case) and value of each header, repeated ones repeated.
+    pub headers: Vec<(String, String)>,
+    /// The body; bytes that are not UTF-8 are replaced.
+    pub body: String,
+}
+
+impl Recorded {
+    /// The first value of the header `name`, compared without case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
+    }
+}
+
+/// The log of requests.
+#[derive(Debug, Default)]
+pub(crate) struct Requests(VecDeque<Recorded>);
+
+impl Requests {
+    pub(crate) fn push(&mut self, request: Recorded) {
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(request);
+    }
+}
+
+impl Standin {
+    /// Every request since the start or the last [`clear_requests`](Self::clear_requests), oldest
+    /// first; websocket handshakes too, and those that a fault was applied to. Only the latest
+    /// 20 000 are kept.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.shared().lock().requests.0.iter().cloned().collect()
+    }
+
+    /// Forgets the requests so far.
+    pub fn clear_requests(&self) {
+        self.shared().lock().requests.0.clear();
+    }
+
+    /// The events that were accepted, oldest first: the JSON bodies as posted.
+    #[must_use]
+    pub fn events(&self) -> Vec<Value> {
+        self.shared().lock().events.clone()
+    }
+
+    /// The `args` of every hello, oldest first.
+    #[must_use]
+    pub fn hellos(&self) -> Vec<Value> {
+        self.shared().lock().hellos.clone()
+    }
+
+    /// Waits until `n` hellos have arrived since the start.
+    pub async fn wait_hellos(&self, n: usize) {
+        self.shared()
+            .wait_until(|state| state.hellos.len() >= n)
+            .await;
+    }
+
+    /// How many websockets are connected.
+    #[must_use]
+    pub fn websockets(&self) -> usize {
+        self.shared().lock().peers.len()
+    }
+
+    /// Waits until a websocket is connected that has said hello.
+    pub async fn wait_websocket(&self) {
+        self.shared()
+            .wait_until(|state| state.peers.iter().any(|peer| peer.said_hello))
+            .await;
+    }
+}

@@ -1,0 +1,239 @@
+//! Signing in and out, with everything that goes wrong on the way.
+
+use authentik_standin::{Endpoint, Fault};
+
+use crate::support::{Browser, World, location, text};
+
+const HOST: &str = "grafana.test";
+const PAGE: &str = "http://grafana.test/d/x%2Fy?orgId=1&var=%20a+b&{c}";
+
+#[tokio::test]
+async fn signs_in_lands_on_the_page_and_passes_with_identity_headers() {
+    let world = World::with_grafana().await;
+    let mut browser = Browser::default();
+    assert_eq!(world.nginx(PAGE, "", &[]).await.status(), 401);
+    assert_eq!(browser.log_in(&world, HOST, PAGE).await, PAGE);
+    let answer = world
+        .nginx(PAGE, &browser.cookies(HOST), &[("user-agent", "test/1")])
+        .await;
+    assert_eq!(answer.status(), 200);
+    for (name, expected) in [
+        ("x-authentik-username", "alice"),
+        ("x-authentik-groups", "admins|users"),
+        ("x-authentik-entitlements", ""),
+        ("x-authentik-meta-app", "grafana"),
+        ("x-authentik-meta-provider", "grafana"),
+        ("x-powered-by", "authentik_proxy2"),
+        ("user-agent", "test/1"),
+    ] {
+        let found = answer
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().expect("text"));
+        assert_eq!(found, Some(expected), "{name}");
+    }
+    assert!(
+        answer.headers()["x-authentik-jwt"]
+            .to_str()
+            .expect("text")
+            .starts_with("ey")
+    );
+    assert!(answer.body().is_empty());
+}
+
+#[tokio::test]
+async fn the_session_cookie_has_its_attributes() {
+    let world = World::with_grafana().await;
+    let mut browser = Browser::default();
+    let callback = browser.sign_in(&world, HOST, "/").await;
+    let answer = browser.open(&world, HOST, &callback).await;
+    let cookie = answer.headers()["set-cookie"]
+        .to_str()
+        .expect("text")
+        .to_owned();
+    for part in [
+        "authentik_proxy_",
+        "; Path=/",
+        "; HttpOnly",
+        "; SameSite=Lax",
+        "; Max-Age=",
+    ] {
+        assert!(cookie.contains(part), "{part} in {cookie}");
+    }
+    assert!(
+        !cookie.contains("Secure") && !cookie.contains("Domain"),
+        "{cookie}"
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_stored_before_a_login_succeeds() {
+    let world = World::with_grafana().await;
+    for _ in 0..200 {
+        world.nginx(PAGE, "", &[]).await;
+        Browser::default()
+            .open(&world, HOST, "/outpost.goauthentik.io/start?rd=/x")
+            .await;
+    }
+    assert!(world.outpost.store().is_empty());
+    Browser::default().log_in(&world, HOST, "/").await;
+    assert_eq!(world.outpost.store().len(), 1);
+}
+
+#[tokio::test]
+async fn issue_17033_parallel_tabs_all_land_on_their_pages() {
+    let world = World::with_grafana().await;
+    let mut browser = Browser::default();
+    let first = browser.sign_in(&world, HOST, "/first").await;
+    let second = browser.sign_in(&world, HOST, "/second").await;
+    for (callback, page) in [(second, "/second"), (first, "/first")] {
+        let answer = browser.open(&world, HOST, &callback).await;
+        assert_eq!(location(&answer), format!("http://grafana.test{page}"));
+    }
+    assert_eq!(
+        world
+            .nginx(PAGE, &browser.cookies(HOST), &[])
+            .await
+            .status(),
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_replayed_callback_of_a_signed_in_person_just_lands() {
+    let world = World::with_grafana().await;
+    let mut browser = Browser::default();
+    let callback = browser.sign_in(&world, HOST, "/page").await;
+    for _ in 0..2 {
+        let answer = browser.open(&world, HOST, &callback).await;
+        assert_eq!(location(&answer), "http://grafana.test/page");
+    }
+}
+
+#[tokio::test]
+async fn issue_26076_a_lost_login_cookie_starts_over_once_and_then_explains() {
+    let world = World::with_grafana().await;
+    let mut browser = Browser::default();
+    let callback = browser.sign_in(&world, HOST, "/page").await;
+    browser.forget();
+    let again = browser.open(&world, HOST, &callback).await;
+    assert_eq!(again.status(), 302, "starts over");
+    let callback = browser.authorize(&world, &location(&again));
+    browser.forget();
+    let page = browser.open(&world, HOST, &callback).await;
+    assert_eq!(page.status(), 400);
+    assert!(
+        text(&page).contains("Sign-in could not be completed"),
+        "{}",
+        text(&page)
+    );
+    assert!(
+        text(&page).contains("%2Fpage"),
+        "Try again leads to the page"
+    );
+    // With cookies the second try works.
+    let mut browser = Browser::default();
+    let callback = browser.sign_in(&world, HOST, "/page").await;
+    browser.forget();
+    let again = browser.open(&world, HOST, &callback).await;
+    let callback = browser.authorize(&world, &location(&again));
+    assert_eq!(
+        location(&browser.open(&world, HOST, &callback).await),
+        "http://grafana.test/page"
+    );
+}
+
+#[tokio::test]
+async fn issue_11883_going_in_circles_ends_with_a_page() {
+    let world = World::with_grafana().await;
+    let mut browser = Browser::default();
+    let mut answers = Vec::new();
+    for _ in 0..6 {
+        let answer = browser
+            .open(&world, HOST, "/outpost.goauthentik.io/start?rd=/x")
+            .await;
+        answers.push(answer.status().as_u16());
+    }
+    assert_eq!(answers, [302, 302, 302, 302, 400, 400]);
+}
+
+#[tokio::test]
+async fn an_error_from_authentik_is_shown_and_never_looped() {
+    let world = World::with_grafana().await;
+    let mut browser = Browser::default();
+    let target = "/outpost.goauthentik.io/callback?X-authentik-auth-callback=true?error=access_denied&error_description=%3Cb%3Eno";
+    let page = browser.open(&world, HOST, target).await;
+    assert_eq!(page.status(), 403);
+    assert!(text(&page).contains("Access denied") && !text(&page).contains("<b>no"));
+}
+
+#[tokio::test]
+async fn an_unreachable_token_endpoint_is_a_502_page_that_says_so() {
+    let world = World::with_grafana().await;
+    let mut browser = Browser::default();
+    let callback = browser.sign_in(&world, HOST, "/").await;
+    world.authentik.fault(Endpoint::Token, Fault::Reset);
+    let page = browser.open(&world, HOST, &callback).await;
+    assert_eq!(page.status(), 502);
+    assert!(text(&page).contains("Sign-in service unreachable"));
+    world.authentik.clear_faults();
+    assert_eq!(
+        browser.open(&world, HOST, &callback).await.status(),
+        302,
+        "and then it works"
+    );
+}
+
+#[tokio::test]
+async fn session_fixation_the_id_changes_at_the_callback() {
+    let world = World::with_grafana().await;
+    let mut browser = Browser::default();
+    browser.log_in(&world, HOST, "/").await;
+    let before = browser.cookies(HOST);
+    browser.log_in(&world, HOST, "/other").await;
+    assert_ne!(browser.cookies(HOST), before);
+    assert_eq!(
+        world.nginx(PAGE, &before, &[]).await.status(),
+        401,
+        "the old one is not valid"
+    );
+    assert_eq!(
+        world
+            .nginx(PAGE, &browser.cookies(HOST), &[])
+            .await
+            .status(),
+        200
+    );
+}
+
+#[tokio::test]
+async fn sign_out_ends_all_sessions_of_the_person() {
+    let world = World::with_grafana().await;
+    let (mut laptop, mut phone) = (Browser::default(), Browser::default());
+    laptop.log_in(&world, HOST, "/").await;
+    phone.log_in(&world, HOST, "/").await;
+    let answer = laptop
+        .open(&world, HOST, "/outpost.goauthentik.io/sign_out")
+        .await;
+    assert!(location(&answer).contains("/application/o/grafana/end-session/?id_token_hint=ey"));
+    for browser in [&laptop, &phone] {
+        assert_eq!(
+            world
+                .nginx(PAGE, &browser.cookies(HOST), &[])
+                .await
+                .status(),
+            401
+        );
+    }
+    assert!(world.outpost.store().is_empty());
+}
+
+#[tokio::test]
+async fn pages_are_plain_and_need_nothing_from_outside() {
+    let world = World::with_grafana().await;
+    let page = world.get("/nothing", HOST, &[]).await;
+    assert_eq!(page.status(), 404);
+    assert!(page.headers().contains_key("content-security-policy"));
+    let page = text(&page);
+    assert!(page.contains("prefers-color-scheme:dark") && page.contains("width=device-width"));
+}

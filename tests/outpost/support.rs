@@ -1,0 +1,272 @@
+//! Starts the parts, and plays the browser.
+
+use std::net::SocketAddr;
+use std::sync::Once;
+use std::time::Duration;
+
+use authentik_proxy::app::App;
+use authentik_proxy::config::Config;
+use authentik_proxy::telemetry::log::LevelHandle;
+use authentik_standin::{Provider, Standin, User};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use url::Url;
+
+pub(crate) const PASSWORD: &str = "alice-pass-1";
+
+/// An outpost with its authentik.
+pub(crate) struct World {
+    pub(crate) authentik: Standin,
+    pub(crate) outpost: App,
+}
+
+impl World {
+    /// A world with one application, `grafana`, at `http://grafana.test`, and the user alice.
+    pub(crate) async fn with_grafana() -> Self {
+        Self::new(vec![Provider::forward_single(
+            "grafana",
+            "http://grafana.test",
+        )])
+        .await
+    }
+
+    pub(crate) async fn new(providers: Vec<Provider>) -> Self {
+        let authentik = Standin::builder()
+            .start()
+            .await
+            .expect("the stand-in starts");
+        Self::beside(authentik, providers, &[]).await
+    }
+
+    /// Puts an outpost beside an authentik, and waits until it serves and is connected.
+    pub(crate) async fn beside(
+        authentik: Standin,
+        providers: Vec<Provider>,
+        more: &[(&str, &str)],
+    ) -> Self {
+        for provider in providers {
+            authentik.add_provider(provider);
+        }
+        authentik.add_user(User {
+            groups: vec!["admins".into(), "users".into()],
+            ..User::new("alice", PASSWORD)
+        });
+        let outpost = start(&authentik, more).await;
+        let world = Self { authentik, outpost };
+        world
+            .until(|world| world.outpost.live().load().outpost.is_some())
+            .await;
+        world.authentik.wait_websocket().await;
+        world
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.outpost.http_addresses()[0]
+    }
+
+    /// Waits for a condition that no event announces.
+    pub(crate) async fn until(&self, condition: impl Fn(&Self) -> bool) {
+        let wait = async {
+            while !condition(self) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), wait)
+            .await
+            .expect("the condition comes true");
+    }
+
+    /// Asks as nginx does, with `cookie` and further headers.
+    pub(crate) async fn nginx(
+        &self,
+        url: &str,
+        cookie: &str,
+        more: &[(&str, &str)],
+    ) -> Response<Bytes> {
+        let mut headers = vec![("x-original-url", url), ("cookie", cookie)];
+        headers.extend_from_slice(more);
+        self.get(
+            "/outpost.goauthentik.io/auth/nginx",
+            "outpost:9000",
+            &headers,
+        )
+        .await
+    }
+
+    /// A GET request to the outpost.
+    pub(crate) async fn get(
+        &self,
+        target: &str,
+        host: &str,
+        headers: &[(&str, &str)],
+    ) -> Response<Bytes> {
+        get(self.address(), target, host, headers).await
+    }
+}
+
+/// An outpost beside `authentik`, on random ports and without random delays.
+pub(crate) async fn start(authentik: &Standin, more: &[(&str, &str)]) -> App {
+    log();
+    let (host, token) = (authentik.url().to_string(), authentik.token());
+    let mut pairs = vec![
+        ("AUTHENTIK_HOST", host.as_str()),
+        ("AUTHENTIK_TOKEN", token.as_str()),
+        ("AUTHENTIK_LISTEN__HTTP", "127.0.0.1:0"),
+        ("AUTHENTIK_LISTEN__METRICS", "127.0.0.1:0"),
+        ("AUTHENTIK_PROXY_CONTROL__REFRESH_JITTER", "0"),
+        ("AUTHENTIK_PROXY_CONTROL__RECONNECT_MAX", "1s"),
+        ("AUTHENTIK_PROXY_SHUTDOWN__DELAY", "0"),
+    ];
+    pairs.extend_from_slice(more);
+    let config = Config::from_pairs(pairs).expect("a configuration");
+    App::start(&config, LevelHandle::disconnected())
+        .await
+        .expect("the outpost starts")
+}
+
+/// Log lines of the outpost go to the test's output.
+fn log() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let subscriber = authentik_proxy::telemetry::log::subscriber(std::io::stderr);
+        if std::env::var_os("TEST_LOG").is_some() {
+            tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
+        }
+    });
+}
+
+/// One request on a connection of its own.
+pub(crate) async fn get(
+    address: SocketAddr,
+    target: &str,
+    host: &str,
+    headers: &[(&str, &str)],
+) -> Response<Bytes> {
+    let mut request = Request::builder()
+        .method(Method::GET)
+        .uri(target)
+        .header(header::HOST, host);
+    for (name, value) in headers {
+        request = request.header(
+            *name,
+            http::HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
+        );
+    }
+    send(address, request.body(Full::default()).expect("a request")).await
+}
+
+pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Response<Bytes> {
+    let stream = tokio::net::TcpStream::connect(address)
+        .await
+        .expect("a connection");
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .expect("a handshake");
+    tokio::spawn(connection);
+    let (parts, body) = sender
+        .send_request(request)
+        .await
+        .expect("an answer")
+        .into_parts();
+    Response::from_parts(parts, body.collect().await.expect("a body").to_bytes())
+}
+
+/// A browser, as far as redirects and cookies go: follows none by itself, keeps cookies per host.
+#[derive(Default)]
+pub(crate) struct Browser {
+    cookies: Vec<(String, String, String)>,
+}
+
+impl Browser {
+    /// The `Cookie` header for a host.
+    pub(crate) fn cookies(&self, host: &str) -> String {
+        let own = self.cookies.iter().filter(|(of, ..)| of == host);
+        own.map(|(_, name, value)| format!("{name}={value}"))
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.cookies.clear();
+    }
+
+    /// Takes over `Set-Cookie` headers.
+    pub(crate) fn keep(&mut self, host: &str, headers: &HeaderMap) {
+        for line in headers.get_all(header::SET_COOKIE) {
+            let line = line.to_str().expect("a cookie");
+            let (name, rest) = line.split_once('=').expect("a cookie");
+            let value = rest.split(';').next().unwrap_or_default();
+            self.cookies
+                .retain(|(of, known, _)| of != host || known != name);
+            if !rest.contains("Max-Age=0") {
+                self.cookies.push((host.into(), name.into(), value.into()));
+            }
+        }
+    }
+
+    /// Requests a page of the outpost under `host`; returns the answer, keeps its cookies.
+    pub(crate) async fn open(
+        &mut self,
+        world: &World,
+        host: &str,
+        target: &str,
+    ) -> Response<Bytes> {
+        let cookies = self.cookies(host);
+        let answer = world.get(target, host, &[("cookie", &cookies)]).await;
+        self.keep(host, answer.headers());
+        answer
+    }
+
+    /// Starts a login towards `rd` and signs in at authentik; returns the callback's target.
+    pub(crate) async fn sign_in(&mut self, world: &World, host: &str, rd: &str) -> String {
+        let start = format!("/outpost.goauthentik.io/start?rd={rd}");
+        let answer = self.open(world, host, &start).await;
+        assert_eq!(answer.status(), 302, "{answer:?}");
+        self.authorize(world, &location(&answer))
+    }
+
+    /// What authentik answers to an authorize URL, as the target of the callback.
+    pub(crate) fn authorize(&mut self, world: &World, url: &str) -> String {
+        let url = Url::parse(url).expect("a URL");
+        let value = |name: &str| {
+            let found = url.query_pairs().find(|(key, _)| key == name);
+            found
+                .map(|(_, value)| value.into_owned())
+                .unwrap_or_else(|| panic!("{name} in {url}"))
+        };
+        let redirect = value("redirect_uri");
+        let (nonce, challenge) = (value("nonce"), value("code_challenge"));
+        let code = world.authentik.issue_code(
+            &value("client_id"),
+            "alice",
+            &redirect,
+            Some(&nonce),
+            Some(&challenge),
+        );
+        let redirect = Url::parse(&redirect).expect("a URL");
+        format!(
+            "{}&code={code}&state={}",
+            &redirect[url::Position::BeforePath..],
+            value("state")
+        )
+    }
+
+    /// The whole login; returns where the person lands.
+    pub(crate) async fn log_in(&mut self, world: &World, host: &str, rd: &str) -> String {
+        let callback = self.sign_in(world, host, rd).await;
+        let answer = self.open(world, host, &callback).await;
+        assert_eq!(answer.status(), 302, "{answer:?}");
+        location(&answer)
+    }
+}
+
+pub(crate) fn location<B>(answer: &Response<B>) -> String {
+    let value = answer.headers().get(header::LOCATION).expect("a redirect");
+    value.to_str().expect("visible ASCII").to_owned()
+}
+
+pub(crate) fn text(answer: &Response<Bytes>) -> String {
+    String::from_utf8_lossy(answer.body()).into_owned()
+}
