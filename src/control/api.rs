@@ -69,7 +69,7 @@ impl<'a> Api<'a> {
         match self.get::<wire::Version>("admin/version/").await {
             Ok(version) => Ok(version.version_current),
             // A server that does not tell its version can still be served.
-            Err(ApiError::Status { .. } | ApiError::Shape { .. }) => {
+            Err(ApiError::Status { .. } | ApiError::Shape { .. } | ApiError::Token { .. }) => {
                 Ok(env!("CARGO_PKG_VERSION").into())
             }
             Err(error) => Err(error),

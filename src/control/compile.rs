@@ -19,6 +19,8 @@ pub(super) type Known = HashMap<i64, (Value, Arc<Site>)>;
 pub(super) struct Compiler<'a> {
     pub(super) control: &'a Parted,
     pub(super) outpost: &'a Outpost,
+    /// Whether the outpost is as it was, so that unchanged records need no new site.
+    pub(super) reuse: bool,
 }
 
 type Reason = Box<dyn std::error::Error + Send + Sync>;
@@ -31,7 +33,7 @@ impl Compiler<'_> {
             let pk = record.get("pk").and_then(Value::as_i64).unwrap_or_default();
             let before = known.get(&pk);
             let site = match before {
-                Some((same, site)) if same == record => Arc::clone(site),
+                Some((same, site)) if self.reuse && same == record => Arc::clone(site),
                 _ => match (self.site(record), before) {
                     (Ok(site), _) => Arc::new(site),
                     (Err(reason), before) => {

@@ -184,12 +184,11 @@ impl<'a> Refresher<'a> {
             control.level.set(level);
         }
         // Names and hosts of the outpost are part of every application.
-        if self.served.as_ref() != Some(&outpost) {
-            self.sites.clear();
-        }
+        let reuse = self.served.as_ref() == Some(&outpost);
         let compiler = compile::Compiler {
             control,
             outpost: &outpost,
+            reuse,
         };
         let (table, sites) = compiler.table(&providers, &self.sites);
         tracing::info!(

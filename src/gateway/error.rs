@@ -2,7 +2,8 @@
 //! place where an error becomes HTTP.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
@@ -265,11 +266,15 @@ fn html(status: StatusCode, page: &Page<'_>) -> Response<Body> {
 pub(super) struct RequestId(u64);
 
 impl RequestId {
+    /// The next id: a random start for the process, then counted, since every request has one.
     pub(super) fn new() -> Self {
-        let mut bytes = [0; 8];
-        // An id without randomness is still an id.
-        let _ = aws_lc_rs::rand::fill(&mut bytes);
-        Self(u64::from_ne_bytes(bytes))
+        static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
+            let mut bytes = [0; 8];
+            // An id without randomness is still an id.
+            let _ = aws_lc_rs::rand::fill(&mut bytes);
+            AtomicU64::new(u64::from_ne_bytes(bytes))
+        });
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 

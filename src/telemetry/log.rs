@@ -85,9 +85,13 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        let metadata = event.metadata();
+        // Libraries log whole handshakes at `trace`, credentials included (CVE-2026-40166).
+        if *metadata.level() == Level::TRACE && !metadata.target().starts_with("authentik_proxy") {
+            return Ok(());
+        }
         let mut timestamp = String::new();
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
-        let metadata = event.metadata();
         let level = match *metadata.level() {
             Level::ERROR => "error",
             Level::WARN => "warning",

@@ -1,0 +1,347 @@
+//! What an nginx check of somebody who is signed in costs: in process, and over loopback next to a
+//! bare hyper server that sends the same answer without looking at the request.
+
+#![allow(
+    missing_docs,
+    reason = "criterion_group! generates an undocumented item"
+)]
+#![expect(clippy::print_stdout, reason = "the ratio is the result")]
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use authentik_proxy::admin::Readiness;
+use authentik_proxy::app::App;
+use authentik_proxy::clock::Clock;
+use authentik_proxy::config::Config;
+use authentik_proxy::gateway::{Gateway, Parted};
+use authentik_proxy::telemetry::log::{self, LevelHandle};
+use authentik_proxy::telemetry::metrics::Metrics;
+use authentik_proxy::web::inbound::TrustedProxies;
+use authentik_standin::{Provider, Standin, User};
+use bytes::Bytes;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use url::Url;
+
+const HOST: &str = "grafana.localhost";
+const CHECK: &str = "/outpost.goauthentik.io/auth/nginx";
+/// Connections of the concurrent comparison.
+const MANY: usize = 32;
+/// The least share of the bare server's throughput that we want.
+const TARGET: f64 = 0.70;
+
+/// An outpost with one application, and one person who is signed in there.
+struct Outpost {
+    app: App,
+    address: SocketAddr,
+    trusted: TrustedProxies,
+    /// The session cookie, `name=value`.
+    cookie: String,
+    _authentik: Standin,
+}
+
+impl Outpost {
+    async fn start() -> Self {
+        let authentik = Standin::builder().start().await.expect("a stand-in");
+        let provider = Provider::forward_single("grafana", &format!("http://{HOST}"));
+        let client_id = provider.client_id.clone();
+        authentik.add_provider(provider);
+        authentik.add_user(User {
+            groups: vec!["admins".into(), "editors".into()],
+            ..User::new("alice", "alice-pass")
+        });
+        let config = Config::from_pairs([
+            ("AUTHENTIK_HOST", authentik.url().as_str()),
+            ("AUTHENTIK_TOKEN", authentik.token().as_str()),
+            ("AUTHENTIK_LISTEN__HTTP", "127.0.0.1:0"),
+            ("AUTHENTIK_LISTEN__HTTPS", "127.0.0.1:0"),
+            ("AUTHENTIK_LISTEN__METRICS", "127.0.0.1:0"),
+        ])
+        .expect("a configuration");
+        let trusted = TrustedProxies::new(config.listen.trusted_proxies.clone());
+        let app = App::start(&config, LevelHandle::disconnected())
+            .await
+            .expect("an outpost");
+        let configured = async {
+            while app.live().load().table.sites().is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), configured)
+            .await
+            .expect("a configuration from the stand-in");
+        let address = app.http_addresses()[0];
+        let cookie = sign_in(&authentik, &client_id, address).await;
+        Self {
+            app,
+            address,
+            trusted,
+            cookie,
+            _authentik: authentik,
+        }
+    }
+
+    /// A gateway over the running outpost's snapshot and sessions.
+    fn gateway(&self) -> Gateway {
+        Gateway::new(Parted {
+            live: self.app.live().clone(),
+            store: self.app.store().clone(),
+            trusted: self.trusted.clone(),
+            clock: Clock::system(),
+            login_timeout: 3600,
+            readiness: Readiness::default(),
+            metrics: Metrics::new(),
+        })
+    }
+
+    /// The check as ingress-nginx sends it.
+    fn check(&self) -> Request<Empty<Bytes>> {
+        Request::builder()
+            .uri(CHECK)
+            .header(header::HOST, HOST)
+            .header(header::USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64)")
+            .header(header::ACCEPT, "*/*")
+            .header(header::COOKIE, format!("theme=dark; {}", self.cookie))
+            .header("x-original-url", format!("http://{HOST}/"))
+            .header("x-original-method", "GET")
+            .header("x-forwarded-for", "192.0.2.7")
+            .header("x-forwarded-proto", "http")
+            .body(Empty::new())
+            .expect("a request")
+    }
+}
+
+/// Signs alice in through the outpost; returns the session cookie.
+async fn sign_in(authentik: &Standin, client_id: &str, outpost: SocketAddr) -> String {
+    let get = |target: &str, cookie: &str| {
+        Request::builder()
+            .uri(target)
+            .header(header::HOST, HOST)
+            .header(header::COOKIE, cookie)
+            .body(Empty::new())
+            .expect("a request")
+    };
+    let mut client = Client::connect(outpost).await;
+    let begun = client.send(get("/outpost.goauthentik.io/start", "")).await;
+    assert_eq!(begun.status(), StatusCode::FOUND, "a login begins");
+    let authorize = begun.headers()[header::LOCATION]
+        .to_str()
+        .expect("a location");
+    let authorize = Url::parse(authorize).expect("a URL");
+    let parameter = |name: &str| {
+        let mut pairs = authorize.query_pairs();
+        let found = pairs.find(|(key, _)| key == name).expect("a parameter");
+        found.1.into_owned()
+    };
+    let redirect_uri = parameter("redirect_uri");
+    let code = authentik.issue_code(
+        client_id,
+        "alice",
+        &redirect_uri,
+        Some(&parameter("nonce")),
+        Some(&parameter("code_challenge")),
+    );
+    let mut callback = Url::parse(&redirect_uri).expect("a URL");
+    callback
+        .query_pairs_mut()
+        .append_pair("code", &code)
+        .append_pair("state", &parameter("state"));
+    let target = &callback[url::Position::BeforePath..];
+    let done = client.send(get(target, &cookie_of(&begun))).await;
+    assert_eq!(done.status(), StatusCode::FOUND, "the login is finished");
+    cookie_of(&done)
+}
+
+/// The cookie that an answer sets, `name=value`.
+fn cookie_of(response: &Response<()>) -> String {
+    let set = &response.headers()[header::SET_COOKIE];
+    let text = set.to_str().expect("a cookie");
+    text.split(';').next().unwrap_or_default().to_owned()
+}
+
+/// One kept connection.
+struct Client(SendRequest<Empty<Bytes>>);
+
+impl Client {
+    async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
+    async fn send(&mut self, request: Request<Empty<Bytes>>) -> Response<()> {
+        self.0.ready().await.expect("an open connection");
+        let response = self.0.send_request(request).await.expect("an answer");
+        let (head, body) = response.into_parts();
+        body.collect().await.expect("a body");
+        Response::from_parts(head, ())
+    }
+}
+
+/// Several connections to one server, and the request that all of them repeat.
+struct Load {
+    clients: Vec<Client>,
+    request: Request<Empty<Bytes>>,
+}
+
+impl Load {
+    async fn new(address: SocketAddr, connections: usize, request: Request<Empty<Bytes>>) -> Self {
+        let mut clients = Vec::with_capacity(connections);
+        for _ in 0..connections {
+            clients.push(Client::connect(address).await);
+        }
+        Self { clients, request }
+    }
+
+    /// The time for `requests` on every connection, one after the other on each.
+    async fn run(&mut self, requests: u64) -> Duration {
+        let started = Instant::now();
+        let tasks: Vec<_> = self
+            .clients
+            .drain(..)
+            .map(|mut client| {
+                let request = self.request.clone();
+                tokio::spawn(async move {
+                    for _ in 0..requests {
+                        let response = client.send(request.clone()).await;
+                        assert_eq!(response.status(), StatusCode::OK);
+                    }
+                    client
+                })
+            })
+            .collect();
+        for task in tasks {
+            self.clients.push(task.await.expect("every answer is 200"));
+        }
+        started.elapsed()
+    }
+}
+
+/// A server that answers everything with 200 and these headers.
+async fn bare_server(headers: HeaderMap) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            stream.set_nodelay(true).expect("TCP_NODELAY");
+            let headers = headers.clone();
+            let service = service_fn(move |_| {
+                let mut response = Response::new(Empty::<Bytes>::new());
+                response.headers_mut().clone_from(&headers);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let server = hyper::server::conn::http1::Builder::new();
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+/// A bare server with the outpost's own answer.
+async fn bare_twin(outpost: &Outpost) -> SocketAddr {
+    let without_date = |response: Response<()>| {
+        let mut headers = response.into_parts().0.headers;
+        headers.insert(header::DATE, HeaderValue::from_static("now"));
+        headers
+    };
+    let answer = Client::connect(outpost.address)
+        .await
+        .send(outpost.check())
+        .await;
+    assert_eq!(answer.status(), StatusCode::OK, "alice is signed in");
+    assert_eq!(answer.headers()["x-authentik-username"], "alice");
+    let mut headers = answer.headers().clone();
+    // hyper adds these itself.
+    headers.remove(header::DATE);
+    headers.remove(header::CONTENT_LENGTH);
+    let address = bare_server(headers).await;
+    let copy = Client::connect(address).await.send(outpost.check()).await;
+    assert_eq!(
+        without_date(copy),
+        without_date(answer),
+        "both send the same"
+    );
+    address
+}
+
+fn in_process(criterion: &mut Criterion, runtime: &Runtime, outpost: &Outpost) {
+    let gateway = outpost.gateway();
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
+    let answer = runtime.block_on(gateway.handle(peer, outpost.check()));
+    assert_eq!(answer.status(), StatusCode::OK, "alice is signed in");
+    criterion.bench_function("auth_check/in_process", |bencher| {
+        bencher.to_async(runtime).iter_batched(
+            || outpost.check(),
+            |request| gateway.handle(peer, request),
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+fn loopback(criterion: &mut Criterion, runtime: &Runtime, outpost: &Outpost, bare: SocketAddr) {
+    let servers = [("outpost", outpost.address), ("bare", bare)];
+    let mut group = criterion.benchmark_group("auth_check/loopback");
+    for connections in [1, MANY] {
+        group.throughput(Throughput::Elements(connections as u64));
+        for (name, address) in servers {
+            let mut load = runtime.block_on(Load::new(address, connections, outpost.check()));
+            group.bench_function(format!("{name}/{connections}"), |bencher| {
+                bencher.iter_custom(|rounds| runtime.block_on(load.run(rounds)));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// Both servers in turns, so that what else the machine does hits both alike.
+async fn ratio(outpost: &Outpost, bare: SocketAddr, connections: usize, requests: u64) -> f64 {
+    const ROUNDS: usize = 21;
+    let mut ours = Load::new(outpost.address, connections, outpost.check()).await;
+    let mut theirs = Load::new(bare, connections, outpost.check()).await;
+    let (mut our_times, mut their_times) = (Vec::new(), Vec::new());
+    ours.run(requests).await;
+    theirs.run(requests).await;
+    for _ in 0..ROUNDS {
+        our_times.push(ours.run(requests).await);
+        their_times.push(theirs.run(requests).await);
+    }
+    our_times.sort_unstable();
+    their_times.sort_unstable();
+    their_times[ROUNDS / 2].as_secs_f64() / our_times[ROUNDS / 2].as_secs_f64()
+}
+
+fn auth_check(criterion: &mut Criterion) {
+    // As in production: the line of a successful check is `debug` and not written.
+    let _ = log::init("warning");
+    let runtime = Runtime::new().expect("a runtime");
+    let outpost = runtime.block_on(Outpost::start());
+    let bare = runtime.block_on(bare_twin(&outpost));
+    in_process(criterion, &runtime, &outpost);
+    loopback(criterion, &runtime, &outpost, bare);
+    // `cargo test --benches` and `cargo bench -- --test` only look whether everything runs.
+    let given = |name: &str| std::env::args().any(|argument| argument == name);
+    if given("--bench") && !given("--test") && !given("--list") {
+        for (connections, requests) in [(1, 2_000), (MANY, 125)] {
+            let ratio = runtime.block_on(ratio(&outpost, bare, connections, requests));
+            println!(
+                "auth_check over loopback: outpost/bare throughput ratio = {ratio:.2} \
+                 (target >= {TARGET:.2}), connections: {connections}"
+            );
+        }
+    }
+}
+
+criterion_group!(benches, auth_check);
+criterion_main!(benches);
