@@ -1,7 +1,7 @@
 //! The control plane: learns from authentik what to protect, and who has signed out.
 //!
-//! Three tasks: [`run`] keeps the configuration fresh, [`events`] holds the websocket and ends
-//! sessions the moment authentik says so, [`recheck`] finds those that ended while it was down.
+//! Three tasks: `run` keeps the configuration fresh, `events` holds the websocket and ends
+//! sessions the moment authentik says so, `recheck` finds those that ended while it was down.
 
 mod api;
 mod compile;

@@ -86,8 +86,8 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let metadata = event.metadata();
-        // Libraries log whole handshakes at `trace`, credentials included (CVE-2026-40166).
-        if *metadata.level() == Level::TRACE && !metadata.target().starts_with("authentik_proxy") {
+        // Libraries log whole handshakes below `info`, credentials included (CVE-2026-40166).
+        if *metadata.level() > Level::INFO && !metadata.target().starts_with("authentik_proxy") {
             return Ok(());
         }
         let mut timestamp = String::new();
@@ -140,5 +140,53 @@ impl Visit for Fields {
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.0.insert(field.name().into(), value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0
+                .lock()
+                .expect("not poisoned")
+                .extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn cve_2026_40166_what_libraries_say_below_info_is_dropped() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        tracing::subscriber::with_default(subscriber(move || writer.clone()), || {
+            tracing::trace!(target: "tungstenite::handshake", "Authorization: Bearer secret");
+            tracing::info!(target: "authentik_proxy::access", status = 200_u64, user = "alice", "/x");
+        });
+        let text = String::from_utf8(lines.0.lock().expect("not poisoned").clone()).expect("UTF-8");
+        assert!(!text.contains("secret"), "{text}");
+        let line: Value = serde_json::from_str(text.trim()).expect("one line of JSON");
+        for (field, expected) in [
+            ("event", Value::from("/x")),
+            ("level", "info".into()),
+            ("logger", "authentik_proxy.access".into()),
+            ("status", 200.into()),
+            ("user", "alice".into()),
+        ] {
+            assert_eq!(line[field], expected, "{field}");
+        }
+        assert!(line["timestamp"].is_string());
     }
 }

@@ -46,7 +46,7 @@ async fn a_person_signs_in_and_sees_the_application() {
             }
         }
     };
-    let client = tokio::time::timeout(Duration::from_secs(60), client)
+    let client = tokio::time::timeout(Duration::from_mins(1), client)
         .await
         .expect("a browser");
 

@@ -240,3 +240,41 @@ async fn stopping_drains_and_says_goodbye() {
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
     assert_eq!(authentik.websockets(), 0);
 }
+
+#[tokio::test]
+async fn a_domain_login_begins_on_any_host_and_finishes_at_once() {
+    let auth = Provider::forward_domain("domain", "http://auth.home.test", "home.test");
+    let world = World::new(vec![auth]).await;
+    let start = "/outpost.goauthentik.io/start?rd=http://app.home.test/page";
+    let answer = world.get(start, "app.home.test", &[]).await;
+    let cookie = answer.headers()["set-cookie"]
+        .to_str()
+        .expect("text")
+        .to_owned();
+    assert!(cookie.ends_with("; Domain=home.test"), "{cookie}");
+    let callback = Browser::authorize(&world, &crate::support::location(&answer));
+    let pair = cookie.split(';').next().expect("a cookie");
+    let answer = world
+        .get(&callback, "auth.home.test", &[("cookie", pair)])
+        .await;
+    assert_eq!(
+        crate::support::location(&answer),
+        "http://app.home.test/page"
+    );
+    let cookie = answer.headers()["set-cookie"]
+        .to_str()
+        .expect("text")
+        .to_owned();
+    let pair = cookie.split(';').next().expect("a cookie");
+    assert_eq!(
+        world
+            .nginx("http://other.home.test/", pair, &[])
+            .await
+            .status(),
+        200
+    );
+    assert_eq!(
+        world.nginx("http://evilhome.test/", "", &[]).await.status(),
+        401
+    );
+}

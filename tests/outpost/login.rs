@@ -118,7 +118,7 @@ async fn issue_26076_a_lost_login_cookie_starts_over_once_and_then_explains() {
     browser.forget();
     let again = browser.open(&world, HOST, &callback).await;
     assert_eq!(again.status(), 302, "starts over");
-    let callback = browser.authorize(&world, &location(&again));
+    let callback = Browser::authorize(&world, &location(&again));
     browser.forget();
     let page = browser.open(&world, HOST, &callback).await;
     assert_eq!(page.status(), 400);
@@ -136,7 +136,7 @@ async fn issue_26076_a_lost_login_cookie_starts_over_once_and_then_explains() {
     let callback = browser.sign_in(&world, HOST, "/page").await;
     browser.forget();
     let again = browser.open(&world, HOST, &callback).await;
-    let callback = browser.authorize(&world, &location(&again));
+    let callback = Browser::authorize(&world, &location(&again));
     assert_eq!(
         location(&browser.open(&world, HOST, &callback).await),
         "http://grafana.test/page"

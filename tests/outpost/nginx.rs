@@ -178,7 +178,7 @@ async fn signs_in_through_nginx_in_every_shape_and_is_out_when_the_session_ends(
             .map_or(start, |(before, _)| &start[before.len()..]);
         let answer = get(nginx.address, start, &host, &[]).await;
         browser.keep(&host, answer.headers());
-        let callback = browser.authorize(&world, &location(&answer));
+        let callback = Browser::authorize(&world, &location(&answer));
         let answer = get(
             nginx.address,
             &callback,

@@ -224,17 +224,18 @@ impl Browser {
         let start = format!("/outpost.goauthentik.io/start?rd={rd}");
         let answer = self.open(world, host, &start).await;
         assert_eq!(answer.status(), 302, "{answer:?}");
-        self.authorize(world, &location(&answer))
+        Self::authorize(world, &location(&answer))
     }
 
     /// What authentik answers to an authorize URL, as the target of the callback.
-    pub(crate) fn authorize(&mut self, world: &World, url: &str) -> String {
+    pub(crate) fn authorize(world: &World, url: &str) -> String {
         let url = Url::parse(url).expect("a URL");
         let value = |name: &str| {
             let found = url.query_pairs().find(|(key, _)| key == name);
-            found
-                .map(|(_, value)| value.into_owned())
-                .unwrap_or_else(|| panic!("{name} in {url}"))
+            found.map_or_else(
+                || panic!("{name} in {url}"),
+                |(_, value)| value.into_owned(),
+            )
         };
         let redirect = value("redirect_uri");
         let (nonce, challenge) = (value("nonce"), value("code_challenge"));

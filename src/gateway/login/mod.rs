@@ -173,10 +173,7 @@ impl Parted {
             site.keys.pkce_verifier(&state.state),
         );
         let mut response = redirect(url.as_str());
-        let lifetime = Attributes {
-            domain: None,
-            ..attributes(site, self.login_timeout)
-        };
+        let lifetime = attributes(site, self.login_timeout);
         append_cookie(
             &mut response,
             &cookie::set(&site.login_cookie_name, &attempts.to_text(), lifetime),
