@@ -139,9 +139,14 @@ impl Parted {
             return self.nginx(parts, snapshot).await;
         }
         let authority = Authority::parse(inbound.host)?;
+        // A login begins on our own path; whose login it is, the page that is wanted tells.
+        let wanted = match endpoint {
+            Endpoint::Start => login::target::path(parts.uri.query().unwrap_or_default()),
+            _ => None,
+        };
         let site = snapshot
             .table
-            .find(&authority, parts.uri.path())
+            .find(&authority, wanted.as_deref().unwrap_or(parts.uri.path()))
             .ok_or_else(|| GatewayError::NoApplication(authority.to_string()))?;
         match endpoint {
             Endpoint::Start => self.start(site, parts),

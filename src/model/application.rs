@@ -102,6 +102,7 @@ pub struct ExternalUrl {
     scheme: Scheme,
     host: String,
     port: Option<u16>,
+    home: String,
     raw: String,
     raw_origin: String,
     raw_path: String,
@@ -147,6 +148,12 @@ impl ExternalUrl {
             scheme,
             host: host.trim_end_matches('.').to_ascii_lowercase(),
             port: url.port(),
+            // What is not ASCII (an IDN) could not travel in a redirect.
+            home: if raw.is_ascii() {
+                raw.to_owned()
+            } else {
+                url.as_str().to_owned()
+            },
             raw: raw.to_owned(),
             raw_origin: raw[..path_start].to_owned(),
             raw_path: raw[path_start..].to_owned(),
@@ -192,10 +199,10 @@ impl ExternalUrl {
         self.raw_path.trim_end_matches('/')
     }
 
-    /// The whole URL as the administrator wrote it.
+    /// The whole URL in ASCII, otherwise as the administrator wrote it.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.raw
+        &self.home
     }
 
     fn loses_path_when_joined(&self) -> bool {
@@ -288,6 +295,8 @@ mod tests {
             ("app.test", None, "/Sub")
         );
         assert_eq!(url.origin(), "https://app.test");
+        let idn = ExternalUrl::parse("https://b\u{fc}cher.test/").expect("a URL");
+        assert_eq!(idn.as_str(), "https://xn--bcher-kva.test/");
         for bad in [
             "",
             "app.test",

@@ -1,6 +1,6 @@
 //! Signing in and out, with everything that goes wrong on the way.
 
-use authentik_standin::{Endpoint, Fault};
+use authentik_standin::{Endpoint, Fault, Provider};
 
 use crate::support::{Browser, World, location, text};
 
@@ -236,4 +236,29 @@ async fn pages_are_plain_and_need_nothing_from_outside() {
     assert!(page.headers().contains_key("content-security-policy"));
     let page = text(&page);
     assert!(page.contains("prefers-color-scheme:dark") && page.contains("width=device-width"));
+}
+
+#[tokio::test]
+async fn issue_6563_two_applications_on_one_host_have_their_own_logins() {
+    let world = World::new(vec![
+        Provider::forward_single("whole", "http://grafana.test"),
+        Provider::forward_single("part", "http://grafana.test/part/"),
+    ])
+    .await;
+    let mut browser = Browser::default();
+    for (page, application) in [("/part/x", "part"), ("/partly", "whole")] {
+        let url = format!("http://grafana.test{page}");
+        assert_eq!(
+            world
+                .nginx(&url, &browser.cookies(HOST), &[])
+                .await
+                .status(),
+            401,
+            "{page}"
+        );
+        assert_eq!(browser.log_in(&world, HOST, &url).await, url);
+        let answer = world.nginx(&url, &browser.cookies(HOST), &[]).await;
+        assert_eq!(answer.status(), 200, "{page}");
+        assert_eq!(answer.headers()["x-authentik-meta-app"], application);
+    }
 }

@@ -1,7 +1,7 @@
 //! Signing in and out.
 
 mod attempts;
-mod target;
+pub(super) mod target;
 
 use std::sync::Arc;
 

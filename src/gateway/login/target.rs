@@ -19,6 +19,17 @@ pub(super) fn of(application: &Application, query: &str) -> String {
         .unwrap_or_else(|| application.external.as_str().to_owned())
 }
 
+/// The path that `rd` leads to: several applications may share a host.
+pub(in crate::gateway) fn path(query: &str) -> Option<String> {
+    let wanted = requested(query)?;
+    if wanted.starts_with('/') {
+        return wanted.split('?').next().map(str::to_owned);
+    }
+    RequestedUrl::parse(&wanted)
+        .ok()
+        .map(|url| url.path().to_owned())
+}
+
 /// The value of `rd`, in either of the two ways in which reverse proxies write it.
 ///
 /// nginx pastes `$scheme://$http_host$request_uri` as it is: everything that follows `rd=` is
