@@ -18,6 +18,7 @@ use authentik_proxy::config::Config;
 use authentik_proxy::gateway::{Gateway, Parted};
 use authentik_proxy::telemetry::log::{self, LevelHandle};
 use authentik_proxy::telemetry::metrics::Metrics;
+use authentik_proxy::telemetry::{Reporter, Throttle};
 use authentik_proxy::web::inbound::TrustedProxies;
 use authentik_standin::{Provider, Standin, User};
 use bytes::Bytes;
@@ -99,6 +100,8 @@ impl Outpost {
             login_timeout: 3600,
             readiness: Readiness::default(),
             metrics: Metrics::new(),
+            reporter: Reporter::channel().0,
+            ignored_peers: Throttle::default(),
         })
     }
 

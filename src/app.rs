@@ -14,15 +14,19 @@ use crate::admin::{self, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Control};
-use crate::gateway::listener::{self, Limits};
+use crate::gateway::listener::{self, Limits, Server};
 use crate::gateway::{self, Gateway};
 use crate::route::Live;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{Reporter, Throttle};
 use crate::web::client::{BackChannel, TlsError, TlsOptions};
 use crate::web::inbound::TrustedProxies;
+
+/// Most connections at a time to the metrics listeners.
+const ADMIN_CONNECTIONS: usize = 64;
 
 /// Why the program cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +79,7 @@ impl App {
         };
         let http = bind(&config.listen.http, "AUTHENTIK_LISTEN__HTTP").await?;
         let admin = bind(&config.listen.metrics, "AUTHENTIK_LISTEN__METRICS").await?;
+        let (reporter, misconfigurations) = Reporter::channel();
         let gateway = Gateway::new(gateway::Parted {
             live: live.clone(),
             store: store.clone(),
@@ -83,6 +88,8 @@ impl App {
             login_timeout: i64::try_from(config.session.login_timeout.as_secs()).unwrap_or(3600),
             readiness: readiness.clone(),
             metrics: metrics.clone(),
+            reporter,
+            ignored_peers: Throttle::default(),
         });
         let (control_tasks, listener_tasks) = (Tasks::new(), Tasks::new());
         let mut app = Self {
@@ -96,6 +103,7 @@ impl App {
             delay: config.shutdown.delay,
             drain: config.shutdown.timeout,
         };
+        let server = Server::new(limits);
         for listener in http {
             app.http.extend(listener.local_addr());
             let gateway = gateway.clone();
@@ -116,9 +124,15 @@ impl App {
                     }
                 }
             };
+            let server = server.clone();
             app.listener_tasks
-                .spawn(|stop| listener::serve(listener, answer, limits, stop));
+                .spawn(|stop| server.serve(listener, answer, stop));
         }
+        // Of its own, so that clients cannot keep probes and scrapes out.
+        let server = Server::new(Limits {
+            max_connections: ADMIN_CONNECTIONS,
+            ..limits
+        });
         let router = admin::router(metrics.clone(), store.clone(), readiness.clone());
         for listener in admin {
             app.metrics.extend(listener.local_addr());
@@ -132,8 +146,9 @@ impl App {
                     }
                 }
             };
+            let server = server.clone();
             app.listener_tasks
-                .spawn(|stop| listener::serve(listener, answer, limits, stop));
+                .spawn(|stop| server.serve(listener, answer, stop));
         }
         let settings = settings(config);
         let parts = control::Parted {
@@ -146,7 +161,7 @@ impl App {
             readiness,
             level,
         };
-        Control::new(parts).spawn(&app.control_tasks);
+        Control::new(parts).spawn(&app.control_tasks, misconfigurations);
         Ok(app)
     }
 
@@ -182,7 +197,7 @@ impl App {
         self.listener_tasks
             .stop(self.drain + Duration::from_secs(1))
             .await;
-        self.control_tasks.stop(Duration::from_secs(2)).await;
+        self.control_tasks.stop(Duration::from_secs(1)).await;
     }
 }
 
@@ -208,6 +223,7 @@ fn settings(config: &Config) -> control::Settings {
         host_browser: config.authentik.host_browser.clone(),
         token: config.authentik.token.clone(),
         outpost_id: config.authentik.outpost_id,
+        refresh_interval: config.control.refresh_interval,
         refresh_jitter: config.control.refresh_jitter,
         reconnect_max: config.control.reconnect_max,
         hello_interval: config.control.hello_interval,

@@ -39,6 +39,12 @@ fn serve(config: &Config) -> ExitCode {
             "Redis is configured, but this version keeps sessions in memory: a restart signs everybody out, and replicas do not share sessions",
         );
     }
+    if !config.listen.https.is_empty() {
+        tracing::info!(
+            addresses = ?config.listen.https,
+            "this version does not serve HTTPS: nothing listens there, let the reverse proxy do TLS",
+        );
+    }
     runtime.block_on(async {
         let app = match App::start(config, level).await {
             Ok(app) => app,

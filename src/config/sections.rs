@@ -39,13 +39,12 @@ pub struct Listen {
     pub https: Vec<SocketAddr>,
     /// Metrics and health. Default `0.0.0.0:9300`; `AUTHENTIK_LISTEN__METRICS`.
     pub metrics: Vec<SocketAddr>,
-    /// Peers whose `X-Forwarded-*` and PROXY protocol are believed, without host bits. Default
-    /// the private and loopback networks; `AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS`.
+    /// Peers whose `X-Forwarded-*` headers are believed, without host bits. Default the private and loopback networks; `AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS`.
     pub trusted_proxies: Vec<IpNet>,
     /// How long a client may take to send the head of a request. Default 30 s;
     /// `AUTHENTIK_PROXY_LISTEN__HEADER_TIMEOUT`.
     pub header_timeout: Duration,
-    /// Connections open at once, over all listeners. Default 10,240;
+    /// Connections open at once, over all listeners but those for metrics. Default 10,240;
     /// `AUTHENTIK_PROXY_LISTEN__MAX_CONNECTIONS`.
     pub max_connections: usize,
     /// Largest head of a request, in bytes, at least 8 KiB. Default 64 KiB;

@@ -65,7 +65,7 @@ pub const SETTINGS: &[Setting] = &[
         "AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS",
         Kind::Networks,
         Fallback::Value("127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fe80::/10,::1/128"),
-        "Peers whose X-Forwarded-* headers and PROXY protocol are believed",
+        "Peers whose X-Forwarded-* headers are believed",
     ),
     own(
         "listen.header_timeout",
@@ -77,7 +77,7 @@ pub const SETTINGS: &[Setting] = &[
         "listen.max_connections",
         Kind::Count,
         Fallback::Value("10240"),
-        "Connections open at once, over all listeners",
+        "Connections open at once, over all listeners but those for metrics",
     ),
     own(
         "listen.max_header_bytes",

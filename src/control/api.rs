@@ -1,7 +1,7 @@
 //! authentik's REST API, as far as an outpost needs it.
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
@@ -148,22 +148,46 @@ impl<'a> Api<'a> {
         Ok(entries)
     }
 
+    /// Adds an entry to authentik's event log.
+    pub(super) async fn create_event(&self, event: &Value) -> Result<(), ApiError> {
+        let request = self
+            .request(Method::POST, "events/events/")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::from(event.to_string()));
+        self.exchange("events/events/", StatusCode::CREATED, request)
+            .await
+            .map(|_: Value| ())
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        let url = format!("{}api/v3/{path}", self.settings.host);
-        let request = Request::builder()
-            .uri(&url)
+        let request = self.request(Method::GET, path).body(Full::default());
+        self.exchange(path, StatusCode::OK, request).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> http::request::Builder {
+        Request::builder()
+            .method(method)
+            .uri(format!("{}api/v3/{path}", self.settings.host))
             .header(header::AUTHORIZATION, bearer(self.settings))
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, user_agent(env!("CARGO_PKG_VERSION")))
-            .body(Full::<Bytes>::default());
-        let url = url.split('?').next().unwrap_or_default().to_owned();
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        expected: StatusCode,
+        request: http::Result<Request<Full<Bytes>>>,
+    ) -> Result<T, ApiError> {
+        let path = path.split('?').next().unwrap_or_default();
+        let url = format!("{}api/v3/{path}", self.settings.host);
         let request = request.map_err(|error| ApiError::Shape {
             url: url.clone(),
             reason: error.to_string(),
         })?;
         match self.back_channel.fetch(request).await {
             Err(source) => Err(ApiError::Unreachable { url, source }),
-            Ok(answer) => decode(url, &answer),
+            Ok(answer) => decode(url, expected, &answer),
         }
     }
 }
@@ -173,12 +197,16 @@ pub(super) fn bearer(settings: &Settings) -> String {
     format!("Bearer {}", settings.token.expose_secret())
 }
 
-fn decode<T: DeserializeOwned>(url: String, answer: &Response<Bytes>) -> Result<T, ApiError> {
+fn decode<T: DeserializeOwned>(
+    url: String,
+    expected: StatusCode,
+    answer: &Response<Bytes>,
+) -> Result<T, ApiError> {
     let status = answer.status();
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         return Err(ApiError::Token { url, status });
     }
-    if status != StatusCode::OK {
+    if status != expected {
         return Err(ApiError::Status { url, status });
     }
     let kind = answer

@@ -14,13 +14,20 @@ use crate::oidc::{Endpoints, RelyingParty};
 use crate::route::{Site, Table};
 
 /// What is known of each provider: its record and the site made of it.
-pub(super) type Known = HashMap<i64, (Value, Arc<Site>)>;
+pub(super) type Known = HashMap<String, (Value, Arc<Site>)>;
 
 pub(super) struct Compiler<'a> {
     pub(super) control: &'a Parted,
     pub(super) outpost: &'a Outpost,
     /// Whether the outpost is as it was, so that unchanged records need no new site.
     pub(super) reuse: bool,
+}
+
+/// What tells a provider from others: its primary key, which a release once left out, or its name.
+fn key(record: &Value) -> String {
+    let field = |name| record.get(name).filter(|value| !value.is_null());
+    let found = field("pk").or_else(|| field("name"));
+    found.map(Value::to_string).unwrap_or_default()
 }
 
 type Reason = Box<dyn std::error::Error + Send + Sync>;
@@ -30,8 +37,8 @@ impl Compiler<'_> {
     pub(super) fn table(&self, records: &[Value], known: &Known) -> (Table, Known) {
         let (mut table, mut sites) = (Table::default(), Known::new());
         for record in records {
-            let pk = record.get("pk").and_then(Value::as_i64).unwrap_or_default();
-            let before = known.get(&pk);
+            let key = key(record);
+            let before = known.get(&key);
             let site = match before {
                 Some((same, site)) if self.reuse && same == record => Arc::clone(site),
                 _ => match (self.site(record), before) {
@@ -52,7 +59,7 @@ impl Compiler<'_> {
                     }
                 },
             };
-            sites.insert(pk, (record.clone(), Arc::clone(&site)));
+            sites.insert(key, (record.clone(), Arc::clone(&site)));
             table.add(site);
         }
         (table, sites)

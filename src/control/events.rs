@@ -24,6 +24,9 @@ use crate::route::user_agent;
 use crate::telemetry::Throttle;
 use crate::web::client::{Connector, FetchError};
 
+/// For the handshake, and for a frame to be taken.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 type Socket = WebSocketStream<TokioIo<<Connector as tower_service::Service<Uri>>::Response>>;
 
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,7 @@ pub(super) async fn run(control: &Parted, signals: &Signals, stop: CancellationT
         };
         let Some(outpost) = outpost else { continue };
         outposts.mark_unchanged();
+        control.metrics.connected(&outpost, false);
         let connected = tokio::select! {
             () = stop.cancelled() => return,
             connected = connect(control, &outpost, instance, attempt) => connected,
@@ -71,14 +75,14 @@ pub(super) async fn run(control: &Parted, signals: &Signals, stop: CancellationT
                     signals.update.notify_one();
                 }
                 control.metrics.connected(&outpost, true);
-                let talk = Conversation {
+                let mut talk = Conversation {
                     control,
                     signals,
-                    outpost: &outpost,
+                    outpost,
                     instance,
                 };
                 let heard = talk.run(socket, &mut outposts, &stop).await;
-                control.metrics.connected(&outpost, false);
+                control.metrics.connected(&talk.outpost, false);
                 if stop.is_cancelled() {
                     return;
                 }
@@ -134,10 +138,9 @@ async fn connect(
     if let Ok(agent) = HeaderValue::from_str(&user_agent(&outpost.version)) {
         request.headers_mut().insert(header::USER_AGENT, agent);
     }
-    let patience = Duration::from_secs(10);
-    match timeout(patience, client_async(request, TokioIo::new(stream))).await {
+    match timeout(PATIENCE, client_async(request, TokioIo::new(stream))).await {
         Err(_) => Err(ConnectError::Fetch {
-            source: FetchError::Timeout(patience),
+            source: FetchError::Timeout,
         }),
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(WsError::Http(answer))) if matches!(answer.status().as_u16(), 401 | 403) => {
@@ -150,14 +153,14 @@ async fn connect(
 struct Conversation<'a> {
     control: &'a Parted,
     signals: &'a Signals,
-    outpost: &'a Outpost,
+    outpost: Outpost,
     instance: Uuid,
 }
 
 impl Conversation<'_> {
     /// Talks until the connection ends. Returns whether authentik ever answered.
     async fn run(
-        &self,
+        &mut self,
         mut socket: Socket,
         outposts: &mut tokio::sync::watch::Receiver<Option<Outpost>>,
         stop: &CancellationToken,
@@ -171,17 +174,25 @@ impl Conversation<'_> {
         loop {
             let message = tokio::select! {
                 () = stop.cancelled() => break,
-                // Another outpost, version or name: connect anew.
-                _ = outposts.changed() => break,
+                Ok(()) = outposts.changed() => match outposts.borrow_and_update().clone() {
+                    Some(outpost) if outpost.id == self.outpost.id => {
+                        // Another version or name: the next hello tells.
+                        self.control.metrics.connected(&outpost, true);
+                        self.outpost = outpost;
+                        continue;
+                    }
+                    _ => break,
+                },
                 () = tokio::time::sleep_until(deadline) => {
                     tracing::warn!("authentik did not answer for {silence:?}");
                     return heard;
                 }
                 _ = ticks.tick() => {
-                    if socket.send(Message::text(self.hello())).await.is_err() {
-                        return heard;
+                    let hello = socket.send(Message::text(self.hello()));
+                    match timeout(PATIENCE, hello).await {
+                        Ok(Ok(())) => continue,
+                        Ok(Err(_)) | Err(_) => return heard,
                     }
-                    continue;
                 }
                 message = socket.next() => message,
             };

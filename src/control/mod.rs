@@ -1,19 +1,21 @@
 //! The control plane: learns from authentik what to protect, and who has signed out.
 //!
-//! Three tasks: `run` keeps the configuration fresh, `events` holds the websocket and ends
-//! sessions the moment authentik says so, `recheck` finds those that ended while it was down.
+//! Four tasks: `run` keeps the configuration fresh, `events` holds the websocket and ends
+//! sessions the moment authentik says so, `recheck` finds those that ended while it was down,
+//! `reports` tells authentik of misconfigured reverse proxies.
 
 mod api;
 mod compile;
 mod events;
 mod recheck;
+mod reports;
 mod wire;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -23,12 +25,12 @@ use uuid::Uuid;
 use crate::admin::Readiness;
 use crate::clock::Clock;
 use crate::model::Outpost;
-use crate::route::{Live, Site, Snapshot};
+use crate::route::{Live, Snapshot};
 use crate::store::Store;
 use crate::tasks::Tasks;
-use crate::telemetry::Throttle;
 use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{Misconfiguration, Throttle};
 use crate::web::client::BackChannel;
 use api::{Api, ApiError};
 
@@ -43,6 +45,8 @@ pub struct Settings {
     pub token: SecretString,
     /// The outpost to serve; the token's only one if `None`.
     pub outpost_id: Option<Uuid>,
+    /// Time between two fetches of the configuration; what authentik wishes if `None`.
+    pub refresh_interval: Option<Duration>,
     /// Largest random delay of a triggered refresh.
     pub refresh_jitter: Duration,
     /// Longest pause between attempts to connect.
@@ -97,7 +101,7 @@ impl Control {
     }
 
     /// Starts the tasks.
-    pub fn spawn(&self, tasks: &Tasks) {
+    pub fn spawn(&self, tasks: &Tasks, misconfigurations: Receiver<Misconfiguration>) {
         let signals = Arc::new(Signals {
             update: Notify::new(),
             gap: Notify::new(),
@@ -107,8 +111,12 @@ impl Control {
         tasks.spawn(move |stop| async move { run(&this, &told, stop).await });
         let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));
         tasks.spawn(move |stop| async move { events::run(&this, &told, stop).await });
-        let (this, told) = (Arc::clone(&self.0), signals);
+        let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));
         tasks.spawn(move |stop| async move { recheck::run(&this, &told, stop).await });
+        let (this, told) = (Arc::clone(&self.0), signals);
+        tasks.spawn(move |stop| async move {
+            reports::run(&this, &told, misconfigurations, stop).await;
+        });
     }
 }
 
@@ -141,7 +149,7 @@ async fn run(control: &Parted, signals: &Signals, stop: CancellationToken) {
 /// Remembers what the last refresh found, so that unchanged applications are kept as they are.
 struct Refresher<'a> {
     control: &'a Parted,
-    sites: HashMap<i64, (serde_json::Value, Arc<Site>)>,
+    sites: compile::Known,
     served: Option<Outpost>,
     trouble: Throttle,
 }
@@ -150,7 +158,7 @@ impl<'a> Refresher<'a> {
     fn new(control: &'a Parted) -> Self {
         Self {
             control,
-            sites: HashMap::new(),
+            sites: compile::Known::new(),
             served: None,
             trouble: Throttle::default(),
         }
@@ -217,7 +225,8 @@ impl<'a> Refresher<'a> {
             *known = Some(outpost);
             changed
         });
-        Ok(refresh_interval(wanted))
+        let own = control.settings.refresh_interval;
+        Ok(own.unwrap_or_else(|| refresh_interval(wanted)))
     }
 }
 

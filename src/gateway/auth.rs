@@ -12,6 +12,9 @@ use crate::web::cookie;
 /// How many cookies of our name are looked at; more only come from somebody who tries.
 const MAX_COOKIES: usize = 4;
 
+/// Where reverse proxies ask us.
+const OWN_CHECKS: &str = "/outpost.goauthentik.io/auth/";
+
 /// Proof that a request may pass. Made by [`decide`] alone.
 pub(super) struct Permit(Option<Arc<Session>>);
 
@@ -68,7 +71,10 @@ pub(super) fn decide(
     url: &RequestedUrl<'_>,
     session: Option<Arc<Session>>,
 ) -> Decision {
-    if session.is_some() {
+    if url.path().contains(OWN_CHECKS) {
+        // A page's script asks us through the reverse proxy; it must not see the person's token.
+        Decision::Login
+    } else if session.is_some() {
         Decision::Allow(Permit(session))
     } else if site.application.allowlist.allows(url) {
         Decision::Allow(Permit(None))

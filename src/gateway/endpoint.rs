@@ -20,6 +20,8 @@ pub(super) enum Endpoint<'a> {
     SignOut,
     /// nginx asks about a request.
     Nginx,
+    /// Assets of the vendor's pages; ours need none.
+    Static,
     /// Anything else.
     Other,
 }
@@ -37,6 +39,7 @@ impl<'a> Endpoint<'a> {
             Some("/ping") => return Self::Ping,
             Some("/ready") => return Self::Ready,
             Some("/auth/nginx") => return Self::Nginx,
+            Some(own) if own.starts_with("/static/") => return Self::Static,
             _ => {}
         }
         if marked(query, CALLBACK_MARKER) {
@@ -72,6 +75,7 @@ mod tests {
             ("/outpost.goauthentik.io/ping", Endpoint::Ping),
             ("/sub/outpost.goauthentik.io/ping", Endpoint::Ping),
             ("/outpost.goauthentik.io/ready", Endpoint::Ready),
+            ("/outpost.goauthentik.io/static/x.css", Endpoint::Static),
             ("/outpost.goauthentik.io/start?rd=/x", Endpoint::Start),
             (
                 "/outpost.goauthentik.io/callback?code=c",

@@ -88,7 +88,15 @@ pub(super) enum LoginFailure {
     #[error(
         "signed in repeatedly within a minute, but no session cookie comes back; check that the reverse proxy forwards cookies and that external host and scheme are right"
     )]
-    Loop,
+    Loop {
+        /// `Set-Cookie` value that lets the person try again.
+        forgiven: String,
+    },
+    /// Our own callback is protected instead of being passed to us.
+    #[error(
+        "the reverse proxy asks for a sign-in at our own callback; it must pass everything under /outpost.goauthentik.io/ to the outpost without asking first"
+    )]
+    Misrouted,
     /// The back channel.
     #[error("{0}")]
     Oidc(OidcError),
@@ -100,10 +108,10 @@ impl LoginFailure {
             Self::Denied { code, .. } if code == "access_denied" => StatusCode::FORBIDDEN,
             Self::Denied { .. }
             | Self::Unmatched(_)
-            | Self::Loop
+            | Self::Loop { .. }
             | Self::Oidc(OidcError::CodeRefused) => StatusCode::BAD_REQUEST,
             Self::Oidc(OidcError::Unreachable { .. }) => StatusCode::BAD_GATEWAY,
-            Self::Oidc(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Misrouted | Self::Oidc(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -121,7 +129,7 @@ impl LoginFailure {
                 "Sign-in could not be completed",
                 "Your browser did not send back what was needed to finish. Allow cookies for this site and try again.",
             ),
-            Self::Loop => (
+            Self::Loop { .. } => (
                 "Signed in, but not recognised",
                 "You were signed in several times in a row, but the application does not see it. Allow cookies for this site; if it goes on, tell your administrator.",
             ),
@@ -133,9 +141,9 @@ impl LoginFailure {
                 "Sign-in service unreachable",
                 "The sign-in service does not answer. Please try again in a moment.",
             ),
-            Self::Oidc(_) => (
+            Self::Misrouted | Self::Oidc(_) => (
                 "Sign-in is misconfigured",
-                "The sign-in service's answer could not be used. Your administrator finds the reason in the log.",
+                "Your sign-in could not be used. Your administrator finds the reason in the log.",
             ),
         }
     }
@@ -172,11 +180,9 @@ impl GatewayError {
         }
     }
 
-    /// The answer, and the line in the log.
+    /// The answer, with the operator's message for the log.
     pub(super) fn answer(self, endpoint: Endpoint<'_>, id: &RequestId) -> Answer {
-        if !matches!(self, Self::NotFound(_)) {
-            tracing::warn!(request_id = %id, "{self}");
-        }
+        let error = (!matches!(self, Self::NotFound(_))).then(|| self.to_string());
         let (site, target) = match &self {
             Self::NotFound(site) => (Some(Arc::clone(site)), None),
             Self::Login { site, target, .. } => (Some(Arc::clone(site)), Some(target.as_str())),
@@ -211,13 +217,22 @@ impl GatewayError {
                 retry: retry.as_deref(),
                 request_id: &id,
             };
-            html(self.status(), &page)
+            let mut response = html(self.status(), &page);
+            if let Self::Login {
+                failure: LoginFailure::Loop { forgiven },
+                ..
+            } = &self
+            {
+                super::login::append_cookie(&mut response, forgiven);
+            }
+            response
         };
         Answer {
             response,
             site,
             session: None,
             quiet: false,
+            error,
         }
     }
 }

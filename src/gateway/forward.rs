@@ -1,5 +1,7 @@
 //! Forward auth: a reverse proxy asks whether a request may pass.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode, header};
@@ -35,15 +37,18 @@ impl Parted {
                 answer.quiet = true;
                 answer
             }
-            Decision::Login => {
-                let mut response = Response::new(Body::empty());
-                *response.status_mut() = StatusCode::UNAUTHORIZED;
-                Answer {
-                    quiet: true,
-                    ..Answer::of(site, response)
-                }
-            }
+            Decision::Login => denied(site),
         })
+    }
+}
+
+/// 401, on which the reverse proxy sends people to `/start`.
+fn denied(site: &Arc<Site>) -> Answer {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    Answer {
+        quiet: true,
+        ..Answer::of(site, response)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The data plane: answers requests from the current snapshot and the session store.
 
+mod access;
 mod auth;
 mod endpoint;
 mod error;
@@ -14,7 +15,7 @@ use std::time::Instant;
 use axum::body::Body;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 
 use crate::admin::Readiness;
 use crate::clock::Clock;
@@ -22,7 +23,9 @@ use crate::model::{Authority, Session};
 use crate::route::{Live, Site, Snapshot};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{Misconfiguration, Reporter, Throttle};
 use crate::web::inbound::{Inbound, TrustedProxies};
+use access::AccessLine;
 use endpoint::Endpoint;
 use error::{GatewayError, RequestId};
 
@@ -49,6 +52,10 @@ pub struct Parted {
     pub readiness: Readiness,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who is told of misconfigured reverse proxies.
+    pub reporter: Reporter,
+    /// How often ignored forwarded headers are mentioned.
+    pub ignored_peers: Throttle,
 }
 
 /// An answer, and what the log and the metrics want to know about it.
@@ -58,26 +65,18 @@ struct Answer {
     session: Option<Arc<Session>>,
     /// Successful subrequests are many and say little; they are logged at `debug`.
     quiet: bool,
+    /// Why the request is not served, for operators.
+    error: Option<String>,
 }
 
 impl Answer {
-    fn plain(status: StatusCode) -> Self {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = status;
-        Self {
-            response,
-            site: None,
-            session: None,
-            quiet: true,
-        }
-    }
-
     fn of(site: &Arc<Site>, response: Response<Body>) -> Self {
         Self {
             response,
             site: Some(Arc::clone(site)),
             session: None,
             quiet: false,
+            error: None,
         }
     }
 }
@@ -95,32 +94,37 @@ impl Gateway {
         let (parts, _) = request.into_parts();
         let this = &*self.0;
         let endpoint = Endpoint::of(&parts.uri);
-        if let Some(mut answer) = this.without_application(endpoint) {
-            answer
-                .response
-                .headers_mut()
-                .insert(POWERED_BY, POWERED_BY_VALUE);
-            this.metrics
-                .observe_other(&parts.method, "ping", started.elapsed());
-            return answer.response;
+        if let Some((kind, status)) = this.without_application(endpoint) {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = status;
+            response.headers_mut().insert(POWERED_BY, POWERED_BY_VALUE);
+            let elapsed = started.elapsed();
+            this.metrics.observe_other(&parts.method, kind, elapsed);
+            return response;
         }
         let snapshot = this.live.load();
         let inbound = Inbound::read(&parts, peer, &this.trusted);
         let id = RequestId::new();
+        this.note_untrusted(&inbound, peer);
         let answer = match this.answer(endpoint, &parts, inbound, &snapshot).await {
             Ok(answer) => answer,
-            Err(error) => error.answer(endpoint, &id),
+            Err(error) => {
+                this.report(&error, &parts, &inbound);
+                error.answer(endpoint, &id)
+            }
         };
         this.finish(answer, &parts, &inbound, &id, started)
     }
 }
 
 impl Parted {
-    fn without_application(&self, endpoint: Endpoint<'_>) -> Option<Answer> {
+    /// What needs no application: its kind in the metrics, and the status.
+    fn without_application(&self, endpoint: Endpoint<'_>) -> Option<(&'static str, StatusCode)> {
         match endpoint {
-            Endpoint::Ping => Some(Answer::plain(StatusCode::NO_CONTENT)),
-            Endpoint::Ready if self.readiness.is_ready() => Some(Answer::plain(StatusCode::OK)),
-            Endpoint::Ready => Some(Answer::plain(StatusCode::SERVICE_UNAVAILABLE)),
+            Endpoint::Ping => Some(("ping", StatusCode::NO_CONTENT)),
+            Endpoint::Ready if self.readiness.is_ready() => Some(("ping", StatusCode::OK)),
+            Endpoint::Ready => Some(("ping", StatusCode::SERVICE_UNAVAILABLE)),
+            Endpoint::Static => Some(("static", StatusCode::NOT_FOUND)),
             _ => None,
         }
     }
@@ -141,15 +145,16 @@ impl Parted {
         let authority = Authority::parse(inbound.host)?;
         // A login begins on our own path; whose login it is, the page that is wanted tells.
         let wanted = match endpoint {
-            Endpoint::Start => login::target::path(parts.uri.query().unwrap_or_default()),
+            Endpoint::Start => login::target::requested(parts.uri.query().unwrap_or_default()),
             _ => None,
         };
+        let path = wanted.as_deref().and_then(login::target::path);
         let site = snapshot
             .table
-            .find(&authority, wanted.as_deref().unwrap_or(parts.uri.path()))
+            .find(&authority, path.unwrap_or(parts.uri.path()))
             .ok_or_else(|| GatewayError::NoApplication(authority.to_string()))?;
         match endpoint {
-            Endpoint::Start => self.start(site, parts),
+            Endpoint::Start => self.start(site, parts, wanted.as_deref()),
             Endpoint::Callback(query) => {
                 let candidates = snapshot.table.on_host(&authority).map(Arc::clone).collect();
                 // Boxed, so that the rare and large future does not weigh on every request.
@@ -175,6 +180,7 @@ impl Parted {
             site,
             session,
             quiet,
+            error,
         } = answer;
         response.headers_mut().insert(POWERED_BY, POWERED_BY_VALUE);
         let elapsed = started.elapsed();
@@ -182,73 +188,60 @@ impl Parted {
             Some(site) => site.metrics.observe(&parts.method, elapsed),
             None => self.metrics.observe_other(&parts.method, "app", elapsed),
         }
-        let line = RequestLine {
+        AccessLine {
             parts,
             inbound,
             id,
             session: session.as_deref(),
             response: &response,
-        };
-        if quiet {
-            tracing::debug!(target: "authentik_proxy::access", line = %line.path(), "{}", line);
-        } else {
-            line.log(elapsed.as_secs_f64() * 1000.0);
+            error: error.as_deref(),
+            runtime: elapsed.as_secs_f64(),
         }
+        .write(quiet);
         response
     }
-}
 
-/// One request in the log. The query is left out: it may hold codes and search words.
-struct RequestLine<'a> {
-    parts: &'a Parts,
-    inbound: &'a Inbound<'a>,
-    id: &'a RequestId,
-    session: Option<&'a Session>,
-    response: &'a Response<Body>,
-}
-
-impl RequestLine<'_> {
-    fn path(&self) -> &str {
-        self.parts.uri.path()
+    /// Tells, now and then, of a peer that behaves like a reverse proxy but is not trusted as one:
+    /// addresses and hosts are wrong until it is.
+    fn note_untrusted(&self, inbound: &Inbound<'_>, peer: SocketAddr) {
+        if inbound.ignored && self.ignored_peers.admits("") {
+            tracing::warn!(
+                "X-Forwarded-* headers from {} were ignored; if it is your reverse proxy, add its network to AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS",
+                peer.ip(),
+            );
+        }
     }
 
-    fn log(&self, runtime: f64) {
-        use axum::body::HttpBody as _;
-        let header = |name| {
-            self.parts
-                .headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-        };
-        tracing::info!(
-            target: "authentik_proxy::access",
-            remote = %self.inbound.client,
-            host = self.inbound.host,
-            method = %self.parts.method,
-            scheme = self.inbound.scheme.as_str(),
-            status = self.response.status().as_u16(),
-            size = self.response.body().size_hint().exact().unwrap_or_default(),
-            runtime,
-            user_agent = header(http::header::USER_AGENT).unwrap_or_default(),
-            user = self.session.map(|s| s.claims.preferred_username.as_str()).unwrap_or_default(),
-            request_id = %self.id,
-            "{}",
-            self.path(),
-        );
+    /// Tells authentik when it is the reverse proxy's fault.
+    fn report(&self, error: &GatewayError, parts: &Parts, inbound: &Inbound<'_>) {
+        if let GatewayError::OriginalUrl(_) = error {
+            self.reporter.report(|| Misconfiguration {
+                message: error.to_string(),
+                client: inbound.client,
+                url: parts.uri.path().to_owned(),
+                headers: telling(&parts.headers),
+            });
+        }
     }
 }
 
-impl std::fmt::Display for RequestLine<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let user = self
-            .session
-            .map(|s| s.claims.preferred_username.as_str())
-            .unwrap_or_default();
-        write!(
-            f,
-            "{} for {user:?} from {}",
-            self.response.status(),
-            self.inbound.client
-        )
-    }
+/// The headers that show what a reverse proxy sends: none that holds
+/// credentials, no query.
+fn telling(headers: &HeaderMap) -> Vec<(&'static str, String)> {
+    const NAMES: [&str; 7] = [
+        "host",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-original-method",
+        "x-original-url",
+        "x-sent-from",
+    ];
+    let text = |name: &'static str| {
+        let value = headers.get(name)?.to_str().ok()?;
+        let value = value.split(['?', '#']).next().unwrap_or_default();
+        // What stands before an `@` may be a password.
+        (!value.contains('@')).then(|| (name, value.chars().take(512).collect()))
+    };
+    NAMES.into_iter().filter_map(text).collect()
 }

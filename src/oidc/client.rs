@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
-use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::jwk::{Jwk, JwkSet};
 use openidconnect::core::{CoreClient, CoreErrorResponseType, CoreResponseType};
 use openidconnect::{
     AuthType, AuthUrl, AuthenticationFlow, AuthorizationCode, ClientId, ClientSecret, CsrfToken,
@@ -226,40 +226,47 @@ impl RelyingParty {
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form.into_bytes());
         let answer = self
-            .send(request.map_err(|error| answer(url, error))?)
+            .send_expecting_ok(request.map_err(|error| answer(url, error))?)
             .await?;
-        if answer.status() != StatusCode::OK {
-            return Err(OidcError::Answer {
-                url: bare(url),
-                reason: format!("status {}", answer.status()),
-            });
-        }
         serde_json::from_slice(answer.body())
             .map(|found: Introspection| found.active)
             .map_err(|error| self::answer(url, error))
     }
 
     async fn fetch_keys(&self) -> Result<(), OidcError> {
+        /// Decoded one by one, so that a key of a new kind does not cost us the others.
+        #[derive(serde::Deserialize)]
+        struct Keys {
+            keys: Vec<serde_json::Value>,
+        }
         let Some(url) = &self.endpoints.jwks else {
             return Ok(());
         };
         let request = Request::builder().uri(url.as_str()).body(Vec::new());
         let answer = self
-            .send(request.map_err(|error| answer(url, error))?)
+            .send_expecting_ok(request.map_err(|error| answer(url, error))?)
             .await?;
-        let keys: JwkSet =
+        let keys: Keys =
             serde_json::from_slice(answer.body()).map_err(|error| self::answer(url, error))?;
-        self.verifier.replace_keys(keys);
+        let understood = keys.keys.into_iter();
+        let keys = understood.filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
+        self.verifier.replace_keys(JwkSet {
+            keys: keys.collect(),
+        });
         Ok(())
     }
 
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, OidcError> {
-        send(
-            self.back_channel.clone(),
-            self.endpoints.host.clone(),
-            request,
-        )
-        .await
+    async fn send_expecting_ok(&self, request: HttpRequest) -> Result<HttpResponse, OidcError> {
+        let url = bare(&request.uri().to_string());
+        let (back_channel, host) = (self.back_channel.clone(), self.endpoints.host.clone());
+        let answer = send(back_channel, host, request).await?;
+        if answer.status() == StatusCode::OK {
+            return Ok(answer);
+        }
+        Err(OidcError::Answer {
+            url,
+            reason: format!("status {}", answer.status()),
+        })
     }
 
     fn refused(
@@ -277,7 +284,7 @@ impl RelyingParty {
             // The body is not quoted: it may hold tokens.
             RequestTokenError::Parse(error, _) => answer(&self.endpoints.token, error.inner()),
             RequestTokenError::Other(reason) => OidcError::Answer {
-                url: bare(&self.endpoints.token),
+                url: bare(self.endpoints.token.as_str()),
                 reason,
             },
         }
@@ -308,11 +315,12 @@ async fn send(
 
 fn answer(url: &Url, error: impl std::fmt::Display) -> OidcError {
     OidcError::Answer {
-        url: bare(url),
+        url: bare(url.as_str()),
         reason: error.to_string(),
     }
 }
 
-fn bare(url: &Url) -> String {
-    url[..url::Position::AfterPath].to_owned()
+/// A URL without query, which may hold secrets.
+fn bare(url: &str) -> String {
+    url.split('?').next().unwrap_or_default().to_owned()
 }

@@ -7,6 +7,10 @@ use dashmap::DashMap;
 
 use crate::model::{Session, SessionKey};
 
+/// Sessions that one person may have at a time, at all applications together: whoever signs in
+/// over and over, as scripts do, must not fill the memory.
+pub(super) const PER_SUBJECT: usize = 512;
+
 #[derive(Default)]
 pub(super) struct Memory {
     sessions: DashMap<SessionKey, Arc<Session>>,
@@ -19,12 +23,26 @@ impl Memory {
         self.sessions.get(key).map(|entry| Arc::clone(&entry))
     }
 
-    pub(super) fn insert(&self, key: SessionKey, session: Arc<Session>) {
+    /// Keeps a session. Returns the one that had to make room for it, if the person has more than
+    /// [`PER_SUBJECT`]: the one that would have ended first.
+    pub(super) fn insert(
+        &self,
+        key: SessionKey,
+        session: Arc<Session>,
+    ) -> Option<(SessionKey, Arc<Session>)> {
+        let subject = session.claims.sub.clone();
         if let Some(sid) = &session.claims.sid {
             self.by_sid.add(sid, key);
         }
-        self.by_subject.add(&session.claims.sub, key);
         self.sessions.insert(key, session);
+        if self.by_subject.add(&subject, key) <= PER_SUBJECT {
+            return None;
+        }
+        let others = self.by_subject.keys(&subject).into_iter();
+        let others = others.filter(|other| *other != key);
+        let first =
+            others.min_by_key(|other| self.find(other).map(|session| session.expires_at))?;
+        self.remove(&first).map(|session| (first, session))
     }
 
     pub(super) fn remove(&self, key: &SessionKey) -> Option<Arc<Session>> {
@@ -72,8 +90,11 @@ impl Memory {
 struct Index(DashMap<Box<str>, HashSet<SessionKey>>);
 
 impl Index {
-    fn add(&self, name: &str, key: SessionKey) {
-        self.0.entry(name.into()).or_default().insert(key);
+    /// Returns how many sessions carry the name now.
+    fn add(&self, name: &str, key: SessionKey) -> usize {
+        let mut keys = self.0.entry(name.into()).or_default();
+        keys.insert(key);
+        keys.len()
     }
 
     fn drop(&self, name: &str, key: &SessionKey) {

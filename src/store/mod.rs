@@ -81,7 +81,8 @@ impl Store {
     /// Keeps a session that has just begun.
     pub async fn insert(&self, key: SessionKey, session: Session) -> Result<(), StoreError> {
         let session = Arc::new(session);
-        self.0.memory.insert(key, Arc::clone(&session));
+        let replaced = self.0.memory.insert(key, Arc::clone(&session));
+        self.drop_all(replaced.as_slice());
         self.0.cache.insert(key, Arc::clone(&session));
         // Looked up after the insertion: an event in between finds the session in the index.
         let ended = session
@@ -208,6 +209,19 @@ mod tests {
         assert!(!is_live(&store, &bob).await);
         assert_eq!(store.sweep().await.expect("swept").len(), 0);
         assert!(store.is_empty(), "nothing is left behind");
+    }
+
+    #[tokio::test]
+    async fn a_person_who_signs_in_over_and_over_fills_no_memory() {
+        let store = Store::memory(1 << 20, Clock::manual(0));
+        let first = insert(&store, "script", None, 10).await;
+        let other = insert(&store, "alice", None, 10).await;
+        for _ in 0..memory::PER_SUBJECT {
+            insert(&store, "script", None, 20).await;
+        }
+        assert_eq!(store.len(), memory::PER_SUBJECT + 1);
+        assert!(!is_live(&store, &first).await, "made room");
+        assert!(is_live(&store, &other).await, "is somebody else");
     }
 
     #[tokio::test]

@@ -165,6 +165,9 @@ impl Metrics {
             version: outpost.version.clone(),
             build: env!("CARGO_PKG_VERSION"),
         };
+        // A former version or name is no longer true.
+        self.0.info.clear();
+        self.0.last_update.clear();
         self.0.info.get_or_create(&labels).set(1);
         self.0.last_update.get_or_create(&labels).set(now);
     }
@@ -176,6 +179,7 @@ impl Metrics {
             outpost_type: "proxy",
             uuid: outpost.id.to_string(),
         };
+        self.0.connection.clear();
         self.0
             .connection
             .get_or_create(&labels)

@@ -48,8 +48,8 @@ pub enum FetchError {
     #[error("TLS failed: {0}")]
     Tls(rustls::Error),
     /// No answer in time.
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
+    #[error("there was no answer in time")]
+    Timeout,
     /// The connection broke.
     #[error("the connection failed: {0}")]
     Connection(String),
@@ -63,10 +63,10 @@ impl FetchError {
             Self::Dns => "check the host name in AUTHENTIK_HOST and the cluster's DNS",
             Self::Refused => "check the port in AUTHENTIK_HOST and that authentik is running",
             Self::Tls(_) => {
-                "give authentik's CA with SSL_CERT_FILE, or set AUTHENTIK_INSECURE=true to skip verification"
+                "name the authority of authentik's certificate in AUTHENTIK_PROXY_TLS__CA_FILE, or set AUTHENTIK_INSECURE=true to skip verification"
             }
-            Self::Timeout(_) => {
-                "check that a firewall or network policy lets us reach AUTHENTIK_HOST"
+            Self::Timeout => {
+                "check that firewalls and network policies let us reach AUTHENTIK_HOST, or allow more time with AUTHENTIK_PROXY_CONTROL__REQUEST_TIMEOUT"
             }
             Self::Connection(_) => "check AUTHENTIK_HOST (http or https?) and authentik's own log",
         }
@@ -140,7 +140,7 @@ impl BackChannel {
         };
         tokio::time::timeout(self.timeout, exchange)
             .await
-            .unwrap_or(Err(FetchError::Timeout(self.timeout)))
+            .unwrap_or(Err(FetchError::Timeout))
     }
 
     /// Opens a connection for a websocket.
@@ -150,7 +150,7 @@ impl BackChannel {
     ) -> Result<<Connector as Service<Uri>>::Response, FetchError> {
         let connecting = self.connector().call(uri);
         match tokio::time::timeout(self.timeout, connecting).await {
-            Err(_) => Err(FetchError::Timeout(self.timeout)),
+            Err(_) => Err(FetchError::Timeout),
             Ok(connected) => connected.map_err(|error| classify(&*error)),
         }
     }
@@ -171,7 +171,7 @@ fn classify(error: &(dyn std::error::Error + 'static)) -> FetchError {
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             match io.kind() {
                 std::io::ErrorKind::ConnectionRefused => return FetchError::Refused,
-                std::io::ErrorKind::TimedOut => return FetchError::Timeout(Duration::ZERO),
+                std::io::ErrorKind::TimedOut => return FetchError::Timeout,
                 _ => {}
             }
             // `io::Error::source` skips the error that it wraps.
@@ -196,7 +196,11 @@ fn client_config(options: &TlsOptions) -> Result<ClientConfig, TlsError> {
             .with_no_client_auth());
     }
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        tracing::warn!("a certificate of the system (or SSL_CERT_FILE, SSL_CERT_DIR): {error}");
+    }
+    roots.add_parsable_certificates(system.certs);
     if let Some(path) = &options.ca_file {
         let refused = |reason: String| TlsError::CaFile(path.clone(), reason);
         let certificates =
@@ -209,6 +213,11 @@ fn client_config(options: &TlsOptions) -> Result<ClientConfig, TlsError> {
         if count == 0 {
             return Err(refused("it has no PEM certificate".into()));
         }
+    }
+    if roots.is_empty() {
+        tracing::warn!(
+            "no authority is trusted: the system has no certificates, and neither SSL_CERT_FILE nor AUTHENTIK_PROXY_TLS__CA_FILE gives any; https:// addresses will not work",
+        );
     }
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }

@@ -26,6 +26,9 @@ impl TrustedProxies {
     }
 }
 
+/// Headers by which reverse proxies pass on what they saw.
+const FORWARDED: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+
 /// What we know about a request before looking at what it asks for.
 #[derive(Debug, Clone, Copy)]
 pub struct Inbound<'a> {
@@ -35,6 +38,8 @@ pub struct Inbound<'a> {
     pub scheme: Scheme,
     /// Host that the request is for, unchecked.
     pub host: &'a str,
+    /// Whether forwarded headers were ignored because the peer is not trusted.
+    pub ignored: bool,
 }
 
 impl<'a> Inbound<'a> {
@@ -52,6 +57,7 @@ impl<'a> Inbound<'a> {
                 client: peer.ip().to_canonical(),
                 scheme: Scheme::Http,
                 host: own_host(),
+                ignored: FORWARDED.iter().any(|name| headers.contains_key(*name)),
             };
         }
         Self {
@@ -60,6 +66,7 @@ impl<'a> Inbound<'a> {
                 .and_then(Scheme::parse)
                 .unwrap_or(Scheme::Http),
             host: text(headers, "x-forwarded-host").unwrap_or_else(own_host),
+            ignored: false,
         }
     }
 }
@@ -166,5 +173,6 @@ mod tests {
             (read("8.8.8.8:1").host, read("8.8.8.8:1").scheme),
             ("own", Scheme::Http)
         );
+        assert!(read("8.8.8.8:1").ignored && !read("10.0.0.1:1").ignored);
     }
 }

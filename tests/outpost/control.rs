@@ -278,3 +278,57 @@ async fn a_domain_login_begins_on_any_host_and_finishes_at_once() {
         401
     );
 }
+
+#[tokio::test]
+async fn a_misconfigured_reverse_proxy_is_reported_once_and_without_credentials() {
+    let world = World::with_grafana().await;
+    let headers = [
+        ("cookie", "authentik_proxy_x=secret-cookie"),
+        ("authorization", "Bearer secret-token"),
+        (
+            "x-original-url",
+            "http://u:secret-password@grafana.test/?x=secret-query",
+        ),
+        ("x-sent-from", "nginx-ingress-controller"),
+    ];
+    let check = "/outpost.goauthentik.io/auth/nginx?secret-query";
+    for _ in 0..3 {
+        assert_eq!(world.get(check, "outpost", &headers).await.status(), 500);
+    }
+    world
+        .until(|world| !world.authentik.events().is_empty())
+        .await;
+    let events = world.authentik.events();
+    assert_eq!(events.len(), 1);
+    let event = &events[0];
+    assert_eq!(event["action"], "configuration_error");
+    assert_eq!(event["client_ip"], "127.0.0.1");
+    let context = &event["context"];
+    assert_eq!(
+        context["headers"]["x-sent-from"],
+        "nginx-ingress-controller"
+    );
+    assert_eq!(context["url"], "/outpost.goauthentik.io/auth/nginx");
+    assert!(
+        context["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("X-Original-URL"))
+    );
+    assert!(!event.to_string().contains("secret"), "{event}");
+}
+
+#[tokio::test]
+async fn our_own_refresh_interval_outranks_authentiks() {
+    let authentik = Standin::builder().start().await.expect("started");
+    let more = [("AUTHENTIK_PROXY_CONTROL__REFRESH_INTERVAL", "1s")];
+    let world = World::beside(authentik, vec![], &more).await;
+    // A silent change: nobody tells.
+    world.authentik.refuse_websockets(true);
+    world.authentik.drop_websockets();
+    world
+        .authentik
+        .add_provider(Provider::forward_single("late", "http://late.test"));
+    world
+        .until(|world| world.outpost.live().load().table.sites().len() == 1)
+        .await;
+}

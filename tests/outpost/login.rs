@@ -148,13 +148,18 @@ async fn issue_11883_going_in_circles_ends_with_a_page() {
     let world = World::with_grafana().await;
     let mut browser = Browser::default();
     let mut answers = Vec::new();
-    for _ in 0..6 {
-        let answer = browser
-            .open(&world, HOST, "/outpost.goauthentik.io/start?rd=/x")
-            .await;
+    let start = "/outpost.goauthentik.io/start?rd=/x";
+    for _ in 0..5 {
+        let answer = browser.open(&world, HOST, start).await;
         answers.push(answer.status().as_u16());
+        if answer.status() == 302 {
+            let callback = Browser::authorize(&world, &location(&answer));
+            browser.open(&world, HOST, &callback).await;
+        }
     }
-    assert_eq!(answers, [302, 302, 302, 302, 400, 400]);
+    assert_eq!(answers, [302, 302, 302, 302, 400]);
+    let again = browser.open(&world, HOST, start).await;
+    assert_eq!(again.status(), 302, "\"Try again\" tries again");
 }
 
 #[tokio::test]
@@ -261,4 +266,30 @@ async fn issue_6563_two_applications_on_one_host_have_their_own_logins() {
         assert_eq!(answer.status(), 200, "{page}");
         assert_eq!(answer.headers()["x-authentik-meta-app"], application);
     }
+}
+
+#[tokio::test]
+async fn a_protected_callback_is_told_from_a_login() {
+    let world = World::with_grafana().await;
+    let mut browser = Browser::default();
+    let start = "/outpost.goauthentik.io/start?rd=http://grafana.test/outpost.goauthentik.io/callback?code=secret-code&state=x";
+    let page = browser.open(&world, HOST, start).await;
+    assert_eq!(page.status(), 500);
+    assert!(text(&page).contains("Sign-in is misconfigured"));
+    assert!(!text(&page).contains("secret-code"));
+}
+
+#[tokio::test]
+async fn a_callback_without_code_starts_over_without_asking_authentik() {
+    let world = World::with_grafana().await;
+    let mut browser = Browser::default();
+    let callback = browser.sign_in(&world, HOST, "/x").await;
+    let (before, rest) = callback.split_once("&code=").expect("a code");
+    let (_, after) = rest.split_once('&').expect("a state");
+    world.authentik.clear_requests();
+    let answer = browser
+        .open(&world, HOST, &format!("{before}&{after}"))
+        .await;
+    assert!(location(&answer).contains("/application/o/authorize/"));
+    assert!(world.authentik.requests().is_empty());
 }

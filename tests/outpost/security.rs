@@ -204,3 +204,21 @@ proptest! {
         prop_assert!(world.outpost.store().is_empty());
     }
 }
+
+#[tokio::test]
+async fn a_page_that_asks_us_itself_is_not_shown_the_token() {
+    let world = World::with_grafana().await;
+    let mut browser = Browser::default();
+    browser.log_in(&world, HOST, "/").await;
+    let own = "http://grafana.test/outpost.goauthentik.io/auth/nginx";
+    let answer = world.nginx(own, &browser.cookies(HOST), &[]).await;
+    assert_eq!(answer.status(), 401);
+    assert!(!answer.headers().contains_key("x-authentik-jwt"));
+}
+
+#[tokio::test]
+async fn the_vendors_assets_are_not_found_on_any_host() {
+    let world = World::with_grafana().await;
+    let asset = "/outpost.goauthentik.io/static/dist/x.css";
+    assert_eq!(world.get(asset, "unknown", &[]).await.status(), 404);
+}

@@ -4,8 +4,11 @@ use aws_lc_rs::digest;
 
 use crate::model::SessionId;
 
-/// Starts towards one target within [`WINDOW`] seconds that are still taken for honest.
-const MAX_STARTS: u8 = 4;
+/// What starts towards one target may weigh together within [`WINDOW`] seconds. A browser that
+/// restores its tabs starts several logins at once.
+const MAX_WEIGHT: u8 = 10;
+/// What a start weighs that follows a sign-in which should have made it needless.
+const AFTER_SIGN_IN: u8 = 3;
 /// Seconds after which starts are no longer counted together.
 const WINDOW: i64 = 60;
 
@@ -15,9 +18,10 @@ const WINDOW: i64 = 60;
 pub(super) struct Attempts {
     /// Known to this browser only; its hash is in the login state. Shared by parallel tabs.
     pub(super) browser: SessionId,
-    starts: u8,
+    weight: u8,
     since: i64,
     target: u32,
+    signed_in: bool,
 }
 
 impl Attempts {
@@ -26,8 +30,10 @@ impl Attempts {
         let target = fingerprint(target);
         match sent {
             Some(sent) if sent.target == target && (0..WINDOW).contains(&(now - sent.since)) => {
+                let more = if sent.signed_in { AFTER_SIGN_IN } else { 1 };
                 Self {
-                    starts: sent.starts.saturating_add(1),
+                    weight: sent.weight.saturating_add(more),
+                    signed_in: false,
                     ..sent
                 }
             }
@@ -35,17 +41,31 @@ impl Attempts {
                 let browser = sent.map_or_else(SessionId::random, |sent| sent.browser);
                 Self {
                     browser,
-                    starts: 1,
+                    weight: 1,
                     since: now,
                     target,
+                    signed_in: false,
                 }
             }
         }
     }
 
+    /// Notes that the login succeeded.
+    pub(super) fn succeeded(self) -> Self {
+        Self {
+            signed_in: true,
+            ..self
+        }
+    }
+
+    /// The same browser, nothing counted.
+    pub(super) fn forgiven(self) -> Self {
+        Self { weight: 0, ..self }
+    }
+
     /// Whether the browser keeps coming back for the same page without being let in.
     pub(super) fn is_loop(&self) -> bool {
-        self.starts > MAX_STARTS
+        self.weight > MAX_WEIGHT
     }
 
     /// Reads the cookie's value.
@@ -53,9 +73,10 @@ impl Attempts {
         let mut fields = std::str::from_utf8(value).ok()?.split('.');
         let attempts = Self {
             browser: SessionId::parse(fields.next()?.as_bytes())?,
-            starts: fields.next()?.parse().ok()?,
+            weight: fields.next()?.parse().ok()?,
             since: fields.next()?.parse().ok()?,
             target: fields.next()?.parse().ok()?,
+            signed_in: fields.next()? == "1",
         };
         fields.next().is_none().then_some(attempts)
     }
@@ -63,11 +84,12 @@ impl Attempts {
     /// The cookie's value.
     pub(super) fn to_text(&self) -> String {
         format!(
-            "{}.{}.{}.{}",
+            "{}.{}.{}.{}.{}",
             self.browser.to_text(),
-            self.starts,
+            self.weight,
             self.since,
-            self.target
+            self.target,
+            u8::from(self.signed_in)
         )
     }
 }
@@ -83,28 +105,33 @@ fn fingerprint(text: &str) -> u32 {
 mod tests {
     use super::*;
 
+    /// Starts `count` logins towards `/a`, each after what `between` does.
+    fn starts(count: usize, between: fn(Attempts) -> Attempts) -> Attempts {
+        let first = Attempts::next(None, "/a", 100);
+        (1..count).fold(first, |sent, _| {
+            Attempts::next(Some(between(sent)), "/a", 110)
+        })
+    }
+
     #[test]
     fn counts_starts_towards_one_target_within_a_minute() {
-        let mut attempts = Attempts::next(None, "/a", 100);
-        for _ in 1..MAX_STARTS {
-            attempts = Attempts::next(Some(attempts), "/a", 110);
-            assert!(!attempts.is_loop());
-        }
-        let looping = Attempts::next(Some(attempts.clone()), "/a", 120);
+        assert!(!starts(10, |sent| sent).is_loop(), "restored tabs");
+        assert!(starts(11, |sent| sent).is_loop());
+        assert!(!starts(4, Attempts::succeeded).is_loop());
+        let looping = starts(5, Attempts::succeeded);
         assert!(looping.is_loop());
-        assert!(
-            !Attempts::next(Some(looping.clone()), "/b", 120).is_loop(),
-            "another page"
-        );
-        assert!(
-            !Attempts::next(Some(looping.clone()), "/a", 160).is_loop(),
-            "a minute later"
-        );
-        assert_eq!(
-            looping.browser, attempts.browser,
-            "the browser stays the same"
-        );
-        assert_eq!(Attempts::parse(looping.to_text().as_bytes()), Some(looping));
+        let next = |target, now| Attempts::next(Some(looping.clone()), target, now);
+        assert!(!next("/b", 120).is_loop(), "another page");
+        assert!(!next("/a", 160).is_loop(), "a minute later");
+        assert_eq!(next("/b", 120).browser, looping.browser);
+        let forgiven = looping.clone().forgiven();
+        assert!(!Attempts::next(Some(forgiven), "/a", 120).is_loop());
+        for attempts in [looping.clone(), looping.succeeded()] {
+            assert_eq!(
+                Attempts::parse(attempts.to_text().as_bytes()),
+                Some(attempts)
+            );
+        }
     }
 
     #[test]
@@ -112,8 +139,8 @@ mod tests {
         for value in [
             "",
             "a",
-            "a.1.2.3",
-            &format!("{}.1.2.3.4", SessionId::random().to_text()),
+            "a.1.2.3.1",
+            &format!("{}.1.2.3.1.4", SessionId::random().to_text()),
         ] {
             assert_eq!(Attempts::parse(value.as_bytes()), None, "{value}");
         }

@@ -12,6 +12,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret as _;
 
 use super::auth::{identify, session_keys};
+use super::endpoint::Endpoint;
 use super::error::{GatewayError, LoginFailure};
 use super::{Answer, Parted};
 use crate::model::{Session, SessionId};
@@ -32,8 +33,21 @@ pub(super) fn retry_url(target: &str) -> String {
 
 impl Parted {
     /// `/start?rd=…`: sends the browser to authentik.
-    pub(super) fn start(&self, site: &Arc<Site>, parts: &Parts) -> Result<Answer, GatewayError> {
-        let target = target::of(&site.application, parts.uri.query().unwrap_or_default());
+    pub(super) fn start(
+        &self,
+        site: &Arc<Site>,
+        parts: &Parts,
+        wanted: Option<&str>,
+    ) -> Result<Answer, GatewayError> {
+        let target = target::of(&site.application, wanted);
+        let uri = target.parse().unwrap_or_default();
+        if let Endpoint::Callback(_) = Endpoint::of(&uri) {
+            return Err(GatewayError::Login {
+                site: Arc::clone(site),
+                failure: LoginFailure::Misrouted,
+                target: site.application.external.as_str().to_owned(),
+            });
+        }
         self.begin(site, &parts.headers, target, 1)
     }
 
@@ -81,6 +95,7 @@ impl Parted {
             Ok(state) if !bound_to_browser(&site, &parts.headers, state) => {
                 Some("the browser's login cookie is missing or belongs to another login")
             }
+            Ok(_) if callback.code.is_empty() => Some("authentik sent no code"),
             Ok(_) => None,
         };
         let redeemed = match (mismatch, &state) {
@@ -148,13 +163,12 @@ impl Parted {
         attempt: u8,
     ) -> Result<Answer, GatewayError> {
         let now = self.clock.now();
-        let sent = cookie::values(headers, &site.login_cookie_name).find_map(Attempts::parse);
-        let attempts = Attempts::next(sent, &target, now);
+        let attempts = Attempts::next(sent_attempts(site, headers).next(), &target, now);
         if attempts.is_loop() {
-            let failure = LoginFailure::Loop;
+            let forgiven = self.login_cookie(site, &attempts.forgiven());
             return Err(GatewayError::Login {
                 site: Arc::clone(site),
-                failure,
+                failure: LoginFailure::Loop { forgiven },
                 target,
             });
         }
@@ -173,12 +187,13 @@ impl Parted {
             site.keys.pkce_verifier(&state.state),
         );
         let mut response = redirect(url.as_str());
-        let lifetime = attributes(site, self.login_timeout);
-        append_cookie(
-            &mut response,
-            &cookie::set(&site.login_cookie_name, &attempts.to_text(), lifetime),
-        );
+        append_cookie(&mut response, &self.login_cookie(site, &attempts));
         Ok(Answer::of(site, response))
+    }
+
+    fn login_cookie(&self, site: &Site, attempts: &Attempts) -> String {
+        let lifetime = attributes(site, self.login_timeout);
+        cookie::set(&site.login_cookie_name, &attempts.to_text(), lifetime)
     }
 
     async fn redeem(
@@ -224,6 +239,10 @@ impl Parted {
             &mut response,
             &cookie::set(&site.cookie_name, &value, lifetime),
         );
+        if let Some(attempts) = sent_attempts(site, headers).next() {
+            let noted = self.login_cookie(site, &attempts.succeeded());
+            append_cookie(&mut response, &noted);
+        }
         Ok(Answer {
             session,
             ..Answer::of(site, response)
@@ -264,9 +283,14 @@ impl Callback {
 
 /// Whether the browser that comes back is the one that was sent.
 fn bound_to_browser(site: &Site, headers: &HeaderMap, state: &LoginState) -> bool {
-    cookie::values(headers, &site.login_cookie_name)
-        .filter_map(Attempts::parse)
-        .any(|attempts| attempts.browser.key().to_text() == state.sid)
+    sent_attempts(site, headers).any(|attempts| attempts.browser.key().to_text() == state.sid)
+}
+
+fn sent_attempts<'a>(
+    site: &'a Site,
+    headers: &'a HeaderMap,
+) -> impl Iterator<Item = Attempts> + 'a {
+    cookie::values(headers, &site.login_cookie_name).filter_map(Attempts::parse)
 }
 
 fn attributes(site: &Site, max_age: i64) -> Attributes<'_> {
@@ -292,7 +316,7 @@ fn redirect(to: &str) -> Response<Body> {
     response
 }
 
-fn append_cookie(response: &mut Response<Body>, cookie: &str) {
+pub(super) fn append_cookie(response: &mut Response<Body>, cookie: &str) {
     if let Ok(mut cookie) = HeaderValue::from_str(cookie) {
         cookie.set_sensitive(true);
         response.headers_mut().append(header::SET_COOKIE, cookie);

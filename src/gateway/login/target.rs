@@ -10,24 +10,21 @@ use crate::model::{Application, Mode, RequestedUrl};
 /// Longest target that is carried through a login, in bytes; the state must fit into headers.
 const MAX_LENGTH: usize = 4096;
 
-/// The absolute URL to return to: what the query's `rd` names, byte for byte, if that lies within
-/// the application; the application's own address otherwise.
-pub(super) fn of(application: &Application, query: &str) -> String {
-    requested(query)
+/// The absolute URL to return to: what is `wanted`, byte for byte, if that lies within the
+/// application; the application's own address otherwise.
+pub(super) fn of(application: &Application, wanted: Option<&str>) -> String {
+    wanted
         .filter(|wanted| wanted.len() <= MAX_LENGTH)
-        .and_then(|wanted| within(application, &wanted))
+        .and_then(|wanted| within(application, wanted))
         .unwrap_or_else(|| application.external.as_str().to_owned())
 }
 
-/// The path that `rd` leads to: several applications may share a host.
-pub(in crate::gateway) fn path(query: &str) -> Option<String> {
-    let wanted = requested(query)?;
+/// The path that is `wanted`: several applications may share a host.
+pub(in crate::gateway) fn path(wanted: &str) -> Option<&str> {
     if wanted.starts_with('/') {
-        return wanted.split('?').next().map(str::to_owned);
+        return wanted.split('?').next();
     }
-    RequestedUrl::parse(&wanted)
-        .ok()
-        .map(|url| url.path().to_owned())
+    RequestedUrl::parse(wanted).ok().map(|url| url.path())
 }
 
 /// The value of `rd`, in either of the two ways in which reverse proxies write it.
@@ -36,7 +33,7 @@ pub(in crate::gateway) fn path(query: &str) -> Option<String> {
 /// then the target, `&` and percent-encoding included. ingress-nginx and our own pages encode it:
 /// then the value ends at `&` and is decoded once. A `/` after the host, or at the start of a
 /// relative target, that is not encoded tells the first from the second.
-fn requested(query: &str) -> Option<Cow<'_, str>> {
+pub(in crate::gateway) fn requested(query: &str) -> Option<Cow<'_, str>> {
     let start = if query.starts_with("rd=") {
         0
     } else {
@@ -111,6 +108,10 @@ mod tests {
         }
     }
 
+    fn landing(application: &Application, query: &str) -> String {
+        of(application, requested(query).as_deref())
+    }
+
     #[test]
     fn lands_on_the_page_that_was_asked_for_byte_for_byte() {
         let single = application("https://a.test", Mode::ForwardSingle);
@@ -135,10 +136,13 @@ mod tests {
             // The application's own scheme and port win.
             ("rd=http://a.test:8080/p", "https://a.test/p"),
         ] {
-            assert_eq!(of(&single, query), expected, "{query}");
+            assert_eq!(landing(&single, query), expected, "{query}");
         }
         let port = application("https://a.test:8443", Mode::ForwardSingle);
-        assert_eq!(of(&port, "rd=https://a.test/p"), "https://a.test:8443/p");
+        assert_eq!(
+            landing(&port, "rd=https://a.test/p"),
+            "https://a.test:8443/p"
+        );
     }
 
     #[test]
@@ -158,7 +162,7 @@ mod tests {
                 "https://auth.home.test",
             ),
         ] {
-            assert_eq!(of(&application, query), expected, "{query}");
+            assert_eq!(landing(&application, query), expected, "{query}");
         }
     }
 
@@ -192,7 +196,7 @@ mod tests {
         ] {
             let encoded = utf8(evil);
             for query in [format!("rd={encoded}"), format!("rd={evil}")] {
-                let landed = of(&single, &query);
+                let landed = landing(&single, &query);
                 let url = Url::parse(&landed).expect("a URL");
                 assert_eq!(
                     (url.scheme(), url.host_str()),
@@ -203,7 +207,7 @@ mod tests {
             }
         }
         assert_eq!(
-            of(&single, &format!("rd=/{}", "a".repeat(5000))),
+            landing(&single, &format!("rd=/{}", "a".repeat(5000))),
             "https://a.test"
         );
     }

@@ -1,0 +1,68 @@
+//! The line of a request in the log. The query is left out: it may hold codes and search words.
+
+use axum::body::{Body, HttpBody as _};
+use http::Response;
+use http::header::USER_AGENT;
+use http::request::Parts;
+
+use super::error::RequestId;
+use crate::model::Session;
+use crate::web::inbound::Inbound;
+
+/// What the log says of a request.
+pub(super) struct AccessLine<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) inbound: &'a Inbound<'a>,
+    pub(super) id: &'a RequestId,
+    pub(super) session: Option<&'a Session>,
+    pub(super) response: &'a Response<Body>,
+    /// Why the request was not served.
+    pub(super) error: Option<&'a str>,
+    /// In seconds.
+    pub(super) runtime: f64,
+}
+
+macro_rules! line {
+    ($level:ident, $line:expr) => {
+        tracing::$level!(
+            target: "authentik_proxy::access",
+            remote = %$line.inbound.client,
+            host = $line.inbound.host,
+            method = %$line.parts.method,
+            scheme = $line.inbound.scheme.as_str(),
+            status = $line.response.status().as_u16(),
+            size = $line.response.body().size_hint().exact().unwrap_or_default(),
+            runtime = $line.runtime * 1000.0,
+            user_agent = $line.user_agent(),
+            user = $line.user(),
+            request_id = %$line.id,
+            error = $line.error,
+            "{}",
+            $line.parts.uri.path(),
+        )
+    };
+}
+
+impl AccessLine<'_> {
+    /// Writes the line: failures as warnings; what is `quiet`, because there is so much of it, for
+    /// debugging only.
+    pub(super) fn write(&self, quiet: bool) {
+        if self.error.is_some() {
+            line!(warn, self);
+        } else if quiet {
+            line!(debug, self);
+        } else {
+            line!(info, self);
+        }
+    }
+
+    fn user(&self) -> &str {
+        self.session
+            .map_or("", |session| session.claims.preferred_username.as_str())
+    }
+
+    fn user_agent(&self) -> &str {
+        let agent = self.parts.headers.get(USER_AGENT);
+        agent.and_then(|agent| agent.to_str().ok()).unwrap_or("")
+    }
+}
