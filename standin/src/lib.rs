@@ -29,6 +29,7 @@ mod fault;
 mod handle;
 mod http_types;
 mod keys;
+pub mod nginx;
 mod observe;
 mod oidc;
 mod pages;

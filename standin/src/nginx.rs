@@ -1,0 +1,154 @@
+//! A real nginx in front of an outpost, with a small application behind it that shows what it is
+//! told about the person. Tests and the demo use the same configuration.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// The identity headers that nginx copies from the outpost's answer to the application.
+const COPIED: [&str; 6] = ["username", "groups", "entitlements", "email", "name", "uid"];
+
+/// How nginx asks the outpost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// As in authentik's documentation.
+    Standalone,
+    /// As ingress-nginx generates it: the outpost's own `Host`, the URL in `X-Original-URL`.
+    Ingress,
+    /// The same with the snippet that sets `X-Forwarded-Host`.
+    IngressForwardedHost,
+}
+
+/// A running nginx.
+#[derive(Debug)]
+pub struct Nginx {
+    process: Child,
+    address: SocketAddr,
+    _directory: TempDir,
+}
+
+impl Nginx {
+    /// Starts nginx on a free loopback address and waits until it listens.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if nginx is not installed.
+    pub async fn start(address: SocketAddr, outpost: SocketAddr, shape: Shape) -> io::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let config = directory.path().join("nginx.conf");
+        std::fs::write(
+            &config,
+            configuration(directory.path(), address, outpost, shape),
+        )?;
+        let path = std::env::var("PATH").unwrap_or_default();
+        let process = Command::new("nginx")
+            .arg("-c")
+            .arg(&config)
+            .env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        let begun = Instant::now();
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            if begun.elapsed() > Duration::from_secs(10) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(Self {
+            process,
+            address,
+            _directory: directory,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops it.
+    ///
+    /// # Errors
+    /// If the process cannot be killed.
+    pub async fn stop(mut self) -> io::Result<()> {
+        self.process.kill().await
+    }
+}
+
+/// A free port on loopback, for programs that cannot say which one they took.
+///
+/// # Errors
+/// If there is none.
+pub fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+fn configuration(work: &Path, address: SocketAddr, outpost: SocketAddr, shape: Shape) -> String {
+    let work = work.display();
+    let (mut copy, mut rows) = (String::new(), String::new());
+    for name in COPIED {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            copy,
+            "auth_request_set $ak_{name} $upstream_http_x_authentik_{name};
+      proxy_set_header X-authentik-{name} $ak_{name};
+      "
+        );
+        let _ = write!(rows, "<tr><th>{name}<td>$http_x_authentik_{name}");
+    }
+    let ask = match shape {
+        Shape::Standalone => "proxy_set_header Host $host;".to_owned(),
+        Shape::Ingress => format!("proxy_set_header Host {outpost};"),
+        Shape::IngressForwardedHost => format!(
+            "proxy_set_header Host {outpost}; proxy_set_header X-Forwarded-Host $http_host;"
+        ),
+    };
+    format!(
+        "daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/error.log;
+events {{ worker_connections 256; }}
+http {{
+  access_log off;
+  client_body_temp_path {work}/body; proxy_temp_path {work}/proxy; fastcgi_temp_path {work}/f;
+  uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
+  server {{
+    listen unix:{work}/app.sock;
+    location / {{
+      default_type text/html;
+      return 200 '<!doctype html><meta name=viewport content=\"width=device-width\"><title>$host</title><style>body{{font:1rem/1.5 system-ui;margin:3rem auto;max-width:40rem;padding:0 1rem;color-scheme:light dark}}th{{text-align:left;padding-right:1rem}}</style><h1>$host</h1><p>You asked for <code id=\"page\">$request_uri</code>. The application sees:<table id=\"who\">{rows}</table><p><a href=\"/outpost.goauthentik.io/sign_out\">Sign out</a>';
+    }}
+  }}
+  server {{
+    listen {address};
+    proxy_buffers 8 16k; proxy_buffer_size 32k;
+    location / {{
+      auth_request /ask;
+      error_page 401 = @sign_in;
+      {copy}proxy_set_header Host $http_host;
+      proxy_pass http://unix:{work}/app.sock;
+    }}
+    location = /ask {{
+      internal;
+      proxy_pass http://{outpost}/outpost.goauthentik.io/auth/nginx;
+      {ask}
+      proxy_set_header X-Original-URL $scheme://$http_host$request_uri;
+      proxy_pass_request_body off; proxy_set_header Content-Length '';
+    }}
+    location /outpost.goauthentik.io {{
+      proxy_pass http://{outpost}; proxy_set_header Host $http_host;
+    }}
+    location @sign_in {{
+      internal;
+      return 302 /outpost.goauthentik.io/start?rd=$scheme://$http_host$request_uri;
+    }}
+  }}
+}}"
+    )
+}
