@@ -7,6 +7,8 @@ mod api;
 mod compile;
 mod events;
 mod recheck;
+#[cfg(test)]
+pub(crate) mod recorded;
 mod wire;
 
 use std::collections::HashMap;
