@@ -20,6 +20,10 @@ pub mod control;
 pub mod gateway;
 pub mod model;
 pub mod oidc;
+#[cfg(test)]
+mod recordings;
+#[cfg(test)]
+mod replay;
 pub mod route;
 pub mod store;
 pub mod tasks;

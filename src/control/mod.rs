@@ -8,6 +8,8 @@ mod api;
 mod compile;
 mod events;
 mod recheck;
+#[cfg(test)]
+pub(crate) mod recorded;
 mod reports;
 mod wire;
 

@@ -233,7 +233,26 @@ mod tests {
         }
     }
 
-    /// The left column and the registered values are what two real servers had (recorded).
+    #[test]
+    fn redirect_uri_is_one_that_two_real_servers_registered() {
+        for recording in crate::recordings::both() {
+            let registered = recording.api["redirect_uris"].as_object();
+            for (external, uris) in registered.expect("redirect URIs") {
+                let domain = CookieDomain::parse("site.test").expect("a domain");
+                for mode in [
+                    Mode::Proxy,
+                    Mode::ForwardSingle,
+                    Mode::ForwardDomain(domain),
+                ] {
+                    let uri = application(external, mode.clone()).redirect_uri();
+                    let uris = uris.as_array().expect("URIs");
+                    assert!(uris.contains(&uri.into()), "{external} {mode:?}: {uris:?}");
+                }
+            }
+        }
+    }
+
+    /// Of the two that authentik registered (recorded), the one that is routed to us.
     #[test]
     fn redirect_uri_is_one_that_authentik_registered() {
         let tail = "outpost.goauthentik.io/callback?X-authentik-auth-callback=true";

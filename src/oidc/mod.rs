@@ -3,6 +3,8 @@
 mod client;
 mod endpoints;
 mod keys;
+#[cfg(test)]
+mod recorded;
 mod state;
 mod token;
 

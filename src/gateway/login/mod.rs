@@ -1,6 +1,8 @@
 //! Signing in and out.
 
 mod attempts;
+#[cfg(test)]
+mod recorded;
 pub(super) mod target;
 
 use std::sync::Arc;

@@ -123,7 +123,7 @@ fn success(redirect_uri: &str, code: &str, state: &str) -> String {
 
 /// Sends the browser back with an error. The second question mark is the real server's.
 fn error_redirect(query: &Form, error: &str, description: &str) -> Answer {
-    let quoted = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let quoted = |text: &str| utf8_percent_encode(text, QUOTED).to_string();
     let mut location = format!(
         "{}?error={error}&error_description={}",
         query.get("redirect_uri").unwrap_or_default(),
@@ -135,6 +135,14 @@ fn error_redirect(query: &Form, error: &str, description: &str) -> Answer {
     }
     redirect(&location)
 }
+
+/// What is escaped in a description: what Python's `quote` escapes.
+const QUOTED: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
 
 /// What is escaped in a state that goes back with an error: only what a header cannot carry.
 const STATE: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b' ');

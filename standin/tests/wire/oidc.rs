@@ -1,40 +1,13 @@
 //! `OpenID` Connect against facts from the recordings.
 
+use crate::recordings::{Recording, text};
+use crate::shape::assert_same;
 use crate::support::{
-    CALLBACK, authorize, browse, claims, introspect, keys, post_form, server, token,
+    CALLBACK, authorize, browse, claims, dialects, introspect, post_form, server, token,
 };
 use authentik_standin::{Dialect, Provider, Signing, Standin, User};
 use http::StatusCode;
 use serde_json::{Value, json};
-
-/// Sorted, as JSON objects are here.
-const ID_TOKEN: [&str; 19] = [
-    "acr",
-    "ak_proxy",
-    "amr",
-    "aud",
-    "auth_time",
-    "email",
-    "email_verified",
-    "entitlements",
-    "exp",
-    "given_name",
-    "groups",
-    "iat",
-    "iss",
-    "name",
-    "nickname",
-    "preferred_username",
-    "roles",
-    "sid",
-    "sub",
-];
-
-fn with(more: &[&'static str]) -> Vec<&'static str> {
-    let mut all: Vec<_> = ID_TOKEN.iter().chain(more).copied().collect();
-    all.sort_unstable();
-    all
-}
 
 /// Signs alice in and returns her session cookie.
 async fn sign_in(standin: &Standin, provider: &Provider) -> String {
@@ -85,38 +58,57 @@ async fn redeem(standin: &Standin, provider: &Provider, code: &str) -> Value {
     token(standin, provider, &fields).await.json()
 }
 
+/// The answer and both tokens have the fields of the recorded one.
+fn assert_tokens(answer: &Value, recording: &Recording, name: &str) {
+    assert_same(answer, &recording.token_answer(name, None)["body"]);
+    for token in ["access_token", "id_token"] {
+        assert_same(&claims(&answer[token]), &recording.claims(name, token));
+    }
+}
+
 #[tokio::test]
 async fn tokens_have_the_recorded_claims() {
-    for (dialect, access_only, both) in [
-        (Dialect::V2025_6, vec!["azp", "uid"], vec![]),
-        (Dialect::V2026_2, vec!["azp", "uid", "scope"], vec!["jti"]),
-    ] {
+    for (dialect, recording) in dialects() {
         let (standin, provider) = server(dialect).await;
         let cookie = sign_in(&standin, &provider).await;
         let back = browse(&standin, &authorize(&provider, &[]), &cookie).await;
         let answer = redeem(&standin, &provider, code_of(back.location())).await;
-        assert_eq!(
-            keys(&answer),
-            [
-                "access_token",
-                "expires_in",
-                "id_token",
-                "scope",
-                "token_type"
-            ]
-        );
+        assert_tokens(&answer, &recording, "ada_at_storage");
         let access = claims(&answer["access_token"]);
-        assert_eq!(keys(&claims(&answer["id_token"])), with(&both));
-        assert_eq!(keys(&access), with(&[access_only, both.clone()].concat()));
-        assert_eq!(access["email_verified"], dialect == Dialect::V2025_6);
+        let recorded = recording.claims("ada_at_storage", "access_token");
+        assert_eq!(access["email_verified"], recorded["email_verified"]);
         assert_eq!(
             standin.sids_of("alice"),
             [access["sid"].as_str().expect("a sid")]
         );
         let token = answer["access_token"].as_str().expect("a token");
         let shown = introspect(&standin, &provider, token).await;
-        let introspected = [both, vec!["active", "client_id", "scope"]].concat();
-        assert_eq!(keys(&shown), with(&introspected));
+        assert_same(
+            &shown,
+            &recording.oidc["introspections"]["of_a_login"]["body"],
+        );
+        let code = standin.issue_code(&provider.client_id, "alice", CALLBACK, Some("n"), None);
+        let answer = redeem(&standin, &provider, &code).await;
+        assert_tokens(&answer, &recording, "with_nonce");
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_those_of_the_real_server() {
+    for (dialect, recording) in dialects() {
+        let (standin, provider) = server(dialect).await;
+        let wrong = Provider {
+            client_secret: "wrong".to_owned(),
+            ..provider.clone()
+        };
+        for (name, client) in [("unknown_code", &provider), ("wrong_secret", &wrong)] {
+            let recorded = &recording.oidc["refused_tokens"][name];
+            let answer = redeem(&standin, client, "nope").await;
+            assert_same(&answer, &recorded["body"]);
+            for field in ["error", "error_description"] {
+                assert_eq!(answer[field], recorded["body"][field]);
+            }
+        }
     }
 }
 
@@ -129,20 +121,19 @@ async fn errors_come_back_with_a_second_question_mark() {
         "",
     )
     .await;
-    let description = "The%20authorization%20server%20does%20not%20support%20obtaining%20an%20\
-                       authorization%20code%20using%20this%20method";
-    assert_eq!(
-        bogus.location(),
-        format!(
-            "{CALLBACK}?error=unsupported_response_type&error_description={description}&state=st-1"
-        )
-    );
+    let [_, (_, recording)] = dialects();
+    let recorded = |index: usize| {
+        let redirect = &recording.oidc["redirects"]["errors"][index];
+        let (_, query) = text(&redirect["location"])
+            .split_once('?')
+            .expect("a query");
+        let (query, _) = query.rsplit_once("&state=").expect("a state");
+        let (callback, _) = CALLBACK.split_once('?').expect("a query");
+        format!("{callback}?{query}&state=st-1")
+    };
+    assert_eq!(bogus.location(), recorded(1));
     let silent = browse(&standin, &authorize(&provider, &[("prompt", "none")]), "").await;
-    assert!(
-        silent
-            .location()
-            .starts_with(&format!("{CALLBACK}?error=login_required&"))
-    );
+    assert_eq!(silent.location(), recorded(0));
     for uri in [&CALLBACK.replace("https", "http"), &format!("{CALLBACK}x")] {
         let refused = browse(
             &standin,
@@ -151,6 +142,22 @@ async fn errors_come_back_with_a_second_question_mark() {
         )
         .await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
+async fn the_state_comes_back_as_recorded() {
+    for (dialect, recording) in dialects() {
+        let (standin, provider) = server(dialect).await;
+        let cookie = sign_in(&standin, &provider).await;
+        let redirects = recording.oidc["redirects"]["codes"].as_array();
+        for redirect in redirects.expect("redirects") {
+            let state = redirect["state"].as_str().unwrap_or_default();
+            let asked = authorize(&provider, &[("state", state)]);
+            let back = browse(&standin, &asked, &cookie).await;
+            let tail = |location: &str| location.rsplit_once("&state=").map(|(_, s)| s.to_owned());
+            assert_eq!(tail(back.location()), tail(text(&redirect["location"])));
+        }
     }
 }
 
@@ -259,6 +266,7 @@ async fn pkce_is_checked() {
 #[tokio::test]
 async fn app_passwords_give_tokens_without_a_session() {
     let (standin, provider) = server(Dialect::default()).await;
+    let [_, (_, recording)] = dialects();
     let login = async |username: &str, password: &str| {
         let fields = [
             ("client_id", &*provider.client_id),
@@ -271,14 +279,16 @@ async fn app_passwords_give_tokens_without_a_session() {
             .json()
     };
     let issued = login("alice", "alice-app-pass").await;
-    let access = claims(&issued["access_token"]);
-    assert!(access.get("sid").is_none() && access.get("amr").is_none());
+    assert_tokens(&issued, &recording, "client_credentials_ada");
     for (username, password) in [("alice", "alice-pass"), ("nobody", "x")] {
-        assert_eq!(login(username, password).await["error"], "invalid_grant");
+        let recorded = &recording.oidc["refused_tokens"]["wrong_app_password"];
+        let refused = login(username, password).await;
+        assert_eq!(refused["error"], recorded["body"]["error"]);
     }
     let own = token(&standin, &provider, &[("grant_type", "client_credentials")])
         .await
         .json();
+    assert_tokens(&own, &recording, "client_credentials_of_the_client");
     assert_eq!(
         claims(&own["id_token"])["preferred_username"],
         "ak-grafana-client_credentials"

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
+use crate::recordings::{Recording, both};
 use authentik_standin::{Dialect, Provider, Standin, User};
 
 pub(crate) const CALLBACK: &str =
@@ -44,6 +45,12 @@ impl Answer {
         let cookie = self.header(SET_COOKIE.as_str());
         cookie.split(';').next().unwrap_or_default().to_owned()
     }
+}
+
+/// Each dialect with the recordings of the server that speaks it.
+pub(crate) fn dialects() -> [(Dialect, Recording); 2] {
+    let [older, newer] = both();
+    [(Dialect::V2025_6, older), (Dialect::V2026_2, newer)]
 }
 
 /// A server with the provider "grafana" and alice, who may use an app password.

@@ -1,6 +1,8 @@
 //! The outpost websocket against facts from the recordings.
 
-use crate::support::{get_api, server, websocket};
+use crate::recordings::{Recording, text};
+use crate::shape::assert_same;
+use crate::support::{dialects, get_api, server, websocket};
 use authentik_standin::{Dialect, Standin};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::StatusCode;
@@ -53,6 +55,14 @@ fn hello(version: &str) -> String {
         .to_string()
 }
 
+/// The text frames that the real server sent.
+fn recorded_frames(recording: &Recording) -> Vec<&str> {
+    let frames = recording.api["websocket"]["frames"].as_array();
+    let frames = frames.expect("frames").iter();
+    let frames = frames.filter(|frame| frame["opcode"] == "text");
+    frames.map(|frame| text(&frame["text"])).collect()
+}
+
 #[tokio::test]
 async fn frames_are_acknowledged_but_acks_are_not() {
     let (standin, _) = server(Dialect::default()).await;
@@ -92,11 +102,16 @@ async fn handshakes_are_refused_with_403() {
     let (standin, _) = server(Dialect::default()).await;
     let (id, token) = (standin.outpost_id().to_string(), standin.token());
     let unknown = "679e35d7-d5b1-4da2-8be6-bc295eceebd0";
-    for (token, outpost) in [("nope", id.as_str()), (&token, unknown)] {
+    let [_, (_, recording)] = dialects();
+    for (name, token, outpost) in [
+        ("wrong token", "nope", id.as_str()),
+        ("unknown outpost uuid", &token, unknown),
+    ] {
         let refused = websocket(&standin, token, outpost)
             .await
             .expect_err("refused");
-        assert_eq!(refused, StatusCode::FORBIDDEN);
+        let recorded = &recording.api["websocket"]["refused_handshakes"][name];
+        assert_eq!(refused.as_u16(), recorded["status"]);
     }
     standin.refuse_websockets(true);
     assert!(websocket(&standin, &token, &id).await.is_err());
@@ -104,23 +119,41 @@ async fn handshakes_are_refused_with_403() {
 
 #[tokio::test]
 async fn hellos_make_the_health() {
+    for (dialect, recording) in dialects() {
+        let recorded = &recording.api["api"];
+        let (standin, _) = server(dialect).await;
+        let path = format!(
+            "/api/v3/outposts/instances/{}/health/",
+            standin.outpost_id()
+        );
+        let health = async || get_api(&standin, &path).await.json();
+        assert_eq!(health().await, recorded["no_health"]["body"]);
+        let mut socket = connected(&standin).await;
+        for name in ["health", "health_of_an_outdated_instance"] {
+            let expected = &recorded[name]["body"];
+            let version = text(&expected[0]["version"]);
+            say(&mut socket, &hello(version)).await;
+            assert_eq!(heard(&mut socket).await, ACK);
+            let health = health().await;
+            assert_same(&health, expected);
+            assert_eq!(health[0]["version"], version);
+            let outdated = "version_outdated";
+            assert_eq!(health[0][outdated], expected[0][outdated]);
+            assert_eq!(health[0]["uid"], "instance-1");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_is_none_breaks_the_health() {
     let (standin, _) = server(Dialect::default()).await;
     let path = format!(
         "/api/v3/outposts/instances/{}/health/",
         standin.outpost_id()
     );
-    assert_eq!(get_api(&standin, &path).await.json(), json!([]));
     let mut socket = connected(&standin).await;
-    for (version, outdated) in [("2026.2.2", false), ("0.1.0", true)] {
-        say(&mut socket, &hello(version)).await;
-        assert_eq!(heard(&mut socket).await, ACK);
-        let health: Value = get_api(&standin, &path).await.json();
-        assert_eq!(health[0]["version"], version);
-        assert_eq!(health[0]["version_outdated"], outdated);
-        assert_eq!(health[0]["uid"], "instance-1");
-    }
     say(&mut socket, &hello("rust-outpost/1.0")).await;
-    standin.wait_hellos(3).await;
+    standin.wait_hellos(1).await;
     standin.wait_websocket().await;
     let broken = get_api(&standin, &path).await;
     assert_eq!(broken.status, StatusCode::INTERNAL_SERVER_ERROR);
@@ -142,9 +175,13 @@ async fn changes_are_announced_twice_and_renames_not() {
 
 #[tokio::test]
 async fn session_ends_are_told_in_the_dialect() {
-    for (dialect, instruction, told_of_sign_out) in
-        [(Dialect::V2025_6, 3, 2), (Dialect::V2026_2, 4, 1)]
-    {
+    for ((dialect, recording), told_of_sign_out) in dialects().into_iter().zip([2, 1]) {
+        let frames = recorded_frames(&recording);
+        let [ACK, UPDATE, session_end] = frames[..] else {
+            panic!("other frames: {frames:?}");
+        };
+        let recorded: Value = serde_json::from_str(session_end).expect("JSON");
+        let recorded_sid = text(&recorded["args"]["session_id"]);
         let (standin, provider) = server(dialect).await;
         let mut socket = connected(&standin).await;
         say(&mut socket, &hello("x")).await;
@@ -159,10 +196,8 @@ async fn session_ends_are_told_in_the_dialect() {
         standin.end_sessions_of("alice");
         for (sid, times) in [(signed_out, told_of_sign_out), (deleted, 1)] {
             for _ in 0..times {
-                let frame: Value =
-                    serde_json::from_str(&heard(&mut socket).await).expect("a JSON frame");
-                assert_eq!(frame["instruction"], instruction);
-                assert_eq!(frame["args"]["session_id"], sid);
+                let expected = session_end.replace(recorded_sid, &sid);
+                assert_eq!(heard(&mut socket).await, expected);
             }
         }
     }

@@ -1,0 +1,52 @@
+//! Redirects to the callback as two real servers sent them.
+
+use http::Uri;
+
+use super::{Callback, LoginFailure};
+use crate::gateway::endpoint::Endpoint;
+use crate::recordings::{both, text};
+
+/// What the outpost is asked when the browser follows the redirect.
+fn followed(redirect: &serde_json::Value) -> Callback {
+    let location: Uri = text(&redirect["location"]).parse().expect("a URL");
+    match Endpoint::of(&location) {
+        Endpoint::Callback(query) => Callback::read(query),
+        other => panic!("{location} is {other:?}"),
+    }
+}
+
+#[test]
+fn recorded_error_redirects_are_denials() {
+    for recording in both() {
+        let redirects = recording.oidc["redirects"]["errors"].as_array();
+        let mut codes = Vec::new();
+        for redirect in redirects.expect("redirects") {
+            assert!(text(&redirect["location"]).contains("=true?error="));
+            let callback = followed(redirect);
+            assert_eq!(callback.state, text(&redirect["state"]));
+            assert_eq!(callback.code, "");
+            let Some(LoginFailure::Denied { code, description }) = callback.denied else {
+                panic!("{redirect} is no denial");
+            };
+            assert!(description.starts_with("The ") && description.contains("uthorization"));
+            codes.push(code);
+        }
+        assert_eq!(codes, ["login_required", "unsupported_response_type"]);
+    }
+}
+
+#[test]
+fn recorded_redirects_bring_code_and_state() {
+    for recording in both() {
+        let redirects = recording.oidc["redirects"]["codes"].as_array();
+        for redirect in redirects.expect("redirects") {
+            let callback = followed(redirect);
+            assert_eq!(
+                callback.state,
+                redirect["state"].as_str().unwrap_or_default()
+            );
+            assert_eq!(callback.code.len(), 32, "{redirect}");
+            assert!(callback.denied.is_none(), "{redirect}");
+        }
+    }
+}
