@@ -5,7 +5,7 @@ use http::Response;
 use http::header::USER_AGENT;
 use http::request::Parts;
 
-use super::error::RequestId;
+use super::answer::RequestId;
 use crate::model::Session;
 use crate::web::inbound::Inbound;
 

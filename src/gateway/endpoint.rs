@@ -1,9 +1,10 @@
 //! Which of our own pages a request is for.
 
-use http::Uri;
+use super::surface::Surface;
 
 const CALLBACK_MARKER: &str = "X-authentik-auth-callback";
 const LOGOUT_MARKER: &str = "X-authentik-logout";
+const ENVOY: &str = "/auth/envoy";
 
 /// The outpost's own endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,14 +13,14 @@ pub(super) enum Endpoint<'a> {
     Ping,
     /// Do we want traffic?
     Ready,
-    /// Begins a login.
-    Start,
+    /// Begins a login; with the raw query.
+    Start(&'a str),
     /// Ends a login; with the raw query.
     Callback(&'a str),
     /// Ends a session.
     SignOut,
-    /// nginx asks about a request.
-    Nginx,
+    /// A reverse proxy asks about a request.
+    Forward(Surface<'a>),
     /// Assets of the vendor's pages; ours need none.
     Static,
     /// Anything else.
@@ -27,18 +28,22 @@ pub(super) enum Endpoint<'a> {
 }
 
 impl<'a> Endpoint<'a> {
-    /// Sorts a request. The markers count on any path, except on nginx's subrequests, whose own
-    /// query is never a person's.
-    pub(super) fn of(uri: &'a Uri) -> Self {
-        let query = uri.query().unwrap_or_default();
-        let own = uri
-            .path()
+    /// Sorts a request by its target, path and query. The markers count on any path, except on
+    /// subrequests of reverse proxies, whose own query is never a person's.
+    pub(super) fn of(target: &'a str) -> Self {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let own = path
             .split_once("/outpost.goauthentik.io")
             .map(|(_, rest)| rest);
         match own {
             Some("/ping") => return Self::Ping,
             Some("/ready") => return Self::Ready,
-            Some("/auth/nginx") => return Self::Nginx,
+            Some("/auth/nginx") => return Self::Forward(Surface::Nginx),
+            Some("/auth/traefik" | "/auth/caddy") => return Self::Forward(Surface::Forwarded),
+            Some(own) if own == ENVOY || own.starts_with("/auth/envoy/") => {
+                let start = path.len() - own.len() + ENVOY.len();
+                return Self::Forward(Surface::Envoy(&target[start..]));
+            }
             Some(own) if own.starts_with("/static/") => return Self::Static,
             _ => {}
         }
@@ -49,7 +54,7 @@ impl<'a> Endpoint<'a> {
             return Self::SignOut;
         }
         match own {
-            Some("/start") => Self::Start,
+            Some("/start") => Self::Start(query),
             Some("/callback") => Self::Callback(query),
             Some("/sign_out") => Self::SignOut,
             _ => Self::Other,
@@ -66,7 +71,7 @@ fn marked(query: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Endpoint;
+    use super::{Endpoint, Surface};
 
     #[test]
     fn sorts_requests() {
@@ -76,7 +81,10 @@ mod tests {
             ("/sub/outpost.goauthentik.io/ping", Endpoint::Ping),
             ("/outpost.goauthentik.io/ready", Endpoint::Ready),
             ("/outpost.goauthentik.io/static/x.css", Endpoint::Static),
-            ("/outpost.goauthentik.io/start?rd=/x", Endpoint::Start),
+            (
+                "/outpost.goauthentik.io/start?rd=/x",
+                Endpoint::Start("rd=/x"),
+            ),
             (
                 "/outpost.goauthentik.io/callback?code=c",
                 Endpoint::Callback("code=c"),
@@ -87,18 +95,45 @@ mod tests {
             ),
             ("/?X-authentik-logout=true", Endpoint::SignOut),
             ("/outpost.goauthentik.io/sign_out", Endpoint::SignOut),
-            ("/outpost.goauthentik.io/auth/nginx", Endpoint::Nginx),
+            (
+                "/outpost.goauthentik.io/auth/nginx",
+                Endpoint::Forward(Surface::Nginx),
+            ),
             (
                 "/outpost.goauthentik.io/auth/nginx?X-authentik-auth-callback=true",
-                Endpoint::Nginx,
+                Endpoint::Forward(Surface::Nginx),
             ),
+            (
+                "/outpost.goauthentik.io/auth/traefik",
+                Endpoint::Forward(Surface::Forwarded),
+            ),
+            (
+                "/outpost.goauthentik.io/auth/caddy",
+                Endpoint::Forward(Surface::Forwarded),
+            ),
+            (
+                "/outpost.goauthentik.io/auth/envoy",
+                Endpoint::Forward(Surface::Envoy("")),
+            ),
+            (
+                "/outpost.goauthentik.io/auth/envoy/a/b?X-authentik-logout=true",
+                Endpoint::Forward(Surface::Envoy("/a/b?X-authentik-logout=true")),
+            ),
+            (
+                "/outpost.goauthentik.io/auth/envoy?x=1",
+                Endpoint::Forward(Surface::Envoy("?x=1")),
+            ),
+            (
+                "/outpost.goauthentik.io/auth/envoy/outpost.goauthentik.io/ping",
+                Endpoint::Forward(Surface::Envoy("/outpost.goauthentik.io/ping")),
+            ),
+            ("/outpost.goauthentik.io/auth/envoyx", Endpoint::Other),
             ("/outpost.goauthentik.io/auth/nginx/", Endpoint::Other),
             ("/?X-authentik-auth-callback=false", Endpoint::Other),
             ("/", Endpoint::Other),
             ("/outpost.goauthentik.iox/ping", Endpoint::Other),
         ] {
-            let parsed = uri.parse().expect(uri);
-            assert_eq!(Endpoint::of(&parsed), expected, "{uri}");
+            assert_eq!(Endpoint::of(uri), expected, "{uri}");
         }
     }
 }

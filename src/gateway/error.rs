@@ -1,20 +1,19 @@
 //! Every failure of the data plane, its status, its words for people and for operators. The only
 //! place where an error becomes HTTP.
 
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use axum::body::Body;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 
-use super::Answer;
+use super::answer::{Answer, RequestId, html, json};
 use super::endpoint::Endpoint;
-use crate::model::{AuthorityError, RequestedUrlError};
+use super::surface::{Misasked, Surface};
+use crate::model::AuthorityError;
 use crate::oidc::OidcError;
 use crate::route::Site;
 use crate::store::StoreError;
-use crate::web::page::{POLICY, Page};
+use crate::web::page::Page;
 
 /// Header that tells the operator of an nginx why it shows an error page.
 const REASON: HeaderName = HeaderName::from_static("x-authentik-proxy-error");
@@ -34,10 +33,8 @@ pub(super) enum GatewayError {
     )]
     NoApplication(String),
     /// The reverse proxy does not say what was asked for.
-    #[error(
-        "X-Original-URL {0}; nginx must set it: proxy_set_header X-Original-URL $scheme://$http_host$request_uri"
-    )]
-    OriginalUrl(OriginalUrlError),
+    #[error("{0}")]
+    Misasked(#[from] Misasked),
     /// Not a page of ours.
     #[error("there is no such page")]
     NotFound(Arc<Site>),
@@ -54,20 +51,6 @@ pub(super) enum GatewayError {
         /// Where the person wanted to go, for another try.
         target: String,
     },
-}
-
-/// What is wrong with `X-Original-URL`.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum OriginalUrlError {
-    /// Not there.
-    #[error("is missing")]
-    Missing,
-    /// There more than once.
-    #[error("is there more than once")]
-    Repeated,
-    /// Not a URL with one meaning.
-    #[error("is not usable: {0}")]
-    Unusable(RequestedUrlError),
 }
 
 /// Why a login ends with a page instead of a redirect.
@@ -154,7 +137,7 @@ impl GatewayError {
         match self {
             Self::NotConfigured | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Host(_) | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
-            Self::OriginalUrl(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Misasked(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Login { failure, .. } => failure.status(),
         }
@@ -171,7 +154,7 @@ impl GatewayError {
                 "Your session cannot be checked right now. Please try again in a moment.",
             ),
             Self::Host(_) => ("Bad request", "The address of this request is not valid."),
-            Self::NoApplication(_) | Self::OriginalUrl(_) => (
+            Self::NoApplication(_) | Self::Misasked(_) => (
                 "Misconfigured",
                 "This address is not set up. Tell your administrator.",
             ),
@@ -188,7 +171,7 @@ impl GatewayError {
             Self::Login { site, target, .. } => (Some(Arc::clone(site)), Some(target.as_str())),
             _ => (None, None),
         };
-        let response = if endpoint == Endpoint::Nginx {
+        let response = if endpoint == Endpoint::Forward(Surface::Nginx) {
             // nginx makes its own page of any status but 401 and 403.
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
@@ -234,67 +217,5 @@ impl GatewayError {
             quiet: false,
             error,
         }
-    }
-}
-
-fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(value.to_string()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-fn html(status: StatusCode, page: &Page<'_>) -> Response<Body> {
-    let mut response = Response::new(Body::from(page.render()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/html; charset=utf-8"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(POLICY),
-    );
-    headers.insert(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("no-referrer"),
-    );
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    }
-    response
-}
-
-/// Links an answer to its lines in the log.
-#[derive(Debug)]
-pub(super) struct RequestId(u64);
-
-impl RequestId {
-    /// The next id: a random start for the process, then counted, since every request has one.
-    pub(super) fn new() -> Self {
-        static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
-            let mut bytes = [0; 8];
-            // An id without randomness is still an id.
-            let _ = aws_lc_rs::rand::fill(&mut bytes);
-            AtomicU64::new(u64::from_ne_bytes(bytes))
-        });
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
     }
 }

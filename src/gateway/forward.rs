@@ -4,48 +4,92 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::request::Parts;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use super::answer::{Answer, json};
 use super::auth::{Decision, Permit, decide, identify};
-use super::error::{GatewayError, OriginalUrlError};
-use super::{Answer, Parted};
-use crate::model::RequestedUrl;
+use super::endpoint::Endpoint;
+use super::error::GatewayError;
+use super::login::target;
+use super::surface::Surface;
+use super::{Asked, Parted};
 use crate::route::{Site, Snapshot};
 use crate::web::identity;
+use crate::web::inbound::Inbound;
+use crate::web::navigation::is_navigation;
 
 impl Parted {
-    /// nginx's `auth_request` and ingress-nginx's `auth-url`: 200, 401 or 500.
-    ///
-    /// The application is the one whose URL is asked for: `X-Original-URL` is set by nginx on
-    /// every subrequest, while `X-Forwarded-Host` would come through from the client.
-    pub(super) async fn nginx(
+    /// One question, in any dialect: 200 with the identity headers, or what the person is to see
+    /// instead.
+    pub(super) async fn forward(
         &self,
+        surface: Surface<'_>,
         parts: &Parts,
+        inbound: &Inbound<'_>,
         snapshot: &Snapshot,
     ) -> Result<Answer, GatewayError> {
-        let url = original_url(&parts.headers).map_err(GatewayError::OriginalUrl)?;
+        let headers = &parts.headers;
+        let url = surface.url(parts, inbound, &snapshot.table)?;
         let authority = url.authority();
         let site = snapshot
             .table
             .find(&authority, url.path())
             .ok_or_else(|| GatewayError::NoApplication(authority.to_string()))?;
-        let session = identify(site, &self.store, &parts.headers).await?;
-        Ok(match decide(site, &url, session) {
+        if surface.is_shown() {
+            // Where nothing else routes our own pages to us, they are asked about like any other.
+            let (target, method) = (url.path_and_query(), surface.method(parts, inbound));
+            let asked = Asked {
+                authority,
+                path: url.path(),
+                method: &method,
+                headers,
+            };
+            if let Some(page) = self.own_page(Endpoint::of(&target), asked, snapshot) {
+                return page.await;
+            }
+        }
+        let session = identify(site, &self.store, headers).await?;
+        match decide(site, &url, session) {
             Decision::Allow(permit) => {
-                let mut answer = Answer::of(site, allow(site, &permit, &parts.headers));
+                let mut answer = Answer::of(site, allow(site, &permit, headers));
                 answer.session = permit.session().cloned();
                 answer.quiet = true;
-                answer
+                Ok(answer)
             }
-            Decision::Login => denied(site),
-        })
+            Decision::Login
+                if surface.is_shown()
+                    && is_navigation(&surface.method(parts, inbound), headers) =>
+            {
+                let target = target::of(&site.application, Some(&url.to_string()));
+                self.begin(site, headers, target, 1)
+            }
+            Decision::Login => Ok(unauthorized(site, surface.is_shown())),
+        }
     }
 }
 
-/// 401, on which the reverse proxy sends people to `/start`.
-fn denied(site: &Arc<Site>) -> Answer {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::UNAUTHORIZED;
+/// 401: nginx sends people to `/start` on it; scripts are told what is the matter.
+pub(super) fn unauthorized(site: &Arc<Site>, is_shown: bool) -> Answer {
+    let status = StatusCode::UNAUTHORIZED;
+    let response = if is_shown {
+        let mut response = json(
+            status,
+            &serde_json::json!({
+                "error": "login_required",
+                "message": "Sign in first: open the application in a browser.",
+                "url": site.application.external.as_str(),
+            }),
+        );
+        let challenge = HeaderValue::from_static("Bearer realm=\"authentik\"");
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, challenge);
+        response
+    } else {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        response
+    };
     Answer {
         quiet: true,
         ..Answer::of(site, response)
@@ -67,17 +111,4 @@ fn allow(site: &Site, permit: &Permit, request: &HeaderMap) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.headers_mut() = headers;
     response
-}
-
-fn original_url(headers: &HeaderMap) -> Result<RequestedUrl<'_>, OriginalUrlError> {
-    let mut values = headers.get_all("x-original-url").into_iter();
-    let value = values.next().ok_or(OriginalUrlError::Missing)?;
-    if values.next().is_some() {
-        return Err(OriginalUrlError::Repeated);
-    }
-    let unusable = crate::model::RequestedUrlError::Character;
-    let text = value
-        .to_str()
-        .map_err(|_| OriginalUrlError::Unusable(unusable))?;
-    RequestedUrl::parse(text).map_err(OriginalUrlError::Unusable)
 }

@@ -1,12 +1,14 @@
 //! The data plane: answers requests from the current snapshot and the session store.
 
 mod access;
+mod answer;
 mod auth;
 mod endpoint;
 mod error;
 mod forward;
 pub mod listener;
 mod login;
+mod surface;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,19 +17,21 @@ use std::time::Instant;
 use axum::body::Body;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::admin::Readiness;
 use crate::clock::Clock;
-use crate::model::{Authority, Session};
+use crate::model::Authority;
 use crate::route::{Live, Site, Snapshot};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{Misconfiguration, Reporter, Throttle};
-use crate::web::inbound::{Inbound, TrustedProxies};
+use crate::web::inbound::{Inbound, TrustedProxies, is_forwarded};
 use access::AccessLine;
+use answer::{Answer, RequestId};
 use endpoint::Endpoint;
-use error::{GatewayError, RequestId};
+use error::GatewayError;
 
 const POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
 const POWERED_BY_VALUE: HeaderValue = HeaderValue::from_static("authentik_proxy2");
@@ -58,26 +62,19 @@ pub struct Parted {
     pub ignored_peers: Throttle,
 }
 
-/// An answer, and what the log and the metrics want to know about it.
-struct Answer {
-    response: Response<Body>,
-    site: Option<Arc<Site>>,
-    session: Option<Arc<Session>>,
-    /// Successful subrequests are many and say little; they are logged at `debug`.
-    quiet: bool,
-    /// Why the request is not served, for operators.
-    error: Option<String>,
+/// What somebody asks one of our own pages.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    authority: Authority<'a>,
+    path: &'a str,
+    method: &'a Method,
+    headers: &'a HeaderMap,
 }
 
-impl Answer {
-    fn of(site: &Arc<Site>, response: Response<Body>) -> Self {
-        Self {
-            response,
-            site: Some(Arc::clone(site)),
-            session: None,
-            quiet: false,
-            error: None,
-        }
+impl<'a> Asked<'a> {
+    fn site(&self, snapshot: &'a Snapshot) -> Result<&'a Arc<Site>, GatewayError> {
+        let found = snapshot.table.find(&self.authority, self.path);
+        found.ok_or_else(|| GatewayError::NoApplication(self.authority.to_string()))
     }
 }
 
@@ -93,7 +90,8 @@ impl Gateway {
         let started = Instant::now();
         let (parts, _) = request.into_parts();
         let this = &*self.0;
-        let endpoint = Endpoint::of(&parts.uri);
+        let target = parts.uri.path_and_query();
+        let endpoint = Endpoint::of(target.map_or("/", PathAndQuery::as_str));
         if let Some((kind, status)) = this.without_application(endpoint) {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = status;
@@ -105,8 +103,8 @@ impl Gateway {
         let snapshot = this.live.load();
         let inbound = Inbound::read(&parts, peer, &this.trusted);
         let id = RequestId::new();
-        this.note_untrusted(&inbound, peer);
-        let answer = match this.answer(endpoint, &parts, inbound, &snapshot).await {
+        this.note_untrusted(&inbound, &parts.headers, peer);
+        let answer = match this.answer(endpoint, &parts, &inbound, &snapshot).await {
             Ok(answer) => answer,
             Err(error) => {
                 this.report(&error, &parts, &inbound);
@@ -133,37 +131,58 @@ impl Parted {
         &self,
         endpoint: Endpoint<'_>,
         parts: &Parts,
-        inbound: Inbound<'_>,
+        inbound: &Inbound<'_>,
         snapshot: &Snapshot,
     ) -> Result<Answer, GatewayError> {
         if snapshot.outpost.is_none() {
             return Err(GatewayError::NotConfigured);
         }
-        if endpoint == Endpoint::Nginx {
-            return self.nginx(parts, snapshot).await;
+        if let Endpoint::Forward(surface) = endpoint {
+            return self.forward(surface, parts, inbound, snapshot).await;
         }
-        let authority = Authority::parse(inbound.host)?;
-        // A login begins on our own path; whose login it is, the page that is wanted tells.
-        let wanted = match endpoint {
-            Endpoint::Start => login::target::requested(parts.uri.query().unwrap_or_default()),
-            _ => None,
+        let asked = Asked {
+            authority: Authority::parse(inbound.host)?,
+            path: parts.uri.path(),
+            method: &parts.method,
+            headers: &parts.headers,
         };
-        let path = wanted.as_deref().and_then(login::target::path);
-        let site = snapshot
-            .table
-            .find(&authority, path.unwrap_or(parts.uri.path()))
-            .ok_or_else(|| GatewayError::NoApplication(authority.to_string()))?;
+        if let Some(page) = self.own_page(endpoint, asked, snapshot) {
+            return page.await;
+        }
+        let site = asked.site(snapshot)?;
+        Err(GatewayError::NotFound(Arc::clone(site)))
+    }
+
+    /// The pages of a login, if `endpoint` is one. Boxed, so that these rare and large futures do
+    /// not weigh on every request.
+    fn own_page<'a>(
+        &'a self,
+        endpoint: Endpoint<'a>,
+        asked: Asked<'a>,
+        snapshot: &'a Snapshot,
+    ) -> Option<BoxFuture<'a, Result<Answer, GatewayError>>> {
         match endpoint {
-            Endpoint::Start => self.start(site, parts, wanted.as_deref()),
-            Endpoint::Callback(query) => {
-                let candidates = snapshot.table.on_host(&authority).map(Arc::clone).collect();
-                // Boxed, so that the rare and large future does not weigh on every request.
-                let callback: BoxFuture<'_, _> =
-                    Box::pin(self.callback(site, candidates, parts, query));
-                callback.await
-            }
-            Endpoint::SignOut => self.sign_out(site, parts).await,
-            _ => Err(GatewayError::NotFound(Arc::clone(site))),
+            Endpoint::Start(query) => Some(Box::pin(async move {
+                let wanted = login::target::requested(query);
+                // Whose login it is, the page that is wanted tells.
+                let path = wanted.as_deref().and_then(login::target::path);
+                let site = Asked {
+                    path: path.unwrap_or(asked.path),
+                    ..asked
+                }
+                .site(snapshot)?;
+                self.start(site, asked.method, asked.headers, wanted.as_deref())
+            })),
+            Endpoint::Callback(query) => Some(Box::pin(async move {
+                let site = asked.site(snapshot)?;
+                let candidates = snapshot.table.on_host(&asked.authority);
+                let candidates = candidates.map(Arc::clone).collect();
+                self.callback(site, candidates, asked.headers, query).await
+            })),
+            Endpoint::SignOut => Some(Box::pin(async move {
+                self.sign_out(asked.site(snapshot)?, asked.headers).await
+            })),
+            _ => None,
         }
     }
 
@@ -203,8 +222,8 @@ impl Parted {
 
     /// Tells, now and then, of a peer that behaves like a reverse proxy but is not trusted as one:
     /// addresses and hosts are wrong until it is.
-    fn note_untrusted(&self, inbound: &Inbound<'_>, peer: SocketAddr) {
-        if inbound.ignored && self.ignored_peers.admits("") {
+    fn note_untrusted(&self, inbound: &Inbound<'_>, headers: &HeaderMap, peer: SocketAddr) {
+        if !inbound.trusted && is_forwarded(headers) && self.ignored_peers.admits("") {
             tracing::warn!(
                 "X-Forwarded-* headers from {} were ignored; if it is your reverse proxy, add its network to AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS",
                 peer.ip(),
@@ -214,7 +233,7 @@ impl Parted {
 
     /// Tells authentik when it is the reverse proxy's fault.
     fn report(&self, error: &GatewayError, parts: &Parts, inbound: &Inbound<'_>) {
-        if let GatewayError::OriginalUrl(_) = error {
+        if let GatewayError::Misasked(_) = error {
             self.reporter.report(|| Misconfiguration {
                 message: error.to_string(),
                 client: inbound.client,
@@ -228,11 +247,13 @@ impl Parted {
 /// The headers that show what a reverse proxy sends: none that holds
 /// credentials, no query.
 fn telling(headers: &HeaderMap) -> Vec<(&'static str, String)> {
-    const NAMES: [&str; 7] = [
+    const NAMES: [&str; 9] = [
         "host",
         "x-forwarded-for",
         "x-forwarded-host",
+        "x-forwarded-method",
         "x-forwarded-proto",
+        "x-forwarded-uri",
         "x-original-method",
         "x-original-url",
         "x-sent-from",

@@ -87,22 +87,50 @@ impl<'a> RequestedUrl<'a> {
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
         let authority = Authority::parse(authority)?;
+        let url = Self::new(scheme, authority, target);
+        if url.is_plain() || url.agrees_with_browsers(text) {
+            Ok(url)
+        } else {
+            Err(RequestedUrlError::Ambiguous)
+        }
+    }
+
+    /// A URL of which a reverse proxy reports scheme, host and target (path and query) apart.
+    pub fn of_parts(
+        scheme: Scheme,
+        authority: Authority<'a>,
+        target: &'a str,
+    ) -> Result<Self, RequestedUrlError> {
+        if target.len() > MAX_LENGTH {
+            return Err(RequestedUrlError::TooLong);
+        }
+        if !target.bytes().all(|b| matches!(b, 0x21..=0x7e)) {
+            return Err(RequestedUrlError::Character);
+        }
+        // A target in absolute or authority form would have another host in it.
+        if !(target.is_empty() || target.starts_with(['/', '?'])) {
+            return Err(RequestedUrlError::Ambiguous);
+        }
+        let url = Self::new(scheme, authority, target);
+        if url.is_plain() || url.agrees_with_browsers(&url.to_string()) {
+            Ok(url)
+        } else {
+            Err(RequestedUrlError::Ambiguous)
+        }
+    }
+
+    fn new(scheme: Scheme, authority: Authority<'a>, target: &'a str) -> Self {
         // A fragment never reaches a server; what follows `#` is not part of the request.
         let target = target.split('#').next().unwrap_or_default();
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
         };
-        let url = Self {
+        Self {
             scheme,
             authority,
             path,
             query,
-        };
-        if url.is_plain() || url.agrees_with_browsers(text) {
-            Ok(url)
-        } else {
-            Err(RequestedUrlError::Ambiguous)
         }
     }
 
@@ -160,6 +188,13 @@ impl<'a> RequestedUrl<'a> {
             }) && url.username().is_empty()
                 && url.password().is_none()
         })
+    }
+}
+
+impl std::fmt::Display for RequestedUrl<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (scheme, authority) = (self.scheme.as_str(), self.authority);
+        write!(f, "{scheme}://{authority}{}", self.path_and_query())
     }
 }
 

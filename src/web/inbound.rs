@@ -38,8 +38,10 @@ pub struct Inbound<'a> {
     pub scheme: Scheme,
     /// Host that the request is for, unchecked.
     pub host: &'a str,
-    /// Whether forwarded headers were ignored because the peer is not trusted.
-    pub ignored: bool,
+    /// Whether the peer's forwarded headers are believed.
+    pub trusted: bool,
+    /// `X-Forwarded-Proto`, if there and believed.
+    pub forwarded_scheme: Option<Scheme>,
 }
 
 impl<'a> Inbound<'a> {
@@ -57,32 +59,54 @@ impl<'a> Inbound<'a> {
                 client: peer.ip().to_canonical(),
                 scheme: Scheme::Http,
                 host: own_host(),
-                ignored: FORWARDED.iter().any(|name| headers.contains_key(*name)),
+                trusted: false,
+                forwarded_scheme: None,
             };
         }
+        let forwarded_scheme = text(headers, "x-forwarded-proto").and_then(Scheme::parse);
         Self {
             client: forwarded_client(headers, peer.ip(), trusted),
-            scheme: text(headers, "x-forwarded-proto")
-                .and_then(Scheme::parse)
-                .unwrap_or(Scheme::Http),
+            scheme: forwarded_scheme.unwrap_or(Scheme::Http),
             host: text(headers, "x-forwarded-host").unwrap_or_else(own_host),
-            ignored: false,
+            trusted: true,
+            forwarded_scheme,
         }
     }
 }
 
-/// A header that occurs exactly once and is visible ASCII.
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// Whether a request has headers by which reverse proxies pass on what they saw.
+#[must_use]
+pub fn is_forwarded(headers: &HeaderMap) -> bool {
+    FORWARDED.iter().any(|name| headers.contains_key(*name))
+}
+
+/// Why a header does not say one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OnceError {
+    /// Not there.
+    #[error("is missing")]
+    Missing,
+    /// There more than once.
+    #[error("is there more than once")]
+    Repeated,
+    /// With bytes that no URL has.
+    #[error("has characters outside of ASCII")]
+    NotAscii,
+}
+
+/// The value of a header that has to occur exactly once.
+pub fn once<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, OnceError> {
     let mut values = headers.get_all(name).into_iter();
-    let first = values.next()?;
+    let value = values.next().ok_or(OnceError::Missing)?;
     if values.next().is_some() {
-        return None;
+        return Err(OnceError::Repeated);
     }
-    first
-        .to_str()
-        .ok()
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
+    value.to_str().map_err(|_| OnceError::NotAscii)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let text = once(headers, name).ok()?.trim();
+    (!text.is_empty()).then_some(text)
 }
 
 /// Walks `X-Forwarded-For` from the right past trusted hops. An element that is not an address
@@ -173,6 +197,6 @@ mod tests {
             (read("8.8.8.8:1").host, read("8.8.8.8:1").scheme),
             ("own", Scheme::Http)
         );
-        assert!(read("8.8.8.8:1").ignored && !read("10.0.0.1:1").ignored);
+        assert!(is_forwarded(&parts.headers));
     }
 }

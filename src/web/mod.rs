@@ -4,4 +4,5 @@ pub mod client;
 pub mod cookie;
 pub mod identity;
 pub mod inbound;
+pub mod navigation;
 pub mod page;

@@ -7,3 +7,4 @@ mod login;
 mod nginx;
 mod security;
 mod support;
+mod surfaces;

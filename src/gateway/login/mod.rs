@@ -8,20 +8,22 @@ pub(super) mod target;
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret as _;
 
+use super::Parted;
+use super::answer::Answer;
 use super::auth::{identify, session_keys};
 use super::endpoint::Endpoint;
 use super::error::{GatewayError, LoginFailure};
-use super::{Answer, Parted};
+use super::forward::unauthorized;
 use crate::model::{Session, SessionId};
 use crate::oidc::{LoginState, OidcError, StateError, Tokens};
 use crate::route::Site;
 use crate::web::cookie::{self, Attributes};
 use crate::web::identity;
+use crate::web::navigation::is_navigation;
 use attempts::Attempts;
 
 /// Callbacks that could not be matched before a page is shown instead of another try.
@@ -38,19 +40,23 @@ impl Parted {
     pub(super) fn start(
         &self,
         site: &Arc<Site>,
-        parts: &Parts,
+        method: &Method,
+        headers: &HeaderMap,
         wanted: Option<&str>,
     ) -> Result<Answer, GatewayError> {
+        if !is_navigation(method, headers) {
+            // A script that nginx redirected here would only see authentik's page.
+            return Ok(unauthorized(site, true));
+        }
         let target = target::of(&site.application, wanted);
-        let uri = target.parse().unwrap_or_default();
-        if let Endpoint::Callback(_) = Endpoint::of(&uri) {
+        if let Endpoint::Callback(_) = Endpoint::of(&target) {
             return Err(GatewayError::Login {
                 site: Arc::clone(site),
                 failure: LoginFailure::Misrouted,
                 target: site.application.external.as_str().to_owned(),
             });
         }
-        self.begin(site, &parts.headers, target, 1)
+        self.begin(site, headers, target, 1)
     }
 
     /// `/callback`: finishes a login and sends the person where they wanted to go.
@@ -58,7 +64,7 @@ impl Parted {
         &self,
         site: &Arc<Site>,
         candidates: Vec<Arc<Site>>,
-        parts: &Parts,
+        headers: &HeaderMap,
         query: &str,
     ) -> Result<Answer, GatewayError> {
         let now = self.clock.now();
@@ -94,7 +100,7 @@ impl Parted {
         let mismatch = match &state {
             Err(StateError::Invalid) => Some("the state is missing or not ours"),
             Err(StateError::Expired(_)) => Some("the login was started too long ago"),
-            Ok(state) if !bound_to_browser(&site, &parts.headers, state) => {
+            Ok(state) if !bound_to_browser(&site, headers, state) => {
                 Some("the browser's login cookie is missing or belongs to another login")
             }
             Ok(_) if callback.code.is_empty() => Some("authentik sent no code"),
@@ -110,21 +116,16 @@ impl Parted {
         };
         let reason = match redeemed {
             Ok(tokens) => {
-                return self
-                    .finish_login(&site, &parts.headers, tokens, &target)
-                    .await;
+                return self.finish_login(&site, headers, tokens, &target).await;
             }
             Err(reason) => reason,
         };
-        if identify(&site, &self.store, &parts.headers)
-            .await?
-            .is_some()
-        {
+        if identify(&site, &self.store, headers).await?.is_some() {
             // A parallel tab or the back button: the person is signed in already.
             return Ok(Answer::of(&site, redirect(&target)));
         }
         if attempt < MAX_ATTEMPTS {
-            return self.begin(&site, &parts.headers, target, attempt + 1);
+            return self.begin(&site, headers, target, attempt + 1);
         }
         fail(LoginFailure::Unmatched(reason))
     }
@@ -133,15 +134,11 @@ impl Parted {
     pub(super) async fn sign_out(
         &self,
         site: &Arc<Site>,
-        parts: &Parts,
+        headers: &HeaderMap,
     ) -> Result<Answer, GatewayError> {
-        let Some(session) = identify(site, &self.store, &parts.headers).await? else {
-            return self.begin(
-                site,
-                &parts.headers,
-                site.application.external.as_str().to_owned(),
-                1,
-            );
+        let Some(session) = identify(site, &self.store, headers).await? else {
+            let home = site.application.external.as_str().to_owned();
+            return self.begin(site, headers, home, 1);
         };
         self.store.end_subject(&session.claims.sub).await?;
         let home = || site.application.external.as_str().to_owned();
@@ -157,7 +154,8 @@ impl Parted {
         })
     }
 
-    fn begin(
+    /// Sends the browser to authentik, to come back to `target`.
+    pub(super) fn begin(
         &self,
         site: &Arc<Site>,
         headers: &HeaderMap,

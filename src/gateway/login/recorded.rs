@@ -1,15 +1,13 @@
 //! Redirects to the callback as two real servers sent them.
 
-use http::Uri;
-
 use super::{Callback, LoginFailure};
 use crate::gateway::endpoint::Endpoint;
 use crate::recordings::{both, text};
 
 /// What the outpost is asked when the browser follows the redirect.
 fn followed(redirect: &serde_json::Value) -> Callback {
-    let location: Uri = text(&redirect["location"]).parse().expect("a URL");
-    match Endpoint::of(&location) {
+    let location = text(&redirect["location"]);
+    match Endpoint::of(location) {
         Endpoint::Callback(query) => Callback::read(query),
         other => panic!("{location} is {other:?}"),
     }

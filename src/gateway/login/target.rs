@@ -12,7 +12,7 @@ const MAX_LENGTH: usize = 4096;
 
 /// The absolute URL to return to: what is `wanted`, byte for byte, if that lies within the
 /// application; the application's own address otherwise.
-pub(super) fn of(application: &Application, wanted: Option<&str>) -> String {
+pub(in crate::gateway) fn of(application: &Application, wanted: Option<&str>) -> String {
     wanted
         .filter(|wanted| wanted.len() <= MAX_LENGTH)
         .and_then(|wanted| within(application, wanted))

@@ -1,0 +1,124 @@
+//! How reverse proxies ask whether a request may pass: four dialects of one question.
+
+use http::Method;
+use http::request::Parts;
+
+use crate::model::{Authority, RequestedUrl, RequestedUrlError, Scheme};
+use crate::route::Table;
+use crate::web::inbound::{Inbound, OnceError, once};
+
+/// A dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Surface<'a> {
+    /// `auth_request`, and ingress-nginx's `auth-url`: the whole URL in `X-Original-URL`.
+    Nginx,
+    /// `forwardAuth`, and Caddy's `forward_auth`: `X-Forwarded-Proto`, `-Host` and `-Uri`.
+    Forwarded,
+    /// HTTP `ext_authz`: the request itself, with its path (given) behind our prefix.
+    Envoy(&'a str),
+}
+
+/// A reverse proxy that does not say what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{header} {reason}; {advice}")]
+pub(super) struct Misasked {
+    header: &'static str,
+    reason: MisaskedReason,
+    advice: &'static str,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum MisaskedReason {
+    #[error("{0}")]
+    Once(#[from] OnceError),
+    #[error("is not usable: {0}")]
+    Unusable(#[from] RequestedUrlError),
+    #[error("is not believed, because its sender is not a trusted proxy")]
+    Untrusted,
+}
+
+const NGINX: &str =
+    "nginx must set it: proxy_set_header X-Original-URL $scheme://$http_host$request_uri";
+const FORWARDED: &str = "Traefik and Caddy set it by themselves in forwardAuth and forward_auth";
+const TRUST: &str = "add the reverse proxy's network to AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS";
+const ENVOY: &str = "Envoy must pass the request's own Host and path on";
+
+impl<'a> Surface<'a> {
+    /// The URL that the person asked for.
+    ///
+    /// The application is the one whose URL it is: nginx sets `X-Original-URL` on every
+    /// subrequest, while `X-Forwarded-Host` would come through from the client there.
+    pub(super) fn url(
+        self,
+        parts: &'a Parts,
+        inbound: &Inbound<'a>,
+        table: &Table,
+    ) -> Result<RequestedUrl<'a>, Misasked> {
+        let headers = &parts.headers;
+        match self {
+            Self::Nginx => {
+                let refused = |reason| refused("X-Original-URL", reason, NGINX);
+                let text = once(headers, "x-original-url").map_err(|e| refused(e.into()))?;
+                RequestedUrl::parse(text).map_err(|e| refused(e.into()))
+            }
+            Self::Forwarded => {
+                let header = |name, key| {
+                    if !inbound.trusted {
+                        return Err(refused(name, MisaskedReason::Untrusted, TRUST));
+                    }
+                    once(headers, key).map_err(|e| refused(name, e.into(), FORWARDED))
+                };
+                let scheme = header("X-Forwarded-Proto", "x-forwarded-proto")?;
+                let scheme = Scheme::parse(scheme).ok_or(RequestedUrlError::Scheme);
+                let scheme =
+                    scheme.map_err(|e| refused("X-Forwarded-Proto", e.into(), FORWARDED))?;
+                let host = header("X-Forwarded-Host", "x-forwarded-host")?;
+                let authority = Authority::parse(host).map_err(RequestedUrlError::from);
+                let authority =
+                    authority.map_err(|e| refused("X-Forwarded-Host", e.into(), FORWARDED))?;
+                let target = header("X-Forwarded-Uri", "x-forwarded-uri")?;
+                RequestedUrl::of_parts(scheme, authority, target)
+                    .map_err(|e| refused("X-Forwarded-Uri", e.into(), FORWARDED))
+            }
+            Self::Envoy(target) => {
+                let refused = |error: RequestedUrlError| refused("Host", error.into(), ENVOY);
+                let authority = Authority::parse(inbound.host).map_err(|e| refused(e.into()))?;
+                let path = target.split('?').next().unwrap_or_default();
+                // Envoy passes X-Forwarded-Proto on only where it is configured to.
+                let scheme = inbound.forwarded_scheme.unwrap_or_else(|| {
+                    let site = table.find(&authority, path);
+                    site.map_or(Scheme::Http, |site| site.application.external.scheme())
+                });
+                RequestedUrl::of_parts(scheme, authority, target).map_err(refused)
+            }
+        }
+    }
+
+    /// The method of the person's request, as far as the reverse proxy tells.
+    pub(super) fn method(self, parts: &Parts, inbound: &Inbound<'_>) -> Method {
+        let told = |name| {
+            let text = once(&parts.headers, name).ok()?;
+            Method::from_bytes(text.as_bytes()).ok()
+        };
+        match self {
+            Self::Nginx => told("x-original-method").unwrap_or(Method::GET),
+            Self::Forwarded if inbound.trusted => told("x-forwarded-method").unwrap_or(Method::GET),
+            Self::Forwarded => Method::GET,
+            Self::Envoy(_) => parts.method.clone(),
+        }
+    }
+
+    /// Whether browsers are shown our answer when the request does not pass. nginx makes its own
+    /// of anything but 401 and 403.
+    pub(super) fn is_shown(self) -> bool {
+        self != Self::Nginx
+    }
+}
+
+fn refused(header: &'static str, reason: MisaskedReason, advice: &'static str) -> Misasked {
+    Misasked {
+        header,
+        reason,
+        advice,
+    }
+}
