@@ -15,7 +15,7 @@ use authentik_proxy::admin::Readiness;
 use authentik_proxy::app::App;
 use authentik_proxy::clock::Clock;
 use authentik_proxy::config::Config;
-use authentik_proxy::gateway::{Gateway, Parted};
+use authentik_proxy::gateway::{Gateway, Parted, Verdicts};
 use authentik_proxy::telemetry::log::{self, LevelHandle};
 use authentik_proxy::telemetry::metrics::Metrics;
 use authentik_proxy::telemetry::{Reporter, Throttle};
@@ -102,6 +102,7 @@ impl Outpost {
             metrics: Metrics::new(),
             reporter: Reporter::channel().0,
             ignored_peers: Throttle::default(),
+            verdicts: Verdicts::default(),
         })
     }
 

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Control};
 use crate::gateway::listener::{self, Limits, Server};
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Gateway, Verdicts};
 use crate::route::Live;
 use crate::store::Store;
 use crate::tasks::Tasks;
@@ -71,12 +71,7 @@ impl App {
             ca_file: config.tls.ca_file.clone(),
         };
         let back_channel = BackChannel::new(&tls, config.control.request_timeout)?;
-        let limits = Limits {
-            header_timeout: config.listen.header_timeout,
-            max_header_bytes: config.listen.max_header_bytes,
-            max_connections: config.listen.max_connections,
-            drain: config.shutdown.timeout,
-        };
+        let limits = limits(config);
         let http = bind(&config.listen.http, "AUTHENTIK_LISTEN__HTTP").await?;
         let admin = bind(&config.listen.metrics, "AUTHENTIK_LISTEN__METRICS").await?;
         let (reporter, misconfigurations) = Reporter::channel();
@@ -90,6 +85,7 @@ impl App {
             metrics: metrics.clone(),
             reporter,
             ignored_peers: Throttle::default(),
+            verdicts: Verdicts::default(),
         });
         let (control_tasks, listener_tasks) = (Tasks::new(), Tasks::new());
         let mut app = Self {
@@ -215,6 +211,15 @@ async fn bind(
         })?);
     }
     Ok(listeners)
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        header_timeout: config.listen.header_timeout,
+        max_header_bytes: config.listen.max_header_bytes,
+        max_connections: config.listen.max_connections,
+        drain: config.shutdown.timeout,
+    }
 }
 
 fn settings(config: &Config) -> control::Settings {

@@ -139,6 +139,7 @@ fn application(provider: wire::Provider) -> Result<Application, Reason> {
             scopes: provider.scopes_to_request,
         },
         allowlist,
+        intercept_header_auth: provider.intercept_header_auth.unwrap_or(true),
         basic_auth: provider.basic_auth_enabled.then_some(BasicAuth {
             user_attribute: provider.basic_auth_user_attribute,
             password_attribute: provider.basic_auth_password_attribute,

@@ -73,6 +73,9 @@ pub(super) struct Provider {
     pub(super) basic_auth_user_attribute: String,
     #[serde(deserialize_with = "or_default")]
     pub(super) basic_auth_password_attribute: String,
+    /// Absent in old releases, where it was on.
+    #[serde(deserialize_with = "or_default")]
+    pub(super) intercept_header_auth: Option<bool>,
     #[serde(deserialize_with = "or_default")]
     pub(super) mode: String,
     #[serde(deserialize_with = "or_default")]

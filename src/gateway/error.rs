@@ -41,6 +41,14 @@ pub(super) enum GatewayError {
     /// Sessions cannot be looked up.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// Credentials that authentik could not be asked about.
+    #[error("credentials could not be verified: {failure}")]
+    Credentials {
+        /// Whom they are for.
+        site: Arc<Site>,
+        /// What happened.
+        failure: OidcError,
+    },
     /// A login that cannot be finished.
     #[error("{failure}")]
     Login {
@@ -139,6 +147,7 @@ impl GatewayError {
             Self::Host(_) | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
             Self::Misasked(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Credentials { .. } => StatusCode::BAD_GATEWAY,
             Self::Login { failure, .. } => failure.status(),
         }
     }
@@ -159,6 +168,10 @@ impl GatewayError {
                 "This address is not set up. Tell your administrator.",
             ),
             Self::NotFound(_) => ("Not found", "There is no such page here."),
+            Self::Credentials { .. } => (
+                "Sign-in service unreachable",
+                "Your credentials cannot be checked right now. Please try again in a moment.",
+            ),
             Self::Login { failure, .. } => failure.words(),
         }
     }
@@ -167,7 +180,7 @@ impl GatewayError {
     pub(super) fn answer(self, endpoint: Endpoint<'_>, id: &RequestId) -> Answer {
         let error = (!matches!(self, Self::NotFound(_))).then(|| self.to_string());
         let (site, target) = match &self {
-            Self::NotFound(site) => (Some(Arc::clone(site)), None),
+            Self::NotFound(site) | Self::Credentials { site, .. } => (Some(Arc::clone(site)), None),
             Self::Login { site, target, .. } => (Some(Arc::clone(site)), Some(target.as_str())),
             _ => (None, None),
         };

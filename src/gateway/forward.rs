@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::answer::{Answer, json};
 use super::auth::{Decision, Permit, decide, identify};
+use super::credentials::Presented;
 use super::endpoint::Endpoint;
 use super::error::GatewayError;
-use super::login::target;
+use super::login::{append_cookie, target};
 use super::surface::Surface;
 use super::{Asked, Parted};
 use crate::route::{Site, Snapshot};
@@ -49,21 +51,30 @@ impl Parted {
             }
         }
         let session = identify(site, &self.store, headers).await?;
-        match decide(site, &url, session) {
-            Decision::Allow(permit) => {
-                let mut answer = Answer::of(site, allow(site, &permit, headers));
-                answer.session = permit.session().cloned();
-                answer.quiet = true;
+        if let Decision::Allow(permit) = decide(site, &url, session) {
+            return Ok(allow(site, &permit, headers));
+        }
+        let presented: BoxFuture<'_, _> = Box::pin(self.credentials(site, headers));
+        match presented.await? {
+            Presented::Good(session, cookie) => {
+                let Decision::Allow(permit) = decide(site, &url, Some(session)) else {
+                    return Ok(unauthorized(site, surface.is_shown()));
+                };
+                let mut answer = allow(site, &permit, headers);
+                if let Some(cookie) = cookie {
+                    append_cookie(&mut answer.response, &cookie);
+                }
                 Ok(answer)
             }
-            Decision::Login
+            Presented::Nothing
                 if surface.is_shown()
                     && is_navigation(&surface.method(parts, inbound), headers) =>
             {
                 let target = target::of(&site.application, Some(&url.to_string()));
                 self.begin(site, headers, target, 1)
             }
-            Decision::Login => Ok(unauthorized(site, surface.is_shown())),
+            // Wrong credentials never start a browser's login.
+            Presented::Nothing | Presented::Refused => Ok(unauthorized(site, surface.is_shown())),
         }
     }
 }
@@ -97,7 +108,7 @@ pub(super) fn unauthorized(site: &Arc<Site>, is_shown: bool) -> Answer {
 }
 
 /// 200 with the identity headers, which the reverse proxy copies to the application.
-fn allow(site: &Site, permit: &Permit, request: &HeaderMap) -> Response<Body> {
+fn allow(site: &Arc<Site>, permit: &Permit, request: &HeaderMap) -> Answer {
     let mut headers = match permit.session() {
         Some(session) => session.headers.clone(),
         None => identity::nobody(),
@@ -110,5 +121,9 @@ fn allow(site: &Site, permit: &Permit, request: &HeaderMap) -> Response<Body> {
     }
     let mut response = Response::new(Body::empty());
     *response.headers_mut() = headers;
-    response
+    Answer {
+        session: permit.session().cloned(),
+        quiet: true,
+        ..Answer::of(site, response)
+    }
 }

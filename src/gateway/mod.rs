@@ -3,6 +3,7 @@
 mod access;
 mod answer;
 mod auth;
+mod credentials;
 mod endpoint;
 mod error;
 mod forward;
@@ -30,6 +31,7 @@ use crate::telemetry::{Misconfiguration, Reporter, Throttle};
 use crate::web::inbound::{Inbound, TrustedProxies, is_forwarded};
 use access::AccessLine;
 use answer::{Answer, RequestId};
+pub use credentials::Verdicts;
 use endpoint::Endpoint;
 use error::GatewayError;
 
@@ -60,6 +62,8 @@ pub struct Parted {
     pub reporter: Reporter,
     /// How often ignored forwarded headers are mentioned.
     pub ignored_peers: Throttle,
+    /// What is known of credentials in `Authorization`.
+    pub verdicts: Verdicts,
 }
 
 /// What somebody asks one of our own pages.

@@ -31,6 +31,32 @@ pub struct Application {
     pub allowlist: Allowlist,
     /// HTTP basic credentials to send to the application.
     pub basic_auth: Option<BasicAuth>,
+    /// Whether credentials in `Authorization` are for us; otherwise they are the application's.
+    pub intercept_header_auth: bool,
+}
+
+#[cfg(test)]
+impl Application {
+    /// An application to test with.
+    pub(crate) fn sample(external: &str, mode: Mode) -> Self {
+        Self {
+            id: 1,
+            name: "n".into(),
+            slug: "s".into(),
+            title: "t".into(),
+            mode,
+            external: ExternalUrl::parse(external).expect(external),
+            client: OAuthClient {
+                id: "c".into(),
+                secret: "s".into(),
+                cookie_secret: "k".into(),
+                scopes: vec![],
+            },
+            allowlist: Allowlist::default(),
+            basic_auth: None,
+            intercept_header_auth: true,
+        }
+    }
 }
 
 impl Application {
@@ -214,25 +240,6 @@ impl ExternalUrl {
 mod tests {
     use super::*;
 
-    fn application(external: &str, mode: Mode) -> Application {
-        Application {
-            id: 1,
-            name: "n".into(),
-            slug: "s".into(),
-            title: "t".into(),
-            mode,
-            external: ExternalUrl::parse(external).expect(external),
-            client: OAuthClient {
-                id: "c".into(),
-                secret: "s".into(),
-                cookie_secret: "k".into(),
-                scopes: vec![],
-            },
-            allowlist: Allowlist::default(),
-            basic_auth: None,
-        }
-    }
-
     #[test]
     fn redirect_uri_is_one_that_two_real_servers_registered() {
         for recording in crate::recordings::both() {
@@ -244,7 +251,7 @@ mod tests {
                     Mode::ForwardSingle,
                     Mode::ForwardDomain(domain),
                 ] {
-                    let uri = application(external, mode.clone()).redirect_uri();
+                    let uri = Application::sample(external, mode.clone()).redirect_uri();
                     let uris = uris.as_array().expect("URIs");
                     assert!(uris.contains(&uri.into()), "{external} {mode:?}: {uris:?}");
                 }
@@ -299,7 +306,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                application(external, mode.clone()).redirect_uri(),
+                Application::sample(external, mode.clone()).redirect_uri(),
                 expected,
                 "{external} {mode:?}"
             );

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aws_lc_rs::{digest, rand};
+use aws_lc_rs::{digest, hmac, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderMap;
 use secrecy::SecretString;
@@ -26,6 +26,16 @@ impl SessionId {
         let mut bytes = [0; 32];
         rand::fill(&mut bytes).expect("the system's random source works");
         Self(bytes)
+    }
+
+    /// The id that a MAC of 256 bits gives.
+    ///
+    /// # Panics
+    /// If the MAC has another length.
+    #[must_use]
+    pub fn derived(mac: &hmac::Tag) -> Self {
+        let bytes = mac.as_ref().try_into();
+        Self(bytes.expect("HMAC-SHA256 has 256 bits"))
     }
 
     /// Reads the text form; anything but 32 bytes of unpadded base64url is `None`.

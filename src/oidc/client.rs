@@ -1,7 +1,7 @@
 //! What we ask of authentik on behalf of one application: sign-in URLs, codes, introspection.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use openidconnect::core::{CoreClient, CoreErrorResponseType, CoreResponseType};
@@ -30,11 +30,11 @@ type Client = CoreClient<
 /// One application's relationship with authentik.
 pub struct RelyingParty {
     client: Client,
-    scopes: Vec<Scope>,
-    client_id: String,
-    secret: SecretString,
-    endpoints: Endpoints,
-    verifier: Verifier,
+    pub(super) scopes: Vec<Scope>,
+    pub(super) client_id: String,
+    pub(super) secret: SecretString,
+    pub(super) endpoints: Endpoints,
+    pub(super) verifier: Verifier,
     back_channel: BackChannel,
 }
 
@@ -205,35 +205,7 @@ impl RelyingParty {
         })
     }
 
-    /// Whether authentik still stands by a token (RFC 7662). Without an introspection endpoint
-    /// there is nobody to deny it.
-    pub async fn is_active(&self, access_token: &SecretString) -> Result<bool, OidcError> {
-        #[derive(serde::Deserialize)]
-        struct Introspection {
-            active: bool,
-        }
-        let Some(url) = &self.endpoints.introspection else {
-            return Ok(true);
-        };
-        let form = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("client_id", &self.client_id)
-            .append_pair("client_secret", self.secret.expose_secret())
-            .append_pair("token", access_token.expose_secret())
-            .finish();
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(url.as_str())
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form.into_bytes());
-        let answer = self
-            .send_expecting_ok(request.map_err(|error| answer(url, error))?)
-            .await?;
-        serde_json::from_slice(answer.body())
-            .map(|found: Introspection| found.active)
-            .map_err(|error| self::answer(url, error))
-    }
-
-    async fn fetch_keys(&self) -> Result<(), OidcError> {
+    pub(super) async fn fetch_keys(&self) -> Result<(), OidcError> {
         /// Decoded one by one, so that a key of a new kind does not cost us the others.
         #[derive(serde::Deserialize)]
         struct Keys {
@@ -256,10 +228,17 @@ impl RelyingParty {
         Ok(())
     }
 
-    async fn send_expecting_ok(&self, request: HttpRequest) -> Result<HttpResponse, OidcError> {
-        let url = bare(&request.uri().to_string());
+    pub(super) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, OidcError> {
         let (back_channel, host) = (self.back_channel.clone(), self.endpoints.host.clone());
-        let answer = send(back_channel, host, request).await?;
+        send(back_channel, host, request).await
+    }
+
+    pub(super) async fn send_expecting_ok(
+        &self,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, OidcError> {
+        let url = bare(&request.uri().to_string());
+        let answer = self.send(request).await?;
         if answer.status() == StatusCode::OK {
             return Ok(answer);
         }
@@ -313,7 +292,7 @@ async fn send(
     Ok(answer.map(|body| body.to_vec()))
 }
 
-fn answer(url: &Url, error: impl std::fmt::Display) -> OidcError {
+pub(super) fn answer(url: &Url, error: impl std::fmt::Display) -> OidcError {
     OidcError::Answer {
         url: bare(url.as_str()),
         reason: error.to_string(),
@@ -321,6 +300,6 @@ fn answer(url: &Url, error: impl std::fmt::Display) -> OidcError {
 }
 
 /// A URL without query, which may hold secrets.
-fn bare(url: &str) -> String {
+pub(super) fn bare(url: &str) -> String {
     url.split('?').next().unwrap_or_default().to_owned()
 }

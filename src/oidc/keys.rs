@@ -4,6 +4,8 @@
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use crate::model::SessionId;
+
 /// The keys of one application. Every replica derives the same ones.
 pub struct Keys {
     /// Signs session cookies.
@@ -12,6 +14,7 @@ pub struct Keys {
     pub state: [u8; 32],
     pkce: hmac::Key,
     nonce: hmac::Key,
+    credentials: hmac::Key,
 }
 
 impl Keys {
@@ -34,6 +37,7 @@ impl Keys {
             state: derive("state"),
             pkce: mac("pkce"),
             nonce: mac("nonce"),
+            credentials: mac("credentials"),
         }
     }
 
@@ -42,6 +46,13 @@ impl Keys {
     #[must_use]
     pub fn pkce_verifier(&self, random: &str) -> String {
         URL_SAFE_NO_PAD.encode(hmac::sign(&self.pkce, random.as_bytes()))
+    }
+
+    /// The id of the session that these credentials (an `Authorization` value) open: the same on
+    /// every replica and each time, so that a program which keeps no cookies has one session.
+    #[must_use]
+    pub fn session_of(&self, credentials: &[u8]) -> SessionId {
+        SessionId::derived(&hmac::sign(&self.credentials, credentials))
     }
 
     /// The nonce (`OpenID` Connect Core section 3.1.2.1) that belongs to a login's random value.

@@ -1,5 +1,6 @@
 //! The `OpenID` Connect relying party: where authentik is, what we send it, what we believe of it.
 
+mod api_clients;
 mod client;
 mod endpoints;
 mod keys;

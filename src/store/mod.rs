@@ -79,8 +79,7 @@ impl Store {
     }
 
     /// Keeps a session that has just begun.
-    pub async fn insert(&self, key: SessionKey, session: Session) -> Result<(), StoreError> {
-        let session = Arc::new(session);
+    pub async fn insert(&self, key: SessionKey, session: Arc<Session>) -> Result<(), StoreError> {
         let replaced = self.0.memory.insert(key, Arc::clone(&session));
         self.drop_all(replaced.as_slice());
         self.0.cache.insert(key, Arc::clone(&session));
@@ -177,7 +176,7 @@ mod tests {
     async fn insert(store: &Store, sub: &str, sid: Option<&str>, expires_at: i64) -> SessionKey {
         let key = SessionId::random().key();
         store
-            .insert(key, session(sub, sid, expires_at))
+            .insert(key, Arc::new(session(sub, sid, expires_at)))
             .await
             .expect("inserted");
         key

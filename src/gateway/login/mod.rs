@@ -220,34 +220,42 @@ impl Parted {
         for old in replaced {
             self.store.remove(&old).await?;
         }
-        let Tokens {
-            claims,
-            access_token,
-        } = tokens;
-        let expires_at = claims.exp.unwrap_or_default();
-        let basic_auth = site.application.basic_auth.as_ref();
-        let rendered = identity::person(&claims, access_token.expose_secret(), basic_auth);
-        let client_id = &site.application.client.id;
-        let session = Session::new(client_id, claims, access_token, expires_at, rendered);
+        let session = Arc::new(session(site, tokens));
         let id = SessionId::random();
-        self.store.insert(id.key(), session).await?;
-        let session = self.store.cached(&id.key());
+        self.store.insert(id.key(), Arc::clone(&session)).await?;
         let mut response = redirect(target);
-        let value = cookie::sign(&site.keys.session, &id);
-        let lifetime = attributes(site, expires_at - self.clock.now());
         append_cookie(
             &mut response,
-            &cookie::set(&site.cookie_name, &value, lifetime),
+            &self.session_cookie(site, &id, session.expires_at),
         );
         if let Some(attempts) = sent_attempts(site, headers).next() {
             let noted = self.login_cookie(site, &attempts.succeeded());
             append_cookie(&mut response, &noted);
         }
         Ok(Answer {
-            session,
+            session: Some(session),
             ..Answer::of(site, response)
         })
     }
+
+    pub(super) fn session_cookie(&self, site: &Site, id: &SessionId, expires_at: i64) -> String {
+        let value = cookie::sign(&site.keys.session, id);
+        let lifetime = attributes(site, expires_at - self.clock.now());
+        cookie::set(&site.cookie_name, &value, lifetime)
+    }
+}
+
+/// The session that verified tokens open, with its headers prepared.
+pub(super) fn session(site: &Site, tokens: Tokens) -> Session {
+    let Tokens {
+        claims,
+        access_token,
+    } = tokens;
+    let expires_at = claims.exp.unwrap_or_default();
+    let basic_auth = site.application.basic_auth.as_ref();
+    let headers = identity::person(&claims, access_token.expose_secret(), basic_auth);
+    let client_id = &site.application.client.id;
+    Session::new(client_id, claims, access_token, expires_at, headers)
 }
 
 /// What authentik's redirect says. Its error redirects have a second `?` in the query.

@@ -87,26 +87,7 @@ fn within(application: &Application, wanted: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Allowlist, CookieDomain, ExternalUrl, OAuthClient};
-
-    fn application(external: &str, mode: Mode) -> Application {
-        Application {
-            id: 1,
-            name: "n".into(),
-            slug: "s".into(),
-            title: "t".into(),
-            mode,
-            external: ExternalUrl::parse(external).expect(external),
-            client: OAuthClient {
-                id: "c".into(),
-                secret: "s".into(),
-                cookie_secret: "k".into(),
-                scopes: vec![],
-            },
-            allowlist: Allowlist::default(),
-            basic_auth: None,
-        }
-    }
+    use crate::model::CookieDomain;
 
     fn landing(application: &Application, query: &str) -> String {
         of(application, requested(query).as_deref())
@@ -114,7 +95,7 @@ mod tests {
 
     #[test]
     fn lands_on_the_page_that_was_asked_for_byte_for_byte() {
-        let single = application("https://a.test", Mode::ForwardSingle);
+        let single = Application::sample("https://a.test", Mode::ForwardSingle);
         for (query, expected) in [
             ("", "https://a.test"),
             ("x=1", "https://a.test"),
@@ -138,7 +119,7 @@ mod tests {
         ] {
             assert_eq!(landing(&single, query), expected, "{query}");
         }
-        let port = application("https://a.test:8443", Mode::ForwardSingle);
+        let port = Application::sample("https://a.test:8443", Mode::ForwardSingle);
         assert_eq!(
             landing(&port, "rd=https://a.test/p"),
             "https://a.test:8443/p"
@@ -148,7 +129,8 @@ mod tests {
     #[test]
     fn domain_mode_returns_to_hosts_below_the_domain() {
         let domain = CookieDomain::parse("home.test").expect("a domain");
-        let application = application("https://auth.home.test", Mode::ForwardDomain(domain));
+        let application =
+            Application::sample("https://auth.home.test", Mode::ForwardDomain(domain));
         for (query, expected) in [
             (
                 "rd=https://x.home.test:8443/p?q",
@@ -168,7 +150,7 @@ mod tests {
 
     #[test]
     fn cve_2017_1000070_and_kin_no_open_redirect() {
-        let single = application("https://a.test", Mode::ForwardSingle);
+        let single = Application::sample("https://a.test", Mode::ForwardSingle);
         for evil in [
             "//e.test",
             "/\\e.test",

@@ -1,0 +1,143 @@
+//! Programs that bring credentials instead of signing in: tokens, and names with app passwords.
+
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use openidconnect::{HttpRequest, HttpResponse};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use url::Url;
+
+use super::client::{OidcError, RelyingParty, Tokens, answer, bare};
+use crate::model::Claims;
+
+/// An answer of the introspection endpoint (RFC 7662 section 2.2).
+#[derive(Deserialize)]
+struct Introspection {
+    active: bool,
+    #[serde(default)]
+    aud: Audience,
+    #[serde(default)]
+    client_id: Option<String>,
+    #[serde(flatten)]
+    claims: Claims,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    #[default]
+    Nobody,
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    fn includes(&self, client_id: &str) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::One(one) => one == client_id,
+            Self::Many(many) => many.iter().any(|one| one == client_id),
+        }
+    }
+}
+
+/// An answer of the token endpoint to client credentials.
+#[derive(Deserialize)]
+struct Issued {
+    access_token: String,
+    id_token: Option<String>,
+}
+
+impl RelyingParty {
+    /// Whether authentik still stands by a token. Without an introspection endpoint there is
+    /// nobody to deny it.
+    pub async fn is_active(&self, access_token: &SecretString) -> Result<bool, OidcError> {
+        let found = self.ask(access_token).await?;
+        Ok(found.is_none_or(|found| found.active))
+    }
+
+    /// The claims of a token that a program brings; `None` if authentik does not stand by it, or
+    /// if it was issued for another application (CVE-2024-47077).
+    pub async fn introspect(
+        &self,
+        token: &SecretString,
+        now: i64,
+    ) -> Result<Option<Claims>, OidcError> {
+        let Some(found) = self.ask(token).await? else {
+            return Ok(None);
+        };
+        let ours = found.aud.includes(&self.client_id)
+            && found.client_id.is_none_or(|id| id == self.client_id);
+        let lasts = found.claims.exp.is_some_and(|exp| exp > now);
+        Ok((found.active && ours && lasts).then_some(found.claims))
+    }
+
+    /// Tokens for a user's name and app password (RFC 6749 section 4.4, with authentik's
+    /// extension); `None` if authentik refuses them.
+    pub async fn client_credentials(
+        &self,
+        username: &str,
+        password: &SecretString,
+        now: i64,
+    ) -> Result<Option<Tokens>, OidcError> {
+        let scopes: Vec<&str> = self.scopes.iter().map(|scope| scope.as_str()).collect();
+        let url = &self.endpoints.token;
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", &self.client_id),
+            ("username", username),
+            ("password", password.expose_secret()),
+            ("scope", &scopes.join(" ")),
+        ];
+        let found = self.send(post(url, &form)?).await?;
+        match found.status() {
+            StatusCode::OK => {}
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => return Ok(None),
+            status => {
+                return Err(OidcError::Answer {
+                    url: bare(url.as_str()),
+                    reason: format!("status {status}"),
+                });
+            }
+        }
+        // The error is not quoted: it may hold tokens.
+        let issued: Issued = serde_json::from_slice(found.body())
+            .map_err(|_| answer(url, "it is no token response"))?;
+        let token = issued.id_token.as_ref().unwrap_or(&issued.access_token);
+        if self.verifier.lacks_key_of(token) {
+            self.fetch_keys().await?;
+        }
+        let claims = self.verifier.verify(token, now)?;
+        Ok(Some(Tokens {
+            claims,
+            access_token: issued.access_token.into(),
+        }))
+    }
+
+    /// `None` without an introspection endpoint.
+    async fn ask(&self, token: &SecretString) -> Result<Option<Introspection>, OidcError> {
+        let Some(url) = &self.endpoints.introspection else {
+            return Ok(None);
+        };
+        let form = [
+            ("client_id", self.client_id.as_str()),
+            ("client_secret", self.secret.expose_secret()),
+            ("token", token.expose_secret()),
+        ];
+        let found: HttpResponse = self.send_expecting_ok(post(url, &form)?).await?;
+        let found = serde_json::from_slice(found.body());
+        found.map(Some).map_err(|error| answer(url, error))
+    }
+}
+
+fn post(url: &Url, form: &[(&str, &str)]) -> Result<HttpRequest, OidcError> {
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(form)
+        .finish();
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    Request::builder()
+        .method(Method::POST)
+        .uri(url.as_str())
+        .header(header::CONTENT_TYPE, form)
+        .body(body.into_bytes())
+        .map_err(|error| answer(url, error))
+}
