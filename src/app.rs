@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
@@ -23,6 +24,7 @@ use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{Reporter, Throttle};
 use crate::web::client::{BackChannel, TlsError, TlsOptions};
+use crate::web::header_file::HeaderFiles;
 use crate::web::inbound::TrustedProxies;
 
 /// Most connections at a time to the metrics listeners.
@@ -99,9 +101,38 @@ impl App {
             delay: config.shutdown.delay,
             drain: config.shutdown.timeout,
         };
-        let server = Server::new(limits);
-        for listener in http {
-            app.http.extend(listener.local_addr());
+        app.serve_requests(http, &Server::new(limits), &gateway);
+        // Of its own, so that clients cannot keep probes and scrapes out.
+        let server = Server::new(Limits {
+            max_connections: ADMIN_CONNECTIONS,
+            ..limits
+        });
+        let router = admin::router(metrics.clone(), store.clone(), readiness.clone());
+        app.serve_admin(admin, &server, &router);
+        let policies = config.applications.values();
+        let sources = policies.flat_map(|policy| policy.headers.iter().map(|(_, source)| source));
+        let header_files = HeaderFiles::read(sources);
+        let watched = header_files.clone();
+        app.control_tasks.spawn(|stop| watched.watch(stop));
+        let settings = settings(config);
+        let parts = control::Parted {
+            settings,
+            live,
+            store,
+            back_channel,
+            header_files,
+            clock,
+            metrics,
+            readiness,
+            level,
+        };
+        Control::new(parts).spawn(&app.control_tasks, misconfigurations);
+        Ok(app)
+    }
+
+    fn serve_requests(&mut self, listeners: Vec<TcpListener>, server: &Server, gateway: &Gateway) {
+        for listener in listeners {
+            self.http.extend(listener.local_addr());
             let gateway = gateway.clone();
             let answer = move |peer, request: Request<Incoming>| {
                 let gateway = gateway.clone();
@@ -121,17 +152,14 @@ impl App {
                 }
             };
             let server = server.clone();
-            app.listener_tasks
+            self.listener_tasks
                 .spawn(|stop| server.serve(listener, answer, stop));
         }
-        // Of its own, so that clients cannot keep probes and scrapes out.
-        let server = Server::new(Limits {
-            max_connections: ADMIN_CONNECTIONS,
-            ..limits
-        });
-        let router = admin::router(metrics.clone(), store.clone(), readiness.clone());
-        for listener in admin {
-            app.metrics.extend(listener.local_addr());
+    }
+
+    fn serve_admin(&mut self, listeners: Vec<TcpListener>, server: &Server, router: &Router) {
+        for listener in listeners {
+            self.metrics.extend(listener.local_addr());
             let router = router.clone();
             let answer = move |_, request: Request<Incoming>| {
                 let router = router.clone();
@@ -143,22 +171,9 @@ impl App {
                 }
             };
             let server = server.clone();
-            app.listener_tasks
+            self.listener_tasks
                 .spawn(|stop| server.serve(listener, answer, stop));
         }
-        let settings = settings(config);
-        let parts = control::Parted {
-            settings,
-            live,
-            store,
-            back_channel,
-            clock,
-            metrics,
-            readiness,
-            level,
-        };
-        Control::new(parts).spawn(&app.control_tasks, misconfigurations);
-        Ok(app)
     }
 
     /// The addresses that requests are served on.
@@ -228,6 +243,7 @@ fn settings(config: &Config) -> control::Settings {
         host_browser: config.authentik.host_browser.clone(),
         token: config.authentik.token.clone(),
         outpost_id: config.authentik.outpost_id,
+        policies: config.applications.clone(),
         refresh_interval: config.control.refresh_interval,
         refresh_jitter: config.control.refresh_jitter,
         reconnect_max: config.control.reconnect_max,

@@ -30,6 +30,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         shutdown,
         redis,
         tls,
+        applications: reader.take_policies(),
         warnings: reader.take_warnings(),
     };
     warnings::add(&mut config, reader);

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::applications::{self, Policies};
 use super::settings::{SETTINGS, Setting};
 use super::suggest::{did_you_mean, nearest};
 
@@ -24,10 +25,16 @@ pub(super) enum Given {
 pub(super) type Values = HashMap<&'static str, Given>;
 
 /// Reads a file. Problems are added to `problems`; what could be read is returned.
-pub(super) fn read(path: &Path, problems: &mut Vec<String>) -> Values {
-    let mut values = Values::new();
+pub(super) fn read(path: &Path, problems: &mut Vec<String>) -> (Values, Policies) {
+    let (mut values, mut policies) = (Values::new(), Policies::new());
     match load(path) {
-        Ok(Node::Map(entries)) => {
+        Ok(Node::Map(mut entries)) => {
+            let section = entries
+                .iter()
+                .position(|(name, _)| name == applications::SECTION);
+            if let Some(section) = section {
+                policies = applications::read(entries.swap_remove(section).1, problems);
+            }
             let mut walk = Walk {
                 values: &mut values,
                 problems,
@@ -41,7 +48,7 @@ pub(super) fn read(path: &Path, problems: &mut Vec<String>) -> Values {
         )),
         Err(problem) => problems.push(format!("{}: {problem}", path.display())),
     }
-    values
+    (values, policies)
 }
 
 fn load(path: &Path) -> Result<Node, String> {
@@ -160,21 +167,25 @@ fn sections() -> impl Iterator<Item = &'static str> {
 fn unknown_key(key: &str) -> String {
     let keys = || SETTINGS.iter().map(|setting| setting.key);
     let last = key.rsplit('.').next().unwrap_or(key);
-    let meant = nearest(key, keys().chain(sections()), key.len() / 4 + 1)
-        .or_else(|| keys().find(|known| known.rsplit('.').next() == Some(last)))
-        .or_else(|| {
-            Some(
-                SETTINGS
-                    .iter()
-                    .find(|setting| setting.variable() == key)?
-                    .key,
-            )
-        });
+    let meant = nearest(
+        key,
+        keys().chain(sections()).chain([applications::SECTION]),
+        key.len() / 4 + 1,
+    )
+    .or_else(|| keys().find(|known| known.rsplit('.').next() == Some(last)))
+    .or_else(|| {
+        Some(
+            SETTINGS
+                .iter()
+                .find(|setting| setting.variable() == key)?
+                .key,
+        )
+    });
     format!("{}: unknown key{}", key.escape_debug(), did_you_mean(meant))
 }
 
 /// A file's content before anything is known about it.
-enum Node {
+pub(super) enum Node {
     Nothing,
     Text(String),
     Bare(String),
@@ -183,7 +194,7 @@ enum Node {
 }
 
 impl Node {
-    fn into_item(self) -> Option<String> {
+    pub(super) fn into_item(self) -> Option<String> {
         match self {
             Self::Text(text) | Self::Bare(text) => Some(text),
             Self::Nothing | Self::List(_) | Self::Map(_) => None,

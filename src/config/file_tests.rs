@@ -11,7 +11,7 @@ fn read_text(extension: &str, text: &str) -> (Values, Vec<String>) {
         .expect("a temporary file");
     file.write_all(text.as_bytes()).expect("it can be written");
     let mut problems = Vec::new();
-    let values = read(file.path(), &mut problems);
+    let (values, _) = read(file.path(), &mut problems);
     (values, problems)
 }
 

@@ -10,6 +10,7 @@
 //! table ───────┘        └─► every problem, collected ─► ConfigErrors
 //! ```
 
+mod applications;
 mod build;
 mod env;
 mod error;
@@ -32,6 +33,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 
+pub use applications::Policies;
 pub use env::Vars;
 pub use error::ConfigErrors;
 pub use help::environment_help;
@@ -61,6 +63,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// Certificates that are trusted in addition to the system's.
     pub tls: Tls,
+    /// What is set for single applications, by slug. Only in the file.
+    pub applications: Policies,
     /// What is legal but probably not meant, one sentence each, to be logged at start.
     pub warnings: Vec<String>,
 }

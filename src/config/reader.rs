@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::applications::Policies;
 use super::env::Vars;
 use super::error::ConfigErrors;
 use super::file::{self, Given, Values};
@@ -18,6 +19,7 @@ const QUOTED: usize = 60;
 pub(super) struct Reader<'a> {
     vars: &'a Vars,
     file: Values,
+    policies: Policies,
     problems: Vec<String>,
     warnings: Vec<String>,
 }
@@ -37,6 +39,7 @@ impl<'a> Reader<'a> {
         let mut reader = Self {
             vars,
             file: Values::new(),
+            policies: Policies::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
         };
@@ -44,7 +47,7 @@ impl<'a> Reader<'a> {
             .map(Path::to_owned)
             .or_else(|| reader.path_from_variable())
         {
-            reader.file = file::read(&path, &mut reader.problems);
+            (reader.file, reader.policies) = file::read(&path, &mut reader.problems);
         }
         reader
     }
@@ -99,6 +102,11 @@ impl<'a> Reader<'a> {
     /// Adds a problem that concerns several settings.
     pub(super) fn problem(&mut self, problem: impl Into<String>) {
         self.problems.push(problem.into());
+    }
+
+    /// The settings of single applications.
+    pub(super) fn take_policies(&mut self) -> Policies {
+        std::mem::take(&mut self.policies)
     }
 
     /// All warnings so far.

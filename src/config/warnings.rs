@@ -6,6 +6,7 @@ use url::{Host, Url};
 use super::reader::Reader;
 use super::settings::SETTINGS;
 use super::{Config, TlsReqs};
+use crate::model::Action;
 
 /// Adds the warnings that follow from the values.
 pub(super) fn add(config: &mut Config, reader: &Reader<'_>) {
@@ -17,6 +18,7 @@ pub(super) fn add(config: &mut Config, reader: &Reader<'_>) {
         redis_unverified(config),
     ];
     config.warnings.extend(found.into_iter().flatten());
+    config.warnings.extend(claimable_networks(config));
 }
 
 fn internal_host(config: &Config) -> Option<String> {
@@ -58,6 +60,29 @@ fn trusts_everyone(networks: &[IpNet]) -> Option<String> {
          address and host"
                 .to_owned()
         })
+}
+
+/// Clients in networks of trusted proxies can claim any address.
+fn claimable_networks(config: &Config) -> Vec<String> {
+    let trusted = &config.listen.trusted_proxies;
+    let overlaps = |net: &IpNet| trusted.iter().any(|t| t.contains(net) || net.contains(t));
+    let mut found: Vec<_> = config
+        .applications
+        .iter()
+        .flat_map(|(slug, policy)| policy.rules.iter().map(move |rule| (slug, rule)))
+        .filter(|(_, rule)| rule.action == Action::Allow)
+        .flat_map(|(slug, rule)| rule.networks.iter().map(move |net| (slug, net)))
+        .filter(|(_, net)| overlaps(net))
+        .map(|(slug, net)| {
+            format!(
+                "applications.{slug} lets {net} pass without a login, and \
+                 AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS believes whoever is in it: a client there \
+                 can claim any address; name your reverse proxies alone"
+            )
+        })
+        .collect();
+    found.sort();
+    found
 }
 
 fn redis_without_host(config: &Config, reader: &Reader<'_>) -> Option<String> {

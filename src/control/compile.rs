@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Parted, wire};
+use crate::config::Policies;
 use crate::model::{
     Allowlist, Application, BasicAuth, CookieDomain, ExternalUrl, Mode, OAuthClient, Outpost,
 };
@@ -62,7 +63,26 @@ impl Compiler<'_> {
             sites.insert(key, (record.clone(), Arc::clone(&site)));
             table.add(site);
         }
+        self.check_policies(&table);
         (table, sites)
+    }
+
+    /// Tells of settings for an application that is not there: a misspelled slug would leave it
+    /// without its rules.
+    fn check_policies(&self, table: &Table) {
+        let known: Vec<_> = table
+            .sites()
+            .iter()
+            .map(|site| site.application.slug.as_str())
+            .collect();
+        for slug in self.control.settings.policies.keys() {
+            if !known.contains(&slug.as_str()) {
+                tracing::warn!(
+                    "applications.{slug} in the configuration file is no application of this outpost; there are {}",
+                    known.join(", "),
+                );
+            }
+        }
     }
 
     fn site(&self, record: &Value) -> Result<Site, Reason> {
@@ -87,18 +107,25 @@ impl Compiler<'_> {
             .id_token_signing_alg_values_supported
             .clone()
             .unwrap_or_default();
-        let application = application(provider)?;
+        let policies = &self.control.settings.policies;
+        let application = application(provider, policies)?;
         let back_channel = self.control.back_channel.clone();
         let relying_party = RelyingParty::new(&application, endpoints, &algorithms, back_channel)?;
         let metrics = self
             .control
             .metrics
             .site(&self.outpost.name, application.external.host());
-        Ok(Site::new(application, relying_party, self.outpost, metrics))
+        Ok(Site::new(
+            application,
+            relying_party,
+            self.outpost,
+            &self.control.header_files,
+            metrics,
+        ))
     }
 }
 
-fn application(provider: wire::Provider) -> Result<Application, Reason> {
+fn application(provider: wire::Provider, policies: &Policies) -> Result<Application, Reason> {
     let external = ExternalUrl::parse(&provider.external_host)?;
     let mode = match provider.mode.as_str() {
         // The vendor's outpost takes an absent mode for proxy, too.
@@ -122,8 +149,11 @@ fn application(provider: wire::Provider) -> Result<Application, Reason> {
         );
     }
     let title = [provider.assigned_application_name, provider.name.clone()];
+    let slug = &provider.assigned_application_slug;
+    let policy = policies.get(slug).cloned().unwrap_or_default();
     Ok(Application {
         id: provider.pk,
+        policy,
         slug: provider.assigned_application_slug,
         title: title
             .into_iter()

@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 use crate::admin::Readiness;
 use crate::clock::Clock;
+use crate::config::Policies;
 use crate::model::Outpost;
 use crate::route::{Live, Snapshot};
 use crate::store::Store;
@@ -34,6 +35,7 @@ use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{Misconfiguration, Throttle};
 use crate::web::client::BackChannel;
+use crate::web::header_file::HeaderFiles;
 use api::{Api, ApiError};
 
 /// What the control plane has to be told.
@@ -53,6 +55,8 @@ pub struct Settings {
     pub refresh_jitter: Duration,
     /// Longest pause between attempts to connect.
     pub reconnect_max: Duration,
+    /// What the operator set for single applications.
+    pub policies: Policies,
     /// Time between two hellos.
     pub hello_interval: Duration,
     /// Time between two re-checks of all sessions.
@@ -75,6 +79,8 @@ pub struct Parted {
     pub store: Store,
     /// The way to authentik.
     pub back_channel: BackChannel,
+    /// Header values that stand in files.
+    pub header_files: HeaderFiles,
     /// The time.
     pub clock: Clock,
     /// What is counted.

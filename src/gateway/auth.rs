@@ -1,10 +1,11 @@
 //! Who asks, and whether they may: the only place where a positive answer can come from.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 
-use crate::model::{RequestedUrl, Session, SessionKey};
+use crate::model::{Application, RequestedUrl, Session, SessionKey, Verdict};
 use crate::route::Site;
 use crate::store::{Store, StoreError};
 use crate::web::cookie;
@@ -31,6 +32,20 @@ pub(super) enum Decision {
     Allow(Permit),
     /// Somebody has to sign in first.
     Login,
+    /// Nobody, or not this person; with the reason for operators.
+    Deny(String),
+}
+
+/// What is asked for.
+pub(super) struct Question<'a> {
+    /// The URL.
+    pub(super) url: &'a RequestedUrl<'a>,
+    /// The method.
+    pub(super) method: &'a Method,
+    /// Who asks.
+    pub(super) client: IpAddr,
+    /// Whether it is a CORS preflight request (Fetch standard section 4.8).
+    pub(super) preflight: bool,
 }
 
 /// The live session of this application that the request's cookie names. A cookie that we did not
@@ -65,19 +80,39 @@ pub(super) fn session_keys<'a>(
         .map(|id| id.key())
 }
 
-/// Decides from what is known; does no I/O.
+/// Decides from what is known; does no I/O. The rules of our own configuration file come first, a
+/// session next, authentik's list of unauthenticated paths last.
 pub(super) fn decide(
-    site: &Site,
-    url: &RequestedUrl<'_>,
+    application: &Application,
+    question: &Question<'_>,
     session: Option<Arc<Session>>,
 ) -> Decision {
+    let url = question.url;
     if url.path().contains(OWN_CHECKS) {
         // A page's script asks us through the reverse proxy; it must not see the person's token.
-        Decision::Login
-    } else if session.is_some() {
+        return Decision::Login;
+    }
+    let policy = &application.policy;
+    match policy.verdict(url.path(), question.method, question.client) {
+        None => {}
+        Some(Verdict::Allow(_)) => return Decision::Allow(Permit(session)),
+        Some(verdict @ (Verdict::Deny(_) | Verdict::Ambiguous)) => {
+            return Decision::Deny(verdict.to_string());
+        }
+        Some(verdict @ Verdict::Require(_, groups)) => {
+            return match session {
+                None => Decision::Login,
+                Some(session) if session.claims.groups.iter().any(|own| groups.contains(own)) => {
+                    Decision::Allow(Permit(Some(session)))
+                }
+                Some(_) => Decision::Deny(verdict.to_string()),
+            };
+        }
+    }
+    let open =
+        || (policy.cors_preflight && question.preflight) || application.allowlist.allows(url);
+    if session.is_some() || open() {
         Decision::Allow(Permit(session))
-    } else if site.application.allowlist.allows(url) {
-        Decision::Allow(Permit(None))
     } else {
         Decision::Login
     }

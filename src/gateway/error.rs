@@ -41,6 +41,14 @@ pub(super) enum GatewayError {
     /// Sessions cannot be looked up.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// Not for this person, or for nobody.
+    #[error("denied: {reason}")]
+    Denied {
+        /// The application.
+        site: Arc<Site>,
+        /// Why, for operators.
+        reason: String,
+    },
     /// Credentials that authentik could not be asked about.
     #[error("credentials could not be verified: {failure}")]
     Credentials {
@@ -147,6 +155,7 @@ impl GatewayError {
             Self::Host(_) | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
             Self::Misasked(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Denied { .. } => StatusCode::FORBIDDEN,
             Self::Credentials { .. } => StatusCode::BAD_GATEWAY,
             Self::Login { failure, .. } => failure.status(),
         }
@@ -168,6 +177,10 @@ impl GatewayError {
                 "This address is not set up. Tell your administrator.",
             ),
             Self::NotFound(_) => ("Not found", "There is no such page here."),
+            Self::Denied { .. } => (
+                "Access denied",
+                "You are not permitted to open this page. Ask its administrator for access.",
+            ),
             Self::Credentials { .. } => (
                 "Sign-in service unreachable",
                 "Your credentials cannot be checked right now. Please try again in a moment.",
@@ -180,14 +193,19 @@ impl GatewayError {
     pub(super) fn answer(self, endpoint: Endpoint<'_>, id: &RequestId) -> Answer {
         let error = (!matches!(self, Self::NotFound(_))).then(|| self.to_string());
         let (site, target) = match &self {
-            Self::NotFound(site) | Self::Credentials { site, .. } => (Some(Arc::clone(site)), None),
+            Self::NotFound(site) | Self::Denied { site, .. } | Self::Credentials { site, .. } => {
+                (Some(Arc::clone(site)), None)
+            }
             Self::Login { site, target, .. } => (Some(Arc::clone(site)), Some(target.as_str())),
             _ => (None, None),
         };
         let response = if endpoint == Endpoint::Forward(Surface::Nginx) {
             // nginx makes its own page of any status but 401 and 403.
             let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            *response.status_mut() = match self {
+                Self::Denied { .. } => StatusCode::FORBIDDEN,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
             if let Ok(reason) = HeaderValue::from_str(&self.to_string().replace('"', "'")) {
                 response.headers_mut().insert(REASON, reason);
             }

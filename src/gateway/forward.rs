@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::answer::{Answer, json};
-use super::auth::{Decision, Permit, decide, identify};
+use super::auth::{Decision, Permit, Question, decide, identify};
 use super::credentials::Presented;
 use super::endpoint::Endpoint;
 use super::error::GatewayError;
@@ -18,7 +18,7 @@ use super::{Asked, Parted};
 use crate::route::{Site, Snapshot};
 use crate::web::identity;
 use crate::web::inbound::Inbound;
-use crate::web::navigation::is_navigation;
+use crate::web::navigation::{is_navigation, is_preflight};
 
 impl Parted {
     /// One question, in any dialect: 200 with the identity headers, or what the person is to see
@@ -37,9 +37,10 @@ impl Parted {
             .table
             .find(&authority, url.path())
             .ok_or_else(|| GatewayError::NoApplication(authority.to_string()))?;
+        let method = surface.method(parts, inbound);
         if surface.is_shown() {
             // Where nothing else routes our own pages to us, they are asked about like any other.
-            let (target, method) = (url.path_and_query(), surface.method(parts, inbound));
+            let target = url.path_and_query();
             let asked = Asked {
                 authority,
                 path: url.path(),
@@ -50,27 +51,43 @@ impl Parted {
                 return page.await;
             }
         }
+        let application = &site.application;
+        let question = Question {
+            url: &url,
+            method: &method,
+            client: inbound.client,
+            preflight: is_preflight(&method, headers),
+        };
+        let denied = |reason| GatewayError::Denied {
+            site: Arc::clone(site),
+            reason,
+        };
         let session = identify(site, &self.store, headers).await?;
-        if let Decision::Allow(permit) = decide(site, &url, session) {
-            return Ok(allow(site, &permit, headers));
+        match decide(application, &question, session) {
+            Decision::Allow(permit) => return Ok(allow(site, &permit, headers)),
+            Decision::Deny(reason) => return Err(denied(reason)),
+            Decision::Login => {}
         }
         let presented: BoxFuture<'_, _> = Box::pin(self.credentials(site, headers));
         match presented.await? {
             Presented::Good(session, cookie) => {
-                let Decision::Allow(permit) = decide(site, &url, Some(session)) else {
-                    return Ok(unauthorized(site, surface.is_shown()));
-                };
-                let mut answer = allow(site, &permit, headers);
-                if let Some(cookie) = cookie {
-                    append_cookie(&mut answer.response, &cookie);
+                match decide(application, &question, Some(session)) {
+                    Decision::Allow(permit) => {
+                        let mut answer = allow(site, &permit, headers);
+                        if let Some(cookie) = cookie {
+                            append_cookie(&mut answer.response, &cookie);
+                        }
+                        Ok(answer)
+                    }
+                    Decision::Deny(reason) => Err(denied(reason)),
+                    Decision::Login => Ok(unauthorized(site, surface.is_shown())),
                 }
-                Ok(answer)
             }
             Presented::Nothing
                 if surface.is_shown()
-                    && is_navigation(&surface.method(parts, inbound), headers) =>
+                    && (application.policy.redirect_scripts || is_navigation(&method, headers)) =>
             {
-                let target = target::of(&site.application, Some(&url.to_string()));
+                let target = target::of(application, Some(&url.to_string()));
                 self.begin(site, headers, target, 1)
             }
             // Wrong credentials never start a browser's login.
@@ -115,6 +132,9 @@ fn allow(site: &Arc<Site>, permit: &Permit, request: &HeaderMap) -> Answer {
     };
     for (name, value) in &site.meta {
         headers.insert(name, value.clone());
+    }
+    for (name, value) in &site.extra {
+        headers.insert(name, value.current());
     }
     if let Some(agent) = request.get(header::USER_AGENT) {
         headers.insert(header::USER_AGENT, agent.clone());

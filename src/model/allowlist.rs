@@ -1,9 +1,9 @@
 //! `skip_path_regex`: what may pass without a session, and only when it means one thing.
 
-use percent_encoding::percent_decode_str;
 use regex::{Regex, RegexBuilder};
 
 use super::RequestedUrl;
+use super::path::unambiguous;
 
 /// Largest compiled size of one expression, in bytes; authentik's administrators write these, so
 /// the bound only guards against accidents.
@@ -58,22 +58,6 @@ impl Allowlist {
             }
         })
     }
-}
-
-/// The decoded path, or `None` if the path has more than one reading.
-fn unambiguous(path: &str) -> Option<String> {
-    if path.contains(['\\', ';']) || path.contains("//") {
-        return None;
-    }
-    let decoded = percent_decode_str(path).decode_utf8().ok()?;
-    let slashes = |text: &str| text.bytes().filter(|b| *b == b'/').count();
-    let ambiguous = slashes(path) != slashes(&decoded)
-        || decoded.contains(['\\', ';', '%', '?', '#'])
-        || decoded.chars().any(char::is_control)
-        || decoded
-            .split('/')
-            .any(|segment| segment == "." || segment == "..");
-    (!ambiguous).then(|| decoded.into_owned())
 }
 
 #[cfg(test)]

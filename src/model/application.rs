@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use url::Url;
 
-use super::{Allowlist, Authority, CookieDomain, Scheme};
+use super::{Allowlist, Authority, CookieDomain, Policy, Scheme};
 
 /// Path below which the outpost's own pages live.
 const OUTPOST_PATH: &str = "outpost.goauthentik.io";
@@ -33,6 +33,8 @@ pub struct Application {
     pub basic_auth: Option<BasicAuth>,
     /// Whether credentials in `Authorization` are for us; otherwise they are the application's.
     pub intercept_header_auth: bool,
+    /// What the operator set in our own configuration file.
+    pub policy: Policy,
 }
 
 #[cfg(test)]
@@ -55,6 +57,7 @@ impl Application {
             allowlist: Allowlist::default(),
             basic_auth: None,
             intercept_header_auth: true,
+            policy: Policy::default(),
         }
     }
 }

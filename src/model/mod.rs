@@ -8,6 +8,8 @@ mod authority;
 mod claims;
 mod cookie_domain;
 mod outpost;
+mod path;
+mod policy;
 mod requested_url;
 mod session;
 
@@ -17,5 +19,6 @@ pub use authority::{Authority, AuthorityError};
 pub use claims::{Claims, ProxyClaims};
 pub use cookie_domain::{CookieDomain, CookieDomainError};
 pub use outpost::Outpost;
+pub use policy::{Action, HeaderEncoding, HeaderSource, IdentityOptions, Policy, Rule, Verdict};
 pub use requested_url::{RequestedUrl, RequestedUrlError, Scheme};
 pub use session::{Session, SessionId, SessionKey};

@@ -6,12 +6,13 @@ mod table;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
 use crate::model::{Application, Outpost};
 use crate::oidc::{Keys, RelyingParty};
 use crate::telemetry::metrics::SiteMetrics;
+use crate::web::header_file::{HeaderFiles, LiveValue};
 use crate::web::identity;
 pub use table::Table;
 
@@ -61,6 +62,8 @@ pub struct Site {
     pub login_cookie_name: String,
     /// `X-authentik-meta-*`, rendered once.
     pub meta: HeaderMap,
+    /// Further headers for the application, set last.
+    pub extra: Vec<(HeaderName, LiveValue)>,
     /// Histogram handles of this application's host.
     pub metrics: SiteMetrics,
 }
@@ -72,6 +75,7 @@ impl Site {
         application: Application,
         relying_party: RelyingParty,
         outpost: &Outpost,
+        files: &HeaderFiles,
         metrics: SiteMetrics,
     ) -> Self {
         let client = &application.client;
@@ -96,6 +100,9 @@ impl Site {
             .zip(values)
             .map(|(name, text)| (name, identity::value(text).unwrap_or_else(|| empty.clone())))
             .collect();
+        let extra = application.policy.headers.iter();
+        let extra = extra.map(|(name, source)| (name.clone(), files.live(source)));
+        let extra = extra.collect();
         let login_cookie_name = format!("{cookie_name}_login");
         Self {
             application,
@@ -104,6 +111,7 @@ impl Site {
             cookie_name,
             login_cookie_name,
             meta,
+            extra,
             metrics,
         }
     }

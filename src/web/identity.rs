@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::model::{BasicAuth, Claims};
+use crate::model::{BasicAuth, Claims, HeaderEncoding, IdentityOptions};
 
 /// Headers about the person, in the order in which they are always sent. Each is on every
 /// positive answer, empty if need be: a reverse proxy that copies them would otherwise leave the
@@ -32,7 +33,12 @@ pub const META: [HeaderName; 5] = [
 
 /// The headers of one person: [`PERSON`], basic credentials, then `additionalHeaders`.
 #[must_use]
-pub fn person(claims: &Claims, access_token: &str, basic_auth: Option<&BasicAuth>) -> HeaderMap {
+pub fn person(
+    claims: &Claims,
+    access_token: &str,
+    basic_auth: Option<&BasicAuth>,
+    options: IdentityOptions,
+) -> HeaderMap {
     let attributes = &claims.ak_proxy.user_attributes;
     let values = [
         claims.preferred_username.as_str(),
@@ -41,11 +47,11 @@ pub fn person(claims: &Claims, access_token: &str, basic_auth: Option<&BasicAuth
         &claims.email,
         &claims.name,
         &claims.sub,
-        access_token,
+        if options.omit_jwt { "" } else { access_token },
     ];
     let mut headers = HeaderMap::with_capacity(24);
     for (name, text) in PERSON.into_iter().zip(values) {
-        headers.insert(name, value(text).unwrap_or(EMPTY));
+        headers.insert(name, encoded(text, options.encoding).unwrap_or(EMPTY));
     }
     if let Some(credentials) = basic_auth.and_then(|basic| basic_credentials(basic, claims)) {
         headers.insert(header::AUTHORIZATION, credentials);
@@ -55,7 +61,8 @@ pub fn person(claims: &Claims, access_token: &str, basic_auth: Option<&BasicAuth
             let Ok(name) = HeaderName::try_from(name.as_str()) else {
                 continue;
             };
-            if let Some(value) = text_of(raw).as_deref().and_then(value)
+            let text = text_of(raw);
+            if let Some(value) = text.and_then(|text| encoded(&text, options.encoding))
                 && !frames_message(&name)
             {
                 headers.insert(name, value);
@@ -69,6 +76,20 @@ pub fn person(claims: &Claims, access_token: &str, basic_auth: Option<&BasicAuth
 #[must_use]
 pub fn nobody() -> HeaderMap {
     PERSON.into_iter().map(|name| (name, EMPTY)).collect()
+}
+
+/// What does not stand for itself where values are percent-encoded.
+const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
+
+fn encoded(text: &str, encoding: HeaderEncoding) -> Option<HeaderValue> {
+    match encoding {
+        HeaderEncoding::Utf8 => value(text),
+        // Control characters are refused all the same.
+        HeaderEncoding::Percent => {
+            value(text)?;
+            value(&utf8_percent_encode(text, ENCODED).to_string())
+        }
+    }
 }
 
 /// A header value of `text` as UTF-8 bytes; `None` if it has a control character.
@@ -148,7 +169,7 @@ mod tests {
             user_attribute: "un".into(),
             password_attribute: "pw".into(),
         };
-        let headers = person(&claims, "jwt", Some(&basic));
+        let headers = person(&claims, "jwt", Some(&basic), IdentityOptions::default());
         for (name, expected) in [
             ("x-authentik-username", "dave"),
             ("x-authentik-groups", "a|größ|pipe"),
@@ -172,7 +193,10 @@ mod tests {
     #[test]
     fn cve_2026_30851_every_identity_header_is_always_there() {
         let control = claims(r#"{"preferred_username":"a\nb"}"#);
-        for headers in [person(&control, "", None), nobody()] {
+        for headers in [
+            person(&control, "", None, IdentityOptions::default()),
+            nobody(),
+        ] {
             for name in &PERSON {
                 assert_eq!(
                     headers.get(name).map(HeaderValue::as_bytes),
@@ -184,12 +208,33 @@ mod tests {
     }
 
     #[test]
+    fn issue_24156_names_may_be_percent_encoded_and_the_token_left_out() {
+        let options = IdentityOptions {
+            omit_jwt: true,
+            encoding: HeaderEncoding::Percent,
+        };
+        let claims = claims(r#"{"preferred_username":"a b","name":"Dävid 100%","email":"a\nb"}"#);
+        let headers = person(&claims, "jwt", None, options);
+        for (name, expected) in [
+            ("x-authentik-username", "a b"),
+            ("x-authentik-name", "D%C3%A4vid 100%25"),
+            ("x-authentik-email", ""),
+            ("x-authentik-jwt", ""),
+        ] {
+            assert_eq!(headers[name], expected, "{name}");
+        }
+    }
+
+    #[test]
     fn no_basic_credentials_without_a_password() {
         let basic = BasicAuth {
             user_attribute: "un".into(),
             password_attribute: "pw".into(),
         };
         let claims = claims(r#"{"ak_proxy":{"user_attributes":{"un":"x"}}}"#);
-        assert!(!person(&claims, "", Some(&basic)).contains_key(header::AUTHORIZATION));
+        assert!(
+            !person(&claims, "", Some(&basic), IdentityOptions::default())
+                .contains_key(header::AUTHORIZATION)
+        );
     }
 }

@@ -26,6 +26,14 @@ pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
         || headers.get_all(header::ACCEPT).iter().any(html)
 }
 
+/// Whether a browser asks if it may send the real request (Fetch standard section 4.8).
+#[must_use]
+pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::OPTIONS
+        && headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

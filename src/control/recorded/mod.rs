@@ -16,6 +16,7 @@ use super::wire::{self, Event, Frame};
 use super::{Parted, Refresher, Settings, Signals};
 use crate::admin::Readiness;
 use crate::clock::Clock;
+use crate::config::Policies;
 use crate::model::Outpost;
 use crate::recordings::{Recording, both, text};
 use crate::replay::Replay;
@@ -24,6 +25,7 @@ use crate::store::Store;
 use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::web::client::{BackChannel, TlsOptions};
+use crate::web::header_file::HeaderFiles;
 
 fn control(base: &str, browser: Option<Url>) -> Parted {
     let clock = Clock::manual(1_795_488_000);
@@ -34,6 +36,7 @@ fn control(base: &str, browser: Option<Url>) -> Parted {
             token: "token".into(),
             outpost_id: None,
             refresh_interval: None,
+            policies: Policies::default(),
             refresh_jitter: Duration::ZERO,
             reconnect_max: Duration::from_secs(1),
             hello_interval: Duration::from_secs(10),
@@ -44,6 +47,7 @@ fn control(base: &str, browser: Option<Url>) -> Parted {
         store: Store::memory(1 << 20, clock.clone()),
         back_channel: BackChannel::new(&TlsOptions::default(), Duration::from_secs(10))
             .expect("a client"),
+        header_files: HeaderFiles::default(),
         clock,
         metrics: Metrics::new(),
         readiness: Readiness::default(),

@@ -44,7 +44,7 @@ impl Parted {
         headers: &HeaderMap,
         wanted: Option<&str>,
     ) -> Result<Answer, GatewayError> {
-        if !is_navigation(method, headers) {
+        if !site.application.policy.redirect_scripts && !is_navigation(method, headers) {
             // A script that nginx redirected here would only see authentik's page.
             return Ok(unauthorized(site, true));
         }
@@ -252,9 +252,14 @@ pub(super) fn session(site: &Site, tokens: Tokens) -> Session {
         access_token,
     } = tokens;
     let expires_at = claims.exp.unwrap_or_default();
-    let basic_auth = site.application.basic_auth.as_ref();
-    let headers = identity::person(&claims, access_token.expose_secret(), basic_auth);
-    let client_id = &site.application.client.id;
+    let application = &site.application;
+    let headers = identity::person(
+        &claims,
+        access_token.expose_secret(),
+        application.basic_auth.as_ref(),
+        application.policy.identity,
+    );
+    let client_id = &application.client.id;
     Session::new(client_id, claims, access_token, expires_at, headers)
 }
 

@@ -1,0 +1,244 @@
+//! What an operator sets for one application in our own configuration file, beyond what authentik
+//! knows of it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use http::{HeaderName, HeaderValue, Method};
+use ipnet::IpNet;
+use regex::Regex;
+
+use super::path::{eager, unambiguous};
+
+/// The settings of one application.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// Who may go where; the first rule that matches decides.
+    pub rules: Vec<Rule>,
+    /// Redirect scripts and websockets to the sign-in page, as the vendor's outpost does.
+    pub redirect_scripts: bool,
+    /// Let CORS preflight requests pass, which carry no cookie by definition.
+    pub cors_preflight: bool,
+    /// How identity headers are made.
+    pub identity: IdentityOptions,
+    /// Headers that the application gets besides, last.
+    pub headers: Vec<(HeaderName, HeaderSource)>,
+}
+
+/// How identity headers are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IdentityOptions {
+    /// Leave `X-authentik-jwt` empty.
+    pub omit_jwt: bool,
+    /// How characters outside of ASCII are sent.
+    pub encoding: HeaderEncoding,
+}
+
+/// How characters outside of ASCII are sent in a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeaderEncoding {
+    /// As UTF-8 bytes, as the vendor's outpost does.
+    #[default]
+    Utf8,
+    /// Percent-encoded, `%` included.
+    Percent,
+}
+
+/// Where the value of a further header comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HeaderSource {
+    /// The configuration file.
+    Value(HeaderValue),
+    /// A file that is read again when it changes, such as a rotating token.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What stands before its content.
+        prefix: String,
+    },
+}
+
+/// One rule: all of its conditions have to hold.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// An expression for the path, unanchored; any path without one.
+    pub path: Option<Regex>,
+    /// Where the client is; anywhere if empty.
+    pub networks: Vec<IpNet>,
+    /// Any method if empty.
+    pub methods: Vec<Method>,
+    /// What then.
+    pub action: Action,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Lets everybody pass, signed in or not.
+    Allow,
+    /// Lets nobody pass.
+    Deny,
+    /// Lets members of one of these groups pass.
+    Require(Vec<String>),
+}
+
+/// What the rules say of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// Rule number (from 1) lets everybody pass.
+    Allow(usize),
+    /// Rule number lets nobody pass.
+    Deny(usize),
+    /// Rule number asks for one of these groups.
+    Require(usize, &'a [String]),
+    /// The path has several readings, and a rule that restricts holds for one of them.
+    Ambiguous,
+}
+
+impl fmt::Display for Verdict<'_> {
+    /// The reason, for operators.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allow(rule) => write!(f, "rule {rule} lets everybody pass"),
+            Self::Deny(rule) => write!(f, "rule {rule} lets nobody pass"),
+            Self::Require(rule, groups) => {
+                write!(
+                    f,
+                    "rule {rule} requires one of the groups {}",
+                    groups.join(", ")
+                )
+            }
+            Self::Ambiguous => {
+                f.write_str("the path has several readings, and a rule restricts one of them")
+            }
+        }
+    }
+}
+
+impl Policy {
+    /// What the rules say; `None` if none matches, so that a session decides.
+    ///
+    /// A path is read as it stands and as the most eager server behind us would read it; a rule
+    /// lets everybody pass only if there is one reading, and restricts if either reading matches.
+    #[must_use]
+    pub fn verdict(&self, path: &str, method: &Method, client: IpAddr) -> Option<Verdict<'_>> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let first = |path: &str| {
+            let matches = |rule: &Rule| rule.matches(path, method, client);
+            self.rules.iter().position(matches)
+        };
+        let (written, eager) = (first(path), first(&eager(path)));
+        let restricts = |found: Option<usize>| {
+            found.is_some_and(|index| self.rules[index].action != Action::Allow)
+        };
+        if written != eager {
+            return (restricts(written) || restricts(eager)).then_some(Verdict::Ambiguous);
+        }
+        let index = written?;
+        match &self.rules[index].action {
+            Action::Allow => unambiguous(path).map(|_| Verdict::Allow(index + 1)),
+            Action::Deny => Some(Verdict::Deny(index + 1)),
+            Action::Require(groups) => Some(Verdict::Require(index + 1, groups)),
+        }
+    }
+}
+
+impl Rule {
+    fn matches(&self, path: &str, method: &Method, client: IpAddr) -> bool {
+        self.path.as_ref().is_none_or(|rule| rule.is_match(path))
+            && (self.networks.is_empty() || self.networks.iter().any(|net| net.contains(&client)))
+            && (self.methods.is_empty() || self.methods.contains(method))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(path: &str, networks: &[&str], action: Action) -> Rule {
+        Rule {
+            path: (!path.is_empty()).then(|| Regex::new(path).expect(path)),
+            networks: networks.iter().map(|net| net.parse().expect(net)).collect(),
+            methods: vec![],
+            action,
+        }
+    }
+
+    fn policy() -> Policy {
+        Policy {
+            rules: vec![
+                rule("^/admin/open$", &[], Action::Allow),
+                rule("^/admin", &[], Action::Require(vec!["admins".into()])),
+                rule("^/never", &[], Action::Deny),
+                rule("^/public/", &[], Action::Allow),
+                rule("", &["192.0.2.0/24"], Action::Allow),
+            ],
+            ..Policy::default()
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let (policy, admins) = (policy(), ["admins".to_owned()]);
+        for (path, client, expected) in [
+            ("/", "198.51.100.1", None),
+            ("/", "192.0.2.1", Some(Verdict::Allow(5))),
+            ("/never/x", "192.0.2.1", Some(Verdict::Deny(3))),
+            ("/public/x", "198.51.100.1", Some(Verdict::Allow(4))),
+            ("/admin/open", "198.51.100.1", Some(Verdict::Allow(1))),
+            ("/admin/x", "192.0.2.1", Some(Verdict::Require(2, &admins))),
+        ] {
+            let client = client.parse().expect("an address");
+            assert_eq!(
+                policy.verdict(path, &Method::GET, client),
+                expected,
+                "{path} {client}"
+            );
+        }
+    }
+
+    #[test]
+    fn ghsa_3q34_rx83_r6mq_no_reading_of_a_path_escapes_a_rule() {
+        let (policy, stranger) = (policy(), "198.51.100.1".parse().expect("an address"));
+        for path in [
+            "/public/../admin",
+            "/public/%2e%2e/admin",
+            "/public/%2e%2e%2fadmin",
+            "/public/..;/admin",
+            "//admin",
+            "/%61dmin",
+            "/x/..\\never",
+            "/admin/../never",
+            "/public/%252e%252e/never",
+        ] {
+            let verdict = policy.verdict(path, &Method::GET, stranger);
+            assert_eq!(verdict, Some(Verdict::Ambiguous), "{path}");
+        }
+        for path in ["/public//x", "/public/;x", "/public/./x", "/public/%2fx"] {
+            assert_eq!(policy.verdict(path, &Method::GET, stranger), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn conditions_hold_together() {
+        let mut only_get = rule("^/x", &["192.0.2.0/24"], Action::Allow);
+        only_get.methods = vec![Method::GET];
+        let policy = Policy {
+            rules: vec![only_get],
+            ..Policy::default()
+        };
+        let (near, far) = ("192.0.2.1", "198.51.100.1");
+        for (path, method, client, passes) in [
+            ("/x", Method::GET, near, true),
+            ("/x", Method::POST, near, false),
+            ("/x", Method::GET, far, false),
+            ("/y", Method::GET, near, false),
+        ] {
+            let client = client.parse().expect("an address");
+            assert_eq!(policy.verdict(path, &method, client).is_some(), passes);
+        }
+    }
+}

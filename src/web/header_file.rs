@@ -1,0 +1,135 @@
+//! Header values that stand in files and change there, such as rotating tokens.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::HeaderSource;
+
+/// How often files are looked at. Kubernetes itself takes about a minute to change them.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// A value that may change while it is used.
+#[derive(Debug, Clone)]
+pub enum LiveValue {
+    /// It does not.
+    Fixed(HeaderValue),
+    /// As the file says; empty while that cannot be read, so that the client's own header of that
+    /// name does not take its place.
+    File(Arc<ArcSwap<HeaderValue>>),
+}
+
+impl LiveValue {
+    /// The value now.
+    #[must_use]
+    pub fn current(&self) -> HeaderValue {
+        match self {
+            Self::Fixed(value) => value.clone(),
+            Self::File(value) => HeaderValue::clone(&value.load()),
+        }
+    }
+}
+
+/// All files that header values stand in. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct HeaderFiles(Arc<HashMap<HeaderSource, Arc<ArcSwap<HeaderValue>>>>);
+
+impl HeaderFiles {
+    /// Reads the files among `sources`. One that cannot be read is logged and tried again.
+    #[must_use]
+    pub fn read<'a>(sources: impl Iterator<Item = &'a HeaderSource>) -> Self {
+        let files = sources.filter_map(|source| match source {
+            HeaderSource::Value(_) => None,
+            HeaderSource::File { path, prefix } => {
+                let value = load(path, prefix).unwrap_or_else(|reason| {
+                    tracing::warn!("{reason}; the header is empty until then");
+                    HeaderValue::from_static("")
+                });
+                Some((source.clone(), Arc::new(ArcSwap::from_pointee(value))))
+            }
+        });
+        Self(Arc::new(files.collect()))
+    }
+
+    /// The value of a source; of a file only if it was read before.
+    #[must_use]
+    pub fn live(&self, source: &HeaderSource) -> LiveValue {
+        match (source, self.0.get(source)) {
+            (HeaderSource::Value(value), _) => LiveValue::Fixed(value.clone()),
+            (HeaderSource::File { .. }, Some(value)) => LiveValue::File(Arc::clone(value)),
+            (HeaderSource::File { .. }, None) => LiveValue::Fixed(HeaderValue::from_static("")),
+        }
+    }
+
+    /// Reads the files again and again, until `stop`. A file that cannot be read leaves the last
+    /// value in place: it is usually just being replaced.
+    pub async fn watch(self, stop: CancellationToken) {
+        if self.0.is_empty() {
+            return;
+        }
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+            let files = self.clone();
+            // Joining fails only if reading panics, and then the values stay as they are.
+            let _ = tokio::task::spawn_blocking(move || files.refresh()).await;
+        }
+    }
+
+    fn refresh(&self) {
+        for (source, value) in &*self.0 {
+            if let HeaderSource::File { path, prefix } = source
+                && let Ok(fresh) = load(path, prefix)
+                && **value.load() != fresh
+            {
+                value.store(Arc::new(fresh));
+                tracing::info!("{} changed and was read again", path.display());
+            }
+        }
+    }
+}
+
+fn load(path: &Path, prefix: &str) -> Result<HeaderValue, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let value = HeaderValue::try_from(format!("{prefix}{}", text.trim()));
+    let mut value =
+        value.map_err(|_| format!("{} does not hold a header value", path.display()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_again_when_it_changes_and_kept_when_it_vanishes() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("token");
+        let source = HeaderSource::File {
+            path: path.clone(),
+            prefix: "Bearer ".into(),
+        };
+        let files = HeaderFiles::read([&source].into_iter());
+        let live = files.live(&source);
+        assert_eq!(live.current(), "", "there is none yet");
+        std::fs::write(&path, "one\n").expect("written");
+        files.refresh();
+        assert_eq!(live.current(), "Bearer one");
+        std::fs::write(&path, "two").expect("written");
+        files.refresh();
+        assert_eq!(live.current(), "Bearer two");
+        std::fs::remove_file(&path).expect("removed");
+        files.refresh();
+        assert_eq!(live.current(), "Bearer two");
+        assert!(!format!("{live:?}").contains("two"));
+    }
+}
