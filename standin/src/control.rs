@@ -203,10 +203,12 @@ impl Standin {
     /// names the endpoint.
     pub fn fault(&self, endpoint: Endpoint, fault: Fault) {
         self.shared().lock().faults.insert(endpoint, fault);
+        self.shared().announce_change();
     }
 
     /// Answers properly again.
     pub fn clear_faults(&self) {
         self.shared().lock().faults.clear();
+        self.shared().announce_change();
     }
 }

@@ -70,7 +70,7 @@ pub enum Fault {
     Truncated,
     /// The right answer after this time.
     Slow(Duration),
-    /// No answer; the connection stays open.
+    /// No answer for as long as this fault is set; the connection stays open.
     Hang,
     /// The connection is closed without an answer.
     Reset,

@@ -57,6 +57,13 @@ impl Standin {
         self.shared().lock().requests.0.iter().cloned().collect()
     }
 
+    /// Waits until at least `n` remembered requests satisfy `wanted`.
+    pub async fn wait_requests(&self, n: usize, wanted: impl Fn(&Recorded) -> bool) {
+        self.shared()
+            .wait_until(|state| state.requests.0.iter().filter(|r| wanted(r)).count() >= n)
+            .await;
+    }
+
     /// Forgets the requests so far.
     pub fn clear_requests(&self) {
         self.shared().lock().requests.0.clear();
@@ -91,6 +98,20 @@ impl Standin {
     pub async fn wait_websocket(&self) {
         self.shared()
             .wait_until(|state| state.peers.iter().any(|peer| peer.said_hello))
+            .await;
+    }
+
+    /// The code of every close frame that a websocket's client sent first, oldest first; `None` is
+    /// a frame without a code.
+    #[must_use]
+    pub fn closes(&self) -> Vec<Option<u16>> {
+        self.shared().lock().closes.clone()
+    }
+
+    /// Waits until no websocket is connected.
+    pub async fn wait_no_websocket(&self) {
+        self.shared()
+            .wait_until(|state| state.peers.is_empty())
             .await;
     }
 }

@@ -94,13 +94,13 @@ impl Run {
         let upgrade = hyper::upgrade::on(&mut request);
         let incoming = read(request, &shared).await?;
         let endpoint = Endpoint::of(&incoming.path);
-        let fault = {
-            let faults = &shared.lock().faults;
-            faults
-                .get(&endpoint)
-                .or_else(|| faults.get(&Endpoint::Any))
-                .cloned()
-        };
+        let mut fault = shared.lock().fault(endpoint);
+        if fault == Some(Fault::Hang) {
+            shared
+                .wait_until(|state| state.fault(endpoint) != Some(Fault::Hang))
+                .await;
+            fault = shared.lock().fault(endpoint);
+        }
         if let Some(answer) = instead(fault.as_ref()).await? {
             return Ok(answer.map(whole));
         }
@@ -134,6 +134,7 @@ async fn read(request: Request<IncomingBody>, shared: &Shared) -> Result<Incomin
             .collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
     });
+    shared.announce_change();
     Ok(Incoming {
         method: parts.method,
         // A path outside the prefix keeps its slash, which no route matches.
@@ -164,9 +165,10 @@ async fn instead(fault: Option<&Fault>) -> Result<Option<Answer>, Cut> {
             tokio::time::sleep(*time).await;
             None
         }
-        Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Reset) => return Err(Cut),
-        Some(Fault::Truncated | Fault::ExtraFields | Fault::MissingField(_)) | None => None,
+        // A request that hangs was held before, until it no longer does.
+        Some(Fault::Hang | Fault::Truncated | Fault::ExtraFields | Fault::MissingField(_))
+        | None => None,
     })
 }
 

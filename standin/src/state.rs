@@ -105,6 +105,8 @@ pub(crate) struct State {
     pub(crate) last_peer: u64,
     pub(crate) refuse_websockets: bool,
     pub(crate) hellos: Vec<Value>,
+    /// The codes of the close frames that arrived.
+    pub(crate) closes: Vec<Option<u16>>,
     pub(crate) health: Vec<HealthRecord>,
     pub(crate) faults: HashMap<Endpoint, Fault>,
     pub(crate) requests: Requests,
@@ -112,6 +114,13 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// What goes wrong with requests to `endpoint`.
+    pub(crate) fn fault(&self, endpoint: Endpoint) -> Option<Fault> {
+        let faults = &self.faults;
+        let fault = faults.get(&endpoint).or_else(|| faults.get(&Endpoint::Any));
+        fault.cloned()
+    }
+
     /// The account of `username` if it exists and is active.
     pub(crate) fn active_user(&self, username: &str) -> Option<&User> {
         self.accounts
@@ -160,6 +169,7 @@ impl Shared {
             last_peer: 0,
             refuse_websockets: false,
             hellos: Vec::new(),
+            closes: Vec::new(),
             health: Vec::new(),
             faults: HashMap::new(),
             requests: Requests::default(),
@@ -177,7 +187,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes those who wait for a change of the websockets or hellos.
+    /// Wakes those who wait for a change of what arrived, the websockets or the faults.
     pub(crate) fn announce_change(&self) {
         self.changed.send_replace(());
     }

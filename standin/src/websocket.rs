@@ -174,7 +174,13 @@ impl Connection<'_> {
                         Reply::Close => return Some(CloseCode::Normal),
                     },
                     Message::Binary(_) => return Some(CloseCode::Normal),
-                    // Pings are answered by the library; after a close frame the stream ends.
+                    // After it the stream ends.
+                    Message::Close(frame) => {
+                        let code = frame.map(|frame| frame.code.into());
+                        self.shared.lock().closes.push(code);
+                        self.shared.announce_change();
+                    }
+                    // Pings are answered by the library.
                     _ => {}
                 },
             }

@@ -4,8 +4,14 @@
 mod api_clients;
 mod browser;
 mod control;
+mod hybrid;
+mod limits;
 mod login;
 mod nginx;
+mod process;
+mod secrets;
 mod security;
 mod support;
 mod surfaces;
+mod tls;
+mod trouble;

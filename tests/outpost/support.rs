@@ -16,10 +16,22 @@ use url::Url;
 
 pub(crate) const PASSWORD: &str = "alice-pass-1";
 
+/// Something that serves requests: the outpost within this process, or the program.
+pub(crate) trait Outpost {
+    /// Where it serves them.
+    fn address(&self) -> SocketAddr;
+}
+
+impl Outpost for App {
+    fn address(&self) -> SocketAddr {
+        self.http_addresses()[0]
+    }
+}
+
 /// An outpost with its authentik.
-pub(crate) struct World {
+pub(crate) struct World<O = App> {
     pub(crate) authentik: Standin,
-    pub(crate) outpost: App,
+    pub(crate) outpost: O,
 }
 
 impl World {
@@ -46,36 +58,30 @@ impl World {
         providers: Vec<Provider>,
         more: &[(&str, &str)],
     ) -> Self {
-        for provider in providers {
-            authentik.add_provider(provider);
-        }
-        authentik.add_user(User {
-            groups: vec!["admins".into(), "users".into()],
-            ..User::new("alice", PASSWORD)
-        });
+        furnish(&authentik, providers);
         let outpost = start(&authentik, more).await;
         let world = Self { authentik, outpost };
         world
             .until(|world| world.outpost.live().load().outpost.is_some())
             .await;
-        world.authentik.wait_websocket().await;
+        within(world.authentik.wait_websocket()).await;
         world
     }
+}
 
+impl<O: Outpost> World<O> {
     pub(crate) fn address(&self) -> SocketAddr {
-        self.outpost.http_addresses()[0]
+        self.outpost.address()
     }
 
     /// Waits for a condition that no event announces.
     pub(crate) async fn until(&self, condition: impl Fn(&Self) -> bool) {
-        let wait = async {
+        within(async {
             while !condition(self) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-        };
-        tokio::time::timeout(Duration::from_secs(30), wait)
-            .await
-            .expect("the condition comes true");
+        })
+        .await;
     }
 
     /// Asks as nginx does, with `cookie` and further headers.
@@ -106,21 +112,48 @@ impl World {
     }
 }
 
-/// An outpost beside `authentik`, on random ports and without random delays.
-pub(crate) async fn start(authentik: &Standin, more: &[(&str, &str)]) -> App {
-    log();
+/// Waits for what should happen soon; longer than that, it never will.
+pub(crate) async fn within<T>(awaited: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), awaited)
+        .await
+        .expect("it happens in time")
+}
+
+/// Gives an authentik providers, and the user alice.
+pub(crate) fn furnish(authentik: &Standin, providers: Vec<Provider>) {
+    for provider in providers {
+        authentik.add_provider(provider);
+    }
+    authentik.add_user(User {
+        groups: vec!["admins".into(), "users".into()],
+        ..User::new("alice", PASSWORD)
+    });
+}
+
+/// The settings of an outpost beside `authentik`, on random ports and without random delays;
+/// later ones replace earlier ones.
+pub(crate) fn settings(authentik: &Standin, more: &[(&str, &str)]) -> Vec<(String, String)> {
     let (host, token) = (authentik.url().to_string(), authentik.token());
-    let mut pairs = vec![
+    let pairs = [
         ("AUTHENTIK_HOST", host.as_str()),
         ("AUTHENTIK_TOKEN", token.as_str()),
         ("AUTHENTIK_LISTEN__HTTP", "127.0.0.1:0"),
+        ("AUTHENTIK_LISTEN__HTTPS", "127.0.0.1:0"),
         ("AUTHENTIK_LISTEN__METRICS", "127.0.0.1:0"),
         ("AUTHENTIK_PROXY_CONTROL__REFRESH_JITTER", "0"),
         ("AUTHENTIK_PROXY_CONTROL__RECONNECT_MAX", "1s"),
         ("AUTHENTIK_PROXY_SHUTDOWN__DELAY", "0"),
     ];
-    pairs.extend_from_slice(more);
-    let config = Config::from_pairs(pairs).expect("a configuration");
+    let pairs = pairs.iter().chain(more);
+    pairs
+        .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// An outpost beside `authentik`, in this process.
+pub(crate) async fn start(authentik: &Standin, more: &[(&str, &str)]) -> App {
+    log();
+    let config = Config::from_pairs(settings(authentik, more)).expect("a configuration");
     App::start(&config, LevelHandle::disconnected())
         .await
         .expect("the outpost starts")
@@ -207,9 +240,9 @@ impl Browser {
     }
 
     /// Requests a page of the outpost under `host`; returns the answer, keeps its cookies.
-    pub(crate) async fn open(
+    pub(crate) async fn open<O: Outpost>(
         &mut self,
-        world: &World,
+        world: &World<O>,
         host: &str,
         target: &str,
     ) -> Response<Bytes> {
@@ -220,7 +253,12 @@ impl Browser {
     }
 
     /// Starts a login towards `rd` and signs in at authentik; returns the callback's target.
-    pub(crate) async fn sign_in(&mut self, world: &World, host: &str, rd: &str) -> String {
+    pub(crate) async fn sign_in<O: Outpost>(
+        &mut self,
+        world: &World<O>,
+        host: &str,
+        rd: &str,
+    ) -> String {
         let start = format!("/outpost.goauthentik.io/start?rd={rd}");
         let answer = self.open(world, host, &start).await;
         assert_eq!(answer.status(), 302, "{answer:?}");
@@ -228,7 +266,7 @@ impl Browser {
     }
 
     /// What authentik answers to an authorize URL, as the target of the callback.
-    pub(crate) fn authorize(world: &World, url: &str) -> String {
+    pub(crate) fn authorize<O>(world: &World<O>, url: &str) -> String {
         let url = Url::parse(url).expect("a URL");
         let value = |name: &str| {
             let found = url.query_pairs().find(|(key, _)| key == name);
@@ -255,7 +293,12 @@ impl Browser {
     }
 
     /// The whole login; returns where the person lands.
-    pub(crate) async fn log_in(&mut self, world: &World, host: &str, rd: &str) -> String {
+    pub(crate) async fn log_in<O: Outpost>(
+        &mut self,
+        world: &World<O>,
+        host: &str,
+        rd: &str,
+    ) -> String {
         let callback = self.sign_in(world, host, rd).await;
         let answer = self.open(world, host, &callback).await;
         assert_eq!(answer.status(), 302, "{answer:?}");

@@ -254,3 +254,18 @@ async fn https_is_served_and_shows_in_urls() {
     let issuer = &body["results"][0]["oidc_configuration"]["issuer"];
     assert_eq!(issuer, &format!("{}application/o/grafana/", standin.url()));
 }
+
+#[tokio::test]
+async fn what_hangs_is_answered_when_the_fault_is_cleared() {
+    let (standin, _) = server(Dialect::default()).await;
+    standin.fault(Endpoint::Version, Fault::Hang);
+    let asked = get_api(&standin, "/api/v3/admin/version/");
+    let cleared = async {
+        standin
+            .wait_requests(1, |request| request.path == "/api/v3/admin/version/")
+            .await;
+        standin.clear_faults();
+    };
+    let (answer, ()) = tokio::join!(asked, cleared);
+    assert_eq!(answer.status, 200);
+}

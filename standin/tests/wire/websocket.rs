@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 const ACK: &str = r#"{"instruction": 0, "args": {}}"#;
 const UPDATE: &str = r#"{"instruction": 2, "args": {}}"#;
@@ -225,4 +227,19 @@ async fn a_restart_closes_with_1012_and_replays_nothing() {
         !matches!(socket.next().await, Some(Ok(_))),
         "dropped without a frame"
     );
+}
+
+#[tokio::test]
+async fn the_code_of_a_clients_close_frame_is_remembered() {
+    let (standin, _) = server(Dialect::default()).await;
+    let mut socket = connected(&standin).await;
+    socket
+        .close(Some(CloseFrame {
+            code: CloseCode::Away,
+            reason: "".into(),
+        }))
+        .await
+        .expect("the server reads");
+    standin.wait_no_websocket().await;
+    assert_eq!(standin.closes(), [Some(1001)]);
 }
