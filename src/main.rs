@@ -46,6 +46,8 @@ fn serve(config: &Config) -> ExitCode {
         );
     }
     runtime.block_on(async {
+        // Before anybody is told that we run: a signal that nobody awaits yet would end us at once.
+        let mut signals = StopSignals::listen();
         let app = match App::start(config, level).await {
             Ok(app) => app,
             Err(error) => return fail(cli::EXIT_FAILURE, &error),
@@ -57,25 +59,33 @@ fn serve(config: &Config) -> ExitCode {
             authentik = %config.authentik.host,
             "authentik-proxy is listening",
         );
-        asked_to_stop().await;
+        signals.received().await;
         tracing::info!("stopping; a second signal stops at once");
         tokio::select! {
             () = app.stop() => ExitCode::SUCCESS,
-            () = asked_to_stop() => ExitCode::from(cli::EXIT_FAILURE),
+            () = signals.received() => ExitCode::from(cli::EXIT_FAILURE),
         }
     })
 }
 
-async fn asked_to_stop() {
-    let mut terminate = signal(SignalKind::terminate()).ok();
-    let mut interrupt = signal(SignalKind::interrupt()).ok();
-    let received = async |signal: &mut Option<tokio::signal::unix::Signal>| match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
-    };
-    tokio::select! {
-        () = received(&mut terminate) => {}
-        () = received(&mut interrupt) => {}
+/// SIGTERM and SIGINT; none is lost between two calls of `received`.
+struct StopSignals([Option<tokio::signal::unix::Signal>; 2]);
+
+impl StopSignals {
+    fn listen() -> Self {
+        Self([SignalKind::terminate(), SignalKind::interrupt()].map(|kind| signal(kind).ok()))
+    }
+
+    async fn received(&mut self) {
+        let received = async |signal: &mut Option<tokio::signal::unix::Signal>| match signal {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        };
+        let [terminate, interrupt] = &mut self.0;
+        tokio::select! {
+            () = received(terminate) => {}
+            () = received(interrupt) => {}
+        }
     }
 }
 

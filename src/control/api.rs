@@ -38,7 +38,9 @@ pub(super) enum ApiError {
         "{url} answered with {kind} instead of JSON; AUTHENTIK_HOST seems to lead to something other than authentik, such as an ingress or a login page"
     )]
     NotJson { url: String, kind: String },
-    #[error("the answer of {url} is not understood: {reason}")]
+    #[error(
+        "the answer of {url} is not understood: {reason}; check that AUTHENTIK_HOST leads to authentik itself, and that its version is not newer than this program knows"
+    )]
     Shape { url: String, reason: String },
     #[error(
         "the token belongs to no outpost; create one of type \"proxy\" in authentik under Applications, Outposts, and use its token"

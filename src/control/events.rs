@@ -67,8 +67,6 @@ pub(super) async fn run(control: &Parted, signals: &Signals, stop: CancellationT
         };
         match connected {
             Ok(socket) => {
-                trouble.reset();
-                tracing::info!("websocket to authentik is connected");
                 if attempt > 0 {
                     // What happened in between is never sent again.
                     signals.gap.notify_one();
@@ -88,8 +86,12 @@ pub(super) async fn run(control: &Parted, signals: &Signals, stop: CancellationT
                 }
                 if heard {
                     back_off.reset();
+                    trouble.reset();
                 }
-                tracing::warn!("websocket to authentik is disconnected; reconnecting");
+                let message = "websocket to authentik is disconnected; reconnecting";
+                if trouble.admits(message) {
+                    tracing::warn!("{message}");
+                }
             }
             Err(error) => {
                 let message = error.to_string();
@@ -199,7 +201,10 @@ impl Conversation<'_> {
             deadline = Instant::now() + silence;
             match message {
                 Some(Ok(Message::Text(text))) => {
-                    heard = true;
+                    if !heard {
+                        heard = true;
+                        tracing::info!("websocket to authentik is connected");
+                    }
                     self.hear(text.as_str()).await;
                 }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return heard,

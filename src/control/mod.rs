@@ -116,7 +116,9 @@ impl Control {
             outpost: watch::Sender::new(None),
         });
         let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));
-        tasks.spawn(move |stop| async move { run(&this, &told, stop).await });
+        // Now, not in the task: a signal that nobody awaits yet would end the program.
+        let user_signal = user_signal();
+        tasks.spawn(move |stop| async move { run(&this, &told, user_signal, stop).await });
         let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));
         tasks.spawn(move |stop| async move { events::run(&this, &told, stop).await });
         let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));
@@ -129,17 +131,21 @@ impl Control {
 }
 
 /// Fetches the configuration: at once, at intervals, on SIGUSR1 and when authentik asks.
-async fn run(control: &Parted, signals: &Signals, stop: CancellationToken) {
+async fn run(
+    control: &Parted,
+    signals: &Signals,
+    mut user_signal: UserSignal,
+    stop: CancellationToken,
+) {
     let mut refresher = Refresher::new(control);
     let mut back_off = BackOff::new(control.settings.reconnect_max);
-    let mut hangup = user_signal();
     let offset = random_below(control.settings.refresh_jitter);
     let mut due = Instant::now();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = signals.update.notified() => due = due.min(Instant::now() + offset),
-            () = hangup.received() => due = Instant::now(),
+            () = user_signal.received() => due = Instant::now(),
             () = sleep_until(due) => {
                 let next = tokio::select! {
                     () = stop.cancelled() => return,

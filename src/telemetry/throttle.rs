@@ -1,14 +1,18 @@
 //! One line per cause and minute, however often the cause returns.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// How long the same message is held back.
 const QUIET: Duration = Duration::from_mins(1);
 
-/// Lets a message through if it is new or the last one of its kind is a minute old.
+/// Messages that are remembered. Causes are few; what they name may vary.
+const REMEMBERED: usize = 16;
+
+/// Lets a message through if it is new or was let through a minute ago.
 #[derive(Debug, Default)]
-pub struct Throttle(Mutex<Option<(Instant, String)>>);
+pub struct Throttle(Mutex<VecDeque<(Instant, String)>>);
 
 impl Throttle {
     /// Whether `message` should be logged now.
@@ -16,29 +20,31 @@ impl Throttle {
     /// # Panics
     /// Never: nothing panics while the lock is held.
     pub fn admits(&self, message: &str) -> bool {
-        let mut last = self
+        let mut recent = self
             .0
             .lock()
             .expect("nothing panics while holding this lock");
         let now = Instant::now();
-        let repeated = last
-            .as_ref()
-            .is_some_and(|(when, text)| text == message && now.duration_since(*when) < QUIET);
+        recent.retain(|(when, _)| now.duration_since(*when) < QUIET);
+        let repeated = recent.iter().any(|(_, text)| text == message);
         if !repeated {
-            *last = Some((now, message.to_owned()));
+            if recent.len() == REMEMBERED {
+                recent.pop_front();
+            }
+            recent.push_back((now, message.to_owned()));
         }
         !repeated
     }
 
-    /// Forgets the last message: the trouble is over and its return would be news.
+    /// Forgets all messages: the trouble is over and its return would be news.
     ///
     /// # Panics
     /// Never: nothing panics while the lock is held.
     pub fn reset(&self) {
-        *self
-            .0
+        self.0
             .lock()
-            .expect("nothing panics while holding this lock") = None;
+            .expect("nothing panics while holding this lock")
+            .clear();
     }
 }
 
@@ -50,6 +56,7 @@ mod tests {
     fn repeats_are_held_back_and_news_is_not() {
         let throttle = Throttle::default();
         assert!(throttle.admits("a") && !throttle.admits("a") && throttle.admits("b"));
+        assert!(!throttle.admits("a"), "also when causes take turns");
         throttle.reset();
         assert!(throttle.admits("b"));
     }

@@ -77,7 +77,7 @@ impl FetchError {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The CA file cannot be read.
-    #[error("the CA file {0} holds no usable certificate: {1}")]
+    #[error("the CA file {0} (AUTHENTIK_PROXY_TLS__CA_FILE) cannot be used: {1}")]
     CaFile(PathBuf, String),
     /// The TLS library refuses its configuration.
     #[error("TLS cannot be set up: {0}")]

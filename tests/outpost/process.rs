@@ -343,7 +343,6 @@ async fn a_request_in_flight_survives_sigterm() {
 }
 
 #[tokio::test]
-#[ignore = "known to fail: src/main.rs heeds signals only after it said that it listens"]
 async fn signals_are_heeded_as_soon_as_the_program_says_so() {
     let authentik = Standin::builder().start().await.expect("started");
     for _ in 0..5 {
