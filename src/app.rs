@@ -14,7 +14,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::admin::{self, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{self, Control};
+use crate::control::{self, Control, LoadError};
 use crate::gateway::listener::{self, Limits, Server};
 use crate::gateway::{self, Gateway, Verdicts};
 use crate::route::Live;
@@ -46,6 +46,9 @@ pub enum StartError {
     /// Certificates.
     #[error("{0}")]
     Tls(#[from] TlsError),
+    /// A command needs the applications, and they could not be loaded.
+    #[error("{0}")]
+    Load(#[from] LoadError),
 }
 
 /// A running outpost.
@@ -65,26 +68,19 @@ impl App {
     /// Starts listeners and tasks. Returns once all addresses are bound; the configuration from
     /// authentik arrives later.
     pub async fn start(config: &Config, level: LevelHandle) -> Result<Self, StartError> {
-        let clock = Clock::system();
-        let (live, metrics, readiness) = (Live::default(), Metrics::new(), Readiness::default());
-        let store = Store::memory(config.session.cache_bytes as u64, clock.clone());
-        let tls = TlsOptions {
-            insecure: config.authentik.insecure,
-            ca_file: config.tls.ca_file.clone(),
-        };
-        let back_channel = BackChannel::new(&tls, config.control.request_timeout)?;
+        let control = control(config, level)?;
         let limits = limits(config);
         let http = bind(&config.listen.http, "AUTHENTIK_LISTEN__HTTP").await?;
         let admin = bind(&config.listen.metrics, "AUTHENTIK_LISTEN__METRICS").await?;
         let (reporter, misconfigurations) = Reporter::channel();
         let gateway = Gateway::new(gateway::Parted {
-            live: live.clone(),
-            store: store.clone(),
+            live: control.live.clone(),
+            store: control.store.clone(),
             trusted: TrustedProxies::new(config.listen.trusted_proxies.clone()),
-            clock: clock.clone(),
+            clock: control.clock.clone(),
             login_timeout: i64::try_from(config.session.login_timeout.as_secs()).unwrap_or(3600),
-            readiness: readiness.clone(),
-            metrics: metrics.clone(),
+            readiness: control.readiness.clone(),
+            metrics: control.metrics.clone(),
             reporter,
             ignored_peers: Throttle::default(),
             verdicts: Verdicts::default(),
@@ -93,9 +89,9 @@ impl App {
         let mut app = Self {
             http: Vec::new(),
             metrics: Vec::new(),
-            store: store.clone(),
-            live: live.clone(),
-            readiness: readiness.clone(),
+            store: control.store.clone(),
+            live: control.live.clone(),
+            readiness: control.readiness.clone(),
             control_tasks,
             listener_tasks,
             delay: config.shutdown.delay,
@@ -107,27 +103,24 @@ impl App {
             max_connections: ADMIN_CONNECTIONS,
             ..limits
         });
-        let router = admin::router(metrics.clone(), store.clone(), readiness.clone());
+        let router = admin::router(
+            control.metrics.clone(),
+            control.store.clone(),
+            control.readiness.clone(),
+        );
         app.serve_admin(admin, &server, &router);
-        let policies = config.applications.values();
-        let sources = policies.flat_map(|policy| policy.headers.iter().map(|(_, source)| source));
-        let header_files = HeaderFiles::read(sources);
-        let watched = header_files.clone();
+        let watched = control.header_files.clone();
         app.control_tasks.spawn(|stop| watched.watch(stop));
-        let settings = settings(config);
-        let parts = control::Parted {
-            settings,
-            live,
-            store,
-            back_channel,
-            header_files,
-            clock,
-            metrics,
-            readiness,
-            level,
-        };
-        Control::new(parts).spawn(&app.control_tasks, misconfigurations);
+        Control::new(control).spawn(&app.control_tasks, misconfigurations);
         Ok(app)
+    }
+
+    /// Loads what is protected once, for commands; serves nothing.
+    pub async fn load(config: &Config) -> Result<Live, StartError> {
+        let control = control(config, LevelHandle::disconnected())?;
+        let live = control.live.clone();
+        Control::new(control).load_once().await?;
+        Ok(live)
     }
 
     fn serve_requests(&mut self, listeners: Vec<TcpListener>, server: &Server, gateway: &Gateway) {
@@ -226,6 +219,27 @@ async fn bind(
         })?);
     }
     Ok(listeners)
+}
+
+fn control(config: &Config, level: LevelHandle) -> Result<control::Parted, StartError> {
+    let clock = Clock::system();
+    let tls = TlsOptions {
+        insecure: config.authentik.insecure,
+        ca_file: config.tls.ca_file.clone(),
+    };
+    let policies = config.applications.values();
+    let sources = policies.flat_map(|policy| policy.headers.iter().map(|(_, source)| source));
+    Ok(control::Parted {
+        settings: settings(config),
+        live: Live::default(),
+        store: Store::memory(config.session.cache_bytes as u64, clock.clone()),
+        back_channel: BackChannel::new(&tls, config.control.request_timeout)?,
+        header_files: HeaderFiles::read(sources),
+        clock,
+        metrics: Metrics::new(),
+        readiness: Readiness::default(),
+        level,
+    })
 }
 
 fn limits(config: &Config) -> Limits {

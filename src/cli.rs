@@ -1,5 +1,7 @@
 //! The command line, and the commands that need nothing but it.
 
+pub mod rules;
+
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -38,20 +40,22 @@ pub struct Cli {
 }
 
 /// The commands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Subcommand)]
 pub enum Command {
     /// Answer requests until stopped; the default
     #[default]
     Serve,
     /// Ask a running `serve` on this machine whether it is well
     Healthcheck,
+    /// Say what would become of a request to an application, and why
+    Rules(rules::Request),
 }
 
 impl Cli {
     /// The command to run.
     #[must_use]
     pub fn selected(&self) -> Command {
-        self.command.unwrap_or_default()
+        self.command.clone().unwrap_or_default()
     }
 }
 

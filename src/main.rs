@@ -18,10 +18,29 @@ fn main() -> ExitCode {
             Ok(config) => serve(&config),
             Err(errors) => fail(cli::EXIT_USAGE, &errors),
         },
+        Command::Rules(request) => match Config::from_env(arguments.config.as_deref()) {
+            Ok(config) => rules(&config, &request),
+            Err(errors) => fail(cli::EXIT_USAGE, &errors),
+        },
         Command::Healthcheck => match cli::healthcheck(&arguments, &Vars::process()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(reason) => fail(reason.exit_code(), &reason),
         },
+    }
+}
+
+fn rules(config: &Config, request: &cli::rules::Request) -> ExitCode {
+    let explained = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(cli::rules::explain(config, request)),
+        Err(error) => return fail(cli::EXIT_FAILURE, &error),
+    };
+    match explained {
+        Ok(text) => {
+            // Nobody is left to tell if standard output is closed.
+            let _ = write!(std::io::stdout(), "{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(cli::EXIT_FAILURE, &error),
     }
 }
 

@@ -91,7 +91,13 @@ pub struct Parted {
     pub level: LevelHandle,
 }
 
+/// The configuration could not be loaded; the text names cause and fix.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct LoadError(#[from] ApiError);
+
 /// What the tasks tell each other.
+#[derive(Default)]
 struct Signals {
     /// authentik says that something changed.
     update: Notify,
@@ -108,13 +114,16 @@ impl Control {
         Self(Arc::new(parts))
     }
 
+    /// Loads the configuration once and publishes it.
+    pub async fn load_once(&self) -> Result<(), LoadError> {
+        let signals = Signals::default();
+        Refresher::new(&self.0).fetch(&signals).await?;
+        Ok(())
+    }
+
     /// Starts the tasks.
     pub fn spawn(&self, tasks: &Tasks, misconfigurations: Receiver<Misconfiguration>) {
-        let signals = Arc::new(Signals {
-            update: Notify::new(),
-            gap: Notify::new(),
-            outpost: watch::Sender::new(None),
-        });
+        let signals = Arc::new(Signals::default());
         let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));
         // Now, not in the task: a signal that nobody awaits yet would end the program.
         let user_signal = user_signal();

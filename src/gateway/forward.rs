@@ -8,13 +8,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::answer::{Answer, json};
-use super::auth::{Decision, Permit, Question, decide, identify};
+use super::auth::{Decision, Permit, decide, identify};
 use super::credentials::Presented;
 use super::endpoint::Endpoint;
 use super::error::GatewayError;
 use super::login::{append_cookie, target};
 use super::surface::Surface;
 use super::{Asked, Parted};
+use crate::model::Question;
 use crate::route::{Site, Snapshot};
 use crate::web::identity;
 use crate::web::inbound::Inbound;

@@ -35,20 +35,18 @@ impl Allowlist {
         (Self { rules, full_url }, refused)
     }
 
-    /// Whether `url` may pass without a session.
+    /// The expression by which `url` may pass without a session.
     ///
     /// The query is never looked at (CVE-2025-54576), and a path that a server behind us could
     /// read differently (dot segments, doubled or encoded slashes, `;`, encoded backslashes)
     /// never passes: the raw and the decoded path must both match.
     #[must_use]
-    pub fn allows(&self, url: &RequestedUrl<'_>) -> bool {
+    pub fn matching(&self, url: &RequestedUrl<'_>) -> Option<&str> {
         if self.rules.is_empty() {
-            return false;
+            return None;
         }
-        let Some(decoded) = unambiguous(url.path()) else {
-            return false;
-        };
-        self.rules.iter().any(|rule| {
+        let decoded = unambiguous(url.path())?;
+        let found = self.rules.iter().find(|rule| {
             if self.full_url {
                 let origin = format!("{}://{}", url.scheme().as_str(), url.authority());
                 rule.is_match(&format!("{origin}{}", url.path()))
@@ -56,7 +54,8 @@ impl Allowlist {
             } else {
                 rule.is_match(url.path()) && rule.is_match(&decoded)
             }
-        })
+        });
+        found.map(Regex::as_str)
     }
 }
 
@@ -67,7 +66,8 @@ mod tests {
     fn allows(rules: &str, full_url: bool, url: &str) -> bool {
         let (list, refused) = Allowlist::compile(rules, full_url);
         assert!(refused.is_empty(), "{refused:?}");
-        list.allows(&RequestedUrl::parse(url).expect(url))
+        list.matching(&RequestedUrl::parse(url).expect(url))
+            .is_some()
     }
 
     #[test]
@@ -157,6 +157,7 @@ mod tests {
     fn a_line_that_does_not_compile_is_reported_and_skipped() {
         let (list, refused) = Allowlist::compile("(\n^/ok$\n(?=x)", false);
         assert_eq!(refused.len(), 2);
-        assert!(list.allows(&RequestedUrl::parse("https://a.example/ok").expect("a URL")));
+        let url = RequestedUrl::parse("https://a.example/ok").expect("a URL");
+        assert_eq!(list.matching(&url), Some("^/ok$"));
     }
 }

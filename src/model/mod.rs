@@ -12,6 +12,7 @@ mod path;
 mod policy;
 mod requested_url;
 mod session;
+mod weigh;
 
 pub use allowlist::Allowlist;
 pub use application::{Application, BasicAuth, ExternalUrl, ExternalUrlError, Mode, OAuthClient};
@@ -22,3 +23,4 @@ pub use outpost::Outpost;
 pub use policy::{Action, HeaderEncoding, HeaderSource, IdentityOptions, Policy, Rule, Verdict};
 pub use requested_url::{RequestedUrl, RequestedUrlError, Scheme};
 pub use session::{Session, SessionId, SessionKey};
+pub use weigh::{Outcome, Question, Reason};

@@ -1,0 +1,106 @@
+//! `authentik-proxy rules`: what would become of a request, and why.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use clap::Args;
+use http::Method;
+
+use crate::app::{App, StartError};
+use crate::config::Config;
+use crate::model::{Application, Outcome, Question, RequestedUrl, RequestedUrlError};
+
+/// A request to explain.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Request {
+    /// Slug of the application at authentik
+    pub slug: String,
+    /// The URL that is asked for, for example <https://app.example.com/admin>
+    pub url: String,
+    /// Method of the request
+    #[arg(long, default_value = "GET")]
+    pub method: Method,
+    /// Address of the client
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    pub client: IpAddr,
+    /// Somebody is signed in, without groups unless --group names some
+    #[arg(long)]
+    pub signed_in: bool,
+    /// A group of the person who is signed in; may be repeated
+    #[arg(long = "group", value_name = "NAME")]
+    pub groups: Vec<String>,
+}
+
+/// Why there is no explanation.
+#[derive(Debug, thiserror::Error)]
+pub enum Unexplained {
+    /// The applications could not be loaded.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// No such application.
+    #[error("this outpost has no application with the slug {0:?}; it has {1}")]
+    Slug(String, String),
+    /// The URL says nothing.
+    #[error("{0:?} is not usable as a URL: {1}")]
+    Url(String, RequestedUrlError),
+}
+
+/// Loads the applications from authentik, as the server would, and weighs one request.
+pub async fn explain(config: &Config, request: &Request) -> Result<String, Unexplained> {
+    let live = App::load(config).await?;
+    let snapshot = live.load();
+    let sites = snapshot.table.sites();
+    let application = sites
+        .iter()
+        .map(|site| &site.application)
+        .find(|application| application.slug == request.slug)
+        .ok_or_else(|| {
+            let slugs: Vec<_> = sites.iter().map(|s| s.application.slug.as_str()).collect();
+            Unexplained::Slug(request.slug.clone(), slugs.join(", "))
+        })?;
+    let url = RequestedUrl::parse(&request.url)
+        .map_err(|error| Unexplained::Url(request.url.clone(), error))?;
+    Ok(Explanation {
+        application,
+        request,
+        url,
+    }
+    .to_string())
+}
+
+struct Explanation<'a> {
+    application: &'a Application,
+    request: &'a Request,
+    url: RequestedUrl<'a>,
+}
+
+impl fmt::Display for Explanation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (application, request) = (self.application, self.request);
+        let somebody = request.signed_in || !request.groups.is_empty();
+        let groups = somebody.then_some(request.groups.as_slice());
+        let question = Question {
+            url: &self.url,
+            method: &request.method,
+            client: request.client,
+            preflight: false,
+        };
+        let (outcome, reason) = application.weigh(&question, groups);
+        let outcome = match outcome {
+            Outcome::Pass => "passes",
+            Outcome::SignIn => "has to sign in first",
+            Outcome::Deny => "is denied",
+        };
+        let who = match groups {
+            None => "nobody signed in".to_owned(),
+            Some([]) => "somebody without groups".to_owned(),
+            Some(groups) => format!("somebody in {}", groups.join(", ")),
+        };
+        let (title, home) = (&application.title, application.external.as_str());
+        writeln!(f, "application  {title} ({home})")?;
+        let (method, client) = (&request.method, request.client);
+        writeln!(f, "request      {method} {} from {client}, {who}", self.url)?;
+        writeln!(f, "outcome      {outcome}")?;
+        writeln!(f, "because      {reason}")
+    }
+}

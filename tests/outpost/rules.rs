@@ -1,0 +1,62 @@
+//! The command that explains what would become of a request.
+
+use authentik_standin::{Provider, Standin};
+
+#[tokio::test]
+async fn rules_are_explained() {
+    let authentik = Standin::builder().start().await.expect("started");
+    let mut grafana = Provider::forward_single("grafana", "https://grafana.test");
+    grafana.skip_path_regex = "^/open".into();
+    authentik.add_provider(grafana);
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("config.yaml");
+    let rules = "applications:\n  grafana:\n    rules:\n      - {path: ^/admin, action: require, groups: [admins]}\n";
+    std::fs::write(&config, rules).expect("written");
+    let explain = async |arguments: &[&str]| {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_authentik-proxy"))
+            .arg("rules")
+            .args(arguments)
+            .arg("--config")
+            .arg(&config)
+            .env_clear()
+            .env("AUTHENTIK_HOST", authentik.url().as_str())
+            .env("AUTHENTIK_TOKEN", authentik.token())
+            .output()
+            .await
+            .expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).expect("text"))
+    };
+    for (arguments, code, expected) in [
+        (
+            &["grafana", "https://grafana.test/"][..],
+            0,
+            "has to sign in first",
+        ),
+        (
+            &["grafana", "https://grafana.test/open/x"],
+            0,
+            "authentik's unauthenticated path \"^/open\" matches",
+        ),
+        (
+            &["grafana", "https://grafana.test/admin", "--group", "users"],
+            0,
+            "rule 1 requires one of the groups admins",
+        ),
+        (
+            &["grafana", "https://grafana.test/admin", "--group", "admins"],
+            0,
+            "outcome      passes",
+        ),
+        (
+            &["grafna", "https://grafana.test/"],
+            1,
+            "has no application with the slug \"grafna\"; it has grafana",
+        ),
+        (&["grafana", "/admin"], 1, "is not usable as a URL"),
+    ] {
+        let (found, text) = explain(arguments).await;
+        assert_eq!(found, Some(code), "{text}");
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+}
