@@ -4,6 +4,8 @@
 mod api_clients;
 mod browser;
 mod control;
+#[cfg(feature = "ext-authz")]
+mod ext_authz;
 mod hybrid;
 mod limits;
 mod login;
