@@ -14,7 +14,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::admin::{self, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{self, Control, LoadError};
+use crate::control::{self, Control, LoadError, Probe};
 use crate::gateway::listener::{self, Limits, Server};
 use crate::gateway::{self, Gateway, Verdicts};
 use crate::route::Live;
@@ -127,6 +127,11 @@ impl App {
         app.control_tasks.spawn(|stop| watched.watch(stop));
         Control::new(control).spawn(&app.control_tasks, misconfigurations);
         Ok(app)
+    }
+
+    /// Asks authentik step by step, for the command that looks for what is wrong.
+    pub fn probe(config: &Config) -> Result<Probe, StartError> {
+        Ok(Probe::new(control(config, LevelHandle::disconnected())?))
     }
 
     /// Loads what is protected once, for commands; serves nothing.

@@ -41,6 +41,7 @@ pub use sections::{
     Authentik, Control, Listen, Log, LogLevel, Redis, Session, Shutdown, Tls, TlsReqs,
     UnknownLogLevel,
 };
+pub use warnings::is_internal;
 
 use reader::Reader;
 

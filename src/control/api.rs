@@ -18,9 +18,6 @@ use crate::web::client::{BackChannel, FetchError};
 const PAGE_SIZE: u32 = 100;
 /// Pages after which a list is taken for endless.
 const MAX_PAGES: u32 = 1000;
-/// `managed` of the embedded outpost.
-const EMBEDDED: &str = "goauthentik.io/outposts/embedded";
-
 /// Why authentik's API could not be used. Each text names the cause and the fix.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
@@ -78,17 +75,21 @@ impl<'a> Api<'a> {
         }
     }
 
+    /// The outposts that the token may serve.
+    pub(super) async fn listed(&self) -> Result<Vec<wire::Outpost>, ApiError> {
+        let entries = self.list("outposts/instances/").await?.into_iter();
+        Ok(entries
+            .filter_map(|entry| serde_json::from_value(entry).ok())
+            .collect())
+    }
+
     /// The outpost to serve.
     pub(super) async fn outpost(
         &self,
         wanted: Option<Uuid>,
         version: String,
     ) -> Result<Outpost, ApiError> {
-        let entries = self.list("outposts/instances/").await?;
-        let outposts: Vec<wire::Outpost> = entries
-            .into_iter()
-            .filter_map(|entry| serde_json::from_value(entry).ok())
-            .collect();
+        let outposts = self.listed().await?;
         let listed = || {
             let names: Vec<_> = outposts
                 .iter()
@@ -123,7 +124,7 @@ impl<'a> Api<'a> {
         Ok(Outpost {
             id: found.pk,
             name: found.name.clone(),
-            embedded: found.managed == EMBEDDED,
+            embedded: found.is_embedded(),
             authentik_host: Url::parse(&found.config.authentik_host).ok(),
             log_level: Some(found.config.log_level.clone()).filter(|level| !level.is_empty()),
             refresh_interval_s,

@@ -7,6 +7,7 @@
 mod api;
 mod compile;
 mod events;
+mod probe;
 mod recheck;
 #[cfg(test)]
 pub(crate) mod recorded;
@@ -37,6 +38,7 @@ use crate::telemetry::{Misconfiguration, Throttle};
 use crate::web::client::BackChannel;
 use crate::web::header_file::HeaderFiles;
 use api::{Api, ApiError};
+pub use probe::{Listed, Probe, Trouble};
 
 /// What the control plane has to be told.
 #[derive(Debug, Clone)]
