@@ -141,7 +141,7 @@ impl Parted {
             Some(self.open(site, &id, tokens).await?)
         } else {
             // They may have been good before.
-            self.store.remove(&key).await?;
+            self.store.remove(&key).await;
             None
         };
         let since = self.clock.now();
@@ -186,7 +186,8 @@ impl Parted {
         tokens: Tokens,
     ) -> Result<(Arc<Session>, String), GatewayError> {
         let session = Arc::new(login::session(site, tokens));
-        self.store.insert(id.key(), Arc::clone(&session)).await?;
+        let kept = Arc::clone(&session);
+        self.store.insert(id, &**site, kept).await?;
         let cookie = self.session_cookie(site, id, session.expires_at);
         Ok((session, cookie))
     }

@@ -9,6 +9,7 @@ mod limits;
 mod login;
 mod nginx;
 mod process;
+mod redis;
 mod rules;
 mod secrets;
 mod security;
