@@ -65,6 +65,11 @@ impl Connection {
         &self.server
     }
 
+    /// Whether commands reach Redis, as far as known.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(*self.state.borrow(), State::Up(_))
+    }
+
     /// Runs a command. It may run twice, when the connection breaks under it.
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         let started = Instant::now();

@@ -26,6 +26,7 @@ mod subscription;
 mod trouble;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -71,6 +72,8 @@ pub(super) struct Redis {
     clock: Clock,
     started: Instant,
     due: Due,
+    /// The subscription since which all cached sessions were confirmed.
+    confirmed: AtomicU64,
     unreadable: Throttle,
     lost: Throttle,
 }
@@ -109,6 +112,7 @@ impl Redis {
             clock,
             started: Instant::now(),
             due,
+            confirmed: AtomicU64::new(0),
             unreadable: Throttle::default(),
             lost: Throttle::default(),
         }))
@@ -154,7 +158,12 @@ impl Redis {
                 Ok(Some(entry.session))
             }
             // Boxed, so that the rare and large future does not weigh on every request.
-            Some(Slot::Session(entry)) => Ok(Box::pin(self.confirm(key, entry)).await),
+            Some(Slot::Session(entry)) => {
+                let session = Arc::clone(&entry.session);
+                // An error is in the log already, and changes nothing for who is known here.
+                let _ = Box::pin(self.confirm(key, entry)).await;
+                Ok(Some(session).filter(|session| session.is_live(self.clock.now())))
+            }
             // Credentials may open their session again, on any replica.
             Some(Slot::Ended(then)) if now - then > millis(CONFIRM_EVERY) => {
                 Ok(Box::pin(self.fetch(key, id, owner))
@@ -243,29 +252,26 @@ impl Redis {
         self.cache.insert(key, Slot::Session(entry));
     }
 
-    /// Asks Redis whether a session that is in use still stands.
-    async fn confirm(&self, key: SessionKey, entry: Entry) -> Option<Arc<Session>> {
+    /// Asks Redis whether a session that is in use still stands. Without an answer, what is known
+    /// here goes on.
+    async fn confirm(&self, key: SessionKey, entry: Entry) -> Result<(), StoreError> {
         let (now, epoch) = (self.millis(), self.subscription.epoch());
-        match self.read(key).await {
-            Ok(Some(bytes)) if *bytes == *record::ENDED => {
+        match self.read(key).await? {
+            Some(bytes) if *bytes == *record::ENDED => {
                 entry.session.end();
                 self.cache.insert(key, Slot::Ended(now));
+                return Ok(());
             }
-            Ok(found) => {
-                if found.is_none() && self.pending.login(&key).is_none() {
-                    self.put_back(key, &entry).await;
-                }
-                let confirmed = Entry {
-                    confirmed: now,
-                    epoch,
-                    ..entry.clone()
-                };
-                self.cache.insert(key, Slot::Session(confirmed));
-            }
-            // Redis is away: what is known here goes on.
-            Err(_) => {}
+            None if self.pending.login(&key).is_none() => self.put_back(key, &entry).await?,
+            _ => {}
         }
-        Some(entry.session).filter(|session| session.is_live(self.clock.now()))
+        let confirmed = Entry {
+            confirmed: now,
+            epoch,
+            ..entry
+        };
+        self.cache.insert(key, Slot::Session(confirmed));
+        Ok(())
     }
 
     /// [`Redis::confirm`] without anybody waiting for it.

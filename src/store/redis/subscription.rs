@@ -62,7 +62,7 @@ impl Redis {
                     self.subscription.begin(self.millis());
                     tracing::debug!("news of ended sessions arrive from Redis");
                     let confirm = async {
-                        self.confirm_all().await;
+                        self.catch_up().await;
                         std::future::pending::<()>().await;
                     };
                     tokio::select! {
@@ -76,7 +76,8 @@ impl Redis {
                 Ok(Err(error)) => explain(&error),
                 Err(_) => format!("there was no answer within {patience:?}"),
             };
-            if trouble.admits(&reason) {
+            // While Redis is away altogether, that has been said.
+            if self.connection.is_up() && trouble.admits(&reason) {
                 tracing::warn!(
                     "news of ended sessions do not arrive from Redis: {reason}; cached sessions are confirmed there every {:?} instead",
                     self.settings.revalidate,

@@ -126,7 +126,7 @@ fn name() -> String {
 }
 
 /// Runs all checks. Each gets replicas with a cache of the size that it wants.
-async fn suite(make: impl Fn(u64) -> Replicas) {
+pub(super) async fn suite(make: impl Fn(u64) -> Replicas) {
     const LARGE: u64 = 1 << 20;
     reads_everywhere_what_was_written(&make(LARGE)).await;
     sessions_end_by_sid_by_subject_and_by_time(&make(LARGE)).await;

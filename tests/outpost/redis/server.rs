@@ -40,6 +40,24 @@ impl Server {
         server
     }
 
+    /// Takes over a process that is to listen on this address.
+    pub(crate) async fn adopt(process: Child, address: SocketAddr) -> Self {
+        let server = Self {
+            process: Some(process),
+            address,
+            arguments: Vec::new(),
+            directory: tempfile::tempdir().expect("a directory"),
+        };
+        within(server.listens()).await;
+        server
+    }
+
+    async fn listens(&self) {
+        while tokio::net::TcpStream::connect(self.address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Starts it again where it was, with what it kept on disk.
     pub(crate) async fn start_again(&mut self) {
         let process = Command::new("redis-server")
@@ -54,12 +72,7 @@ impl Server {
             .spawn()
             .expect("redis is installed: apt-get install redis-server");
         self.process = Some(process);
-        let listens = async {
-            while tokio::net::TcpStream::connect(self.address).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        within(listens).await;
+        within(self.listens()).await;
     }
 
     /// Ends it without a chance to save anything that it has not saved yet.
@@ -90,11 +103,6 @@ impl Server {
 
     pub(crate) fn port(&self) -> String {
         self.address.port().to_string()
-    }
-
-    /// The directory it runs in.
-    pub(crate) fn directory(&self) -> &std::path::Path {
-        self.directory.path()
     }
 
     /// A connection of the test's own.
