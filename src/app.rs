@@ -18,7 +18,7 @@ use crate::control::{self, Control, LoadError, Probe};
 use crate::gateway::listener::{self, Limits, Server};
 use crate::gateway::{self, Gateway, Verdicts};
 use crate::route::Live;
-use crate::store::Store;
+use crate::store::{SetupError, Store};
 use crate::tasks::Tasks;
 use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
@@ -51,6 +51,9 @@ pub enum StartError {
     /// Certificates.
     #[error("{0}")]
     Tls(#[from] TlsError),
+    /// The session store.
+    #[error("{0}")]
+    Store(#[from] SetupError),
     /// A command needs the applications, and they could not be loaded.
     #[error("{0}")]
     Load(#[from] LoadError),
@@ -123,6 +126,13 @@ impl App {
             control.readiness.clone(),
         );
         app.serve_admin(admin, &server, &router);
+        if !control.store.is_shared() {
+            tracing::info!(
+                "sessions are kept in the memory of this process: a restart ends them, and replicas do not share them; AUTHENTIK_REDIS__HOST changes that",
+            );
+        }
+        let store = control.store.clone();
+        app.control_tasks.spawn(|stop| store.run(stop));
         let watched = control.header_files.clone();
         app.control_tasks.spawn(|stop| watched.watch(stop));
         Control::new(control).spawn(&app.control_tasks, misconfigurations);
@@ -259,7 +269,7 @@ async fn bind(
 }
 
 fn control(config: &Config, level: LevelHandle) -> Result<control::Parted, StartError> {
-    let clock = Clock::system();
+    let (clock, metrics) = (Clock::system(), Metrics::new());
     let tls = TlsOptions {
         insecure: config.authentik.insecure,
         ca_file: config.tls.ca_file.clone(),
@@ -269,14 +279,23 @@ fn control(config: &Config, level: LevelHandle) -> Result<control::Parted, Start
     Ok(control::Parted {
         settings: settings(config),
         live: Live::default(),
-        store: Store::memory(config.session.cache_bytes as u64, clock.clone()),
+        store: store(config, &clock, &metrics)?,
         back_channel: BackChannel::new(&tls, config.control.request_timeout)?,
         header_files: HeaderFiles::read(sources),
         clock,
-        metrics: Metrics::new(),
+        metrics,
         readiness: Readiness::default(),
         level,
     })
+}
+
+fn store(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Store, SetupError> {
+    let cache_bytes = config.session.cache_bytes as u64;
+    let Some(redis) = config.redis.clone() else {
+        return Ok(Store::memory(cache_bytes, clock.clone()));
+    };
+    let people = config.authentik.token.clone();
+    Store::redis(redis, people, cache_bytes, clock.clone(), metrics.store())
 }
 
 fn limits(config: &Config) -> Limits {

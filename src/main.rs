@@ -89,11 +89,6 @@ fn serve(config: &Config) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    if config.redis.is_some() {
-        tracing::warn!(
-            "Redis is configured, but this version keeps sessions in memory: a restart signs everybody out, and replicas do not share sessions",
-        );
-    }
     if !config.listen.https.is_empty() {
         tracing::info!(
             addresses = ?config.listen.https,

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::reader::Reader;
-use super::sections::{Authentik, Control, Listen, Log, Redis, Session, Shutdown, Tls};
+use super::sections::{
+    Authentik, Control, Listen, Log, Node, Redis, RedisPlace, Session, Shutdown, Tls,
+};
 use super::{Config, parse, warnings};
 
 /// `None` only if a problem was recorded.
@@ -97,6 +99,7 @@ fn control(reader: &mut Reader<'_>) -> Control {
         hello_interval: reader.value("control.hello_interval", parse::duration(SECOND)),
         reconnect_max: reader.value("control.reconnect_max", parse::duration(SECOND)),
         request_timeout: reader.value("control.request_timeout", parse::duration(SHORT)),
+        cache_file: reader.optional("control.cache_file", parse::path),
     }
 }
 
@@ -116,24 +119,57 @@ fn shutdown(reader: &mut Reader<'_>) -> Shutdown {
     }
 }
 
-/// Everything is read even without a host, so that a mistake is never silent.
+/// Everything is read even without a place, so that a mistake is never silent.
 fn redis(reader: &mut Reader<'_>) -> Option<Redis> {
-    let host = reader.optional("redis.host", parse::host);
-    let port = reader.value("redis.port", parse::count(1));
+    let place = redis_place(reader);
     let db = reader.value("redis.db", parse::count(0));
     let username = reader.optional("redis.username", parse::text);
     let password = reader.optional("redis.password", parse::password);
     let tls = reader.value("redis.tls", parse::flag);
     let tls_reqs = reader.value("redis.tls_reqs", parse::tls_reqs);
     let tls_ca_cert = reader.optional("redis.tls_ca_cert", parse::path);
+    let timeout = reader.value("redis.timeout", parse::duration(SHORT));
+    let revalidate = reader.value("redis.revalidate", parse::duration(SHORT));
+    let when_down = reader.value("redis.when_down", parse::when_down);
+    if matches!(place, Some(RedisPlace::Cluster(_))) && db != 0 {
+        reader.problem("redis.db: a cluster has database 0 only");
+    }
     Some(Redis {
-        host: host?,
-        port,
+        place: place?,
         db,
         username,
         password,
         tls,
         tls_reqs,
         tls_ca_cert,
+        timeout,
+        revalidate,
+        when_down,
     })
+}
+
+fn redis_place(reader: &mut Reader<'_>) -> Option<RedisPlace> {
+    let host = reader.optional("redis.host", parse::host);
+    let port = reader.value("redis.port", parse::count(1));
+    let sentinels = reader.optional("redis.sentinels", parse::nodes);
+    let master = reader.value("redis.sentinel_master", parse::text);
+    let username = reader.optional("redis.sentinel_username", parse::text);
+    let password = reader.optional("redis.sentinel_password", parse::password);
+    let cluster = reader.optional("redis.cluster", parse::nodes);
+    let places = [
+        host.map(|host| RedisPlace::Single(Node { host, port })),
+        sentinels.map(|nodes| RedisPlace::Sentinel {
+            nodes,
+            master,
+            username,
+            password,
+        }),
+        cluster.map(RedisPlace::Cluster),
+    ];
+    let mut places = places.into_iter().flatten();
+    let place = places.next();
+    if places.next().is_some() {
+        reader.problem("redis.host, redis.sentinels, redis.cluster: only one of them can be set");
+    }
+    place
 }

@@ -38,8 +38,8 @@ pub use env::Vars;
 pub use error::ConfigErrors;
 pub use help::environment_help;
 pub use sections::{
-    Authentik, Control, Listen, Log, LogLevel, Redis, Session, Shutdown, Tls, TlsReqs,
-    UnknownLogLevel,
+    Authentik, Control, Listen, Log, LogLevel, Node, Redis, RedisPlace, Session, Shutdown, Tls,
+    TlsReqs, UnknownLogLevel, WhenDown,
 };
 pub use warnings::is_internal;
 

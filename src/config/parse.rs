@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use url::Url;
 use uuid::Uuid;
 
-use super::sections::{LogLevel, TlsReqs, UnknownLogLevel};
+use super::sections::{LogLevel, Node, TlsReqs, UnknownLogLevel, WhenDown};
 
 /// Why a text is not a value, to be read after the text: `is not a number`.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,6 +138,32 @@ pub(super) fn host(text: &str) -> Result<String, Wrong> {
         return wrong("is not a host name");
     }
     Ok(text.to_owned())
+}
+
+/// What becomes of logins that cannot be stored.
+pub(super) fn when_down(text: &str) -> Result<WhenDown, Wrong> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "refuse" => Ok(WhenDown::Refuse),
+        "keep" => Ok(WhenDown::Keep),
+        _ => wrong("is neither of the two"),
+    }
+}
+
+/// Hosts with ports, separated by commas.
+pub(super) fn nodes(text: &str) -> Result<Vec<Node>, Wrong> {
+    let nodes = list(text, |part| {
+        let (name, port) = part
+            .rsplit_once(':')
+            .ok_or_else(|| "has no port".to_owned())?;
+        let port = port.parse().ok().filter(|port| *port != 0);
+        let port = port.ok_or_else(|| "is not a host with a port".to_owned())?;
+        let host = host(name).map_err(|wrong| wrong.reason)?;
+        Ok(Node { host, port })
+    })?;
+    if nodes.is_empty() {
+        return wrong("names none");
+    }
+    Ok(nodes)
 }
 
 /// Addresses to listen on, separated by commas; `none` is an empty list.

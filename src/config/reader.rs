@@ -179,7 +179,9 @@ impl<'a> Reader<'a> {
                 origin: setting.key.to_owned(),
                 public: true,
             }),
-            Given::List(_) if !matches!(setting.kind, Kind::Addresses | Kind::Networks) => {
+            Given::List(_)
+                if !matches!(setting.kind, Kind::Addresses | Kind::Networks | Kind::Nodes) =>
+            {
                 let expects = setting.kind.expects();
                 self.problems
                     .push(format!("{}: is a list; expected {expects}", setting.key));

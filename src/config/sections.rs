@@ -136,6 +136,9 @@ pub struct Control {
     /// How long one request to authentik may take. Default 10 s;
     /// `AUTHENTIK_PROXY_CONTROL__REQUEST_TIMEOUT`.
     pub request_timeout: Duration,
+    /// Where the last good configuration is kept, sealed. Without it in Redis, if there is one;
+    /// `AUTHENTIK_PROXY_CONTROL__CACHE_FILE`.
+    pub cache_file: Option<PathBuf>,
 }
 
 /// Sessions of signed-in users.
@@ -165,13 +168,11 @@ pub struct Shutdown {
     pub timeout: Duration,
 }
 
-/// Where sessions are shared between replicas. Present only when a host is set.
+/// Where sessions are shared between replicas. Present only when a place is set.
 #[derive(Debug, Clone)]
 pub struct Redis {
-    /// Host name or address, an IPv6 address without brackets; `AUTHENTIK_REDIS__HOST`.
-    pub host: String,
-    /// TCP port. Default 6379; `AUTHENTIK_REDIS__PORT`.
-    pub port: u16,
+    /// Where it is.
+    pub place: RedisPlace,
     /// Number of the database. Default 0; `AUTHENTIK_REDIS__DB`.
     pub db: u32,
     /// User of the access control list; `AUTHENTIK_REDIS__USERNAME`.
@@ -184,6 +185,62 @@ pub struct Redis {
     pub tls_reqs: TlsReqs,
     /// PEM file of the authorities that may sign it; `AUTHENTIK_REDIS__TLS_CA_CERT`.
     pub tls_ca_cert: Option<PathBuf>,
+    /// How long one command may take. Default 1 s; `AUTHENTIK_PROXY_REDIS__TIMEOUT`.
+    pub timeout: Duration,
+    /// How long a cached session is used unasked while news of its end may not arrive. Default
+    /// 5 s; `AUTHENTIK_PROXY_REDIS__REVALIDATE`.
+    pub revalidate: Duration,
+    /// What becomes of logins that cannot be stored. Default refuse;
+    /// `AUTHENTIK_PROXY_REDIS__WHEN_DOWN`.
+    pub when_down: WhenDown,
+}
+
+/// Where Redis is.
+#[derive(Debug, Clone)]
+pub enum RedisPlace {
+    /// One server; `AUTHENTIK_REDIS__HOST`, `AUTHENTIK_REDIS__PORT` (default 6379).
+    Single(Node),
+    /// Whichever server the Sentinels name.
+    Sentinel {
+        /// The Sentinels; `AUTHENTIK_PROXY_REDIS__SENTINELS`.
+        nodes: Vec<Node>,
+        /// What they call the server. Default mymaster; `AUTHENTIK_PROXY_REDIS__SENTINEL_MASTER`.
+        master: String,
+        /// User at the Sentinels; `AUTHENTIK_PROXY_REDIS__SENTINEL_USERNAME`.
+        username: Option<String>,
+        /// Password at the Sentinels; `AUTHENTIK_PROXY_REDIS__SENTINEL_PASSWORD`.
+        password: Option<SecretString>,
+    },
+    /// A cluster, of which some nodes are named; `AUTHENTIK_PROXY_REDIS__CLUSTER`.
+    Cluster(Vec<Node>),
+}
+
+/// A server's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Host name or address, an IPv6 address without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// What becomes of a login while Redis cannot store it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenDown {
+    /// It fails with a page that says so.
+    Refuse,
+    /// It holds at this replica, and is stored when Redis is back.
+    Keep,
 }
 
 /// What is asked of a server's certificate.

@@ -63,6 +63,8 @@ pub enum Kind {
     Level,
     /// IP networks.
     Networks,
+    /// Hosts with ports.
+    Nodes,
     /// A secret with inner freedom.
     Password,
     /// A file.
@@ -79,6 +81,8 @@ pub enum Kind {
     Url,
     /// A UUID.
     Uuid,
+    /// What becomes of logins that cannot be stored.
+    WhenDown,
 }
 
 impl Setting {
@@ -132,6 +136,9 @@ impl Kind {
             Self::Networks => {
                 "networks such as 10.0.0.0/8 or single addresses, separated by commas, or \"none\""
             }
+            Self::Nodes => {
+                "hosts with ports such as redis-0.redis:26379 or [::1]:26379, separated by commas"
+            }
             Self::Password => "the password",
             Self::Path => "the path of a file, for example /etc/ssl/company-ca.pem",
             Self::Size => "a size such as 64KiB or 64MiB, or a number of bytes",
@@ -140,6 +147,7 @@ impl Kind {
             Self::Token => "the key of the outpost's token, without spaces and line breaks",
             Self::Url => "http:// or https:// with a host, for example https://authentik.company",
             Self::Uuid => "a UUID, for example 3f0970c5-d6a3-43b2-9a36-d74665c6b24e",
+            Self::WhenDown => "refuse or keep",
         }
     }
 }

@@ -129,6 +129,12 @@ pub const SETTINGS: &[Setting] = &[
         "How long one request to authentik may take",
     ),
     own(
+        "control.cache_file",
+        Kind::Path,
+        Fallback::Unset,
+        "File for the last good configuration, sealed; unset: kept in Redis, if there is one",
+    ),
+    own(
         "session.cache_bytes",
         Kind::Size,
         Fallback::Value("64MiB"),
@@ -219,6 +225,54 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Path,
         Fallback::Unset,
         "PEM file of the authorities that sign the certificate of Redis",
+    ),
+    own(
+        "redis.sentinels",
+        Kind::Nodes,
+        Fallback::Unset,
+        "Sentinels to ask for the current Redis; instead of a host",
+    ),
+    own(
+        "redis.sentinel_master",
+        Kind::Text,
+        Fallback::Value("mymaster"),
+        "Name of the master that the Sentinels watch",
+    ),
+    own(
+        "redis.sentinel_username",
+        Kind::Text,
+        Fallback::Unset,
+        "User at the Sentinels",
+    ),
+    own(
+        "redis.sentinel_password",
+        Kind::Password,
+        Fallback::Unset,
+        "Password at the Sentinels",
+    ),
+    own(
+        "redis.cluster",
+        Kind::Nodes,
+        Fallback::Unset,
+        "Some nodes of a Redis Cluster; instead of a host",
+    ),
+    own(
+        "redis.timeout",
+        Kind::Duration,
+        Fallback::Value("1s"),
+        "How long one command at Redis may take",
+    ),
+    own(
+        "redis.revalidate",
+        Kind::Duration,
+        Fallback::Value("5s"),
+        "Longest use of a cached session while Redis may have news that do not arrive",
+    ),
+    own(
+        "redis.when_down",
+        Kind::WhenDown,
+        Fallback::Value("refuse"),
+        "Logins while Redis is down: refuse, or keep here until it is back",
     ),
     own(
         "tls.ca_file",

@@ -109,9 +109,12 @@ fn the_environment_of_a_go_outpost_works_unchanged() {
     );
     assert!(config.authentik.outpost_id.is_some());
     let redis = config.redis.expect("a host is set");
+    let RedisPlace::Single(node) = &redis.place else {
+        panic!("one server: {:?}", redis.place)
+    };
     assert_eq!(
-        (redis.host.as_str(), redis.port, redis.db),
-        ("redis.authentik-proxy.svc.cluster.local", 6379, 0)
+        (node.to_string().as_str(), redis.db),
+        ("redis.authentik-proxy.svc.cluster.local:6379", 0)
     );
     assert_eq!(redis.tls_reqs, TlsReqs::Required);
     assert_eq!(config.warnings, [""; 0]);
@@ -336,6 +339,35 @@ fn listeners_must_differ_and_one_must_serve() {
         ("AUTHENTIK_LISTEN__HTTPS", any),
     ])
     .expect("usable");
+}
+
+#[test]
+fn redis_is_in_one_place() {
+    let sentinels = "AUTHENTIK_PROXY_REDIS__SENTINELS";
+    let cluster = "AUTHENTIK_PROXY_REDIS__CLUSTER";
+    let config = load(&[(sentinels, "a:1, [::1]:2")]).expect("usable");
+    let Some(RedisPlace::Sentinel { nodes, master, .. }) = config.redis.map(|redis| redis.place)
+    else {
+        panic!("Sentinels")
+    };
+    let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        (nodes.join(" ").as_str(), master.as_str()),
+        ("a:1 [::1]:2", "mymaster")
+    );
+    let found = problems(load(&[(sentinels, "a:1"), (cluster, "b:1")]));
+    let expected = "redis.host, redis.sentinels, redis.cluster: only one of them can be set";
+    assert_eq!(found, [expected]);
+    let found = problems(load(&[(cluster, "b:1"), ("AUTHENTIK_REDIS__DB", "1")]));
+    assert_eq!(found, ["redis.db: a cluster has database 0 only"]);
+    for (wrong, reason) in [
+        ("b", "has no port"),
+        ("b:0", "is not a host with a port"),
+        ("none", "names none"),
+    ] {
+        let found = problems(load(&[(cluster, wrong)]));
+        assert!(found[0].contains(reason), "{found:?}");
+    }
 }
 
 #[test]

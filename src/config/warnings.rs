@@ -94,7 +94,7 @@ fn redis_without_host(config: &Config, reader: &Reader<'_>) -> Option<String> {
         .find(|setting| reader.has_variable(setting))?;
     config.redis.is_none().then(|| {
         format!(
-            "{} is set but AUTHENTIK_REDIS__HOST is not: sessions stay in this process",
+            "{} is set but AUTHENTIK_REDIS__HOST is not (nor Sentinels, nor a cluster): sessions stay in this process",
             other.variable()
         )
     })

@@ -261,10 +261,10 @@ impl Conversation<'_> {
                 tracing::info!("authentik says that the configuration changed");
                 self.signals.update.notify_one();
             }
-            Event::SessionEnd(sid) => match self.control.store.end_sid(&sid).await {
-                Ok(ended) => tracing::info!(ended, "authentik ended a session"),
-                Err(error) => tracing::error!("sessions could not be ended: {error}"),
-            },
+            Event::SessionEnd(sid) => {
+                let ended = self.control.store.end_sid(&sid).await;
+                tracing::info!(ended, "authentik ended a session");
+            }
             Event::Unknown(instruction) => {
                 tracing::debug!(
                     instruction,

@@ -238,7 +238,9 @@ impl<'a> Refresher<'a> {
         }
         self.sites = sites;
         self.served = Some(outpost.clone());
-        control.metrics.updated(&outpost, control.clock.now());
+        control
+            .metrics
+            .updated(&outpost, control.clock.now(), false);
         control.live.store(Snapshot {
             outpost: Some(outpost.clone()),
             table,

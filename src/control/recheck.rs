@@ -1,65 +1,115 @@
 //! Finds sessions that ended while nobody told us: authentik never repeats an event that was
-//! missed. Runs after every gap of the websocket and at intervals, at a bounded rate.
+//! missed. Runs after every gap of the websocket, at intervals, and for sessions that are found at
+//! the store and were not checked for long; always at a bounded rate.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Parted, Signals};
-use crate::store::StoreError;
+use crate::model::{Session, SessionKey};
+use crate::route::Site;
 use crate::telemetry::Throttle;
 
 /// Re-checks until `stop`.
 pub(super) async fn run(control: &Parted, signals: &Signals, stop: CancellationToken) {
-    let trouble = Throttle::default();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = signals.gap.notified() => {}
-            () = tokio::time::sleep(control.settings.recheck_interval) => {}
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            checked = check_all(control, &trouble) => if let Err(error) = checked {
-                tracing::error!("sessions could not be re-checked: {error}");
-            },
-        }
+    let recheck = Recheck {
+        control,
+        trouble: Throttle::default(),
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = recheck.forever(signals) => {}
     }
 }
 
-async fn check_all(control: &Parted, trouble: &Throttle) -> Result<(), StoreError> {
-    let pause = Duration::from_secs(1) / control.settings.recheck_per_second.max(1);
-    let snapshot = control.live.load_full();
-    let sites: HashMap<&str, _> = snapshot
-        .table
-        .sites()
-        .iter()
-        .map(|site| (site.application.client.id.as_str(), site))
-        .collect();
-    for (key, session) in control.store.sweep().await? {
-        let Some(site) = sites.get(&*session.client_id) else {
+/// How many replicas shall ask about a session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    /// One of them, now and then.
+    Anybody,
+    /// This one: what others asked may have been before the gap.
+    Us,
+}
+
+struct Recheck<'a> {
+    control: &'a Parted,
+    trouble: Throttle,
+}
+
+impl Recheck<'_> {
+    async fn forever(&self, signals: &Signals) {
+        let (store, interval) = (&self.control.store, self.control.settings.recheck_interval);
+        let mut next = Instant::now() + interval;
+        loop {
+            tokio::select! {
+                () = signals.gap.notified() => {
+                    // What is read from the store later was checked before the gap as well.
+                    store.due_before(self.control.clock.now());
+                    self.check_all(Who::Us).await;
+                }
+                () = sleep_until(next) => {
+                    next = Instant::now() + interval;
+                    let seconds = i64::try_from(interval.as_secs()).unwrap_or(i64::MAX);
+                    store.due_before(self.control.clock.now().saturating_sub(seconds));
+                    self.check_all(Who::Anybody).await;
+                }
+                (key, session) = store.next_due() => self.check(&key, &session, Who::Us).await,
+            }
+        }
+    }
+
+    async fn check_all(&self, who: Who) {
+        for (key, session) in self.control.store.sweep() {
+            self.check(&key, &session, who).await;
+        }
+    }
+
+    async fn check(&self, key: &SessionKey, session: &Session, who: Who) {
+        let control = self.control;
+        let snapshot = control.live.load_full();
+        let site = snapshot
+            .table
+            .sites()
+            .iter()
+            .find(|site| *site.application.client.id == *session.client_id);
+        match site {
+            Some(site) if session.is_live(control.clock.now()) => {
+                // Half of it, so that the claim is gone when its turn comes again.
+                let turn = control.settings.recheck_interval / 2;
+                if who == Who::Us || control.store.claim_check(key, turn).await {
+                    self.ask(key, session, site).await;
+                    sleep(self.pause()).await;
+                }
+            }
             // The application is gone, and with it everybody who could use the session.
-            control.store.remove(&key).await?;
-            continue;
-        };
+            None if snapshot.outpost.is_some() => control.store.remove(key).await,
+            _ => {}
+        }
+    }
+
+    async fn ask(&self, key: &SessionKey, session: &Session, site: &Arc<Site>) {
         match site.relying_party.is_active(&session.access_token).await {
-            Ok(true) => {}
+            Ok(true) => self.control.store.checked(key, session).await,
             Ok(false) => {
                 tracing::info!(
                     user = session.claims.preferred_username,
                     "a session ended at authentik"
                 );
-                control.store.remove(&key).await?;
+                self.control.store.remove(key).await;
             }
             Err(error) => {
                 let message = error.to_string();
-                if trouble.admits(&message) {
+                if self.trouble.admits(&message) {
                     tracing::warn!("a session could not be re-checked, it stays: {message}");
                 }
             }
         }
-        tokio::time::sleep(pause).await;
     }
-    Ok(())
+
+    fn pause(&self) -> Duration {
+        Duration::from_secs(1) / self.control.settings.recheck_per_second.max(1)
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::model::{Application, Outcome, Question, Session, SessionKey};
+use crate::model::{Application, Outcome, Question, Session, SessionId};
 use crate::route::Site;
 use crate::store::{Store, StoreError};
 use crate::web::cookie;
@@ -39,12 +39,12 @@ pub(super) async fn identify(
     store: &Store,
     headers: &HeaderMap,
 ) -> Result<Option<Arc<Session>>, StoreError> {
-    let mut keys = [None; MAX_COOKIES];
-    for (slot, key) in keys.iter_mut().zip(session_keys(site, headers)) {
-        *slot = Some(key);
+    let mut ids = [const { None }; MAX_COOKIES];
+    for (slot, id) in ids.iter_mut().zip(session_ids(site, headers)) {
+        *slot = Some(id);
     }
-    for key in keys.into_iter().flatten() {
-        if let Some(session) = store.load(&key).await?
+    for id in ids.into_iter().flatten() {
+        if let Some(session) = store.load(&id, site).await?
             && *session.client_id == *site.application.client.id
         {
             return Ok(Some(session));
@@ -53,15 +53,14 @@ pub(super) async fn identify(
     Ok(None)
 }
 
-/// What the store knows the sessions by that the request's cookies name.
-pub(super) fn session_keys<'a>(
+/// The sessions that the request's cookies name.
+pub(super) fn session_ids<'a>(
     site: &'a Site,
     headers: &'a HeaderMap,
-) -> impl Iterator<Item = SessionKey> + 'a {
+) -> impl Iterator<Item = SessionId> + 'a {
     cookie::values(headers, &site.cookie_name)
         .take(MAX_COOKIES)
         .filter_map(|value| cookie::verify(&site.keys.session, value))
-        .map(|id| id.key())
 }
 
 /// Decides from what is known; does no I/O.

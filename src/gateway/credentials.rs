@@ -143,7 +143,7 @@ impl Parted {
             }
             Ok(None) => {
                 // They may have been good before.
-                self.store.remove(&key).await?;
+                self.store.remove(&key).await;
                 (Finding::Refused, None)
             }
             Err(failure) => (Finding::Failed(Arc::new(failure)), None),
@@ -186,7 +186,8 @@ impl Parted {
         tokens: Tokens,
     ) -> Result<(Arc<Session>, String), GatewayError> {
         let session = Arc::new(login::session(site, tokens));
-        self.store.insert(id.key(), Arc::clone(&session)).await?;
+        let kept = Arc::clone(&session);
+        self.store.insert(id, &**site, kept).await?;
         let cookie = self.session_cookie(site, id, session.expires_at);
         Ok((session, cookie))
     }

@@ -1,6 +1,6 @@
 //! A signed-in person at one application.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use aws_lc_rs::{digest, hmac, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -57,6 +57,11 @@ impl SessionId {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
+    /// The bytes, to derive keys from; never for storage or logs.
+    pub(crate) fn secret(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// What the store knows the session by.
     #[must_use]
     pub fn key(&self) -> SessionKey {
@@ -82,6 +87,16 @@ impl SessionKey {
     pub fn to_text(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
+
+    /// The bytes, as an index holds them.
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The key of these bytes; anything but 32 of them is `None`.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
 }
 
 /// One person's session at one application, with the answer headers prepared.
@@ -97,6 +112,7 @@ pub struct Session {
     pub expires_at: i64,
     /// The person's identity headers, rendered once.
     pub headers: HeaderMap,
+    checked_at: AtomicI64,
     ended: AtomicBool,
 }
 
@@ -110,15 +126,26 @@ impl Session {
         expires_at: i64,
         headers: HeaderMap,
     ) -> Self {
-        let ended = AtomicBool::new(false);
         Self {
             client_id: client_id.into(),
             claims,
             access_token,
             expires_at,
             headers,
-            ended,
+            checked_at: AtomicI64::new(0),
+            ended: AtomicBool::new(false),
         }
+    }
+
+    /// When authentik last said that the session stands, Unix seconds; 0 if it never did.
+    #[must_use]
+    pub fn checked_at(&self) -> i64 {
+        self.checked_at.load(Ordering::Relaxed)
+    }
+
+    /// Notes that authentik said at `now` (Unix seconds) that the session stands.
+    pub fn checked(&self, now: i64) {
+        self.checked_at.store(now, Ordering::Relaxed);
     }
 
     /// Whether the session may still open anything at `now` (Unix seconds).

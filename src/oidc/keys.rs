@@ -12,6 +12,8 @@ pub struct Keys {
     pub session: hmac::Key,
     /// Signs the login state, HS256.
     pub state: [u8; 32],
+    /// Seals sessions at rest, together with each session's own id.
+    pub seal: [u8; 32],
     pkce: hmac::Key,
     nonce: hmac::Key,
     credentials: hmac::Key,
@@ -35,6 +37,7 @@ impl Keys {
         Self {
             session: mac("session"),
             state: derive("state"),
+            seal: derive("seal"),
             pkce: mac("pkce"),
             nonce: mac("nonce"),
             credentials: mac("credentials"),

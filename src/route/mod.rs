@@ -9,8 +9,9 @@ use arc_swap::{ArcSwap, Guard};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
-use crate::model::{Application, Outpost};
+use crate::model::{Application, Claims, Outpost};
 use crate::oidc::{Keys, RelyingParty};
+use crate::store::Owner;
 use crate::telemetry::metrics::SiteMetrics;
 use crate::web::header_file::{HeaderFiles, LiveValue};
 use crate::web::identity;
@@ -114,6 +115,22 @@ impl Site {
             extra,
             metrics,
         }
+    }
+}
+
+impl Owner for Site {
+    fn seal_key(&self) -> &[u8; 32] {
+        &self.keys.seal
+    }
+
+    fn headers(&self, claims: &Claims, access_token: &str) -> HeaderMap {
+        let application = &self.application;
+        identity::person(
+            claims,
+            access_token,
+            application.basic_auth.as_ref(),
+            application.policy.identity,
+        )
     }
 }
 

@@ -5,64 +5,107 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
+use super::cache::{Cache, Entry, Slot};
+use crate::clock::Clock;
 use crate::model::{Session, SessionKey};
+
+/// How many ended authentik sessions are remembered, so that a login that is just being finished
+/// for one of them does not outlive it.
+const ENDED_REMEMBERED: usize = 4096;
 
 /// Sessions that one person may have at a time, at all applications together: whoever signs in
 /// over and over, as scripts do, must not fill the memory.
 pub(super) const PER_SUBJECT: usize = 512;
 
-#[derive(Default)]
 pub(super) struct Memory {
+    cache: Cache,
     sessions: DashMap<SessionKey, Arc<Session>>,
     by_sid: Index,
     by_subject: Index,
+    ended: quick_cache::sync::Cache<Box<str>, ()>,
+    clock: Clock,
 }
 
 impl Memory {
-    pub(super) fn find(&self, key: &SessionKey) -> Option<Arc<Session>> {
-        self.sessions.get(key).map(|entry| Arc::clone(&entry))
+    pub(super) fn new(cache_bytes: u64, clock: Clock) -> Self {
+        Self {
+            cache: Cache::new(cache_bytes),
+            sessions: DashMap::new(),
+            by_sid: Index::default(),
+            by_subject: Index::default(),
+            ended: quick_cache::sync::Cache::new(ENDED_REMEMBERED),
+            clock,
+        }
     }
 
-    /// Keeps a session. Returns the one that had to make room for it, if the person has more than
-    /// [`PER_SUBJECT`]: the one that would have ended first.
-    pub(super) fn insert(
-        &self,
-        key: SessionKey,
-        session: Arc<Session>,
-    ) -> Option<(SessionKey, Arc<Session>)> {
-        let subject = session.claims.sub.clone();
-        if let Some(sid) = &session.claims.sid {
-            self.by_sid.add(sid, key);
+    pub(super) fn cached(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        self.cache.live(key, self.clock.now())
+    }
+
+    pub(super) fn load(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        if let Some(session) = self.cached(key) {
+            return Some(session);
         }
-        self.sessions.insert(key, session);
-        if self.by_subject.add(&subject, key) <= PER_SUBJECT {
+        let session = Arc::clone(&*self.sessions.get(key)?);
+        if !session.is_live(self.clock.now()) {
             return None;
         }
-        let others = self.by_subject.keys(&subject).into_iter();
-        let others = others.filter(|other| *other != key);
-        let first =
-            others.min_by_key(|other| self.find(other).map(|session| session.expires_at))?;
-        self.remove(&first).map(|session| (first, session))
-    }
-
-    pub(super) fn remove(&self, key: &SessionKey) -> Option<Arc<Session>> {
-        let (_, session) = self.sessions.remove(key)?;
-        if let Some(sid) = &session.claims.sid {
-            self.by_sid.drop(sid, key);
-        }
-        self.by_subject.drop(&session.claims.sub, key);
+        self.cache(*key, &session);
         Some(session)
     }
 
-    pub(super) fn take_sid(&self, sid: &str) -> Vec<(SessionKey, Arc<Session>)> {
-        self.take(self.by_sid.keys(sid))
+    /// Keeps a session. If the person has more than [`PER_SUBJECT`] then, the one that would have
+    /// ended first makes room.
+    pub(super) fn insert(&self, key: SessionKey, session: &Arc<Session>) {
+        session.checked(self.clock.now());
+        let subject = &session.claims.sub;
+        if let Some(sid) = &session.claims.sid {
+            self.by_sid.add(sid, key);
+        }
+        self.sessions.insert(key, Arc::clone(session));
+        if self.by_subject.add(subject, key) > PER_SUBJECT {
+            let others = self.by_subject.keys(subject).into_iter();
+            let others = others.filter(|other| *other != key);
+            let expiry =
+                |other: &SessionKey| self.sessions.get(other).map(|other| other.expires_at);
+            if let Some(first) = others.min_by_key(expiry) {
+                self.remove(&first);
+            }
+        }
+        self.cache(key, session);
+        // Looked up after the insertion: an event in between finds the session in the index.
+        let sid = session.claims.sid.as_deref();
+        if sid.is_some_and(|sid| self.ended.get(sid).is_some()) {
+            self.remove(&key);
+        }
     }
 
-    pub(super) fn take_subject(&self, sub: &str) -> Vec<(SessionKey, Arc<Session>)> {
-        self.take(self.by_subject.keys(sub))
+    pub(super) fn remove(&self, key: &SessionKey) {
+        if let Some((_, session)) = self.sessions.remove(key) {
+            session.end();
+            if let Some(sid) = &session.claims.sid {
+                self.by_sid.drop(sid, key);
+            }
+            self.by_subject.drop(&session.claims.sub, key);
+        }
+        self.cache.remove(key);
     }
 
-    pub(super) fn sweep(&self, now: i64) -> Vec<(SessionKey, Arc<Session>)> {
+    pub(super) fn end_sid(&self, sid: &str) -> usize {
+        self.ended.insert(sid.into(), ());
+        self.remove_all(&self.by_sid.keys(sid))
+    }
+
+    pub(super) fn end_subject(&self, sub: &str) -> usize {
+        self.remove_all(&self.by_subject.keys(sub))
+    }
+
+    pub(super) fn checked(&self, session: &Session) {
+        session.checked(self.clock.now());
+    }
+
+    pub(super) fn sweep(&self) -> Vec<(SessionKey, Arc<Session>)> {
+        let now = self.clock.now();
         let (live, over): (Vec<_>, Vec<_>) = self
             .sessions
             .iter()
@@ -78,10 +121,21 @@ impl Memory {
         self.sessions.len()
     }
 
-    fn take(&self, keys: Vec<SessionKey>) -> Vec<(SessionKey, Arc<Session>)> {
-        keys.into_iter()
-            .filter_map(|key| self.remove(&key).map(|session| (key, session)))
-            .collect()
+    fn remove_all(&self, keys: &[SessionKey]) -> usize {
+        for key in keys {
+            self.remove(key);
+        }
+        keys.len()
+    }
+
+    fn cache(&self, key: SessionKey, session: &Arc<Session>) {
+        let entry = Entry {
+            session: Arc::clone(session),
+            seal: None,
+            confirmed: 0,
+            epoch: 0,
+        };
+        self.cache.insert(key, Slot::Session(entry));
     }
 }
 

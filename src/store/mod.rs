@@ -1,249 +1,239 @@
 //! Sessions: a cache bounded by bytes in front of a backend that knows them all.
 //!
-//! The backend is in memory; ended sessions are marked in the session itself, so that no copy
-//! that a cache or a request still holds can open anything.
+//! The backend is the memory of this process or Redis. Ended sessions are marked in the session
+//! itself, so that no copy that a cache or a request still holds can open anything.
 
+mod cache;
 mod memory;
+mod redis;
+pub mod seal;
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use http::HeaderMap;
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::model::{Session, SessionKey};
+use crate::config;
+use crate::model::{Claims, Session, SessionId, SessionKey};
+use crate::telemetry::metrics::StoreMetrics;
 use memory::Memory;
-
-/// How many ended authentik sessions are remembered, so that a login that is just being finished
-/// for one of them does not outlive it.
-const ENDED_REMEMBERED: usize = 4096;
+use redis::Redis;
 
 /// The store cannot answer. Never the same as "no such session".
-#[derive(Debug, thiserror::Error)]
-#[error("the session store cannot be reached: {0}")]
-pub struct StoreError(pub String);
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the session store does not answer: {0}")]
+pub struct StoreError(Arc<str>);
 
-/// All sessions of this process. Cheap to clone.
-#[derive(Clone)]
-pub struct Store(Arc<Inner>);
-
-struct Inner {
-    cache: Cache<SessionKey, Arc<Session>, ByBytes>,
-    memory: Memory,
-    ended: Cache<Box<str>, ()>,
-    clock: Clock,
+impl StoreError {
+    fn new(reason: impl Into<Arc<str>>) -> Self {
+        Self(reason.into())
+    }
 }
 
-#[expect(
-    clippy::unused_async,
-    reason = "a store in Redis waits; callers are ready for it"
+/// The store cannot be set up as configured.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the authorities for Redis in {path} cannot be used: {reason}; check AUTHENTIK_REDIS__TLS_CA_CERT"
 )]
+pub struct SetupError {
+    path: PathBuf,
+    reason: String,
+}
+
+/// The application that a session belongs to, as far as keeping sessions takes it.
+pub trait Owner: Sync {
+    /// The application's secret; together with the session's id it opens what is stored.
+    fn seal_key(&self) -> &[u8; 32];
+
+    /// The headers that the application is sent about a person with this access token.
+    fn headers(&self, claims: &Claims, access_token: &str) -> HeaderMap;
+}
+
+/// All sessions. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Backend);
+
+#[derive(Clone)]
+enum Backend {
+    Memory(Arc<Memory>),
+    Redis(Arc<Redis>),
+}
+
 impl Store {
     /// A store in memory whose cache takes about `cache_bytes` bytes.
     #[must_use]
     pub fn memory(cache_bytes: u64, clock: Clock) -> Self {
-        let expected = usize::try_from(cache_bytes / 4096)
-            .unwrap_or(usize::MAX)
-            .max(16);
-        Self(Arc::new(Inner {
-            cache: Cache::with_weighter(expected, cache_bytes, ByBytes),
-            memory: Memory::default(),
-            ended: Cache::new(ENDED_REMEMBERED),
-            clock,
-        }))
+        Self(Backend::Memory(Arc::new(Memory::new(cache_bytes, clock))))
     }
 
-    /// The live session under `key` if the cache has it; does no I/O.
+    /// A store in Redis. It connects once [`Store::run`] runs, and needs not be there yet.
+    /// `people` is a secret of all replicas under which persons are indexed.
+    pub fn redis(
+        config: config::Redis,
+        people: SecretString,
+        cache_bytes: u64,
+        clock: Clock,
+        metrics: StoreMetrics,
+    ) -> Result<Self, SetupError> {
+        let redis = Redis::new(config, people, cache_bytes, clock, metrics)?;
+        Ok(Self(Backend::Redis(redis)))
+    }
+
+    /// Does what has to be done in the background, until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        match self.0 {
+            Backend::Memory(_) => {}
+            Backend::Redis(redis) => redis.run(stop).await,
+        }
+    }
+
+    /// The live session under `key` if the cache has it; does no I/O, and does not care for news
+    /// that may be missing.
     #[must_use]
     pub fn cached(&self, key: &SessionKey) -> Option<Arc<Session>> {
-        self.0
-            .cache
-            .get(key)
-            .filter(|session| session.is_live(self.0.clock.now()))
+        match &self.0 {
+            Backend::Memory(memory) => memory.cached(key),
+            Backend::Redis(redis) => redis.cached(key),
+        }
     }
 
-    /// The live session under `key`.
-    pub async fn load(&self, key: &SessionKey) -> Result<Option<Arc<Session>>, StoreError> {
-        if let Some(session) = self.cached(key) {
-            return Ok(Some(session));
+    /// The live session of `id` at its application.
+    pub async fn load(
+        &self,
+        id: &SessionId,
+        owner: &(impl Owner + ?Sized),
+    ) -> Result<Option<Arc<Session>>, StoreError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.load(&id.key())),
+            Backend::Redis(redis) => redis.load(id, owner).await,
         }
-        let found = self
-            .0
-            .memory
-            .find(key)
-            .filter(|session| session.is_live(self.0.clock.now()));
-        if let Some(session) = &found {
-            self.0.cache.insert(*key, Arc::clone(session));
-        }
-        Ok(found)
     }
 
-    /// Keeps a session that has just begun.
-    pub async fn insert(&self, key: SessionKey, session: Arc<Session>) -> Result<(), StoreError> {
-        let replaced = self.0.memory.insert(key, Arc::clone(&session));
-        self.drop_all(replaced.as_slice());
-        self.0.cache.insert(key, Arc::clone(&session));
-        // Looked up after the insertion: an event in between finds the session in the index.
-        let ended = session
-            .claims
-            .sid
-            .as_deref()
-            .is_some_and(|sid| self.0.ended.get(sid).is_some());
-        if ended {
-            self.remove(&key).await?;
+    /// Keeps a session that has just begun, or begun again under the same id.
+    pub async fn insert(
+        &self,
+        id: &SessionId,
+        owner: &(impl Owner + ?Sized),
+        session: Arc<Session>,
+    ) -> Result<(), StoreError> {
+        match &self.0 {
+            Backend::Memory(memory) => memory.insert(id.key(), &session),
+            Backend::Redis(redis) => redis.insert(id, owner, session).await?,
         }
         Ok(())
     }
 
-    /// Ends one session.
-    pub async fn remove(&self, key: &SessionKey) -> Result<(), StoreError> {
-        if let Some(session) = self.0.memory.remove(key) {
-            session.end();
+    /// Ends one session: here at once, elsewhere as soon as the backend can be told.
+    pub async fn remove(&self, key: &SessionKey) {
+        match &self.0 {
+            Backend::Memory(memory) => memory.remove(key),
+            Backend::Redis(redis) => redis.remove(key).await,
         }
-        self.0.cache.remove(key);
-        Ok(())
     }
 
-    /// Ends every session of authentik's session `sid`; returns how many. The cost depends on
-    /// that number only.
-    pub async fn end_sid(&self, sid: &str) -> Result<usize, StoreError> {
-        self.0.ended.insert(sid.into(), ());
-        Ok(self.drop_all(&self.0.memory.take_sid(sid)))
+    /// Ends every session of authentik's session `sid`, as [`Store::remove`] does; returns how
+    /// many. The cost depends on that number only.
+    pub async fn end_sid(&self, sid: &str) -> usize {
+        match &self.0 {
+            Backend::Memory(memory) => memory.end_sid(sid),
+            Backend::Redis(redis) => redis.end_sid(sid).await,
+        }
     }
 
-    /// Ends every session of the person `sub`; returns how many.
-    pub async fn end_subject(&self, sub: &str) -> Result<usize, StoreError> {
-        Ok(self.drop_all(&self.0.memory.take_subject(sub)))
+    /// Ends every session of the person `sub`, as [`Store::remove`] does; returns how many.
+    pub async fn end_subject(&self, sub: &str) -> usize {
+        match &self.0 {
+            Backend::Memory(memory) => memory.end_subject(sub),
+            Backend::Redis(redis) => redis.end_subject(sub).await,
+        }
     }
 
-    /// Every live session, for re-checking. Expired ones are dropped on the way.
-    pub async fn sweep(&self) -> Result<Vec<(SessionKey, Arc<Session>)>, StoreError> {
-        Ok(self.0.memory.sweep(self.0.clock.now()))
+    /// Every live session of this process, for re-checking: of Redis, the cached ones. Expired
+    /// ones are dropped on the way.
+    #[must_use]
+    pub fn sweep(&self) -> Vec<(SessionKey, Arc<Session>)> {
+        match &self.0 {
+            Backend::Memory(memory) => memory.sweep(),
+            Backend::Redis(redis) => redis.sweep(),
+        }
     }
 
-    /// How many sessions are kept.
+    /// Whether this process is to ask authentik about a session now. `false` for `time` after
+    /// another replica got a `true`.
+    pub async fn claim_check(&self, key: &SessionKey, time: Duration) -> bool {
+        match &self.0 {
+            Backend::Memory(_) => true,
+            Backend::Redis(redis) => redis.claim(key, time).await,
+        }
+    }
+
+    /// Notes that authentik said just now that the session stands.
+    pub async fn checked(&self, key: &SessionKey, session: &Session) {
+        match &self.0 {
+            Backend::Memory(memory) => memory.checked(session),
+            Backend::Redis(redis) => redis.checked(key, session).await,
+        }
+    }
+
+    /// Sessions that authentik was last asked about at or before `time` (Unix seconds) come out of
+    /// [`Store::next_due`] when they are next read from the backend.
+    pub fn due_before(&self, time: i64) {
+        if let Backend::Redis(redis) = &self.0 {
+            redis.due_before(time);
+        }
+    }
+
+    /// Waits for a session that authentik should be asked about before the next sweep.
+    pub async fn next_due(&self) -> (SessionKey, Arc<Session>) {
+        let due = match &self.0 {
+            Backend::Memory(_) => None,
+            Backend::Redis(redis) => redis.next_due().await,
+        };
+        match due {
+            Some(due) => due,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether the backend outlives this process.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.0, Backend::Redis(_))
+    }
+
+    /// Keeps something under a name where every replica finds it; memory forgets it. It is
+    /// readable for whoever can read the backend.
+    pub async fn keep_blob(&self, name: &str, blob: &[u8]) -> Result<(), StoreError> {
+        match &self.0 {
+            Backend::Memory(_) => Ok(()),
+            Backend::Redis(redis) => redis.keep_blob(name, blob).await,
+        }
+    }
+
+    /// What was kept under a name.
+    pub async fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        match &self.0 {
+            Backend::Memory(_) => Ok(None),
+            Backend::Redis(redis) => redis.blob(name).await,
+        }
+    }
+
+    /// How many live sessions this process has.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.memory.len()
+        match &self.0 {
+            Backend::Memory(memory) => memory.len(),
+            Backend::Redis(redis) => redis.len(),
+        }
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    fn drop_all(&self, ended: &[(SessionKey, Arc<Session>)]) -> usize {
-        for (key, session) in ended {
-            session.end();
-            self.0.cache.remove(key);
-        }
-        ended.len()
-    }
-}
-
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<SessionKey, Arc<Session>> for ByBytes {
-    fn weight(&self, _: &SessionKey, session: &Arc<Session>) -> u64 {
-        session.weight()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderMap;
-
-    use super::*;
-    use crate::model::{Claims, SessionId};
-
-    fn session(sub: &str, sid: Option<&str>, expires_at: i64) -> Session {
-        let claims = Claims {
-            sub: sub.into(),
-            sid: sid.map(Into::into),
-            ..Claims::default()
-        };
-        Session::new(
-            "client",
-            claims,
-            "token".into(),
-            expires_at,
-            HeaderMap::new(),
-        )
-    }
-
-    async fn insert(store: &Store, sub: &str, sid: Option<&str>, expires_at: i64) -> SessionKey {
-        let key = SessionId::random().key();
-        store
-            .insert(key, Arc::new(session(sub, sid, expires_at)))
-            .await
-            .expect("inserted");
-        key
-    }
-
-    async fn is_live(store: &Store, key: &SessionKey) -> bool {
-        store.load(key).await.expect("loaded").is_some()
-    }
-
-    #[tokio::test]
-    async fn sessions_end_by_sid_by_subject_and_by_time() {
-        let clock = Clock::manual(1_000);
-        let store = Store::memory(1 << 20, clock.clone());
-        let a1 = insert(&store, "alice", Some("s1"), 2_000).await;
-        let a2 = insert(&store, "alice", Some("s1"), 2_000).await;
-        let a3 = insert(&store, "alice", Some("s2"), 1_500).await;
-        let bob = insert(&store, "bob", None, 2_000).await;
-        assert_eq!(store.end_sid("s1").await.expect("ended"), 2);
-        assert_eq!(
-            store.end_sid("s1").await.expect("ended"),
-            0,
-            "the event comes twice"
-        );
-        assert!(!is_live(&store, &a1).await && !is_live(&store, &a2).await);
-        assert!(is_live(&store, &a3).await && is_live(&store, &bob).await);
-        clock.advance(500);
-        assert!(!is_live(&store, &a3).await, "expired");
-        assert_eq!(store.end_subject("bob").await.expect("ended"), 1);
-        assert!(!is_live(&store, &bob).await);
-        assert_eq!(store.sweep().await.expect("swept").len(), 0);
-        assert!(store.is_empty(), "nothing is left behind");
-    }
-
-    #[tokio::test]
-    async fn a_person_who_signs_in_over_and_over_fills_no_memory() {
-        let store = Store::memory(1 << 20, Clock::manual(0));
-        let first = insert(&store, "script", None, 10).await;
-        let other = insert(&store, "alice", None, 10).await;
-        for _ in 0..memory::PER_SUBJECT {
-            insert(&store, "script", None, 20).await;
-        }
-        assert_eq!(store.len(), memory::PER_SUBJECT + 1);
-        assert!(!is_live(&store, &first).await, "made room");
-        assert!(is_live(&store, &other).await, "is somebody else");
-    }
-
-    #[tokio::test]
-    async fn a_login_finished_after_its_session_ended_is_not_live() {
-        let store = Store::memory(1 << 20, Clock::manual(0));
-        store.end_sid("gone").await.expect("ended");
-        let key = insert(&store, "alice", Some("gone"), 10).await;
-        assert!(!is_live(&store, &key).await);
-    }
-
-    #[tokio::test]
-    async fn a_held_copy_of_an_ended_session_is_not_live() {
-        let store = Store::memory(1 << 20, Clock::manual(0));
-        let key = insert(&store, "alice", Some("s"), 10).await;
-        let held = store.load(&key).await.expect("loaded").expect("live");
-        store.end_sid("s").await.expect("ended");
-        assert!(!held.is_live(0));
-    }
-
-    #[tokio::test]
-    async fn a_session_that_the_cache_dropped_is_found_in_the_backend() {
-        let store = Store::memory(1, Clock::manual(0));
-        let key = insert(&store, "alice", None, 10).await;
-        assert!(is_live(&store, &key).await);
     }
 }

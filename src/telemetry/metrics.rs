@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Method;
 use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -63,6 +64,8 @@ struct Inner {
     last_update: Family<OutpostLabels, Gauge>,
     connection: Family<ConnectionLabels, Gauge>,
     sessions: Gauge,
+    stale: Gauge,
+    store: StoreMetrics,
     /// The outpost's name, for requests that belong to no application.
     outpost: RwLock<String>,
 }
@@ -103,6 +106,45 @@ impl SiteMetrics {
     }
 }
 
+/// What is counted of the session store at Redis.
+#[derive(Debug, Clone)]
+pub struct StoreMetrics {
+    up: Gauge,
+    errors: Counter,
+    duration: Histogram,
+}
+
+impl StoreMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let (up, errors) = (Gauge::default(), Counter::default());
+        let duration = Histogram::new(BUCKETS);
+        let help = "1 while the connection to Redis stands";
+        registry.register("redis_up", help, up.clone());
+        let help = "Commands that Redis did not answer, or refused";
+        registry.register("redis_errors", help, errors.clone());
+        let help = "Time that commands at Redis take";
+        registry.register("redis_duration_seconds", help, duration.clone());
+        Self {
+            up,
+            errors,
+            duration,
+        }
+    }
+
+    /// Notes whether the connection stands.
+    pub fn up(&self, up: bool) {
+        self.up.set(i64::from(up));
+    }
+
+    /// Counts a command.
+    pub fn observe(&self, duration: Duration, succeeded: bool) {
+        self.duration.observe(duration.as_secs_f64());
+        if !succeeded {
+            self.errors.inc();
+        }
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -134,6 +176,10 @@ impl Metrics {
             "Sessions kept by this process",
             Clone::clone(&sessions),
         );
+        let stale = Gauge::default();
+        let help = "1 while the configuration is the last good one that was kept, because authentik does not answer";
+        registry.register("configuration_stale", help, stale.clone());
+        let store = StoreMetrics::register(&mut registry);
         let outpost = RwLock::default();
         Self(Arc::new(Inner {
             registry,
@@ -143,8 +189,16 @@ impl Metrics {
             last_update,
             connection,
             sessions,
+            stale,
+            store,
             outpost,
         }))
+    }
+
+    /// The handles of the session store.
+    #[must_use]
+    pub fn store(&self) -> StoreMetrics {
+        self.0.store.clone()
     }
 
     /// The handles for one application.
@@ -178,11 +232,12 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// Notes a configuration that was taken over at `now` (Unix seconds).
+    /// Notes a configuration that authentik told at `now` (Unix seconds); `stale` if that was an
+    /// earlier process.
     ///
     /// # Panics
     /// Never: nothing panics while the lock is held.
-    pub fn updated(&self, outpost: &crate::model::Outpost, now: i64) {
+    pub fn updated(&self, outpost: &crate::model::Outpost, now: i64, stale: bool) {
         outpost.name.clone_into(
             &mut self
                 .0
@@ -202,6 +257,7 @@ impl Metrics {
         self.0.last_update.clear();
         self.0.info.get_or_create(&labels).set(1);
         self.0.last_update.get_or_create(&labels).set(now);
+        self.0.stale.set(i64::from(stale));
     }
 
     /// Notes whether the websocket is connected.

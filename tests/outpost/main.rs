@@ -12,6 +12,7 @@ mod limits;
 mod login;
 mod nginx;
 mod process;
+mod redis;
 mod rules;
 mod secrets;
 mod security;

@@ -14,15 +14,15 @@ use secrecy::ExposeSecret as _;
 
 use super::Parted;
 use super::answer::{Answer, html};
-use super::auth::{identify, session_keys};
+use super::auth::{identify, session_ids};
 use super::endpoint::Endpoint;
 use super::error::{GatewayError, LoginFailure};
 use super::forward::unauthorized;
 use crate::model::{Session, SessionId};
 use crate::oidc::{LoginState, OidcError, StateError, Tokens};
 use crate::route::Site;
+use crate::store::Owner as _;
 use crate::web::cookie::{self, Attributes};
-use crate::web::identity;
 use crate::web::navigation::is_navigation;
 use crate::web::page::Page;
 use attempts::Attempts;
@@ -141,7 +141,7 @@ impl Parted {
             let home = site.application.external.as_str().to_owned();
             return self.begin(site, headers, home, 1);
         };
-        self.store.end_subject(&session.claims.sub).await?;
+        self.store.end_subject(&session.claims.sub).await;
         let mut response = match site.relying_party.end_session_url(&session.access_token) {
             Some(url) => redirect(url.as_str()),
             None => signed_out(site),
@@ -218,13 +218,14 @@ impl Parted {
         tokens: Tokens,
         target: &str,
     ) -> Result<Answer, GatewayError> {
-        let replaced: Vec<_> = session_keys(site, headers).collect();
+        let replaced: Vec<_> = session_ids(site, headers).map(|id| id.key()).collect();
         for old in replaced {
-            self.store.remove(&old).await?;
+            self.store.remove(&old).await;
         }
         let session = Arc::new(session(site, tokens));
         let id = SessionId::random();
-        self.store.insert(id.key(), Arc::clone(&session)).await?;
+        let kept = Arc::clone(&session);
+        self.store.insert(&id, &**site, kept).await?;
         let mut response = redirect(target);
         append_cookie(
             &mut response,
@@ -254,17 +255,11 @@ pub(super) fn session(site: &Site, tokens: Tokens) -> Session {
         access_token,
     } = tokens;
     let expires_at = claims.exp.unwrap_or_default();
-    let application = &site.application;
-    let headers = identity::person(
-        &claims,
-        access_token.expose_secret(),
-        application.basic_auth.as_ref(),
-        application.policy.identity,
-    );
+    let headers = site.headers(&claims, access_token.expose_secret());
     let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
     site.metrics
         .observe_identity(headers.iter().map(length).sum());
-    let client_id = &application.client.id;
+    let client_id = &site.application.client.id;
     Session::new(client_id, claims, access_token, expires_at, headers)
 }
 

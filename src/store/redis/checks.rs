@@ -1,0 +1,75 @@
+//! When authentik was last asked about a session. The answer is part of the record, so that any
+//! replica knows, and nobody who can write to Redis can make it look fresher than it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc};
+
+use super::{Redis, names, record, scripts};
+use crate::model::{Session, SessionKey};
+use crate::store::cache::Slot;
+
+/// Sessions that may wait for being re-checked; more wait for the next sweep.
+const MOST_DUE: usize = 1024;
+
+type Waiting = (SessionKey, Arc<Session>);
+
+/// Sessions whose last check at authentik is too old, as they are found at Redis.
+pub(super) struct Due {
+    /// What was last checked at or before this is too old, Unix seconds.
+    before: AtomicI64,
+    sender: mpsc::Sender<Waiting>,
+    receiver: Mutex<mpsc::Receiver<Waiting>>,
+}
+
+impl Due {
+    pub(super) fn new(before: i64) -> Self {
+        let (sender, receiver) = mpsc::channel(MOST_DUE);
+        Self {
+            before: AtomicI64::new(before),
+            sender,
+            receiver: Mutex::new(receiver),
+        }
+    }
+
+    /// Queues the session if it is due. Nobody waits: a full queue is no loss, since the next
+    /// sweep finds the session in the cache.
+    pub(super) fn consider(&self, key: SessionKey, session: &Arc<Session>) {
+        if session.checked_at() <= self.before.load(Ordering::Relaxed) {
+            let _ = self.sender.try_send((key, Arc::clone(session)));
+        }
+    }
+}
+
+impl Redis {
+    /// Notes that authentik said just now that the session stands.
+    pub(in crate::store) async fn checked(&self, key: &SessionKey, session: &Session) {
+        session.checked(self.clock.now());
+        let Some(Slot::Session(entry)) = self.cache.get(key) else {
+            return;
+        };
+        let Some(seal) = &entry.seal else { return };
+        let record = record::encode(seal, &names::session(key), session);
+        // What is not noted is asked again.
+        let _: Result<i64, _> = self.connection.query(&scripts::replace(key, &record)).await;
+    }
+
+    /// Whether this replica is to ask authentik about the session; another one may just do so.
+    pub(in crate::store) async fn claim(&self, key: &SessionKey, time: Duration) -> bool {
+        let claim = scripts::claim(key, time.as_secs());
+        let claimed: Result<Option<()>, _> = self.connection.query(&claim).await;
+        !matches!(claimed, Ok(None))
+    }
+
+    /// What was last checked at or before `time` (Unix seconds) is due when it is next read.
+    pub(in crate::store) fn due_before(&self, time: i64) {
+        self.due.before.fetch_max(time, Ordering::Relaxed);
+    }
+
+    /// Waits for a session that is due.
+    pub(in crate::store) async fn next_due(&self) -> Option<(SessionKey, Arc<Session>)> {
+        self.due.receiver.lock().await.recv().await
+    }
+}

@@ -1,0 +1,154 @@
+//! What has to happen at Redis in one step. Each script touches one key, or two that a cluster
+//! keeps together.
+
+use redis::Cmd;
+
+use super::names::{self, Hash};
+use super::record::ENDED;
+use crate::model::SessionKey;
+
+/// How long the end of authentik's session is remembered, in seconds: long enough for any login
+/// that is just being finished.
+const ENDED_SID_SECONDS: u32 = 600;
+
+/// Enters a session into an index, unless the index is marked as ended: then `nil`. Members that
+/// have expired leave; the index lives as long as its last member. Returns the members that had
+/// to make room because there were more than allowed.
+const ENTER: &str = "
+if KEYS[2] and redis.call('EXISTS', KEYS[2]) == 1 then return false end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+local out = {}
+local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[4])
+if over > 0 then
+  for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, over)) do
+    if member ~= ARGV[1] and #out < over then
+      redis.call('ZREM', KEYS[1], member)
+      out[#out + 1] = member
+    end
+  end
+end
+local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+redis.call('EXPIRE', KEYS[1], math.floor(last[2] - ARGV[3]) + 60)
+return out";
+
+/// Empties an index, after marking it as ended if there is a name for that.
+const END: &str = "
+if KEYS[2] then redis.call('SET', KEYS[2], '1', 'EX', ARGV[1]) end
+local members = redis.call('ZRANGE', KEYS[1], 0, -1)
+redis.call('DEL', KEYS[1])
+return members";
+
+/// Replaces a record, if there is one that has not ended; its time to live stays.
+const REPLACE: &str = "
+if redis.call('STRLEN', KEYS[1]) < 2 then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL')
+return 1";
+
+/// A person's or authentik's session's index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Index {
+    Sid(Hash),
+    Subject(Hash),
+}
+
+impl Index {
+    fn command(&self, script: &str) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(script);
+        match self {
+            Self::Sid(hash) => command
+                .arg(2)
+                .arg(names::sid(hash))
+                .arg(names::ended_sid(hash)),
+            Self::Subject(hash) => command.arg(1).arg(names::subject(hash)),
+        };
+        command
+    }
+
+    /// [`ENTER`]; `None` if the index has ended.
+    pub(super) fn enter(&self, key: &SessionKey, expires: i64, now: i64, most: usize) -> Cmd {
+        let mut command = self.command(ENTER);
+        command.arg(key.as_bytes()).arg(expires).arg(now).arg(most);
+        command
+    }
+
+    /// [`END`].
+    pub(super) fn end(&self) -> Cmd {
+        let mut command = self.command(END);
+        command.arg(ENDED_SID_SECONDS);
+        command
+    }
+
+    /// Takes one session out.
+    pub(super) fn leave(&self, key: &SessionKey) -> Cmd {
+        let name = match self {
+            Self::Sid(hash) => names::sid(hash),
+            Self::Subject(hash) => names::subject(hash),
+        };
+        let mut command = redis::cmd("ZREM");
+        command.arg(name).arg(key.as_bytes());
+        command
+    }
+}
+
+/// Reads a record.
+pub(super) fn read(key: &SessionKey) -> Cmd {
+    let mut command = redis::cmd("GET");
+    command.arg(names::session(key));
+    command
+}
+
+/// Why a record is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Put {
+    /// The session begins: whatever was there is over.
+    New,
+    /// The session was lost: whatever is there knows better.
+    Back,
+}
+
+/// Writes a record; `nil` if it is there already and stays.
+pub(super) fn write(key: &SessionKey, record: &[u8], seconds: i64, put: Put) -> Cmd {
+    let mut command = redis::cmd("SET");
+    command.arg(names::session(key)).arg(record);
+    command.arg("EX").arg(seconds);
+    if put == Put::Back {
+        command.arg("NX");
+    }
+    command
+}
+
+/// [`REPLACE`].
+pub(super) fn replace(key: &SessionKey, record: &[u8]) -> Cmd {
+    let mut command = redis::cmd("EVAL");
+    command
+        .arg(REPLACE)
+        .arg(1)
+        .arg(names::session(key))
+        .arg(record);
+    command
+}
+
+/// Puts the mark of the end in place of a record, for as long as the record would have lived.
+pub(super) fn end(key: &SessionKey) -> Cmd {
+    let mut command = redis::cmd("SET");
+    command
+        .arg(names::session(key))
+        .arg(ENDED)
+        .arg("XX")
+        .arg("KEEPTTL");
+    command
+}
+
+/// Claims the question to authentik about a session; `nil` if somebody else has it.
+pub(super) fn claim(key: &SessionKey, seconds: u64) -> Cmd {
+    let mut command = redis::cmd("SET");
+    command
+        .arg(names::check(key))
+        .arg(1)
+        .arg("EX")
+        .arg(seconds.max(1))
+        .arg("NX");
+    command
+}

@@ -1,0 +1,295 @@
+//! Which Redis it is, and how connections to it are opened.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster_async::ClusterConnection;
+use redis::io::tcp::TcpSettings;
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo as _, Pipeline,
+    RedisConnectionInfo, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
+};
+use secrecy::ExposeSecret as _;
+
+use crate::config::{self, Node, RedisPlace, TlsReqs};
+use crate::store::SetupError;
+
+/// A server, several behind Sentinels, or a cluster.
+pub(super) struct Server {
+    config: config::Redis,
+    ca: Option<Vec<u8>>,
+    /// Which node of a cluster to subscribe at next.
+    next: AtomicUsize,
+}
+
+/// An open connection. Clones share it.
+#[derive(Clone)]
+pub(super) enum Link {
+    One(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Server {
+    /// Reads the file of authorities; connects to nothing yet.
+    pub(super) fn new(config: config::Redis) -> Result<Self, SetupError> {
+        // The library asks rustls for the process's provider; there is no other than this one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let ca = match &config.tls_ca_cert {
+            Some(path) if config.tls => {
+                let unusable = |reason: String| SetupError {
+                    path: path.clone(),
+                    reason,
+                };
+                let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+                let certificates = TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(pem.clone()),
+                };
+                let nowhere = ConnectionAddr::TcpTls {
+                    host: String::new(),
+                    port: 0,
+                    insecure: false,
+                    tls_params: None,
+                };
+                Client::build_with_tls(nowhere, certificates)
+                    .map_err(|error| unusable(error.to_string()))?;
+                Some(pem)
+            }
+            _ => None,
+        };
+        let next = AtomicUsize::new(0);
+        Ok(Self { config, ca, next })
+    }
+
+    /// How long one command may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.config.timeout
+    }
+
+    /// Whether commands find their way around nodes that fail.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.config.place, RedisPlace::Cluster(_))
+    }
+
+    /// Opens a connection that has been seen to work.
+    pub(super) async fn connect(&self) -> RedisResult<Link> {
+        // The caller bounds the time of each command.
+        let options = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.config.timeout))
+            .set_response_timeout(None);
+        let mut link = match &self.config.place {
+            RedisPlace::Single(node) => {
+                let client = self.client(node)?;
+                Link::One(
+                    client
+                        .get_multiplexed_async_connection_with_config(&options)
+                        .await?,
+                )
+            }
+            RedisPlace::Sentinel { .. } => {
+                let client = self.sentinel()?.async_get_client().await?;
+                Link::One(
+                    client
+                        .get_multiplexed_async_connection_with_config(&options)
+                        .await?,
+                )
+            }
+            RedisPlace::Cluster(nodes) => {
+                return Ok(Link::Cluster(
+                    self.cluster(nodes)?.get_async_connection().await?,
+                ));
+            }
+        };
+        redis::cmd("PING").exec_async(&mut link).await?;
+        Ok(link)
+    }
+
+    /// Opens a connection for news. In a cluster every node passes them on.
+    pub(super) async fn subscribe(&self, channel: &str) -> RedisResult<PubSub> {
+        let client = match &self.config.place {
+            RedisPlace::Single(node) => self.client(node)?,
+            RedisPlace::Sentinel { .. } => self.sentinel()?.async_get_client().await?,
+            RedisPlace::Cluster(nodes) => {
+                let next = self.next.fetch_add(1, Ordering::Relaxed);
+                self.client(&nodes[next % nodes.len()])?
+            }
+        };
+        let mut news = client.get_async_pubsub().await?;
+        news.subscribe(channel).await?;
+        Ok(news)
+    }
+
+    fn client(&self, node: &Node) -> RedisResult<Client> {
+        let info = self
+            .address(node)
+            .into_connection_info()?
+            .set_tcp_settings(tcp())
+            .set_redis_settings(self.login());
+        match &self.ca {
+            Some(_) if self.verifies() => Client::build_with_tls(info, self.certificates()),
+            _ => Client::open(info),
+        }
+    }
+
+    fn sentinel(&self) -> RedisResult<SentinelClient> {
+        let RedisPlace::Sentinel {
+            nodes,
+            master,
+            username,
+            password,
+        } = &self.config.place
+        else {
+            unreachable!("asked for with Sentinels only");
+        };
+        let addresses = nodes.iter().map(|node| self.address(node));
+        let mut builder =
+            SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
+                .set_client_to_redis_db(i64::from(self.config.db))
+                .set_client_to_redis_tcp_settings(tcp())
+                .set_client_to_sentinel_tcp_settings(tcp());
+        if let Some(mode) = self.tls_mode() {
+            builder = builder.set_client_to_redis_tls_mode(mode);
+            builder = builder.set_client_to_sentinel_tls_mode(mode);
+            if self.ca.is_some() && self.verifies() {
+                builder = builder.set_client_to_redis_certificates(self.certificates());
+                builder = builder.set_client_to_sentinel_certificates(self.certificates());
+            }
+        }
+        if let Some(username) = &self.config.username {
+            builder = builder.set_client_to_redis_username(username);
+        }
+        if let Some(password) = &self.config.password {
+            builder = builder.set_client_to_redis_password(password.expose_secret());
+        }
+        if let Some(username) = username {
+            builder = builder.set_client_to_sentinel_username(username);
+        }
+        if let Some(password) = password {
+            builder = builder.set_client_to_sentinel_password(password.expose_secret());
+        }
+        builder.build()
+    }
+
+    fn cluster(&self, nodes: &[Node]) -> RedisResult<ClusterClient> {
+        let timeout = self.config.timeout;
+        let addresses = nodes.iter().map(|node| self.address(node));
+        let mut builder = ClusterClientBuilder::new(addresses)
+            .connection_timeout(timeout)
+            .response_timeout(timeout)
+            .overall_response_timeout(Some(2 * timeout))
+            .retries(3)
+            .min_retry_wait(10)
+            .max_retry_wait(200)
+            .tcp_settings(tcp());
+        if let Some(mode) = self.tls_mode() {
+            builder = builder.tls(mode);
+            if self.ca.is_some() && self.verifies() {
+                builder = builder.certs(self.certificates());
+            }
+        }
+        if let Some(username) = &self.config.username {
+            builder = builder.username(username);
+        }
+        if let Some(password) = &self.config.password {
+            builder = builder.password(password.expose_secret());
+        }
+        builder.build()
+    }
+
+    fn address(&self, node: &Node) -> ConnectionAddr {
+        let (host, port) = (node.host.clone(), node.port);
+        if self.config.tls {
+            ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: !self.verifies(),
+                tls_params: None,
+            }
+        } else {
+            ConnectionAddr::Tcp(host, port)
+        }
+    }
+
+    fn login(&self) -> RedisConnectionInfo {
+        let mut login = RedisConnectionInfo::default().set_db(i64::from(self.config.db));
+        if let Some(username) = &self.config.username {
+            login = login.set_username(username);
+        }
+        if let Some(password) = &self.config.password {
+            login = login.set_password(password.expose_secret());
+        }
+        login
+    }
+
+    fn verifies(&self) -> bool {
+        self.config.tls_reqs == TlsReqs::Required
+    }
+
+    fn tls_mode(&self) -> Option<TlsMode> {
+        self.config.tls.then_some(if self.verifies() {
+            TlsMode::Secure
+        } else {
+            TlsMode::Insecure
+        })
+    }
+
+    fn certificates(&self) -> TlsCertificates {
+        TlsCertificates {
+            client_tls: None,
+            root_cert: self.ca.clone(),
+        }
+    }
+}
+
+/// As an operator knows it, without credentials.
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |nodes: &[Node]| {
+            let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+            nodes.join(", ")
+        };
+        match &self.config.place {
+            RedisPlace::Single(node) => write!(f, "{node}"),
+            RedisPlace::Sentinel { nodes, master, .. } => {
+                write!(f, "{master:?} of the Sentinels {}", list(nodes))
+            }
+            RedisPlace::Cluster(nodes) => write!(f, "the cluster of {}", list(nodes)),
+        }
+    }
+}
+
+fn tcp() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
+}
+
+impl ConnectionLike for Link {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::One(connection) => connection.req_packed_command(cmd),
+            Self::Cluster(connection) => connection.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::One(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::One(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! What every store does, memory and Redis in each of its forms: one suite for all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use authentik_proxy::clock::Clock;
+use authentik_proxy::config::Config;
+use authentik_proxy::model::{Claims, Session, SessionId};
+use authentik_proxy::store::{Owner, Store};
+use authentik_proxy::telemetry::metrics::Metrics;
+use http::{HeaderMap, HeaderValue};
+use secrecy::ExposeSecret as _;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::server::Server;
+use crate::support::within;
+
+/// An application.
+pub(super) struct App(pub(super) [u8; 32]);
+
+pub(super) const APP: App = App([7; 32]);
+
+impl Owner for App {
+    fn seal_key(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    fn headers(&self, claims: &Claims, access_token: &str) -> HeaderMap {
+        let text = format!("{} {access_token}", claims.sub);
+        let value = HeaderValue::from_str(&text).expect("a value");
+        [(http::header::FROM, value)].into_iter().collect()
+    }
+}
+
+/// Two replicas of one store; in memory they are one.
+pub(super) struct Replicas {
+    pub(super) here: Store,
+    pub(super) there: Store,
+    pub(super) clock: Clock,
+    _stop: DropGuard,
+}
+
+pub(super) const NOW: i64 = 1_000_000;
+
+impl Replicas {
+    pub(super) fn in_memory(cache_bytes: u64) -> Self {
+        let clock = Clock::manual(NOW);
+        let store = Store::memory(cache_bytes, clock.clone());
+        Self {
+            here: store.clone(),
+            there: store,
+            clock,
+            _stop: CancellationToken::new().drop_guard(),
+        }
+    }
+
+    /// At Redis, as these settings say.
+    pub(super) fn at_redis(settings: &[(&str, &str)], cache_bytes: u64) -> Self {
+        let clock = Clock::manual(NOW);
+        let stop = CancellationToken::new();
+        let [here, there] = [(); 2].map(|()| {
+            let store = store(settings, cache_bytes, &clock);
+            tokio::spawn(store.clone().run(stop.clone()));
+            store
+        });
+        Self {
+            here,
+            there,
+            clock,
+            _stop: stop.drop_guard(),
+        }
+    }
+}
+
+fn store(settings: &[(&str, &str)], cache_bytes: u64, clock: &Clock) -> Store {
+    let required = [
+        ("AUTHENTIK_HOST", "http://authentik.test"),
+        ("AUTHENTIK_TOKEN", "token"),
+    ];
+    let config = Config::from_pairs(required.iter().chain(settings).copied()).expect("usable");
+    let (redis, people) = (config.redis.expect("a place"), config.authentik.token);
+    let metrics = Metrics::new().store();
+    Store::redis(redis, people, cache_bytes, clock.clone(), metrics).expect("a store")
+}
+
+pub(super) fn session(sub: &str, sid: Option<&str>, expires_at: i64) -> Arc<Session> {
+    let claims = Claims {
+        sub: sub.into(),
+        sid: sid.map(Into::into),
+        ..Claims::default()
+    };
+    let headers = APP.headers(&claims, "token");
+    Arc::new(Session::new(
+        "client",
+        claims,
+        "token".into(),
+        expires_at,
+        headers,
+    ))
+}
+
+pub(super) async fn insert(store: &Store, sub: &str, sid: Option<&str>, until: i64) -> SessionId {
+    let id = SessionId::random();
+    let session = session(sub, sid, NOW + until);
+    store.insert(&id, &APP, session).await.expect("inserted");
+    id
+}
+
+pub(super) async fn is_live(store: &Store, id: &SessionId) -> bool {
+    store.load(id, &APP).await.expect("loaded").is_some()
+}
+
+/// Waits until the session is live, or no longer live, in that store.
+pub(super) async fn becomes(store: &Store, id: &SessionId, live: bool) {
+    within(async {
+        while !matches!(store.load(id, &APP).await, Ok(found) if found.is_some() == live) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// A session of its own name, so that checks of one server do not meet.
+fn name() -> String {
+    SessionId::random().to_text()
+}
+
+/// Runs all checks. Each gets replicas with a cache of the size that it wants.
+pub(super) async fn suite(make: impl Fn(u64) -> Replicas) {
+    const LARGE: u64 = 1 << 20;
+    reads_everywhere_what_was_written(&make(LARGE)).await;
+    sessions_end_by_sid_by_subject_and_by_time(&make(LARGE)).await;
+    one_session_ends(&make(LARGE)).await;
+    the_end_reaches_copies_that_somebody_holds(&make(LARGE)).await;
+    a_login_finished_after_its_session_ended_is_not_live(&make(LARGE)).await;
+    a_person_who_signs_in_over_and_over_fills_nothing(&make(LARGE)).await;
+    credentials_open_their_session_again(&make(LARGE)).await;
+    a_session_that_the_cache_dropped_is_found_in_the_backend(&make(1)).await;
+    what_was_checked_is_noted(&make(LARGE)).await;
+    many_may_ask_at_once(&make(LARGE)).await;
+}
+
+async fn reads_everywhere_what_was_written(replicas: &Replicas) {
+    let (sub, sid) = (name(), name());
+    let id = insert(&replicas.here, &sub, Some(&sid), 100).await;
+    for store in [&replicas.here, &replicas.there] {
+        let found = store.load(&id, &APP).await.expect("loaded").expect("live");
+        assert_eq!((&*found.client_id, &found.claims.sub), ("client", &sub));
+        assert_eq!(found.claims.sid, Some(sid.clone()));
+        assert_eq!(found.access_token.expose_secret(), "token");
+        assert_eq!(found.headers["from"], format!("{sub} token"));
+        assert_eq!(found.expires_at, NOW + 100);
+    }
+    assert!(!is_live(&replicas.here, &SessionId::random()).await);
+}
+
+async fn sessions_end_by_sid_by_subject_and_by_time(replicas: &Replicas) {
+    let Replicas {
+        here, there, clock, ..
+    } = replicas;
+    let (alice, bob, first, second) = (name(), name(), name(), name());
+    let a1 = insert(here, &alice, Some(&first), 1_000).await;
+    let a2 = insert(there, &alice, Some(&first), 1_000).await;
+    let a3 = insert(here, &alice, Some(&second), 500).await;
+    let b = insert(there, &bob, None, 1_000).await;
+    for id in [&a1, &a2, &a3, &b] {
+        assert!(is_live(here, id).await && is_live(there, id).await);
+    }
+    assert_eq!(here.end_sid(&first).await, 2);
+    here.end_sid(&first).await;
+    for id in [&a1, &a2] {
+        assert!(!is_live(here, id).await, "at once");
+        becomes(there, id, false).await;
+    }
+    assert!(is_live(here, &a3).await && is_live(there, &b).await);
+    clock.advance(500);
+    assert!(!is_live(here, &a3).await && !is_live(there, &a3).await);
+    assert_eq!(there.end_subject(&bob).await, 1);
+    assert!(!is_live(there, &b).await);
+    becomes(here, &b, false).await;
+    assert_eq!(here.sweep().len() + there.sweep().len(), 0);
+    assert!(
+        here.is_empty() && there.is_empty(),
+        "nothing is left behind"
+    );
+    let again = insert(here, &bob, None, 1_000).await;
+    assert!(is_live(there, &again).await, "may sign in again");
+}
+
+async fn one_session_ends(replicas: &Replicas) {
+    let alice = name();
+    let [ended, other] = [
+        insert(&replicas.here, &alice, None, 100).await,
+        insert(&replicas.here, &alice, None, 100).await,
+    ];
+    assert!(is_live(&replicas.there, &ended).await);
+    replicas.here.remove(&ended.key()).await;
+    assert!(!is_live(&replicas.here, &ended).await);
+    becomes(&replicas.there, &ended, false).await;
+    assert!(is_live(&replicas.there, &other).await);
+}
+
+async fn the_end_reaches_copies_that_somebody_holds(replicas: &Replicas) {
+    let (alice, sid) = (name(), name());
+    let id = insert(&replicas.here, &alice, Some(&sid), 100).await;
+    let held = replicas
+        .here
+        .load(&id, &APP)
+        .await
+        .expect("loaded")
+        .expect("live");
+    replicas.here.end_sid(&sid).await;
+    assert!(!held.is_live(NOW));
+}
+
+async fn a_login_finished_after_its_session_ended_is_not_live(replicas: &Replicas) {
+    let (alice, sid) = (name(), name());
+    replicas.there.end_sid(&sid).await;
+    let id = insert(&replicas.here, &alice, Some(&sid), 100).await;
+    assert!(!is_live(&replicas.here, &id).await);
+    assert!(!is_live(&replicas.there, &id).await);
+}
+
+async fn a_person_who_signs_in_over_and_over_fills_nothing(replicas: &Replicas) {
+    const MOST: usize = 512;
+    let (script, alice) = (name(), name());
+    let first = insert(&replicas.here, &script, None, 10).await;
+    let other = insert(&replicas.here, &alice, None, 10).await;
+    let mut last = first.clone();
+    for _ in 0..MOST {
+        last = insert(&replicas.here, &script, None, 20).await;
+    }
+    becomes(&replicas.there, &first, false).await;
+    assert!(!is_live(&replicas.here, &first).await, "made room");
+    for id in [&last, &other] {
+        assert!(is_live(&replicas.there, id).await);
+    }
+    assert_eq!(replicas.here.end_subject(&script).await, MOST);
+}
+
+async fn credentials_open_their_session_again(replicas: &Replicas) {
+    let (id, program) = (SessionId::random(), name());
+    let open = || {
+        replicas
+            .here
+            .insert(&id, &APP, session(&program, None, NOW + 100))
+    };
+    open().await.expect("inserted");
+    open().await.expect("inserted");
+    assert!(is_live(&replicas.there, &id).await);
+    replicas.here.remove(&id.key()).await;
+    replicas.here.remove(&id.key()).await;
+    assert!(!is_live(&replicas.here, &id).await);
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    open().await.expect("inserted");
+    assert!(is_live(&replicas.here, &id).await);
+}
+
+async fn a_session_that_the_cache_dropped_is_found_in_the_backend(replicas: &Replicas) {
+    let id = insert(&replicas.here, &name(), None, 100).await;
+    assert!(is_live(&replicas.here, &id).await);
+    assert!(is_live(&replicas.there, &id).await);
+}
+
+async fn what_was_checked_is_noted(replicas: &Replicas) {
+    let Replicas {
+        here, there, clock, ..
+    } = replicas;
+    let id = insert(here, &name(), None, 1_000).await;
+    let checked = here.load(&id, &APP).await.expect("loaded").expect("live");
+    assert_eq!(checked.checked_at(), NOW);
+    clock.advance(10);
+    here.checked(&id.key(), &checked).await;
+    assert!(here.claim_check(&id.key(), Duration::from_mins(1)).await);
+    let found = there.load(&id, &APP).await.expect("loaded").expect("live");
+    assert_eq!(found.checked_at(), NOW + 10);
+    here.remove(&id.key()).await;
+    here.checked(&id.key(), &checked).await;
+    there.checked(&id.key(), &checked).await;
+    becomes(there, &id, false).await;
+    assert!(!is_live(here, &id).await, "a check puts nothing back");
+}
+
+async fn many_may_ask_at_once(replicas: &Replicas) {
+    let id = insert(&replicas.here, &name(), None, 100).await;
+    let asking = (0..200).map(|_| is_live(&replicas.there, &id));
+    let answers = futures_util::future::join_all(asking).await;
+    assert!(answers.into_iter().all(|live| live));
+}
+
+#[tokio::test]
+async fn memory_conforms() {
+    suite(Replicas::in_memory).await;
+}
+
+#[tokio::test]
+async fn redis_conforms() {
+    let server = Server::start(&[]).await;
+    let port = server.port();
+    let settings = [
+        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
+        ("AUTHENTIK_REDIS__PORT", &port),
+    ];
+    suite(|cache_bytes| Replicas::at_redis(&settings, cache_bytes)).await;
+}

@@ -1,0 +1,8 @@
+//! Sessions in real Redis servers, which are stopped, starved, emptied and replaced.
+
+mod conformance;
+mod forms;
+mod outages;
+mod replicas;
+mod server;
+mod trouble;

@@ -1,0 +1,193 @@
+//! Redis goes away, hangs, forgets, and comes back: what the store makes of it.
+
+use authentik_proxy::model::SessionId;
+
+use super::conformance::{APP, NOW, Replicas, becomes, insert, is_live, session};
+use super::server::Server;
+use crate::support::within;
+
+const LARGE: u64 = 1 << 20;
+const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+
+fn replicas(server: &Server, more: &[(&str, &str)]) -> Replicas {
+    let port = server.port();
+    let mut settings = vec![
+        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
+        ("AUTHENTIK_REDIS__PORT", port.as_str()),
+        ("AUTHENTIK_PROXY_REDIS__TIMEOUT", "200ms"),
+        ("AUTHENTIK_PROXY_REDIS__REVALIDATE", "100ms"),
+    ];
+    settings.extend_from_slice(more);
+    Replicas::at_redis(&settings, LARGE)
+}
+
+/// A session that is cached at one replica and not at the other.
+async fn half_cached(replicas: &Replicas) -> SessionId {
+    insert(&replicas.here, "alice", Some("sid"), 1_000).await
+}
+
+/// Whether the store says that it cannot know.
+async fn is_unknown(replicas: &Replicas, id: &SessionId) -> bool {
+    replicas.there.load(id, &APP).await.is_err()
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_stops_nobody_who_is_cached() {
+    let server = Server::start(&[]).await;
+    let replicas = replicas(&server, &[]);
+    let id = half_cached(&replicas).await;
+    server.pause();
+    for _ in 0..3 {
+        within(async {
+            assert!(is_unknown(&replicas, &id).await, "unknown is not nobody");
+            assert!(is_live(&replicas.here, &id).await);
+        })
+        .await;
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    }
+    server.resume();
+    becomes(&replicas.there, &id, true).await;
+    assert!(is_live(&replicas.here, &id).await);
+}
+
+#[tokio::test]
+async fn a_redis_that_restarts_with_its_data_has_lost_nothing() {
+    let mut server = Server::start(&DURABLE).await;
+    let before = replicas(&server, &[]);
+    let id = half_cached(&before).await;
+    drop(before);
+    server.kill().await;
+    server.start_again().await;
+    let after = replicas(&server, &[]);
+    assert!(is_live(&after.here, &id).await);
+}
+
+#[tokio::test]
+async fn a_redis_that_restarts_empty_is_filled_again_by_who_has_sessions() {
+    let mut server = Server::start(&[]).await;
+    let replicas = replicas(&server, &[]);
+    let id = half_cached(&replicas).await;
+    let ended = insert(&replicas.here, "bob", Some("over"), 1_000).await;
+    replicas.here.end_sid("over").await;
+    server.kill().await;
+    assert!(is_live(&replicas.here, &id).await);
+    assert!(is_unknown(&replicas, &id).await);
+    server.start_again().await;
+    becomes(&replicas.there, &id, true).await;
+    assert!(
+        !is_live(&replicas.there, &ended).await,
+        "not what had ended"
+    );
+    let (_, due) = within(replicas.here.next_due()).await;
+    assert_eq!(due.claims.sub, "alice", "authentik is asked about it");
+    // The index is there again, too.
+    replicas.there.end_sid("sid").await;
+    becomes(&replicas.here, &id, false).await;
+}
+
+#[tokio::test]
+async fn what_ended_is_not_put_back() {
+    let server = Server::start(&[]).await;
+    let replicas = replicas(&server, &[]);
+    let id = half_cached(&replicas).await;
+    // Whoever ends it while this replica hears nothing.
+    let name = format!("authentik-proxy:session:{}", id.key().to_text());
+    server
+        .run::<()>(&["SET", &name, "\0", "XX", "KEEPTTL"])
+        .await;
+    server
+        .run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"])
+        .await;
+    becomes(&replicas.here, &id, false).await;
+    assert!(!is_live(&replicas.there, &id).await);
+}
+
+#[tokio::test]
+async fn sessions_end_here_while_redis_is_down_and_everywhere_when_it_is_back() {
+    let mut server = Server::start(&DURABLE).await;
+    let replicas = replicas(&server, &[]);
+    let by_sid = half_cached(&replicas).await;
+    let by_key = insert(&replicas.here, "bob", None, 1_000).await;
+    let by_subject = insert(&replicas.here, "carol", None, 1_000).await;
+    for id in [&by_sid, &by_key, &by_subject] {
+        assert!(is_live(&replicas.there, id).await);
+    }
+    server.kill().await;
+    assert_eq!(replicas.here.end_sid("sid").await, 1);
+    replicas.here.remove(&by_key.key()).await;
+    assert_eq!(replicas.here.end_subject("carol").await, 1);
+    for id in [&by_sid, &by_key, &by_subject] {
+        assert!(!is_live(&replicas.here, id).await, "here at once");
+        assert!(is_live(&replicas.there, id).await, "nobody could tell");
+    }
+    server.start_again().await;
+    let fresh = self::replicas(&server, &[]);
+    for id in [&by_sid, &by_key, &by_subject] {
+        becomes(&replicas.there, id, false).await;
+        becomes(&fresh.here, id, false).await;
+    }
+}
+
+#[tokio::test]
+async fn logins_are_refused_while_redis_is_down_or_kept_if_that_is_wanted() {
+    let mut server = Server::start(&[]).await;
+    let refusing = replicas(&server, &[]);
+    let keeping = replicas(&server, &[("AUTHENTIK_PROXY_REDIS__WHEN_DOWN", "keep")]);
+    let first = insert(&keeping.here, "alice", None, 1_000).await;
+    assert!(is_live(&keeping.there, &first).await);
+    server.kill().await;
+    let id = SessionId::random();
+    let refused = refusing
+        .here
+        .insert(&id, &APP, session("bob", None, NOW + 100))
+        .await;
+    let reason = refused.expect_err("refused").to_string();
+    assert!(reason.contains(&server.port()), "{reason}");
+    let kept = insert(&keeping.here, "bob", Some("sid"), 1_000).await;
+    let ended = insert(&keeping.here, "carol", Some("over"), 1_000).await;
+    assert!(is_live(&keeping.here, &kept).await);
+    assert!(is_unknown(&keeping, &kept).await);
+    assert_eq!(keeping.here.end_sid("over").await, 1);
+    server.start_again().await;
+    becomes(&keeping.there, &kept, true).await;
+    assert!(is_live(&keeping.here, &kept).await);
+    becomes(&keeping.there, &ended, false).await;
+    keeping.there.end_sid("sid").await;
+    becomes(&keeping.here, &kept, false).await;
+}
+
+#[tokio::test]
+async fn without_news_a_cached_session_is_confirmed_within_the_bound() {
+    let deaf = [
+        "--user",
+        "deaf",
+        "on",
+        "nopass",
+        "~*",
+        "+@all",
+        "-subscribe",
+    ];
+    let server = Server::start(&deaf).await;
+    let user = [
+        ("AUTHENTIK_REDIS__USERNAME", "deaf"),
+        ("AUTHENTIK_REDIS__PASSWORD", "any"),
+    ];
+    let deaf = replicas(&server, &user);
+    let hearing = replicas(&server, &[]);
+    let id = half_cached(&deaf).await;
+    assert!(is_live(&hearing.there, &id).await);
+    hearing.there.end_sid("sid").await;
+    becomes(&deaf.here, &id, false).await;
+}
+
+#[tokio::test]
+async fn a_flushed_redis_gives_no_wrong_answer() {
+    let server = Server::start(&[]).await;
+    let replicas = replicas(&server, &[]);
+    let id = half_cached(&replicas).await;
+    server.run::<()>(&["FLUSHALL"]).await;
+    assert!(is_live(&replicas.here, &id).await, "known here");
+    assert!(!is_live(&replicas.there, &id).await, "known nowhere else");
+    replicas.there.end_sid("sid").await;
+    becomes(&replicas.here, &id, false).await;
+}

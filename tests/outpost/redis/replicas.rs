@@ -1,0 +1,190 @@
+//! Several replicas of the outpost on one Redis.
+
+use authentik_proxy::app::App;
+use authentik_standin::{Provider, Standin};
+
+use super::server::Server;
+use crate::support::{Browser, World, furnish, location, start, within};
+
+pub(super) const HOST: &str = "grafana.test";
+pub(super) const PAGE: &str = "http://grafana.test/d/x";
+
+/// An authentik with one application, without outposts.
+pub(super) async fn authentik() -> Standin {
+    let authentik = Standin::builder().start().await.expect("started");
+    let grafana = Provider::forward_single("grafana", "http://grafana.test");
+    furnish(&authentik, vec![grafana]);
+    authentik
+}
+
+/// A replica that is configured; its websocket may still be connecting.
+pub(super) async fn replica(authentik: &Standin, redis: &Server) -> World {
+    replica_with(authentik, redis, &[]).await
+}
+
+pub(super) async fn replica_with(
+    authentik: &Standin,
+    redis: &Server,
+    more: &[(&str, &str)],
+) -> World {
+    let port = redis.port();
+    let mut settings = vec![
+        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
+        ("AUTHENTIK_REDIS__PORT", port.as_str()),
+    ];
+    settings.extend_from_slice(more);
+    let outpost: App = start(authentik, &settings).await;
+    let world = World {
+        authentik: authentik.clone(),
+        outpost,
+    };
+    world
+        .until(|world| world.outpost.live().load().outpost.is_some())
+        .await;
+    world
+}
+
+/// What the replica answers to somebody with these cookies.
+pub(super) async fn status(world: &World, browser: &Browser) -> u16 {
+    let cookies = browser.cookies(HOST);
+    world.nginx(PAGE, &cookies, &[]).await.status().as_u16()
+}
+
+/// Waits for an answer that comes by itself.
+pub(super) async fn becomes(world: &World, browser: &Browser, wanted: u16) {
+    within(async {
+        while status(world, browser).await != wanted {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_25248_a_thousand_requests_in_turns_need_one_login() {
+    let (authentik, redis) = (authentik().await, Server::start(&[]).await);
+    let replicas = [
+        replica(&authentik, &redis).await,
+        replica(&authentik, &redis).await,
+    ];
+    let mut browser = Browser::default();
+    browser.log_in(&replicas[0], HOST, PAGE).await;
+    for request in 0..1_000 {
+        assert_eq!(
+            status(&replicas[request % 2], &browser).await,
+            200,
+            "{request}"
+        );
+    }
+    let answer = replicas[1].nginx(PAGE, &browser.cookies(HOST), &[]).await;
+    assert_eq!(answer.headers()["x-authentik-username"], "alice");
+    assert_eq!(answer.headers()["x-authentik-groups"], "admins|users");
+}
+
+#[tokio::test]
+async fn a_login_begins_at_one_replica_and_finishes_at_another() {
+    let (authentik, redis) = (authentik().await, Server::start(&[]).await);
+    let here = replica(&authentik, &redis).await;
+    let there = replica(&authentik, &redis).await;
+    let mut browser = Browser::default();
+    let callback = browser.sign_in(&here, HOST, PAGE).await;
+    let answer = browser.open(&there, HOST, &callback).await;
+    assert_eq!(location(&answer), PAGE);
+    assert_eq!(status(&here, &browser).await, 200);
+}
+
+#[tokio::test]
+async fn issue_18098_a_restart_of_a_replica_signs_nobody_out() {
+    let (authentik, redis) = (authentik().await, Server::start(&[]).await);
+    let before = replica(&authentik, &redis).await;
+    let mut browser = Browser::default();
+    browser.log_in(&before, HOST, PAGE).await;
+    before.outpost.stop().await;
+    let after = replica(&authentik, &redis).await;
+    assert_eq!(status(&after, &browser).await, 200);
+}
+
+#[tokio::test]
+async fn a_session_that_ends_at_authentik_ends_on_every_replica() {
+    let (authentik, redis) = (authentik().await, Server::start(&[]).await);
+    let told = replica(&authentik, &redis).await;
+    within(authentik.wait_websocket()).await;
+    authentik.refuse_websockets(true);
+    let untold = replica(&authentik, &redis).await;
+    let mut browser = Browser::default();
+    browser.log_in(&told, HOST, PAGE).await;
+    assert_eq!(status(&untold, &browser).await, 200);
+    assert_eq!(authentik.websockets(), 1, "nobody tells the second one");
+    authentik.end_sessions_of("alice");
+    becomes(&told, &browser, 401).await;
+    becomes(&untold, &browser, 401).await;
+    let third = replica(&authentik, &redis).await;
+    assert_eq!(status(&third, &browser).await, 401);
+}
+
+#[tokio::test]
+async fn a_sign_out_ends_the_persons_sessions_on_every_replica() {
+    let (authentik, redis) = (authentik().await, Server::start(&[]).await);
+    let here = replica(&authentik, &redis).await;
+    let there = replica(&authentik, &redis).await;
+    let (mut laptop, mut phone) = (Browser::default(), Browser::default());
+    laptop.log_in(&here, HOST, PAGE).await;
+    phone.log_in(&there, HOST, PAGE).await;
+    let kept = phone.cookies(HOST);
+    assert_eq!(status(&there, &laptop).await, 200);
+    let sign_out = "/outpost.goauthentik.io/sign_out";
+    laptop.open(&here, HOST, sign_out).await;
+    becomes(&there, &phone, 401).await;
+    becomes(&there, &laptop, 401).await;
+    let stolen = here.nginx(PAGE, &kept, &[]).await;
+    assert_eq!(stolen.status(), 401);
+}
+
+#[tokio::test]
+async fn a_session_that_ended_while_nobody_listened_is_found_when_it_is_read() {
+    let (authentik, redis) = (authentik().await, Server::start(&[]).await);
+    let before = replica(&authentik, &redis).await;
+    let mut browser = Browser::default();
+    browser.log_in(&before, HOST, PAGE).await;
+    before.outpost.stop().await;
+    authentik.end_sessions_of("alice");
+    let after = replica(&authentik, &redis).await;
+    becomes(&after, &browser, 401).await;
+    let third = replica(&authentik, &redis).await;
+    assert_eq!(status(&third, &browser).await, 401);
+}
+
+#[tokio::test]
+async fn who_reads_redis_learns_nothing() {
+    let (authentik, redis) = (authentik().await, Server::start(&[]).await);
+    let world = replica(&authentik, &redis).await;
+    let mut browser = Browser::default();
+    browser.log_in(&world, HOST, PAGE).await;
+    let answer = world.nginx(PAGE, &browser.cookies(HOST), &[]).await;
+    let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
+    let mut secrets = vec![
+        header("x-authentik-jwt"),
+        header("x-authentik-uid"),
+        header("x-authentik-email"),
+        "alice".into(),
+        "admins".into(),
+        "grafana".into(),
+    ];
+    secrets.extend(authentik.sids_of("alice"));
+    for cookie in browser.cookies(HOST).split("; ") {
+        let value = cookie.split_once('=').expect("a cookie").1;
+        secrets.extend(value.split('.').map(str::to_owned));
+    }
+    // A token's payload tells everything, also without its signature.
+    let token = header("x-authentik-jwt");
+    secrets.extend(token.split('.').map(str::to_owned));
+    secrets.retain(|secret| secret.len() > 4);
+    let dump = redis.dump().await;
+    assert!(dump.contains("authentik-proxy:session:"), "{dump}");
+    for name in dump.lines().filter(|line| line.starts_with("authentik")) {
+        assert!(name.starts_with("authentik-proxy:"), "{name}");
+    }
+    for secret in secrets {
+        assert!(!dump.contains(&secret), "{secret} in {dump}");
+    }
+}
