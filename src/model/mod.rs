@@ -22,5 +22,5 @@ pub use cookie_domain::{CookieDomain, CookieDomainError};
 pub use outpost::Outpost;
 pub use policy::{Action, HeaderEncoding, HeaderSource, IdentityOptions, Policy, Rule, Verdict};
 pub use requested_url::{RequestedUrl, RequestedUrlError, Scheme};
-pub use session::{Session, SessionId, SessionKey};
+pub use session::{Refresh, Session, SessionId, SessionKey};
 pub use weigh::{Outcome, Question, Reason};

@@ -13,6 +13,7 @@ mod login;
 mod nginx;
 mod process;
 mod redis;
+mod refresh;
 mod rules;
 mod secrets;
 mod security;
