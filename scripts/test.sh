@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 
 need=()
 command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || need+=(nginx-light)
+command -v redis-server >/dev/null || need+=(redis-server)
 command -v cmake >/dev/null || need+=(cmake)
 command -v chromium >/dev/null || need+=(chromium)
 command -v chromedriver >/dev/null || need+=(chromium-driver)
@@ -21,7 +22,7 @@ fi
 
 step() { printf '\n== %s\n' "$*"; }
 step format;     cargo fmt --all --check
-step lints;      cargo clippy --workspace --all-targets -- -D warnings
-step tests;      cargo test --workspace
-step documents;  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+step lints;      cargo clippy --workspace --all-targets --all-features -- -D warnings
+step tests;      cargo test --workspace --all-features
+step documents;  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --quiet
 step benchmarks; cargo bench --bench auth_check --bench routing --bench login -- --quick

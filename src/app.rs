@@ -14,7 +14,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::admin::{self, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{self, Control, LoadError};
+use crate::control::{self, Control, LoadError, Probe};
 use crate::gateway::listener::{self, Limits, Server};
 use crate::gateway::{self, Gateway, Verdicts};
 use crate::route::Live;
@@ -30,6 +30,8 @@ use crate::web::inbound::TrustedProxies;
 /// Most connections at a time to the metrics listeners.
 const ADMIN_CONNECTIONS: usize = 64;
 
+const EXT_AUTHZ: &str = "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ";
+
 /// Why the program cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -43,6 +45,9 @@ pub enum StartError {
         /// What the system says.
         reason: std::io::Error,
     },
+    /// Something was left out of this build.
+    #[error("{0} is set, but this program was built without the feature {1:?}")]
+    Feature(&'static str, &'static str),
     /// Certificates.
     #[error("{0}")]
     Tls(#[from] TlsError),
@@ -58,6 +63,7 @@ pub enum StartError {
 pub struct App {
     http: Vec<SocketAddr>,
     metrics: Vec<SocketAddr>,
+    ext_authz: Vec<SocketAddr>,
     store: Store,
     live: Live,
     readiness: Readiness,
@@ -75,6 +81,10 @@ impl App {
         let limits = limits(config);
         let http = bind(&config.listen.http, "AUTHENTIK_LISTEN__HTTP").await?;
         let admin = bind(&config.listen.metrics, "AUTHENTIK_LISTEN__METRICS").await?;
+        let ext_authz = bind(&config.listen.ext_authz, EXT_AUTHZ).await?;
+        if !cfg!(feature = "ext-authz") && !ext_authz.is_empty() {
+            return Err(StartError::Feature(EXT_AUTHZ, "ext-authz"));
+        }
         let (reporter, misconfigurations) = Reporter::channel();
         let gateway = Gateway::new(gateway::Parted {
             live: control.live.clone(),
@@ -92,6 +102,7 @@ impl App {
         let mut app = Self {
             http: Vec::new(),
             metrics: Vec::new(),
+            ext_authz: Vec::new(),
             store: control.store.clone(),
             live: control.live.clone(),
             readiness: control.readiness.clone(),
@@ -100,7 +111,10 @@ impl App {
             delay: config.shutdown.delay,
             drain: config.shutdown.timeout,
         };
-        app.serve_requests(http, &Server::new(limits), &gateway);
+        let server = Server::new(limits);
+        app.serve_requests(http, &server, &gateway);
+        #[cfg(feature = "ext-authz")]
+        app.serve_ext_authz(ext_authz, &server, &gateway);
         // Of its own, so that clients cannot keep probes and scrapes out.
         let server = Server::new(Limits {
             max_connections: ADMIN_CONNECTIONS,
@@ -123,6 +137,11 @@ impl App {
         app.control_tasks.spawn(|stop| watched.watch(stop));
         Control::new(control).spawn(&app.control_tasks, misconfigurations);
         Ok(app)
+    }
+
+    /// Asks authentik step by step, for the command that looks for what is wrong.
+    pub fn probe(config: &Config) -> Result<Probe, StartError> {
+        Ok(Probe::new(control(config, LevelHandle::disconnected())?))
     }
 
     /// Loads what is protected once, for commands; serves nothing.
@@ -160,6 +179,18 @@ impl App {
         }
     }
 
+    #[cfg(feature = "ext-authz")]
+    fn serve_ext_authz(&mut self, listeners: Vec<TcpListener>, server: &Server, gateway: &Gateway) {
+        for listener in listeners {
+            self.ext_authz.extend(listener.local_addr());
+            let (server, gateway) = (server.clone(), gateway.clone());
+            let answer =
+                move |peer, request| gateway::ext_authz::answer(gateway.clone(), peer, request);
+            self.listener_tasks
+                .spawn(|stop| server.serve(listener, answer, stop));
+        }
+    }
+
     fn serve_admin(&mut self, listeners: Vec<TcpListener>, server: &Server, router: &Router) {
         for listener in listeners {
             self.metrics.extend(listener.local_addr());
@@ -189,6 +220,12 @@ impl App {
     #[must_use]
     pub fn metrics_addresses(&self) -> &[SocketAddr] {
         &self.metrics
+    }
+
+    /// The addresses of the `ext_authz` listeners.
+    #[must_use]
+    pub fn ext_authz_addresses(&self) -> &[SocketAddr] {
+        &self.ext_authz
     }
 
     /// The sessions.

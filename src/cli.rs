@@ -47,6 +47,15 @@ pub enum Command {
     Serve,
     /// Ask a running `serve` on this machine whether it is well
     Healthcheck,
+    /// Look at everything that has to work, and say what to do about what does not
+    Doctor {
+        /// Look at this application only
+        #[arg(long, value_name = "SLUG")]
+        app: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Say what would become of a request to an application, and why
     Rules(rules::Request),
 }

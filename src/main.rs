@@ -1,12 +1,14 @@
 //! The program: reads arguments and environment, runs a command, says with its exit code how it
 //! went.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use authentik_proxy::app::App;
 use authentik_proxy::cli::{self, Cli, Command};
 use authentik_proxy::config::{Config, Vars};
+use authentik_proxy::doctor::{self, report::Status};
 use authentik_proxy::telemetry::log;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,6 +20,7 @@ fn main() -> ExitCode {
             Ok(config) => serve(&config),
             Err(errors) => fail(cli::EXIT_USAGE, &errors),
         },
+        Command::Doctor { app, json } => doctor(arguments.config.as_deref(), app.as_deref(), json),
         Command::Rules(request) => match Config::from_env(arguments.config.as_deref()) {
             Ok(config) => rules(&config, &request),
             Err(errors) => fail(cli::EXIT_USAGE, &errors),
@@ -27,6 +30,39 @@ fn main() -> ExitCode {
             Err(reason) => fail(reason.exit_code(), &reason),
         },
     }
+}
+
+/// Exit code 0 if all is well, 1 if something failed, 2 if the settings cannot be used.
+fn doctor(file: Option<&Path>, only: Option<&str>, json: bool) -> ExitCode {
+    let (report, code) = match Config::from_env(file) {
+        Err(errors) => (doctor::unusable(&errors), cli::EXIT_USAGE),
+        Ok(config) => {
+            let runtime = match tokio::runtime::Runtime::new() {
+                Ok(runtime) => runtime,
+                Err(error) => return fail(cli::EXIT_FAILURE, &error),
+            };
+            let probe = match App::probe(&config) {
+                Ok(probe) => probe,
+                Err(error) => return fail(cli::EXIT_FAILURE, &error),
+            };
+            let report = runtime.block_on(doctor::examine(&config, &probe, only));
+            let code = match report.worst() {
+                Status::Failed => cli::EXIT_FAILURE,
+                Status::Ok | Status::Skipped | Status::Warning => cli::EXIT_OK,
+            };
+            (report, code)
+        }
+    };
+    let mut out = std::io::stdout();
+    // Nobody is left to tell if standard output is closed.
+    let _ = if json {
+        let text = serde_json::to_string_pretty(&report).unwrap_or_default();
+        writeln!(out, "{text}")
+    } else {
+        let table = report.table(out.is_terminal());
+        write!(out, "{table}")
+    };
+    ExitCode::from(code)
 }
 
 fn rules(config: &Config, request: &cli::rules::Request) -> ExitCode {

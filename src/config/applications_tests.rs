@@ -110,3 +110,15 @@ fn every_mistake_is_named_with_its_place() {
         assert_eq!(problems, [expected], "{settings}");
     }
 }
+
+#[test]
+fn the_documented_example_is_right() {
+    let document = include_str!("../../docs/CONFIGURATION.md");
+    let (_, rest) = document
+        .split_once("```yaml\napplications:")
+        .expect("an example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    let (policies, problems) = read_yaml(&format!("applications:{example}"));
+    assert_eq!(problems, [""; 0]);
+    assert_eq!(policies["grafana"].rules.len(), 4);
+}

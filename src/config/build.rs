@@ -66,6 +66,7 @@ fn listen(reader: &mut Reader<'_>) -> Listen {
         http: reader.value("listen.http", parse::addresses),
         https: reader.value("listen.https", parse::addresses),
         metrics: reader.value("listen.metrics", parse::addresses),
+        ext_authz: reader.value("listen.ext_authz", parse::addresses),
         trusted_proxies: reader.value("listen.trusted_proxies", parse::networks),
         header_timeout: reader.value("listen.header_timeout", parse::duration(SHORT)),
         max_connections: reader.value("listen.max_connections", parse::count(1)),
@@ -81,6 +82,7 @@ fn listen(reader: &mut Reader<'_>) -> Listen {
         .iter()
         .chain(&listen.https)
         .chain(&listen.metrics)
+        .chain(&listen.ext_authz)
     {
         // Port 0 is a different free port each time.
         if address.port() != 0 && !taken.insert(address) {

@@ -41,6 +41,7 @@ pub use sections::{
     Authentik, Control, Listen, Log, LogLevel, Node, Redis, RedisPlace, Session, Shutdown, Tls,
     TlsReqs, UnknownLogLevel, WhenDown,
 };
+pub use warnings::is_internal;
 
 use reader::Reader;
 

@@ -39,6 +39,8 @@ pub struct Listen {
     pub https: Vec<SocketAddr>,
     /// Metrics and health. Default `0.0.0.0:9300`; `AUTHENTIK_LISTEN__METRICS`.
     pub metrics: Vec<SocketAddr>,
+    /// Envoy's `ext_authz` over gRPC. Default none; `AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ`.
+    pub ext_authz: Vec<SocketAddr>,
     /// Peers whose `X-Forwarded-*` headers are believed, without host bits. Default the private and loopback networks; `AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS`.
     pub trusted_proxies: Vec<IpNet>,
     /// How long a client may take to send the head of a request. Default 30 s;

@@ -60,6 +60,12 @@ pub const SETTINGS: &[Setting] = &[
         Fallback::Value("0.0.0.0:9300"),
         "Addresses for metrics and health",
     ),
+    own(
+        "listen.ext_authz",
+        Kind::Addresses,
+        Fallback::Value("none"),
+        "Addresses for Envoy's ext_authz over gRPC",
+    ),
     vendor(
         "listen.trusted_proxies",
         "AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS",

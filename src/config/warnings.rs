@@ -31,7 +31,9 @@ fn internal_host(config: &Config) -> Option<String> {
     })
 }
 
-fn is_internal(url: &Url) -> bool {
+/// Whether a URL names something that only a cluster knows.
+#[must_use]
+pub fn is_internal(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => {
             let cluster = [".svc", ".local", ".internal"];

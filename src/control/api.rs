@@ -19,9 +19,6 @@ use crate::web::client::{BackChannel, FetchError};
 const PAGE_SIZE: u32 = 100;
 /// Pages after which a list is taken for endless.
 const MAX_PAGES: u32 = 1000;
-/// `managed` of the embedded outpost.
-const EMBEDDED: &str = "goauthentik.io/outposts/embedded";
-
 /// Why authentik's API could not be used. Each text names the cause and the fix.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
@@ -79,11 +76,7 @@ pub(super) struct Answers {
 impl Answers {
     /// The outpost to serve.
     pub(super) fn outpost(&self, wanted: Option<Uuid>) -> Result<Outpost, ApiError> {
-        let outposts: Vec<wire::Outpost> = self
-            .outposts
-            .iter()
-            .filter_map(|entry| wire::Outpost::deserialize(entry).ok())
-            .collect();
+        let outposts = outposts(&self.outposts);
         let listed = || {
             let names: Vec<_> = outposts
                 .iter()
@@ -118,13 +111,20 @@ impl Answers {
         Ok(Outpost {
             id: found.pk,
             name: found.name.clone(),
-            embedded: found.managed == EMBEDDED,
+            embedded: found.is_embedded(),
             authentik_host: Url::parse(&found.config.authentik_host).ok(),
             log_level: Some(found.config.log_level.clone()).filter(|level| !level.is_empty()),
             refresh_interval_s,
             version: self.version.clone(),
         })
     }
+}
+
+fn outposts(entries: &[Value]) -> Vec<wire::Outpost> {
+    let entries = entries.iter();
+    entries
+        .filter_map(|entry| wire::Outpost::deserialize(entry).ok())
+        .collect()
 }
 
 /// A client of the API.
@@ -166,7 +166,12 @@ impl<'a> Api<'a> {
         Ok(answers)
     }
 
-    /// The outposts that the token lists.
+    /// The outposts that the token may serve.
+    pub(super) async fn listed(&self) -> Result<Vec<wire::Outpost>, ApiError> {
+        Ok(outposts(&self.outposts().await?))
+    }
+
+    /// The same as authentik sent them.
     pub(super) async fn outposts(&self) -> Result<Vec<Value>, ApiError> {
         self.list("outposts/instances/").await
     }

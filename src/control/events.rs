@@ -152,6 +152,35 @@ async fn connect(
     }
 }
 
+/// Connects, says hello, waits until it is acknowledged, and leaves. The error names the cause.
+pub(super) async fn greet(control: &Parted, outpost: &Outpost) -> Result<(), String> {
+    let instance = Uuid::new_v4();
+    let connected = connect(control, outpost, instance, 0).await;
+    let mut socket = connected.map_err(|error| error.to_string())?;
+    let hello = Message::text(hello(&outpost.version, instance));
+    let exchange = async {
+        socket.send(hello).await?;
+        while let Some(message) = socket.next().await {
+            if let Message::Text(text) = message?
+                && let Ok(frame) = serde_json::from_str::<Frame>(text.as_str())
+                && frame.event() == Event::Acknowledged
+            {
+                return Ok(true);
+            }
+        }
+        Ok::<_, WsError>(false)
+    };
+    let heard = timeout(PATIENCE, exchange).await;
+    // Best effort: authentik notices a lost connection by itself.
+    let _ = timeout(PATIENCE, socket.close(None)).await;
+    match heard {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err("authentik closed it without an acknowledgement".into()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("authentik did not acknowledge the hello".into()),
+    }
+}
+
 struct Conversation<'a> {
     control: &'a Parted,
     signals: &'a Signals,
@@ -190,7 +219,8 @@ impl Conversation<'_> {
                     return heard;
                 }
                 _ = ticks.tick() => {
-                    let hello = socket.send(Message::text(self.hello()));
+                    let hello = hello(&self.outpost.version, self.instance);
+                    let hello = socket.send(Message::text(hello));
                     match timeout(PATIENCE, hello).await {
                         Ok(Ok(())) => continue,
                         Ok(Err(_)) | Err(_) => return heard,
@@ -243,19 +273,19 @@ impl Conversation<'_> {
             }
         }
     }
+}
 
-    fn hello(&self) -> String {
-        let hostname = hostname::get().unwrap_or_default();
-        json!({"instruction": 1, "args": {
-            "version": self.outpost.version,
-            "buildHash": "",
-            "uuid": self.instance,
-            "hostname": hostname.to_string_lossy(),
-            "golangVersion": "",
-            "opensslEnabled": false,
-            "opensslVersion": "",
-            "fipsEnabled": false,
-        }})
-        .to_string()
-    }
+fn hello(version: &str, instance: Uuid) -> String {
+    let hostname = hostname::get().unwrap_or_default();
+    json!({"instruction": 1, "args": {
+        "version": version,
+        "buildHash": "",
+        "uuid": instance,
+        "hostname": hostname.to_string_lossy(),
+        "golangVersion": "",
+        "opensslEnabled": false,
+        "opensslVersion": "",
+        "fipsEnabled": false,
+    }})
+    .to_string()
 }

@@ -8,6 +8,7 @@ mod api;
 mod compile;
 mod events;
 mod last_good;
+mod probe;
 mod recheck;
 #[cfg(test)]
 pub(crate) mod recorded;
@@ -40,6 +41,7 @@ use crate::web::client::BackChannel;
 use crate::web::header_file::HeaderFiles;
 use api::{Answers, Api, ApiError};
 use last_good::LastGood;
+pub use probe::{Listed, Probe, Trouble};
 
 /// What the control plane has to be told.
 #[derive(Debug, Clone)]

@@ -37,6 +37,13 @@ pub(super) struct Outpost {
     pub(super) config: OutpostConfig,
 }
 
+impl Outpost {
+    /// Whether it is the one inside of authentik's server.
+    pub(super) fn is_embedded(&self) -> bool {
+        self.managed == "goauthentik.io/outposts/embedded"
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct OutpostConfig {

@@ -1,9 +1,9 @@
 //! The line of a request in the log. The query is left out: it may hold codes and search words.
 
 use axum::body::{Body, HttpBody as _};
-use http::Response;
 use http::header::USER_AGENT;
 use http::request::Parts;
+use http::{Response, StatusCode};
 
 use super::answer::RequestId;
 use crate::model::Session;
@@ -44,10 +44,11 @@ macro_rules! line {
 }
 
 impl AccessLine<'_> {
-    /// Writes the line: failures as warnings; what is `quiet`, because there is so much of it, for
+    /// Writes the line: failures as warnings, but not that a rule denies what it should; what is `quiet`, because there is so much of it, for
     /// debugging only.
     pub(super) fn write(&self, quiet: bool) {
-        if self.error.is_some() {
+        let denied = self.response.status() == StatusCode::FORBIDDEN;
+        if self.error.is_some() && !denied {
             line!(warn, self);
         } else if quiet {
             line!(debug, self);

@@ -20,6 +20,8 @@ use crate::route::Site;
 const GOOD_FOR: i64 = 60;
 /// Seconds for which credentials that were refused are refused without asking.
 const BAD_FOR: i64 = 5;
+/// Seconds for which authentik is not asked again after it could not be asked.
+const FAILED_FOR: i64 = 2;
 /// Verdicts that are remembered.
 const REMEMBERED: usize = 2048;
 /// Questions to authentik at a time: strangers can cause them.
@@ -37,18 +39,26 @@ pub struct Verdicts {
 
 #[derive(Clone)]
 struct Verdict {
-    /// `None`: refused.
-    session: Option<Arc<Session>>,
+    finding: Finding,
     /// Unix seconds.
     since: i64,
+}
+
+#[derive(Clone)]
+enum Finding {
+    Good(Arc<Session>),
+    Refused,
+    /// authentik could not be asked. Remembered, so that those who wait do not ask one by one.
+    Failed(Arc<OidcError>),
 }
 
 impl Verdict {
     fn holds(&self, now: i64) -> bool {
         let age = now - self.since;
-        match &self.session {
-            Some(session) => (0..GOOD_FOR).contains(&age) && session.is_live(now),
-            None => (0..BAD_FOR).contains(&age),
+        match &self.finding {
+            Finding::Good(session) => (0..GOOD_FOR).contains(&age) && session.is_live(now),
+            Finding::Refused => (0..BAD_FOR).contains(&age),
+            Finding::Failed(_) => (0..FAILED_FOR).contains(&age),
         }
     }
 }
@@ -123,36 +133,26 @@ impl Parted {
         let stale = |verdict: &Verdict| !verdict.holds(self.clock.now());
         self.verdicts.known.remove_if(&key, stale);
         let place = match self.verdicts.known.get_value_or_guard_async(&key).await {
-            Ok(Verdict { session: None, .. }) => return Ok(Presented::Refused),
-            Ok(Verdict {
-                session: Some(session),
-                ..
-            }) => return Ok(Presented::Good(session, None)),
+            Ok(verdict) => return presented(site, verdict.finding, None),
             Err(place) => place,
         };
-        let found =
-            self.ask(site, &credentials)
-                .await
-                .map_err(|failure| GatewayError::Credentials {
-                    site: Arc::clone(site),
-                    failure,
-                })?;
-        let session = if let Some(tokens) = found {
-            Some(self.open(site, &id, tokens).await?)
-        } else {
-            // They may have been good before.
-            self.store.remove(&key).await;
-            None
+        let (finding, cookie) = match self.ask(site, &credentials).await {
+            Ok(Some(tokens)) => {
+                let (session, cookie) = self.open(site, &id, tokens).await?;
+                (Finding::Good(session), Some(cookie))
+            }
+            Ok(None) => {
+                // They may have been good before.
+                self.store.remove(&key).await;
+                (Finding::Refused, None)
+            }
+            Err(failure) => (Finding::Failed(Arc::new(failure)), None),
         };
         let since = self.clock.now();
+        let verdict = Verdict { finding, since };
         // Fails only if the place is gone, and then nothing is remembered.
-        let _ = place.insert(Verdict {
-            session: session.as_ref().map(|(session, _)| Arc::clone(session)),
-            since,
-        });
-        Ok(session.map_or(Presented::Refused, |(session, cookie)| {
-            Presented::Good(session, Some(cookie))
-        }))
+        let _ = place.insert(verdict.clone());
+        presented(site, verdict.finding, cookie)
     }
 
     async fn ask(
@@ -190,5 +190,85 @@ impl Parted {
         self.store.insert(id, &**site, kept).await?;
         let cookie = self.session_cookie(site, id, session.expires_at);
         Ok((session, cookie))
+    }
+}
+
+fn presented(
+    site: &Arc<Site>,
+    finding: Finding,
+    cookie: Option<String>,
+) -> Result<Presented, GatewayError> {
+    match finding {
+        Finding::Good(session) => Ok(Presented::Good(session, cookie)),
+        Finding::Refused => Ok(Presented::Refused),
+        Finding::Failed(failure) => Err(GatewayError::Credentials {
+            site: Arc::clone(site),
+            failure,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::model::Claims;
+
+    #[test]
+    fn cve_2025_29928_verdicts_end_and_good_ones_with_the_session() {
+        let session = || {
+            let claims = Claims::default();
+            Arc::new(Session::new(
+                "c",
+                claims,
+                "t".into(),
+                1_000,
+                HeaderMap::new(),
+            ))
+        };
+        let ended = session();
+        ended.end();
+        for (finding, now, holds) in [
+            (Finding::Good(session()), 159, true),
+            (Finding::Good(session()), 160, false),
+            (Finding::Good(session()), 99, false),
+            (Finding::Good(ended), 100, false),
+            (Finding::Refused, 104, true),
+            (Finding::Refused, 105, false),
+            (Finding::Failed(Arc::new(OidcError::Nonce)), 101, true),
+            (Finding::Failed(Arc::new(OidcError::Nonce)), 102, false),
+        ] {
+            let verdict = Verdict {
+                finding,
+                since: 100,
+            };
+            assert_eq!(verdict.holds(now), holds, "at {now}");
+        }
+    }
+
+    #[test]
+    fn reads_bearer_and_basic_credentials() {
+        let kind = |header: &str| match Credentials::parse(header) {
+            None => "none".to_owned(),
+            Some(Credentials::Bearer(_)) => "bearer".into(),
+            Some(Credentials::Basic(user, _)) => format!("basic {user}"),
+        };
+        for (header, expected) in [
+            ("Bearer abc", "bearer"),
+            ("bearer  abc ", "bearer"),
+            ("Bearer ", "none"),
+            ("Bearer", "none"),
+            ("Basic dTpw", "basic u"),
+            ("basic dTpwOng=", "basic u"),
+            ("Basic dXA=", "none"),
+            ("Basic !!!", "none"),
+            ("Basic /w==", "none"),
+            ("Basic Z29hdXRoZW50aWsuaW8vdG9rZW46eA==", "bearer"),
+            ("Digest x", "none"),
+            ("", "none"),
+        ] {
+            assert_eq!(kind(header), expected, "{header:?}");
+        }
     }
 }

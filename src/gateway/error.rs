@@ -55,7 +55,7 @@ pub(super) enum GatewayError {
         /// Whom they are for.
         site: Arc<Site>,
         /// What happened.
-        failure: OidcError,
+        failure: Arc<OidcError>,
     },
     /// A login that cannot be finished.
     #[error("{failure}")]

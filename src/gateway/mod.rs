@@ -6,6 +6,8 @@ mod auth;
 mod credentials;
 mod endpoint;
 mod error;
+#[cfg(feature = "ext-authz")]
+pub mod ext_authz;
 mod forward;
 pub mod listener;
 mod login;

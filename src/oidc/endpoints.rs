@@ -48,7 +48,7 @@ impl Origin {
     }
 
     /// `url` with this scheme and host; path and query stay.
-    fn applied_to(&self, url: &Url) -> Url {
+    pub(super) fn applied_to(&self, url: &Url) -> Url {
         let rest = &url[url::Position::BeforePath..];
         Url::parse(&format!("{}://{}{rest}", self.scheme, self.authority))
             .unwrap_or_else(|_| url.clone())

@@ -4,6 +4,7 @@ mod api_clients;
 mod client;
 mod endpoints;
 mod keys;
+mod probe;
 #[cfg(test)]
 mod recorded;
 mod state;
@@ -12,5 +13,6 @@ mod token;
 pub use client::{OidcError, RelyingParty, Tokens};
 pub use endpoints::{Endpoints, EndpointsError, Origin, ProviderUrls};
 pub use keys::Keys;
+pub use probe::Accepted;
 pub use state::{LoginState, StateError};
 pub use token::{TokenError, Verifier};

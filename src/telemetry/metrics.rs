@@ -59,6 +59,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     requests: Family<RequestLabels, Histogram, fn() -> Histogram>,
+    identity: Family<HostLabels, Histogram, fn() -> Histogram>,
     info: Family<OutpostLabels, Gauge>,
     last_update: Family<OutpostLabels, Gauge>,
     connection: Family<ConnectionLabels, Gauge>,
@@ -69,9 +70,21 @@ struct Inner {
     outpost: RwLock<String>,
 }
 
-/// The request histograms of one application, resolved ahead of the requests.
+/// Upper bounds of header sizes, in bytes. nginx takes 4 KiB or 8 KiB unless told otherwise.
+const HEADER_BUCKETS: [f64; 6] = [1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HostLabels {
+    outpost_name: String,
+    host: String,
+}
+
+/// The histograms of one application, resolved ahead of the requests.
 #[derive(Debug, Clone)]
-pub struct SiteMetrics(Vec<Histogram>);
+pub struct SiteMetrics {
+    requests: Vec<Histogram>,
+    identity: Histogram,
+}
 
 impl SiteMetrics {
     /// Counts an answered request.
@@ -80,7 +93,16 @@ impl SiteMetrics {
             .iter()
             .position(|known| known == method)
             .unwrap_or(METHODS.len());
-        self.0[index].observe(duration.as_secs_f64());
+        self.requests[index].observe(duration.as_secs_f64());
+    }
+
+    /// Notes how many bytes the identity headers of somebody who signed in have.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "headers have less than 2^52 bytes"
+    )]
+    pub fn observe_identity(&self, bytes: usize) {
+        self.identity.observe(bytes as f64);
     }
 }
 
@@ -140,6 +162,10 @@ impl Metrics {
         let (connection, sessions) = (Family::default(), Gauge::default());
         let help = "Time from a request's head to the answer's head";
         registry.register("proxy_request_duration_seconds", help, requests.clone());
+        let identity: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(HEADER_BUCKETS));
+        let help = "Size of the identity headers of somebody who signed in";
+        registry.register("proxy_identity_headers_bytes", help, identity.clone());
         registry.register("info", "The outpost that is served", Clone::clone(&info));
         let help = "Unix time of the last configuration that was taken over";
         registry.register("last_update", help, Clone::clone(&last_update));
@@ -158,6 +184,7 @@ impl Metrics {
         Self(Arc::new(Inner {
             registry,
             requests,
+            identity,
             info,
             last_update,
             connection,
@@ -178,11 +205,16 @@ impl Metrics {
     #[must_use]
     pub fn site(&self, outpost: &str, host: &str) -> SiteMetrics {
         let names = METHODS.iter().map(method_name).chain(["OTHER"]);
-        SiteMetrics(
-            names
+        let labels = HostLabels {
+            outpost_name: outpost.to_owned(),
+            host: host.to_owned(),
+        };
+        SiteMetrics {
+            requests: names
                 .map(|method| self.handle(outpost, method, host, "app"))
                 .collect(),
-        )
+            identity: self.0.identity.get_or_create_owned(&labels),
+        }
     }
 
     /// Counts a ping, or a request that no application was found for.
@@ -297,10 +329,12 @@ mod tests {
         let odd = Method::from_bytes(b"BREW").expect("a method");
         site.observe(&Method::GET, Duration::from_millis(1));
         site.observe(&odd, Duration::from_millis(1));
+        site.observe_identity(5000);
         let text = metrics.render(3);
         for line in [
             "authentik_outpost_proxy_request_duration_seconds_count{outpost_name=\"outpost\",method=\"GET\",host=\"a.test\",type=\"app\"} 1",
             "method=\"OTHER\",host=\"a.test\",type=\"app\"} 1",
+            "authentik_outpost_proxy_identity_headers_bytes_bucket{le=\"8192.0\",outpost_name=\"outpost\",host=\"a.test\"} 1",
             "authentik_outpost_proxy_sessions 3",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");

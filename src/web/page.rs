@@ -51,7 +51,7 @@ impl Page<'_> {
                         @if let Some(retry) = self.retry { p { a href=(retry) { "Try again" } } }
                         small {
                             @if let Some(application) = self.application { (application) " · " }
-                            "Request " (self.request_id)
+                            @if !self.request_id.is_empty() { "Request " (self.request_id) }
                         }
                     }
                 }

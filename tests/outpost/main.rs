@@ -4,6 +4,9 @@
 mod api_clients;
 mod browser;
 mod control;
+mod doctor;
+#[cfg(feature = "ext-authz")]
+mod ext_authz;
 mod hybrid;
 mod limits;
 mod login;

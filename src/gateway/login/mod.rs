@@ -8,12 +8,12 @@ pub(super) mod target;
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret as _;
 
 use super::Parted;
-use super::answer::Answer;
+use super::answer::{Answer, html};
 use super::auth::{identify, session_ids};
 use super::endpoint::Endpoint;
 use super::error::{GatewayError, LoginFailure};
@@ -24,6 +24,7 @@ use crate::route::Site;
 use crate::store::Owner as _;
 use crate::web::cookie::{self, Attributes};
 use crate::web::navigation::is_navigation;
+use crate::web::page::Page;
 use attempts::Attempts;
 
 /// Callbacks that could not be matched before a page is shown instead of another try.
@@ -141,9 +142,10 @@ impl Parted {
             return self.begin(site, headers, home, 1);
         };
         self.store.end_subject(&session.claims.sub).await;
-        let home = || site.application.external.as_str().to_owned();
-        let url = site.relying_party.end_session_url(&session.access_token);
-        let mut response = redirect(&url.map_or_else(home, String::from));
+        let mut response = match site.relying_party.end_session_url(&session.access_token) {
+            Some(url) => redirect(url.as_str()),
+            None => signed_out(site),
+        };
         append_cookie(
             &mut response,
             &cookie::set(&site.cookie_name, "", attributes(site, 0)),
@@ -254,6 +256,9 @@ pub(super) fn session(site: &Site, tokens: Tokens) -> Session {
     } = tokens;
     let expires_at = claims.exp.unwrap_or_default();
     let headers = site.headers(&claims, access_token.expose_secret());
+    let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    site.metrics
+        .observe_identity(headers.iter().map(length).sum());
     let client_id = &site.application.client.id;
     Session::new(client_id, claims, access_token, expires_at, headers)
 }
@@ -310,6 +315,18 @@ fn attributes(site: &Site, max_age: i64) -> Attributes<'_> {
             .map(crate::model::CookieDomain::as_str),
         max_age,
     }
+}
+
+/// What is shown where authentik has no page of its own for it.
+fn signed_out(site: &Site) -> Response<Body> {
+    let page = Page {
+        title: "Signed out",
+        text: "You are signed out of this application.",
+        application: Some(&site.application.title),
+        retry: None,
+        request_id: "",
+    };
+    html(StatusCode::OK, &page)
 }
 
 fn redirect(to: &str) -> Response<Body> {

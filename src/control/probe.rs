@@ -1,0 +1,107 @@
+//! authentik asked step by step, for the command that looks for what is wrong.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::{Request, header};
+use http_body_util::Full;
+use uuid::Uuid;
+
+use super::api::{Api, ApiError};
+use super::{LoadError, Parted, Refresher, Signals, events};
+use crate::model::Outpost;
+use crate::route::Snapshot;
+use crate::web::client::FetchError;
+
+/// Asks authentik. Changes nothing there, but for a hello on the websocket.
+pub struct Probe(Parted);
+
+/// An outpost that the token lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its primary key.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Whether it is authentik's embedded outpost.
+    pub embedded: bool,
+}
+
+/// What kind of trouble an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// No answer.
+    Unreachable,
+    /// Something answers that is not authentik.
+    NotAuthentik,
+    /// authentik refuses the token.
+    Token,
+    /// The token is not that of the outpost to serve.
+    Outpost,
+    /// authentik answers with something else than what is expected.
+    Other,
+}
+
+impl LoadError {
+    /// What kind of trouble it is.
+    #[must_use]
+    pub fn trouble(&self) -> Trouble {
+        match self.0 {
+            ApiError::Unreachable { .. } => Trouble::Unreachable,
+            ApiError::NotJson { .. } => Trouble::NotAuthentik,
+            ApiError::Token { .. } => Trouble::Token,
+            ApiError::NoOutpost | ApiError::OtherOutpost { .. } => Trouble::Outpost,
+            ApiError::Status { .. } | ApiError::Shape { .. } => Trouble::Other,
+        }
+    }
+}
+
+impl Probe {
+    /// A probe of the authentik that `parts` lead to.
+    #[must_use]
+    pub fn new(parts: Parted) -> Self {
+        Self(parts)
+    }
+
+    /// Seconds by which authentik's clock (the `Date` of its answer) is ahead of ours.
+    pub async fn clock_ahead(&self) -> Result<Option<i64>, FetchError> {
+        let host = &self.0.settings.host;
+        let request = Request::builder()
+            .uri(format!("{host}-/health/live/"))
+            .body(Full::default());
+        let request = request.map_err(|error| FetchError::Connection(error.to_string()))?;
+        let answer = self.0.back_channel.fetch(request).await?;
+        let date = answer.headers().get(header::DATE);
+        let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+        let seconds = |time: SystemTime| {
+            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        };
+        Ok(date.map(|date| seconds(date) - self.0.clock.now()))
+    }
+
+    /// The outposts that the token lists.
+    pub async fn outposts(&self) -> Result<Vec<Listed>, LoadError> {
+        let api = Api::new(&self.0.settings, &self.0.back_channel);
+        let listed = api.listed().await?;
+        Ok(listed
+            .into_iter()
+            .map(|outpost| Listed {
+                id: outpost.pk,
+                embedded: outpost.is_embedded(),
+                name: outpost.name,
+            })
+            .collect())
+    }
+
+    /// The configuration as the server would load it.
+    pub async fn load(&self) -> Result<Arc<Snapshot>, LoadError> {
+        Refresher::new(&self.0).fetch(&Signals::default()).await?;
+        Ok(self.0.live.load_full())
+    }
+
+    /// Connects the websocket, says hello, waits for the acknowledgement, and leaves.
+    pub async fn websocket(&self, outpost: &Outpost) -> Result<(), String> {
+        events::greet(&self.0, outpost).await
+    }
+}

@@ -1,0 +1,134 @@
+//! The applications, one by one.
+
+use std::collections::HashMap;
+
+use super::report::Report;
+use crate::config::is_internal;
+use crate::model::{Application, Mode};
+use crate::oidc::Accepted;
+use crate::route::{Site, Snapshot};
+
+/// Looks at all applications, or at the one with the slug `only`.
+pub(super) async fn examine(snapshot: &Snapshot, only: Option<&str>, report: &mut Report) {
+    let sites = snapshot.table.sites();
+    if sites.is_empty() {
+        let name = snapshot
+            .outpost
+            .as_ref()
+            .map_or("", |outpost| &outpost.name);
+        report.failed(
+            "applications",
+            format!("none is assigned to outpost {name:?}"),
+            "in authentik: Applications > Outposts > edit it and select the applications; they may still belong to the embedded outpost",
+        );
+        return;
+    }
+    let slugs: Vec<_> = sites
+        .iter()
+        .map(|site| site.application.slug.as_str())
+        .collect();
+    if let Some(only) = only
+        && !slugs.contains(&only)
+    {
+        report.failed(
+            "applications",
+            format!("none has the slug {only:?}; there are {}", slugs.join(", ")),
+            "assign it to this outpost, or correct the slug",
+        );
+        return;
+    }
+    report.ok("applications", slugs.join(", "));
+    shared_addresses(sites.iter().map(|site| &site.application), report);
+    for site in sites {
+        if only.is_none_or(|only| site.application.slug == only) {
+            application(site, report).await;
+        }
+    }
+}
+
+/// Two applications at one address: the second is never reached.
+fn shared_addresses<'a>(applications: impl Iterator<Item = &'a Application>, report: &mut Report) {
+    let mut taken: HashMap<(String, &str), &str> = HashMap::new();
+    for application in applications {
+        let external = &application.external;
+        let address = (external.origin(), external.path_prefix());
+        if let Some(other) = taken.insert(address, &application.name) {
+            report.failed(
+                format!("{}: external host", application.slug),
+                format!("{} is that of {other:?}, too", external.as_str()),
+                "give each provider an external host of its own",
+            );
+        }
+    }
+}
+
+async fn application(site: &Site, report: &mut Report) {
+    let application = &site.application;
+    let check = |what: &str| format!("{}: {what}", application.slug);
+    let external = &application.external;
+    let mode = match &application.mode {
+        Mode::Proxy => "proxy",
+        Mode::ForwardSingle => "forward auth",
+        Mode::ForwardDomain(_) => "forward auth of a domain",
+    };
+    if external.is_https() {
+        report.ok(
+            check("external host"),
+            format!("{} ({mode})", external.as_str()),
+        );
+    } else {
+        report.warning(
+            check("external host"),
+            format!(
+                "{} is not https: cookies travel in the clear",
+                external.as_str()
+            ),
+            "set the provider's external host to https, unless this is meant",
+        );
+    }
+    let endpoints = site.relying_party.endpoints();
+    let browser = endpoints.authorization.host_str().unwrap_or_default();
+    if is_internal(&endpoints.authorization) {
+        report.failed(
+            check("browser host"),
+            format!("browsers would be sent to {browser}, which only the cluster knows"),
+            "set AUTHENTIK_HOST_BROWSER to the address of authentik that browsers use",
+        );
+    } else {
+        report.ok(
+            check("browser host"),
+            format!("browsers sign in at {browser}"),
+        );
+    }
+    issuer(site, &check("issuer"), report).await;
+    redirect_uri(site, &check("redirect URI"), report).await;
+}
+
+async fn issuer(site: &Site, check: &str, report: &mut Report) {
+    let accepted = &site.relying_party.endpoints().issuers;
+    match site.relying_party.discovered_issuer().await {
+        Ok(issuer) if accepted.contains(&issuer) => report.ok(check, issuer),
+        Ok(issuer) => report.failed(
+            check,
+            format!("tokens will be issued by {issuer}, expected {}", accepted.join(" or ")),
+            "set AUTHENTIK_HOST_BROWSER to the address of authentik that browsers use, scheme included",
+        ),
+        Err(error) => report.failed(check, error.to_string(), ""),
+    }
+}
+
+async fn redirect_uri(site: &Site, check: &str, report: &mut Report) {
+    let uri = site.application.redirect_uri();
+    match site.relying_party.accepted().await {
+        Ok(Accepted::Yes) => report.ok(check, uri),
+        Ok(Accepted::No) => report.failed(
+            check,
+            format!("authentik refuses {uri}"),
+            "save the provider in authentik once more, so that its redirect URIs follow the external host (http or https?)",
+        ),
+        Ok(Accepted::Unclear(status)) => {
+            report.warning(check, format!("authentik answered {status}"), "look at its log");
+        }
+        Err(error) => report.failed(check, error.to_string(), ""),
+    }
+}

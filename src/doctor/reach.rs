@@ -1,0 +1,77 @@
+//! The way to authentik: name, connection, TLS, clock.
+
+use url::Url;
+
+use super::report::Report;
+use crate::config::Config;
+use crate::control::Probe;
+use crate::web::client::FetchError;
+
+/// Seconds by which clocks may differ before tokens are refused.
+const SKEW: i64 = 60;
+
+/// Looks at each step to authentik; whether it can be asked anything.
+pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Report) -> bool {
+    let host = &config.authentik.host;
+    let (name, port) = (
+        host.host_str().unwrap_or_default(),
+        host.port_or_known_default().unwrap_or(80),
+    );
+    let bare = name.trim_matches(['[', ']']);
+    let addresses: Vec<_> = match tokio::net::lookup_host((bare, port)).await {
+        Ok(found) => found.collect(),
+        Err(error) => {
+            let found = format!("{name} cannot be resolved: {error}");
+            report.failed("dns", found, FetchError::Dns.advice());
+            return false;
+        }
+    };
+    let shown: Vec<_> = addresses.iter().map(|a| a.ip().to_string()).collect();
+    report.ok("dns", format!("{name} is {}", shown.join(", ")));
+    match probe.clock_ahead().await {
+        Err(error) => {
+            let check = if matches!(error, FetchError::Tls(_)) {
+                "tls"
+            } else {
+                "connection"
+            };
+            report.failed(check, format!("{host}: {error}"), error.advice());
+            false
+        }
+        Ok(ahead) => {
+            report.ok("connection", format!("{host} answers on port {port}"));
+            tls(config, host, report);
+            clock(ahead, report);
+            true
+        }
+    }
+}
+
+fn tls(config: &Config, host: &Url, report: &mut Report) {
+    match (host.scheme(), config.authentik.insecure) {
+        ("https", false) => report.ok("tls", "authentik's certificate is trusted"),
+        ("https", true) => report.warning(
+            "tls",
+            "authentik's certificate is not verified",
+            "name its authority in AUTHENTIK_PROXY_TLS__CA_FILE and unset AUTHENTIK_INSECURE",
+        ),
+        _ => report.ok("tls", "not used; fine inside of a cluster"),
+    }
+}
+
+fn clock(ahead: Option<i64>, report: &mut Report) {
+    match ahead {
+        None => report.skipped("clock", "the answer has no Date"),
+        Some(ahead) if ahead.abs() <= SKEW / 2 => {
+            report.ok("clock", "authentik's clock and ours agree");
+        }
+        Some(ahead) => {
+            let (seconds, side) = (ahead.abs(), if ahead > 0 { "ahead of" } else { "behind" });
+            report.failed(
+                "clock",
+                format!("authentik's clock is {seconds} s {side} ours; fresh tokens are \"not yet valid\" or expired"),
+                "synchronise the clocks of both hosts (NTP)",
+            );
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What was found, for people and for programs.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// As it should be.
+    Ok,
+    /// It was not looked at, because something else has to work first.
+    Skipped,
+    /// Probably not meant.
+    Warning,
+    /// It cannot work like this.
+    Failed,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at, for example `token` or `grafana: issuer`.
+    pub check: String,
+    /// How it ended.
+    pub status: Status,
+    /// What was found. Never a secret.
+    pub found: String,
+    /// What to do, unless `found` says so or nothing is to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+/// All checks, in the order in which things have to work.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The checks.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Adds a check that found things as they should be.
+    pub fn ok(&mut self, check: impl Into<String>, found: impl Into<String>) {
+        self.add(check, Status::Ok, found, None);
+    }
+
+    /// Adds a check that could not be made.
+    pub fn skipped(&mut self, check: impl Into<String>, found: impl Into<String>) {
+        self.add(check, Status::Skipped, found, None);
+    }
+
+    /// Adds a check that found something odd.
+    pub fn warning(
+        &mut self,
+        check: impl Into<String>,
+        found: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.add(check, Status::Warning, found, Some(fix.into()));
+    }
+
+    /// Adds a check that found what cannot work.
+    pub fn failed(
+        &mut self,
+        check: impl Into<String>,
+        found: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.add(check, Status::Failed, found, Some(fix.into()));
+    }
+
+    /// The worst status.
+    #[must_use]
+    pub fn worst(&self) -> Status {
+        let all = self.findings.iter().map(|finding| finding.status);
+        all.max().unwrap_or(Status::Ok)
+    }
+
+    fn add(
+        &mut self,
+        check: impl Into<String>,
+        status: Status,
+        found: impl Into<String>,
+        fix: Option<String>,
+    ) {
+        self.findings.push(Finding {
+            check: check.into(),
+            status,
+            found: found.into(),
+            fix: fix.filter(|fix| !fix.is_empty()),
+        });
+    }
+
+    /// The report as a table, with colours if it is for a terminal.
+    #[must_use]
+    pub fn table(&self, colours: bool) -> Table<'_> {
+        Table {
+            report: self,
+            colours,
+        }
+    }
+}
+
+/// A report for people.
+pub struct Table<'a> {
+    report: &'a Report,
+    colours: bool,
+}
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let findings = &self.report.findings;
+        let names = findings.iter().map(|finding| finding.check.chars().count());
+        let width = names.max().unwrap_or(0);
+        for finding in findings {
+            let (word, colour) = match finding.status {
+                Status::Ok => ("ok     ", "32"),
+                Status::Skipped => ("skipped", "2"),
+                Status::Warning => ("warning", "33"),
+                Status::Failed => ("FAILED ", "1;31"),
+            };
+            if self.colours {
+                write!(f, "\x1b[{colour}m{word}\x1b[0m")?;
+            } else {
+                write!(f, "{word}")?;
+            }
+            writeln!(f, "  {:width$}  {}", finding.check, finding.found)?;
+            if let Some(fix) = &finding.fix {
+                writeln!(f, "         {:width$}  -> {fix}", "")?;
+            }
+        }
+        let count = |status| findings.iter().filter(|f| f.status == status).count();
+        let (failed, warnings) = (count(Status::Failed), count(Status::Warning));
+        writeln!(
+            f,
+            "{} checks, {failed} failed, {warnings} with warnings",
+            findings.len()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_a_table_and_json() {
+        let mut report = Report::default();
+        report.ok("token", "accepted");
+        report.failed("clock", "90 s ahead", "run NTP on both hosts");
+        report.skipped("websocket", "the token has to work first");
+        assert_eq!(report.worst(), Status::Failed);
+        let table = report.table(false).to_string();
+        assert_eq!(
+            table,
+            "ok       token      accepted\n\
+             FAILED   clock      90 s ahead\n\
+             \u{20}                   -> run NTP on both hosts\n\
+             skipped  websocket  the token has to work first\n\
+             3 checks, 1 failed, 0 with warnings\n"
+        );
+        let json = serde_json::to_value(&report).expect("JSON");
+        assert_eq!(json["findings"][1]["status"], "failed");
+        assert_eq!(json["findings"][0].get("fix"), None);
+    }
+}

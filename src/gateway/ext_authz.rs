@@ -1,0 +1,158 @@
+//! Envoy's `ext_authz` over gRPC (`envoy.service.auth.v3.Authorization/Check`): the same question
+//! as over HTTP, in protobuf. Every failure is a denial, so that `failure_mode_allow` never
+//! decides.
+
+use std::net::SocketAddr;
+
+use axum::body::Body;
+use envoy_types::ext_authz::v3::pb::{
+    Authorization, AuthorizationServer, CheckRequest, CheckResponse, DeniedHttpResponse,
+    HeaderAppendAction, HeaderValue, HeaderValueOption, HttpResponse, HttpStatus, OkHttpResponse,
+};
+use envoy_types::pb::google::rpc;
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tonic::{Code, Status};
+use tower::Service as _;
+
+use super::{Gateway, POWERED_BY};
+
+/// Answers one gRPC request.
+pub async fn answer(
+    gateway: Gateway,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Response<Body> {
+    request.extensions_mut().insert(Peer(peer));
+    match AuthorizationServer::new(Check(gateway)).call(request).await {
+        Ok(response) => response.map(Body::new),
+        Err(never) => match never {},
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Peer(SocketAddr);
+
+struct Check(Gateway);
+
+#[tonic::async_trait]
+impl Authorization for Check {
+    async fn check(
+        &self,
+        request: tonic::Request<CheckRequest>,
+    ) -> Result<tonic::Response<CheckResponse>, Status> {
+        let peer = request.extensions().get::<Peer>().copied();
+        let answer = match peer.zip(asked(request.into_inner())) {
+            Some((Peer(peer), asked)) => {
+                let consumed = asked.headers().contains_key(header::AUTHORIZATION);
+                let answer = self.0.handle(peer, asked).await;
+                convert(answer, consumed).await
+            }
+            None => denial(StatusCode::BAD_REQUEST, Vec::new(), String::new()),
+        };
+        Ok(tonic::Response::new(answer))
+    }
+}
+
+/// The question as Envoy would ask it over HTTP.
+fn asked(request: CheckRequest) -> Option<Request<()>> {
+    let http = request.attributes?.request?.http?;
+    let mut builder = Request::builder()
+        .method(http.method.as_str())
+        .uri(format!("/outpost.goauthentik.io/auth/envoy{}", http.path))
+        .header(header::HOST, http.host);
+    for (name, value) in &http.headers {
+        // `:path` and its kin are no headers, and the host is given above.
+        if !name.starts_with(':') && !name.eq_ignore_ascii_case("host") {
+            builder = builder.header(name, value);
+        }
+    }
+    builder.body(()).ok()
+}
+
+async fn convert(answer: Response<Body>, consumed: bool) -> CheckResponse {
+    let (parts, body) = answer.into_parts();
+    if parts.status == StatusCode::OK {
+        return permission(&parts.headers, consumed);
+    }
+    let headers = parts.headers.iter().filter(|(name, _)| is_told(name));
+    let headers = headers.filter_map(|(name, value)| option(name, value));
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes);
+    let body = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
+    denial(parts.status, headers.collect(), body)
+}
+
+fn permission(headers: &HeaderMap, consumed: bool) -> CheckResponse {
+    let (mut set, mut add, mut remove) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, value) in headers.iter().filter(|(name, _)| is_told(name)) {
+        if *name == header::SET_COOKIE {
+            add.extend(option(name, value));
+        } else if value.is_empty() {
+            // Envoy leaves the client's own header in place where ours is empty.
+            remove.push(name.to_string());
+        } else {
+            set.extend(option(name, value));
+        }
+    }
+    if consumed
+        && !headers.contains_key(header::AUTHORIZATION)
+        && headers.contains_key(header::SET_COOKIE)
+    {
+        remove.push(header::AUTHORIZATION.to_string());
+    }
+    let ok = OkHttpResponse {
+        headers: set,
+        headers_to_remove: remove,
+        response_headers_to_add: add,
+        ..OkHttpResponse::default()
+    };
+    response(Code::Ok, HttpResponse::OkResponse(ok))
+}
+
+fn denial(status: StatusCode, headers: Vec<HeaderValueOption>, body: String) -> CheckResponse {
+    let denied = DeniedHttpResponse {
+        status: Some(HttpStatus {
+            code: status.as_u16().into(),
+        }),
+        headers,
+        body,
+    };
+    response(Code::PermissionDenied, HttpResponse::DeniedResponse(denied))
+}
+
+fn response(code: Code, http_response: HttpResponse) -> CheckResponse {
+    CheckResponse {
+        status: Some(rpc::Status {
+            code: code.into(),
+            ..rpc::Status::default()
+        }),
+        http_response: Some(http_response),
+        ..CheckResponse::default()
+    }
+}
+
+/// Headers that are about our own connection say nothing to anybody else.
+fn is_told(name: &HeaderName) -> bool {
+    *name != POWERED_BY && *name != header::USER_AGENT && *name != header::CONTENT_LENGTH
+}
+
+fn option(name: &HeaderName, value: &http::HeaderValue) -> Option<HeaderValueOption> {
+    let action = if *name == header::SET_COOKIE {
+        HeaderAppendAction::AppendIfExistsOrAdd
+    } else {
+        HeaderAppendAction::OverwriteIfExistsOrAdd
+    };
+    Some(HeaderValueOption {
+        header: Some(HeaderValue {
+            key: name.to_string(),
+            value: String::from_utf8(value.as_bytes().to_vec()).ok()?,
+            raw_value: Vec::new(),
+        }),
+        append_action: action.into(),
+        ..HeaderValueOption::default()
+    })
+}

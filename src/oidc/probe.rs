@@ -1,0 +1,65 @@
+//! What authentik would do, asked without signing anybody in.
+
+use http::{Request, StatusCode};
+use url::Url;
+
+use super::Origin;
+use super::client::{OidcError, RelyingParty, answer, bare};
+
+/// What authentik says of our client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// It would sign people in and send them back.
+    Yes,
+    /// It knows no such client, or not the redirect URI.
+    No,
+    /// It answers with something else.
+    Unclear(StatusCode),
+}
+
+impl RelyingParty {
+    /// The issuer that tokens will carry: what discovery says when it is asked in the name that
+    /// the back channel uses (`OpenID` Connect Discovery 1.0 section 4).
+    pub async fn discovered_issuer(&self) -> Result<String, OidcError> {
+        #[derive(serde::Deserialize)]
+        struct Discovery {
+            issuer: String,
+        }
+        let expected = self.endpoints.issuers.first().map_or("", String::as_str);
+        let url = format!("{expected}.well-known/openid-configuration");
+        let url = self.inside(&url)?;
+        let request = Request::builder().uri(url.as_str()).body(Vec::new());
+        let request = request.map_err(|error| answer(&url, error))?;
+        let found = self.send_expecting_ok(request).await?;
+        let found: Result<Discovery, _> = serde_json::from_slice(found.body());
+        found
+            .map(|found| found.issuer)
+            .map_err(|error| answer(&url, error))
+    }
+
+    /// Whether authentik accepts our authorization request with its redirect URI.
+    pub async fn accepted(&self) -> Result<Accepted, OidcError> {
+        let text = |text: &str| text.to_owned();
+        let url = self.authorize_url(text("probe"), text("probe"), "probe".repeat(10));
+        let url = self.inside(url.as_str())?;
+        let request = Request::builder().uri(url.as_str()).body(Vec::new());
+        let found = self
+            .send(request.map_err(|error| answer(&url, error))?)
+            .await?;
+        Ok(match found.status() {
+            status if status.is_redirection() || status == StatusCode::OK => Accepted::Yes,
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => Accepted::No,
+            status => Accepted::Unclear(status),
+        })
+    }
+
+    /// A URL for browsers, as we reach it.
+    fn inside(&self, url: &str) -> Result<Url, OidcError> {
+        let refused = |error: url::ParseError| OidcError::Answer {
+            url: bare(url),
+            reason: error.to_string(),
+        };
+        let url = Url::parse(url).map_err(refused)?;
+        Ok(Origin::of(&self.endpoints.token).applied_to(&url))
+    }
+}

@@ -1,0 +1,179 @@
+//! The doctor, with each thing broken in turn.
+
+use authentik_standin::{Endpoint, Fault, Provider, Standin};
+use serde_json::{Value, json};
+
+/// Runs the doctor; returns the exit code and the findings.
+async fn doctor(
+    authentik: &Standin,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> (i32, Vec<Value>) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_authentik-proxy"));
+    command
+        .args(["doctor", "--json"])
+        .args(arguments)
+        .env_clear()
+        .env("AUTHENTIK_HOST", authentik.url().as_str())
+        .env("AUTHENTIK_TOKEN", authentik.token())
+        .env("AUTHENTIK_LISTEN__HTTP", "127.0.0.1:0")
+        .env("AUTHENTIK_LISTEN__HTTPS", "none")
+        .env("AUTHENTIK_LISTEN__METRICS", "127.0.0.1:0")
+        .envs(environment.iter().copied());
+    let output = command.output().await.expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    for secret in [authentik.token().as_str(), "client-secret"] {
+        assert!(!text.contains(secret), "no secret is printed");
+    }
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    let findings = report["findings"].as_array().expect("findings").clone();
+    (output.status.code().expect("an exit code"), findings)
+}
+
+fn failed(findings: &[Value]) -> Vec<(&str, &str)> {
+    let failed = findings.iter().filter(|f| f["status"] == "failed");
+    failed
+        .map(|f| {
+            (
+                f["check"].as_str().expect("text"),
+                f["found"].as_str().expect("text"),
+            )
+        })
+        .collect()
+}
+
+async fn authentik() -> Standin {
+    let authentik = Standin::builder().start().await.expect("started");
+    authentik.add_provider(Provider::forward_single("grafana", "https://grafana.test"));
+    authentik
+}
+
+#[tokio::test]
+async fn a_sound_deployment_has_nothing_to_complain_of() {
+    let authentik = authentik().await;
+    let (code, findings) = doctor(&authentik, &[], &[]).await;
+    assert_eq!(failed(&findings), []);
+    assert_eq!(code, 0);
+    let checks: Vec<_> = findings
+        .iter()
+        .map(|f| f["check"].as_str().expect("text"))
+        .collect();
+    for check in [
+        "settings",
+        "dns",
+        "connection",
+        "clock",
+        "token",
+        "outpost",
+        "version",
+        "websocket",
+        "applications",
+        "grafana: issuer",
+        "grafana: redirect URI",
+    ] {
+        assert!(checks.contains(&check), "{check} in {checks:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_mistake_is_found_and_named() {
+    type Break = fn(&Standin);
+    for (environment, breaks, check, expected) in [
+        (
+            &[("AUTHENTIK_TOKEN", "stale")][..],
+            (|_| {}) as Break,
+            "token",
+            "refuses the token",
+        ),
+        (
+            &[(
+                "AUTHENTIK_OUTPOST_ID",
+                "3f0970c5-d6a3-43b2-9a36-d74665c6b24e",
+            )],
+            |_| {},
+            "outpost",
+            "does not list outpost 3f0970c5",
+        ),
+        (
+            &[],
+            |a| a.clear_outposts(),
+            "outpost",
+            "belongs to no outpost",
+        ),
+        (
+            &[],
+            |a| a.remove_provider("grafana"),
+            "applications",
+            "none is assigned",
+        ),
+        (
+            &[("AUTHENTIK_HOST", "http://nonexistent.invalid")],
+            |_| {},
+            "dns",
+            "cannot be resolved",
+        ),
+        (
+            &[("AUTHENTIK_HOST", "http://127.0.0.1:1")],
+            |_| {},
+            "connection",
+            "refused",
+        ),
+        (
+            &[],
+            |a| a.fault(Endpoint::Outposts, Fault::Html),
+            "authentik",
+            "instead of JSON",
+        ),
+        (&[], |a| a.refuse_websockets(true), "websocket", "403"),
+        (
+            &[(
+                "AUTHENTIK_HOST_BROWSER",
+                "https://authentik.default.svc.cluster.local",
+            )],
+            |_| {},
+            "grafana: browser host",
+            "only the cluster knows",
+        ),
+        (
+            &[],
+            |a| {
+                a.add_provider(Provider::forward_single("twin", "https://grafana.test"));
+            },
+            "twin: external host",
+            "is that of \"grafana\", too",
+        ),
+    ] {
+        let authentik = authentik().await;
+        breaks(&authentik);
+        let (code, findings) = doctor(&authentik, &[], environment).await;
+        assert_eq!(code, 1, "{check}");
+        let failed = failed(&findings);
+        let found = failed
+            .iter()
+            .any(|(c, found)| *c == check && found.contains(expected));
+        assert!(found, "{check}: {expected} in {failed:?}");
+    }
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_used_are_all_named() {
+    let authentik = authentik().await;
+    let wrong = [
+        ("AUTHENTIK_HOST", "authentik"),
+        ("AUTHENTIK_LOG_LEVEL", "loud"),
+    ];
+    let (code, findings) = doctor(&authentik, &[], &wrong).await;
+    assert_eq!(code, 2);
+    assert_eq!(failed(&findings).len(), 2);
+}
+
+#[tokio::test]
+async fn one_application_can_be_looked_at_alone() {
+    let authentik = authentik().await;
+    authentik.add_provider(Provider::forward_single("other", "http://other.test"));
+    let (code, findings) = doctor(&authentik, &["--app", "grafana"], &[]).await;
+    assert_eq!(code, 0);
+    assert!(!json!(findings).to_string().contains("other: issuer"));
+    let (code, findings) = doctor(&authentik, &["--app", "nobody"], &[]).await;
+    assert_eq!((code, failed(&findings)[0].0), (1, "applications"));
+}

@@ -1,0 +1,135 @@
+//! Envoy's `ext_authz` over gRPC.
+
+use std::collections::HashMap;
+
+use authentik_standin::{Provider, Standin};
+use envoy_types::ext_authz::v3::pb::{CheckRequest, CheckResponse, HttpResponse};
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
+use envoy_types::pb::envoy::service::auth::v3::{
+    AttributeContext, authorization_client::AuthorizationClient,
+};
+
+use crate::support::{Browser, World};
+
+const HOST: &str = "grafana.test";
+
+async fn world(grafana: Provider) -> World {
+    let authentik = Standin::builder().start().await.expect("started");
+    let more = [("AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ", "127.0.0.1:0")];
+    World::beside(authentik, vec![grafana], &more).await
+}
+
+async fn check(world: &World, request: CheckRequest) -> CheckResponse {
+    let address = world.outpost.ext_authz_addresses()[0];
+    let client = AuthorizationClient::connect(format!("http://{address}")).await;
+    let answer = client.expect("a connection").check(request).await;
+    answer.expect("an answer").into_inner()
+}
+
+fn asking(path: &str, headers: &[(&str, &str)]) -> CheckRequest {
+    let headers = headers.iter().map(|(n, v)| ((*n).into(), (*v).into()));
+    let mut headers: HashMap<String, String> = headers.collect();
+    headers.insert(":path".into(), path.into());
+    let http = HttpRequest {
+        method: "GET".into(),
+        path: path.into(),
+        host: HOST.into(),
+        headers,
+        ..HttpRequest::default()
+    };
+    CheckRequest {
+        attributes: Some(AttributeContext {
+            request: Some(Request {
+                http: Some(http),
+                ..Request::default()
+            }),
+            ..AttributeContext::default()
+        }),
+    }
+}
+
+fn denied(answer: CheckResponse) -> (i32, HashMap<String, String>, String) {
+    let Some(HttpResponse::DeniedResponse(denied)) = answer.http_response else {
+        panic!("{answer:?} is no denial");
+    };
+    assert_ne!(answer.status.expect("a status").code, 0);
+    let headers = denied
+        .headers
+        .into_iter()
+        .filter_map(|option| option.header);
+    let headers = headers.map(|header| (header.key, header.value)).collect();
+    (denied.status.expect("a status").code, headers, denied.body)
+}
+
+#[tokio::test]
+async fn grpc_signs_in_and_passes_with_identity_headers() {
+    let world = world(Provider::forward_single("grafana", "http://grafana.test")).await;
+    let page = "/d/x%2Fy?orgId=1";
+    let (status, headers, _) = denied(check(&world, asking(page, &[])).await);
+    assert_eq!(status, 302);
+    let mut browser = Browser::default();
+    let mut set = http::HeaderMap::new();
+    set.insert(
+        "set-cookie",
+        headers["set-cookie"].parse().expect("a cookie"),
+    );
+    browser.keep(HOST, &set);
+    let callback = Browser::authorize(&world, &headers["location"]);
+    // The callback arrives by the very same question.
+    let cookies = browser.cookies(HOST);
+    let answer = check(&world, asking(&callback, &[("cookie", &cookies)])).await;
+    let Some(HttpResponse::DeniedResponse(answer)) = answer.http_response else {
+        panic!("the callback redirects");
+    };
+    let mut set = http::HeaderMap::new();
+    for header in answer
+        .headers
+        .into_iter()
+        .filter_map(|option| option.header)
+    {
+        match header.key.as_str() {
+            "set-cookie" => {
+                set.append("set-cookie", header.value.parse().expect("a cookie"));
+            }
+            "location" => assert_eq!(header.value, format!("http://{HOST}{page}")),
+            _ => {}
+        }
+    }
+    browser.keep(HOST, &set);
+    let cookies = browser.cookies(HOST);
+    let answer = check(&world, asking(page, &[("cookie", &cookies)])).await;
+    assert_eq!(answer.status.expect("a status").code, 0);
+    let Some(HttpResponse::OkResponse(ok)) = answer.http_response else {
+        panic!("it passes");
+    };
+    let headers = ok.headers.into_iter().filter_map(|option| option.header);
+    let headers: HashMap<_, _> = headers.map(|h| (h.key, h.value)).collect();
+    assert_eq!(headers["x-authentik-username"], "alice");
+    assert_eq!(headers["x-authentik-groups"], "admins|users");
+    // CVE-2026-30851: Envoy would leave the client's own header in place of an empty one.
+    assert!(
+        ok.headers_to_remove
+            .contains(&"x-authentik-entitlements".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn grpc_denies_what_it_does_not_understand() {
+    let mut grafana = Provider::forward_single("grafana", "http://grafana.test");
+    grafana.skip_path_regex = ".*".into();
+    let world = world(grafana).await;
+    for request in [
+        CheckRequest::default(),
+        asking("no slash", &[]),
+        asking("/x", &[("bad name", "x")]),
+        asking("/x", &[("cookie", "a\nb")]),
+        asking("/\u{e4}", &[]),
+    ] {
+        let (status, _, _) = denied(check(&world, request).await);
+        assert!(matches!(status, 400 | 401 | 404 | 500), "{status}");
+    }
+    let scripts = asking("/../x", &[("sec-fetch-mode", "cors")]);
+    let (status, _, body) = denied(check(&world, scripts).await);
+    assert_eq!(status, 401);
+    assert!(body.contains("login_required"));
+}
