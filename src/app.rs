@@ -329,6 +329,7 @@ fn settings(config: &Config) -> control::Settings {
         refresh_jitter: config.control.refresh_jitter,
         reconnect_max: config.control.reconnect_max,
         hello_interval: config.control.hello_interval,
+        cache_file: config.control.cache_file.clone(),
         recheck_interval: config.session.recheck_interval,
         recheck_per_second: config.session.recheck_per_second,
     }

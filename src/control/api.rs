@@ -5,6 +5,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 use uuid::Uuid;
@@ -49,47 +50,33 @@ pub(super) enum ApiError {
     OtherOutpost { wanted: Uuid, listed: String },
 }
 
-/// A client of the API.
-pub(super) struct Api<'a> {
-    settings: &'a Settings,
-    back_channel: &'a BackChannel,
+impl ApiError {
+    /// Whether authentik may be fine and is only not reached, or not up yet. When it refuses us,
+    /// it means it.
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::NotJson { .. } | Self::Shape { .. } => true,
+            Self::Status { status, .. } => status.is_server_error(),
+            Self::Token { .. } | Self::NoOutpost | Self::OtherOutpost { .. } => false,
+        }
+    }
 }
 
-impl<'a> Api<'a> {
-    pub(super) fn new(settings: &'a Settings, back_channel: &'a BackChannel) -> Self {
-        Self {
-            settings,
-            back_channel,
-        }
-    }
+/// What authentik answered: undecoded, so that it can be kept as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Answers {
+    /// The server's version.
+    pub(super) version: String,
+    /// The outposts that the token lists.
+    pub(super) outposts: Vec<Value>,
+    /// All providers of the outpost.
+    pub(super) providers: Vec<Value>,
+}
 
-    /// The server's version, which we report as ours.
-    pub(super) async fn version(&self) -> Result<String, ApiError> {
-        match self.get::<wire::Version>("admin/version/").await {
-            Ok(version) => Ok(version.version_current),
-            // A server that does not tell its version can still be served.
-            Err(ApiError::Status { .. } | ApiError::Shape { .. } | ApiError::Token { .. }) => {
-                Ok(env!("CARGO_PKG_VERSION").into())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The outposts that the token may serve.
-    pub(super) async fn listed(&self) -> Result<Vec<wire::Outpost>, ApiError> {
-        let entries = self.list("outposts/instances/").await?.into_iter();
-        Ok(entries
-            .filter_map(|entry| serde_json::from_value(entry).ok())
-            .collect())
-    }
-
+impl Answers {
     /// The outpost to serve.
-    pub(super) async fn outpost(
-        &self,
-        wanted: Option<Uuid>,
-        version: String,
-    ) -> Result<Outpost, ApiError> {
-        let outposts = self.listed().await?;
+    pub(super) fn outpost(&self, wanted: Option<Uuid>) -> Result<Outpost, ApiError> {
+        let outposts = outposts(&self.outposts);
         let listed = || {
             let names: Vec<_> = outposts
                 .iter()
@@ -128,13 +115,65 @@ impl<'a> Api<'a> {
             authentik_host: Url::parse(&found.config.authentik_host).ok(),
             log_level: Some(found.config.log_level.clone()).filter(|level| !level.is_empty()),
             refresh_interval_s,
-            version,
+            version: self.version.clone(),
         })
     }
+}
 
-    /// All providers of the outpost, undecoded.
-    pub(super) async fn providers(&self) -> Result<Vec<Value>, ApiError> {
-        self.list("outposts/proxy/").await
+fn outposts(entries: &[Value]) -> Vec<wire::Outpost> {
+    let entries = entries.iter();
+    entries
+        .filter_map(|entry| wire::Outpost::deserialize(entry).ok())
+        .collect()
+}
+
+/// A client of the API.
+pub(super) struct Api<'a> {
+    settings: &'a Settings,
+    back_channel: &'a BackChannel,
+}
+
+impl<'a> Api<'a> {
+    pub(super) fn new(settings: &'a Settings, back_channel: &'a BackChannel) -> Self {
+        Self {
+            settings,
+            back_channel,
+        }
+    }
+
+    /// The server's version, which we report as ours.
+    async fn version(&self) -> Result<String, ApiError> {
+        match self.get::<wire::Version>("admin/version/").await {
+            Ok(version) => Ok(version.version_current),
+            // A server that does not tell its version can still be served.
+            Err(ApiError::Status { .. } | ApiError::Shape { .. } | ApiError::Token { .. }) => {
+                Ok(env!("CARGO_PKG_VERSION").into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Everything that a configuration is made of.
+    pub(super) async fn answers(&self) -> Result<Answers, ApiError> {
+        let mut answers = Answers {
+            version: self.version().await?,
+            outposts: self.outposts().await?,
+            providers: Vec::new(),
+        };
+        // Without an outpost the list of providers says nothing.
+        answers.outpost(self.settings.outpost_id)?;
+        answers.providers = self.list("outposts/proxy/").await?;
+        Ok(answers)
+    }
+
+    /// The outposts that the token may serve.
+    pub(super) async fn listed(&self) -> Result<Vec<wire::Outpost>, ApiError> {
+        Ok(outposts(&self.outposts().await?))
+    }
+
+    /// The same as authentik sent them.
+    pub(super) async fn outposts(&self) -> Result<Vec<Value>, ApiError> {
+        self.list("outposts/instances/").await
     }
 
     async fn list(&self, path: &str) -> Result<Vec<Value>, ApiError> {

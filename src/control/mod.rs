@@ -7,6 +7,7 @@
 mod api;
 mod compile;
 mod events;
+mod last_good;
 mod probe;
 mod recheck;
 #[cfg(test)]
@@ -14,6 +15,7 @@ pub(crate) mod recorded;
 mod reports;
 mod wire;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +39,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{Misconfiguration, Throttle};
 use crate::web::client::BackChannel;
 use crate::web::header_file::HeaderFiles;
-use api::{Api, ApiError};
+use api::{Answers, Api, ApiError};
+use last_good::LastGood;
 pub use probe::{Listed, Probe, Trouble};
 
 /// What the control plane has to be told.
@@ -59,6 +62,8 @@ pub struct Settings {
     pub reconnect_max: Duration,
     /// What the operator set for single applications.
     pub policies: Policies,
+    /// Where the last good configuration is kept; in the store, if that is shared, if `None`.
+    pub cache_file: Option<PathBuf>,
     /// Time between two hellos.
     pub hello_interval: Duration,
     /// Time between two re-checks of all sessions.
@@ -176,6 +181,7 @@ struct Refresher<'a> {
     control: &'a Parted,
     sites: compile::Known,
     served: Option<Outpost>,
+    last_good: LastGood,
     trouble: Throttle,
 }
 
@@ -185,6 +191,7 @@ impl<'a> Refresher<'a> {
             control,
             sites: compile::Known::new(),
             served: None,
+            last_good: LastGood::new(control),
             trouble: Throttle::default(),
         }
     }
@@ -193,8 +200,10 @@ impl<'a> Refresher<'a> {
     /// stays as it was.
     async fn refresh(&mut self, signals: &Signals) -> Option<Duration> {
         match self.fetch(signals).await {
-            Ok(interval) => {
+            Ok((interval, answers)) => {
                 self.trouble.reset();
+                let now = self.control.clock.now();
+                self.last_good.keep(&answers, now).await;
                 Some(interval)
             }
             Err(error) => {
@@ -202,17 +211,54 @@ impl<'a> Refresher<'a> {
                 if self.trouble.admits(&message) {
                     tracing::error!("configuration not loaded: {message}");
                 }
+                if self.served.is_none() && error.is_outage() {
+                    self.fall_back(signals).await;
+                }
                 None
             }
         }
     }
 
-    async fn fetch(&mut self, signals: &Signals) -> Result<Duration, ApiError> {
+    async fn fetch(&mut self, signals: &Signals) -> Result<(Duration, Answers), ApiError> {
+        let api = Api::new(&self.control.settings, &self.control.back_channel);
+        let answers = api.answers().await?;
+        let interval = self.apply(&answers, self.control.clock.now(), signals)?;
+        self.control.metrics.stale(false);
+        tracing::info!(
+            outpost = self.served.as_ref().map(|outpost| &*outpost.name),
+            applications = self.control.live.load().table.sites().len(),
+            "configuration loaded from authentik {}",
+            answers.version,
+        );
+        Ok((interval, answers))
+    }
+
+    /// Serves what an earlier process, or another replica, was told last.
+    async fn fall_back(&mut self, signals: &Signals) {
+        let Some(kept) = self.last_good.read().await else {
+            return;
+        };
+        let age = self.control.clock.now() - kept.told_at;
+        match self.apply(&kept.answers, kept.told_at, signals) {
+            Ok(_) => {
+                self.control.metrics.stale(true);
+                tracing::warn!(
+                    "authentik does not answer; serving the last good configuration, which it gave {age} seconds ago",
+                );
+            }
+            Err(error) => tracing::warn!("the last good configuration cannot be used: {error}"),
+        }
+    }
+
+    /// Serves what authentik answered at `told_at` (Unix seconds).
+    fn apply(
+        &mut self,
+        answers: &Answers,
+        told_at: i64,
+        signals: &Signals,
+    ) -> Result<Duration, ApiError> {
         let control = self.control;
-        let api = Api::new(&control.settings, &control.back_channel);
-        let version = api.version().await?;
-        let outpost = api.outpost(control.settings.outpost_id, version).await?;
-        let providers = api.providers().await?;
+        let outpost = answers.outpost(control.settings.outpost_id)?;
         if let Some(level) = &outpost.log_level {
             control.level.set(level);
         }
@@ -223,13 +269,7 @@ impl<'a> Refresher<'a> {
             outpost: &outpost,
             reuse,
         };
-        let (table, sites) = compiler.table(&providers, &self.sites);
-        tracing::info!(
-            outpost = outpost.name,
-            applications = table.sites().len(),
-            "configuration loaded from authentik {}",
-            outpost.version,
-        );
+        let (table, sites) = compiler.table(&answers.providers, &self.sites);
         if table.sites().is_empty() {
             tracing::warn!(
                 "no application is assigned to outpost {:?}; assign them in authentik under Applications, Outposts (they may still belong to the embedded outpost)",
@@ -238,9 +278,7 @@ impl<'a> Refresher<'a> {
         }
         self.sites = sites;
         self.served = Some(outpost.clone());
-        control
-            .metrics
-            .updated(&outpost, control.clock.now(), false);
+        control.metrics.updated(&outpost, told_at);
         control.live.store(Snapshot {
             outpost: Some(outpost.clone()),
             table,

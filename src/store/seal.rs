@@ -78,7 +78,8 @@ impl std::fmt::Debug for Seal {
 }
 
 /// A name that only who has `secret` can compute, for what must be found but not guessed.
-pub(super) fn keyed_hash(secret: &[u8], text: &[u8]) -> [u8; 32] {
+#[must_use]
+pub fn keyed_hash(secret: &[u8], text: &[u8]) -> [u8; 32] {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), text);
     let mut hash = [0; 32];
     hash.copy_from_slice(tag.as_ref());

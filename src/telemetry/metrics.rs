@@ -232,12 +232,11 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// Notes a configuration that authentik told at `now` (Unix seconds); `stale` if that was an
-    /// earlier process.
+    /// Notes a configuration that authentik told at `now` (Unix seconds).
     ///
     /// # Panics
     /// Never: nothing panics while the lock is held.
-    pub fn updated(&self, outpost: &crate::model::Outpost, now: i64, stale: bool) {
+    pub fn updated(&self, outpost: &crate::model::Outpost, now: i64) {
         outpost.name.clone_into(
             &mut self
                 .0
@@ -257,6 +256,10 @@ impl Metrics {
         self.0.last_update.clear();
         self.0.info.get_or_create(&labels).set(1);
         self.0.last_update.get_or_create(&labels).set(now);
+    }
+
+    /// Notes whether the configuration is one that was kept, because authentik does not answer.
+    pub fn stale(&self, stale: bool) {
         self.0.stale.set(i64::from(stale));
     }
 

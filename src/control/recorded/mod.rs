@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use url::Url;
 use uuid::Uuid;
 
-use super::api::{Api, ApiError};
+use super::api::{Answers, Api, ApiError};
 use super::compile::{Compiler, Known};
 use super::wire::{self, Event, Frame};
 use super::{Parted, Refresher, Settings, Signals};
@@ -37,6 +37,7 @@ fn control(base: &str, browser: Option<Url>) -> Parted {
             outpost_id: None,
             refresh_interval: None,
             policies: Policies::default(),
+            cache_file: None,
             refresh_jitter: Duration::ZERO,
             reconnect_max: Duration::from_secs(1),
             hello_interval: Duration::from_secs(10),
@@ -91,7 +92,7 @@ async fn a_recorded_configuration_is_loaded_page_by_page() {
             outpost: watch::Sender::new(None),
         };
         let interval = Refresher::new(&control).fetch(&signals).await;
-        assert_eq!(interval.expect("a configuration").as_secs(), 300);
+        assert_eq!(interval.expect("a configuration").0.as_secs(), 300);
 
         let record = &api["outposts"]["body"]["results"][0];
         let expected = Outpost {
@@ -135,7 +136,17 @@ async fn recorded_refusals_are_told_apart() {
         let answers = &recording.api["api"];
         let asked = async |name: &str, wanted| {
             replay.plays([&answers[name]]);
-            api.outpost(wanted, String::new()).await.expect_err(name)
+            match api.outposts().await {
+                Err(error) => error,
+                Ok(outposts) => {
+                    let answers = Answers {
+                        version: String::new(),
+                        outposts,
+                        providers: Vec::new(),
+                    };
+                    answers.outpost(wanted).expect_err(name)
+                }
+            }
         };
         for name in ["wrong_token", "no_token", "rotated_token"] {
             let error = asked(name, None).await;

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod forms;
+mod last_good;
 mod outages;
 mod replicas;
 mod server;

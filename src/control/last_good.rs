@@ -1,0 +1,231 @@
+//! The last good configuration: what authentik last answered, kept where a later process finds it,
+//! so that one that starts while authentik is down can serve.
+//!
+//! It holds the secrets of all applications and is sealed with a key from the outpost's token:
+//! only who may fetch it from authentik can read it.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+
+use super::Parted;
+use super::api::Answers;
+use crate::store::seal::{Seal, keyed_hash};
+use crate::store::{Store, StoreError};
+use crate::telemetry::Throttle;
+
+/// Binds what is sealed to its form; another form would have another context.
+const CONTEXT: &[u8] = b"last good configuration, form 1";
+/// What did not change is written again after so many seconds, so that it stays.
+const REWRITE_AFTER: i64 = 3600;
+
+/// What is kept.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// When authentik answered, Unix seconds.
+    pub(super) told_at: i64,
+    /// What it answered.
+    pub(super) answers: Answers,
+}
+
+/// Why it is not kept, or not read.
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{path}: {reason}; check AUTHENTIK_PROXY_CONTROL__CACHE_FILE")]
+    File {
+        path: PathBuf,
+        reason: std::io::Error,
+    },
+    #[error("it was changed, or sealed with another token")]
+    Sealed,
+    #[error("it is of another version: {0}")]
+    Form(#[from] serde_json::Error),
+}
+
+/// Where it is kept.
+enum Place {
+    File(PathBuf),
+    Store(Store, String),
+    Nowhere,
+}
+
+/// See the module.
+pub(super) struct LastGood {
+    place: Place,
+    seal: Seal,
+    trouble: Throttle,
+    /// What was last written, as a hash, and when.
+    written: Option<([u8; 32], i64)>,
+}
+
+impl LastGood {
+    pub(super) fn new(control: &Parted) -> Self {
+        let token: &SecretString = &control.settings.token;
+        let token = token.expose_secret().as_bytes();
+        let place = match &control.settings.cache_file {
+            Some(path) => Place::File(path.clone()),
+            None if control.store.is_shared() => {
+                // Several outposts may share a Redis.
+                let own = keyed_hash(token, CONTEXT);
+                let name = format!("last-good:{}", URL_SAFE_NO_PAD.encode(own));
+                Place::Store(control.store.clone(), name)
+            }
+            None => Place::Nowhere,
+        };
+        Self {
+            place,
+            seal: Seal::derive(b"last good configuration", &[token]),
+            trouble: Throttle::default(),
+            written: None,
+        }
+    }
+
+    /// Keeps what authentik answered at `now` (Unix seconds), unless that is kept already.
+    pub(super) async fn keep(&mut self, answers: &Answers, now: i64) {
+        if matches!(self.place, Place::Nowhere) {
+            return;
+        }
+        let plain = serde_json::to_vec(answers).expect("JSON values serialise");
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, &plain).as_ref());
+        let kept = |(written, then)| written == hash && now - then < REWRITE_AFTER;
+        if self.written.is_some_and(kept) {
+            return;
+        }
+        match self.write(answers, now).await {
+            Ok(()) => {
+                self.written = Some((hash, now));
+                self.trouble.reset();
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                if self.trouble.admits(&reason) {
+                    tracing::warn!("the configuration is not kept for a later start: {reason}");
+                }
+            }
+        }
+    }
+
+    /// What was kept, if there is something and it can be read.
+    pub(super) async fn read(&self) -> Option<Kept> {
+        let found = match self.load().await {
+            Ok(found) => found?,
+            Err(error) => return self.refuse(&error),
+        };
+        let Some(plain) = self.seal.open(CONTEXT, &found) else {
+            return self.refuse(&KeepError::Sealed);
+        };
+        match serde_json::from_slice(&plain) {
+            Ok(kept) => Some(kept),
+            Err(error) => self.refuse(&error.into()),
+        }
+    }
+
+    fn refuse(&self, error: &KeepError) -> Option<Kept> {
+        let reason = error.to_string();
+        if self.trouble.admits(&reason) {
+            tracing::warn!("the last good configuration cannot be read: {reason}");
+        }
+        None
+    }
+
+    async fn write(&self, answers: &Answers, now: i64) -> Result<(), KeepError> {
+        #[derive(Serialize)]
+        struct Plain<'a> {
+            told_at: i64,
+            answers: &'a Answers,
+        }
+        let plain = Plain {
+            told_at: now,
+            answers,
+        };
+        let sealed = self.seal.seal(CONTEXT, &serde_json::to_vec(&plain)?);
+        match &self.place {
+            Place::File(path) => replace(path, &sealed).map_err(|reason| KeepError::File {
+                path: path.clone(),
+                reason,
+            }),
+            Place::Store(store, name) => Ok(store.keep_blob(name, &sealed).await?),
+            Place::Nowhere => Ok(()),
+        }
+    }
+
+    async fn load(&self) -> Result<Option<Vec<u8>>, KeepError> {
+        match &self.place {
+            Place::File(path) => match std::fs::read(path) {
+                Ok(sealed) => Ok(Some(sealed)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(reason) => Err(KeepError::File {
+                    path: path.clone(),
+                    reason,
+                }),
+            },
+            Place::Store(store, name) => Ok(store.blob(name).await?),
+            Place::Nowhere => Ok(None),
+        }
+    }
+}
+
+/// Replaces a file at once, so that no crash leaves half of it.
+fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn at(path: &Path, token: &[u8]) -> LastGood {
+        LastGood {
+            place: Place::File(path.to_owned()),
+            seal: Seal::derive(b"last good configuration", &[token]),
+            trouble: Throttle::default(),
+            written: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_read_with_the_same_token_only() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("last-good");
+        let answers = Answers {
+            version: "2026.2.2".into(),
+            outposts: vec![json!({"pk": 1})],
+            providers: vec![json!({"client_secret": "hunter2"})],
+        };
+        let mut ours = at(&path, b"token");
+        assert!(ours.read().await.is_none(), "nothing is there yet");
+        ours.keep(&answers, 1_000).await;
+        let kept = ours.read().await.expect("kept");
+        assert_eq!((kept.told_at, &kept.answers), (1_000, &answers));
+        assert!(at(&path, b"other").read().await.is_none());
+        let file = std::fs::read(&path).expect("a file");
+        assert!(!String::from_utf8_lossy(&file).contains("hunter2"));
+
+        ours.keep(&answers, 1_000 + REWRITE_AFTER - 1).await;
+        assert_eq!(ours.read().await.expect("kept").told_at, 1_000, "unchanged");
+        ours.keep(&answers, 1_000 + REWRITE_AFTER).await;
+        assert_ne!(ours.read().await.expect("kept").told_at, 1_000);
+
+        std::fs::write(&path, &file[..file.len() - 1]).expect("written");
+        assert!(ours.read().await.is_none(), "cut off");
+    }
+}
