@@ -2,6 +2,7 @@
 //! real wire format, and real reverse proxies in front.
 
 mod api_clients;
+mod attacks;
 mod browser;
 mod control;
 mod doctor;
@@ -14,7 +15,6 @@ mod nginx;
 mod process;
 mod rules;
 mod secrets;
-mod security;
 mod support;
 mod surfaces;
 mod tls;
