@@ -2,6 +2,7 @@
 //! real wire format, and real reverse proxies in front.
 
 mod api_clients;
+mod applications;
 mod attacks;
 mod browser;
 mod control;
@@ -13,6 +14,7 @@ mod limits;
 mod login;
 mod nginx;
 mod process;
+mod regressions;
 mod rules;
 mod secrets;
 mod support;

@@ -2,7 +2,8 @@
 
 use authentik_standin::Provider;
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::request::Builder;
+use http::{Method, Request, Response, header};
 
 use crate::support::{Browser, Outpost, World, location, raw};
 
@@ -27,12 +28,17 @@ pub(crate) const ALL: [Surface; 4] = [
 impl Surface {
     /// The request in which the reverse proxy asks about `http://<host><target>`: its target, its
     /// `Host`, and the headers that the proxy sets itself.
-    fn question(self, host: &str, target: &str) -> (String, String, Vec<(&'static str, String)>) {
+    fn question(
+        self,
+        method: &Method,
+        host: &str,
+        target: &str,
+    ) -> (String, String, Vec<(&'static str, String)>) {
         let own = "/outpost.goauthentik.io/auth";
         let outpost = "outpost:9000".to_owned();
         let forwarded = || {
             vec![
-                ("x-forwarded-method", "GET".to_owned()),
+                ("x-forwarded-method", method.to_string()),
                 ("x-forwarded-proto", "http".to_owned()),
                 ("x-forwarded-host", host.to_owned()),
                 ("x-forwarded-uri", target.to_owned()),
@@ -44,7 +50,7 @@ impl Surface {
                 let url = format!("http://{host}{target}");
                 let headers = vec![
                     ("x-original-url", url),
-                    ("x-original-method", "GET".to_owned()),
+                    ("x-original-method", method.to_string()),
                 ];
                 (format!("{own}/nginx"), outpost, headers)
             }
@@ -54,11 +60,17 @@ impl Surface {
         }
     }
 
-    /// The request in which it asks about `http://<host><target>`.
-    pub(crate) fn request(self, host: &str, target: &str) -> http::request::Builder {
-        let (path, asked, own) = self.question(host, target);
-        let request = Request::get(path).header(header::HOST, asked);
-        let with = |request: http::request::Builder, (name, value)| request.header(name, value);
+    /// The request in which it asks whether somebody may do that. Envoy asks with their method.
+    pub(crate) fn request(self, method: Method, host: &str, target: &str) -> Builder {
+        let (path, asked, own) = self.question(&method, host, target);
+        let method = if self == Self::Envoy {
+            method
+        } else {
+            Method::GET
+        };
+        let request = Request::builder().method(method).uri(path);
+        let with = |request: Builder, (name, value)| request.header(name, value);
+        let request = request.header(header::HOST, asked);
         own.into_iter().fold(request, with)
     }
 
@@ -70,7 +82,7 @@ impl Surface {
         target: &str,
         headers: &[(&str, &str)],
     ) -> Response<Bytes> {
-        let (path, asked, own) = self.question(host, target);
+        let (path, asked, own) = self.question(&Method::GET, host, target);
         let mut all: Vec<(&str, &str)> = own.iter().map(|(n, v)| (*n, v.as_str())).collect();
         all.extend_from_slice(headers);
         world.get(&path, &asked, &all).await
@@ -85,7 +97,7 @@ impl Surface {
         target: &str,
         lines: &[u8],
     ) -> String {
-        let (path, asked, own) = self.question(host, target);
+        let (path, asked, own) = self.question(&Method::GET, host, target);
         let mut request = format!("GET {path} HTTP/1.1\r\nHost: {asked}\r\nConnection: close\r\n");
         for (name, value) in own {
             request = format!("{request}{name}: {value}\r\n");
