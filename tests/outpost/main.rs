@@ -9,6 +9,7 @@ mod control;
 mod doctor;
 #[cfg(feature = "ext-authz")]
 mod ext_authz;
+mod fronts;
 mod hybrid;
 mod limits;
 mod login;
@@ -17,6 +18,7 @@ mod process;
 mod regressions;
 mod rules;
 mod secrets;
+mod shapes;
 mod support;
 mod surfaces;
 mod tls;
