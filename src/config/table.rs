@@ -156,7 +156,7 @@ pub const SETTINGS: &[Setting] = &[
         "session.max_age",
         Kind::Duration,
         Fallback::Value("168h"),
-        "How long a session that is refreshed (scope offline_access) may live in all",
+        "Longest life of a session that is refreshed (offline_access)",
     ),
     own(
         "session.login_timeout",

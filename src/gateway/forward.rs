@@ -63,6 +63,10 @@ impl Parted {
             site: Arc::clone(site),
             reason,
         };
+        if !snapshot.table.is_certain(&authority, url.path()) {
+            let reason = "the path has several readings, in different applications of the host";
+            return Err(denied(reason.to_owned()));
+        }
         let session = self.identify(site, headers).await?;
         match decide(application, &question, session) {
             Decision::Allow(permit) => return Ok(allow(site, &permit, headers)),
