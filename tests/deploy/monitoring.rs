@@ -22,7 +22,7 @@ fn metrics() -> BTreeMap<String, BTreeSet<String>> {
         refresh_interval_s: 300,
         version: "2026.2.0".to_owned(),
     };
-    metrics.updated(&outpost, 0, false);
+    metrics.updated(&outpost, 0);
     metrics.connected(&outpost, true);
     let site = metrics.site("home", "app.test");
     site.observe(&Method::GET, Duration::from_millis(1));
