@@ -104,6 +104,10 @@ impl LastGood {
                 self.written = Some((hash, now));
                 self.trouble.reset();
             }
+            // That Redis is away is said elsewhere, and loudly.
+            Err(KeepError::Store(error)) => {
+                tracing::debug!("the configuration is not kept for a later start: {error}");
+            }
             Err(error) => {
                 let reason = error.to_string();
                 if self.is_news(&error, &reason) {

@@ -93,7 +93,8 @@ impl Connection {
         let patience = self.server.timeout() * if self.server.is_cluster() { 3 } else { 1 };
         let Ok(answer) = timeout(patience, command.query_async(&mut link)).await else {
             let reason = format!("there was no answer within {patience:?}");
-            self.lost(number, self.server.is_cluster());
+            // It hangs: nobody else shall wait as long as we did.
+            self.lost(number, State::Down(reason.as_str().into()));
             return Err(Failure::Final(reason));
         };
         let error = match answer {
@@ -105,12 +106,12 @@ impl Connection {
         };
         let reason = explain(&error);
         if is_lost(&error) {
-            self.lost(number, self.server.is_cluster());
+            self.lost(number, State::Trying);
             if !self.server.is_cluster() {
                 return Err(Failure::Lost(reason));
             }
         } else if is_demoted(&error) && since.elapsed() > SETTLED {
-            self.lost(number, false);
+            self.leave(number, State::Trying);
         }
         if self.refusals.admits(&reason) {
             tracing::error!("Redis at {} refuses a command: {reason}", self.server);
@@ -140,15 +141,20 @@ impl Connection {
         }
     }
 
-    fn lost(&self, number: u64, patient: bool) {
+    /// A command failed that may have failed because of the connection. A cluster's is left only
+    /// when that goes on: it mends itself.
+    fn lost(&self, number: u64, next: State) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if patient && failures < PATIENCE {
-            return;
+        if !self.server.is_cluster() || failures >= PATIENCE {
+            self.leave(number, next);
         }
+    }
+
+    fn leave(&self, number: u64, next: State) {
         self.state.send_if_modified(|state| {
             let ours = matches!(state, State::Up(up) if up.number == number);
             if ours {
-                *state = State::Trying;
+                *state = next;
             }
             ours
         });

@@ -156,7 +156,7 @@ impl Redis {
                 Box::pin(self.fetch(key, id, owner)).await
             }
             Some(Slot::Session(entry)) if self.is_fresh(&entry, now) => {
-                if now - entry.confirmed > millis(CONFIRM_EVERY) {
+                if now.saturating_sub(entry.confirmed) > millis(CONFIRM_EVERY) {
                     self.confirm_behind(key, &entry);
                 }
                 Ok(Some(entry.session))
@@ -169,7 +169,7 @@ impl Redis {
                 Ok(Some(session).filter(|session| session.is_live(self.clock.now())))
             }
             // Credentials may open their session again, on any replica.
-            Some(Slot::Ended(then)) if now - then > millis(CONFIRM_EVERY) => {
+            Some(Slot::Ended(then)) if now.saturating_sub(then) > millis(CONFIRM_EVERY) => {
                 Ok(Box::pin(self.fetch(key, id, owner))
                     .await
                     .unwrap_or_default())
