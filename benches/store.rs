@@ -108,6 +108,9 @@ impl Drop for Server {
 }
 
 /// A session as authentik 2026 gives it, with a token of usual length.
+/// Sessions whose bytes are looked at.
+const MANY: usize = 1_000;
+
 fn session(sub: &str, sid: &str) -> Arc<Session> {
     let claims = json!({
         "iss": "https://authentik.home.test/application/o/grafana/",
@@ -265,7 +268,6 @@ fn size(runtime: &Runtime, server: &Server) {
         redis::cmd("FLUSHALL").exec_async(&mut connection).await.expect("emptied");
         let store = server.store(64 << 20);
         let before = used(&mut connection).await;
-        const MANY: usize = 1_000;
         fill(&store, 0, MANY).await;
         let each = (used(&mut connection).await - before) / MANY;
         let id = insert(&store, "somebody", "some sid").await;
