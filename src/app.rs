@@ -16,16 +16,18 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Control};
 use crate::gateway::listener::{self, Limits, Server};
-use crate::gateway::{self, Gateway, Verdicts};
+use crate::gateway::{self, Gateway, Patience, Upstream, Verdicts};
 use crate::route::Live;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{Reporter, Throttle};
-use crate::web::client::{BackChannel, TlsError, TlsOptions};
+use crate::tls::{self, KeyPairError};
+use crate::web::client::BackChannel;
 use crate::web::header_file::HeaderFiles;
-use crate::web::inbound::TrustedProxies;
+use crate::web::inbound::{Peer, TrustedProxies};
+use crate::web::trust::{TlsError, Trust};
 
 /// Most connections at a time to the metrics listeners.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -46,11 +48,15 @@ pub enum StartError {
     /// Certificates.
     #[error("{0}")]
     Tls(#[from] TlsError),
+    /// Our own certificate.
+    #[error("TLS cannot be served: {0}")]
+    Certificate(#[from] KeyPairError),
 }
 
 /// A running outpost.
 pub struct App {
     http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
     metrics: Vec<SocketAddr>,
     store: Store,
     live: Live,
@@ -68,19 +74,19 @@ impl App {
         let clock = Clock::system();
         let (live, metrics, readiness) = (Live::default(), Metrics::new(), Readiness::default());
         let store = Store::memory(config.session.cache_bytes as u64, clock.clone());
-        let tls = TlsOptions {
-            insecure: config.authentik.insecure,
-            ca_file: config.tls.ca_file.clone(),
-        };
-        let back_channel = BackChannel::new(&tls, config.control.request_timeout)?;
+        let trust = Trust::load(config.tls.ca_file.as_deref())?;
+        let (insecure, timeout) = (config.authentik.insecure, config.control.request_timeout);
+        let back_channel = BackChannel::over(&trust, insecure, timeout);
         let limits = limits(config);
         let http = bind(&config.listen.http, "AUTHENTIK_LISTEN__HTTP").await?;
+        let https = bind(&config.listen.https, "AUTHENTIK_LISTEN__HTTPS").await?;
         let admin = bind(&config.listen.metrics, "AUTHENTIK_LISTEN__METRICS").await?;
         let (reporter, misconfigurations) = Reporter::channel();
+        let trusted = TrustedProxies::new(config.listen.trusted_proxies.clone());
         let gateway = Gateway::new(gateway::Parted {
             live: live.clone(),
             store: store.clone(),
-            trusted: TrustedProxies::new(config.listen.trusted_proxies.clone()),
+            trusted: trusted.clone(),
             clock: clock.clone(),
             login_timeout: i64::try_from(config.session.login_timeout.as_secs()).unwrap_or(3600),
             readiness: readiness.clone(),
@@ -88,10 +94,12 @@ impl App {
             reporter,
             ignored_peers: Throttle::default(),
             verdicts: Verdicts::default(),
+            upstream: Upstream::new(&trust, patience(config)),
         });
         let (control_tasks, listener_tasks) = (Tasks::new(), Tasks::new());
         let mut app = Self {
             http: Vec::new(),
+            https: Vec::new(),
             metrics: Vec::new(),
             store: store.clone(),
             live: live.clone(),
@@ -101,7 +109,16 @@ impl App {
             delay: config.shutdown.delay,
             drain: config.shutdown.timeout,
         };
-        app.serve_requests(http, &Server::new(limits), &gateway);
+        let mut server = Server::new(limits);
+        if config.listen.proxy_protocol {
+            server = server.with_proxy_protocol(trusted);
+        }
+        app.http = app.serve_requests(http, &server, &gateway);
+        if !https.is_empty() {
+            let certificates = live.clone();
+            let tls = tls::server(move |name| certificates.load().certificate(name))?;
+            app.https = app.serve_requests(https, &server.with_tls(tls), &gateway);
+        }
         // Of its own, so that clients cannot keep probes and scrapes out.
         let server = Server::new(Limits {
             max_connections: ADMIN_CONNECTIONS,
@@ -130,11 +147,18 @@ impl App {
         Ok(app)
     }
 
-    fn serve_requests(&mut self, listeners: Vec<TcpListener>, server: &Server, gateway: &Gateway) {
+    /// Returns the addresses.
+    fn serve_requests(
+        &self,
+        listeners: Vec<TcpListener>,
+        server: &Server,
+        gateway: &Gateway,
+    ) -> Vec<SocketAddr> {
+        let mut addresses = Vec::new();
         for listener in listeners {
-            self.http.extend(listener.local_addr());
+            addresses.extend(listener.local_addr());
             let gateway = gateway.clone();
-            let answer = move |peer, request: Request<Incoming>| {
+            let answer = move |peer: Peer, request: Request<Incoming>| {
                 let gateway = gateway.clone();
                 // A bug in one answer must not take the connection's other requests with it.
                 let service = service_fn(move |request: Request<Incoming>| {
@@ -155,6 +179,7 @@ impl App {
             self.listener_tasks
                 .spawn(|stop| server.serve(listener, answer, stop));
         }
+        addresses
     }
 
     fn serve_admin(&mut self, listeners: Vec<TcpListener>, server: &Server, router: &Router) {
@@ -180,6 +205,12 @@ impl App {
     #[must_use]
     pub fn http_addresses(&self) -> &[SocketAddr] {
         &self.http
+    }
+
+    /// The addresses that requests are served on with TLS.
+    #[must_use]
+    pub fn https_addresses(&self) -> &[SocketAddr] {
+        &self.https
     }
 
     /// The addresses of the metrics listeners.
@@ -237,12 +268,20 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
+fn patience(config: &Config) -> Patience {
+    Patience {
+        connect: config.upstream.connect_timeout,
+        response: config.upstream.response_timeout,
+    }
+}
+
 fn settings(config: &Config) -> control::Settings {
     control::Settings {
         host: config.authentik.host.clone(),
         host_browser: config.authentik.host_browser.clone(),
         token: config.authentik.token.clone(),
         outpost_id: config.authentik.outpost_id,
+        certificates: !config.listen.https.is_empty(),
         policies: config.applications.clone(),
         refresh_interval: config.control.refresh_interval,
         refresh_jitter: config.control.refresh_jitter,

@@ -5,6 +5,7 @@
 //! `reports` tells authentik of misconfigured reverse proxies.
 
 mod api;
+mod certificates;
 mod compile;
 mod events;
 mod recheck;
@@ -37,6 +38,7 @@ use crate::telemetry::{Misconfiguration, Throttle};
 use crate::web::client::BackChannel;
 use crate::web::header_file::HeaderFiles;
 use api::{Api, ApiError};
+use certificates::Certificates;
 
 /// What the control plane has to be told.
 #[derive(Debug, Clone)]
@@ -55,6 +57,8 @@ pub struct Settings {
     pub refresh_jitter: Duration,
     /// Longest pause between attempts to connect.
     pub reconnect_max: Duration,
+    /// Whether TLS is served, so that certificates are needed.
+    pub certificates: bool,
     /// What the operator set for single applications.
     pub policies: Policies,
     /// Time between two hellos.
@@ -164,6 +168,7 @@ async fn run(
 struct Refresher<'a> {
     control: &'a Parted,
     sites: compile::Known,
+    certificates: Certificates,
     served: Option<Outpost>,
     trouble: Throttle,
 }
@@ -173,6 +178,7 @@ impl<'a> Refresher<'a> {
         Self {
             control,
             sites: compile::Known::new(),
+            certificates: Certificates::new(),
             served: None,
             trouble: Throttle::default(),
         }
@@ -202,6 +208,9 @@ impl<'a> Refresher<'a> {
         let version = api.version().await?;
         let outpost = api.outpost(control.settings.outpost_id, version).await?;
         let providers = api.providers().await?;
+        if control.settings.certificates {
+            self.certificates = certificates::fetch(&api, &providers, &self.certificates).await;
+        }
         if let Some(level) = &outpost.log_level {
             control.level.set(level);
         }
@@ -210,6 +219,7 @@ impl<'a> Refresher<'a> {
         let compiler = compile::Compiler {
             control,
             outpost: &outpost,
+            certificates: &self.certificates,
             reuse,
         };
         let (table, sites) = compiler.table(&providers, &self.sites);

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
 use super::Parted;
+use super::auth::session_keys;
 use super::error::GatewayError;
 use super::login;
 use crate::model::{Session, SessionId, SessionKey};
@@ -97,7 +98,25 @@ impl Credentials {
     }
 }
 
+/// What the store knows the session by that a request's credentials opened, if they did.
+pub(super) fn key(site: &Site, headers: &HeaderMap) -> Option<SessionKey> {
+    if !site.application.intercept_header_auth {
+        return None;
+    }
+    let value = headers.get(header::AUTHORIZATION)?;
+    Some(site.keys.session_of(value.as_bytes()).key())
+}
+
 impl Parted {
+    /// Whether a request's `Authorization` header is one that opened a session here, also where
+    /// the session's cookie comes with it: then it is for us, and not for the application.
+    pub(super) fn is_ours(&self, site: &Site, headers: &HeaderMap) -> bool {
+        key(site, headers).is_some_and(|key| {
+            session_keys(site, headers).any(|session| session == key)
+                || self.verdicts.known.peek(&key).is_some()
+        })
+    }
+
     /// Looks at a request that no cookie opened anything for.
     pub(super) async fn credentials(
         &self,

@@ -6,6 +6,7 @@ use aws_lc_rs::{digest, hmac, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderMap;
 use secrecy::SecretString;
+use tokio::sync::Notify;
 
 use super::Claims;
 
@@ -98,6 +99,7 @@ pub struct Session {
     /// The person's identity headers, rendered once.
     pub headers: HeaderMap,
     ended: AtomicBool,
+    end: Notify,
 }
 
 impl Session {
@@ -118,6 +120,7 @@ impl Session {
             expires_at,
             headers,
             ended,
+            end: Notify::new(),
         }
     }
 
@@ -130,6 +133,16 @@ impl Session {
     /// Ends the session for everybody who holds it, also for a cache that is just being filled.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Release);
+        self.end.notify_waiters();
+    }
+
+    /// Waits until somebody ends the session; its time may run out without that.
+    pub async fn ended(&self) {
+        // Before the flag is looked at, so that no end in between is missed.
+        let end = self.end.notified();
+        if !self.ended.load(Ordering::Acquire) {
+            end.await;
+        }
     }
 
     /// Memory that the session takes, in bytes, roughly; what the cache is bounded by.

@@ -36,6 +36,15 @@ struct RequestLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UpstreamLabels {
+    outpost_name: String,
+    method: &'static str,
+    scheme: String,
+    host: String,
+    upstream_host: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutpostLabels {
     outpost_name: String,
     outpost_type: &'static str,
@@ -58,6 +67,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     requests: Family<RequestLabels, Histogram, fn() -> Histogram>,
+    upstream: Family<UpstreamLabels, Histogram, fn() -> Histogram>,
     info: Family<OutpostLabels, Gauge>,
     last_update: Family<OutpostLabels, Gauge>,
     connection: Family<ConnectionLabels, Gauge>,
@@ -66,7 +76,7 @@ struct Inner {
     outpost: RwLock<String>,
 }
 
-/// The request histograms of one application, resolved ahead of the requests.
+/// Histograms of one application by method, resolved ahead of the requests.
 #[derive(Debug, Clone)]
 pub struct SiteMetrics(Vec<Histogram>);
 
@@ -94,10 +104,18 @@ impl Metrics {
         let mut registry = Registry::with_prefix("authentik_outpost");
         let requests: Family<_, _, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(BUCKETS));
+        let upstream: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(BUCKETS));
         let (info, last_update) = (Family::default(), Family::default());
         let (connection, sessions) = (Family::default(), Gauge::default());
         let help = "Time from a request's head to the answer's head";
         registry.register("proxy_request_duration_seconds", help, requests.clone());
+        let help = "Time from passing a request on to the head of the application's answer";
+        registry.register(
+            "proxy_upstream_response_duration_seconds",
+            help,
+            upstream.clone(),
+        );
         registry.register("info", "The outpost that is served", Clone::clone(&info));
         let help = "Unix time of the last configuration that was taken over";
         registry.register("last_update", help, Clone::clone(&last_update));
@@ -112,6 +130,7 @@ impl Metrics {
         Self(Arc::new(Inner {
             registry,
             requests,
+            upstream,
             info,
             last_update,
             connection,
@@ -129,6 +148,28 @@ impl Metrics {
                 .map(|method| self.handle(outpost, method, host, "app"))
                 .collect(),
         )
+    }
+
+    /// The handles for what the application at `upstream_host` answers to requests for `host`.
+    #[must_use]
+    pub fn upstream(
+        &self,
+        outpost: &str,
+        host: &str,
+        scheme: &str,
+        upstream_host: &str,
+    ) -> SiteMetrics {
+        let names = METHODS.iter().map(method_name).chain(["OTHER"]);
+        let handle = |method| {
+            self.0.upstream.get_or_create_owned(&UpstreamLabels {
+                outpost_name: outpost.to_owned(),
+                method,
+                scheme: scheme.to_owned(),
+                host: host.to_owned(),
+                upstream_host: upstream_host.to_owned(),
+            })
+        };
+        SiteMetrics(names.map(handle).collect())
     }
 
     /// Counts a ping, or a request that no application was found for.

@@ -317,7 +317,7 @@ fn attributes(site: &Site, max_age: i64) -> Attributes<'_> {
     }
 }
 
-fn redirect(to: &str) -> Response<Body> {
+pub(super) fn redirect(to: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::FOUND;
     let headers = response.headers_mut();
