@@ -72,6 +72,15 @@ impl Process {
         self.metrics[0]
     }
 
+    /// Memory that it takes, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let id = self.child.id().expect("it was not waited for");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kibibytes.expect("a size").parse::<u64>().expect("a number") << 10
+    }
+
     /// What it has logged so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
         self.lines.borrow().clone()

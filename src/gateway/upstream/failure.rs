@@ -73,7 +73,7 @@ impl Failure {
             ),
             Self::Connect(..) | Self::Broken(_) => (
                 "The application cannot be reached",
-                "You are signed in, but the application behind this address does not work right now. Please try again in a moment.",
+                "The application behind this address does not answer right now. Please try again in a moment.",
             ),
         }
     }
