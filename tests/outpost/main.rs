@@ -4,11 +4,13 @@
 mod api_clients;
 mod browser;
 mod control;
+mod https;
 mod hybrid;
 mod limits;
 mod login;
 mod nginx;
 mod process;
+mod proxy_browser;
 mod proxy_bytes;
 mod proxy_failures;
 mod proxy_headers;

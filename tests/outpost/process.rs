@@ -20,6 +20,7 @@ pub(crate) struct Process {
     /// What it has logged so far; the channel closes with its output.
     lines: watch::Receiver<Vec<Value>>,
     http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
     metrics: Vec<SocketAddr>,
 }
 
@@ -54,10 +55,12 @@ impl Process {
             child,
             lines,
             http: Vec::new(),
+            https: Vec::new(),
             metrics: Vec::new(),
         };
         let line = process.wait_line("is listening").await;
         process.http = addresses(&line["http"]);
+        process.https = addresses(&line["https"]);
         process.metrics = addresses(&line["metrics"]);
         process
     }
@@ -65,6 +68,11 @@ impl Process {
     /// Runs the program beside `authentik`.
     pub(crate) async fn beside(authentik: &Standin, more: &[(&str, &str)]) -> Self {
         Self::start(settings(authentik, more)).await
+    }
+
+    /// Where it serves them with TLS.
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.https[0]
     }
 
     /// Where it shows metrics and health.
@@ -301,11 +309,16 @@ async fn what_is_missing_is_told_at_once() {
 async fn an_address_in_use_is_named_with_its_variable() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = holder.local_addr().expect("an address").to_string();
-    for variable in ["AUTHENTIK_LISTEN__HTTP", "AUTHENTIK_LISTEN__METRICS"] {
+    for variable in [
+        "AUTHENTIK_LISTEN__HTTP",
+        "AUTHENTIK_LISTEN__HTTPS",
+        "AUTHENTIK_LISTEN__METRICS",
+    ] {
         let mut variables = vec![
             ("AUTHENTIK_HOST", "http://127.0.0.1:1"),
             ("AUTHENTIK_TOKEN", "token"),
             ("AUTHENTIK_LISTEN__HTTP", "127.0.0.1:0"),
+            ("AUTHENTIK_LISTEN__HTTPS", "127.0.0.1:0"),
             ("AUTHENTIK_LISTEN__METRICS", "127.0.0.1:0"),
         ];
         variables.push((variable, &taken));
