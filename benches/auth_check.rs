@@ -15,11 +15,12 @@ use authentik_proxy::admin::Readiness;
 use authentik_proxy::app::App;
 use authentik_proxy::clock::Clock;
 use authentik_proxy::config::Config;
-use authentik_proxy::gateway::{Gateway, Parted, Refresher, Verdicts};
+use authentik_proxy::gateway::{Gateway, Parted, Patience, Refresher, Upstream, Verdicts};
 use authentik_proxy::telemetry::log::{self, LevelHandle};
 use authentik_proxy::telemetry::metrics::Metrics;
 use authentik_proxy::telemetry::{Reporter, Throttle};
 use authentik_proxy::web::inbound::TrustedProxies;
+use authentik_proxy::web::trust::Trust;
 use authentik_standin::{Provider, Standin, User};
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -36,6 +37,11 @@ const HOST: &str = "grafana.localhost";
 const CHECK: &str = "/outpost.goauthentik.io/auth/nginx";
 /// Connections of the concurrent comparison.
 const MANY: usize = 32;
+/// Nothing is passed on here.
+const PATIENCE: Patience = Patience {
+    connect: Duration::from_secs(1),
+    response: Duration::from_secs(1),
+};
 /// The least share of the bare server's throughput that we want.
 const TARGET: f64 = 0.70;
 
@@ -105,6 +111,7 @@ impl Outpost {
             reporter: Reporter::channel().0,
             ignored_peers: Throttle::default(),
             verdicts: Verdicts::default(),
+            upstream: Upstream::new(&Trust::load(None).expect("authorities"), PATIENCE),
         })
     }
 

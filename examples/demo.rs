@@ -46,6 +46,7 @@ async fn main() -> Result<(), Failure> {
         ("AUTHENTIK_HOST", host.as_str()),
         ("AUTHENTIK_TOKEN", token.as_str()),
         ("AUTHENTIK_LISTEN__HTTP", "127.0.0.1:0"),
+        ("AUTHENTIK_LISTEN__HTTPS", "127.0.0.1:0"),
         ("AUTHENTIK_LISTEN__METRICS", "127.0.0.1:0"),
         ("AUTHENTIK_PROXY_CONTROL__REFRESH_JITTER", "0"),
         ("AUTHENTIK_PROXY_SHUTDOWN__DELAY", "0"),

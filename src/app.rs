@@ -16,16 +16,18 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Control, LoadError, Probe};
 use crate::gateway::listener::{self, Limits, Server};
-use crate::gateway::{self, Gateway, Refresher, Verdicts};
+use crate::gateway::{self, Gateway, Patience, Refresher, Upstream, Verdicts};
 use crate::route::Live;
 use crate::store::{SetupError, Store};
 use crate::tasks::Tasks;
 use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{Reporter, Throttle};
-use crate::web::client::{BackChannel, TlsError, TlsOptions};
+use crate::tls::{self, KeyPairError};
+use crate::web::client::BackChannel;
 use crate::web::header_file::HeaderFiles;
-use crate::web::inbound::TrustedProxies;
+use crate::web::inbound::{Peer, TrustedProxies};
+use crate::web::trust::{TlsError, Trust};
 
 /// Most connections at a time to the metrics listeners.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -57,11 +59,15 @@ pub enum StartError {
     /// A command needs the applications, and they could not be loaded.
     #[error("{0}")]
     Load(#[from] LoadError),
+    /// Our own certificate.
+    #[error("TLS cannot be served: {0}")]
+    Certificate(#[from] KeyPairError),
 }
 
 /// A running outpost.
 pub struct App {
     http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
     metrics: Vec<SocketAddr>,
     ext_authz: Vec<SocketAddr>,
     store: Store,
@@ -77,9 +83,11 @@ impl App {
     /// Starts listeners and tasks. Returns once all addresses are bound; the configuration from
     /// authentik arrives later.
     pub async fn start(config: &Config, level: LevelHandle) -> Result<Self, StartError> {
-        let control = control(config, level)?;
+        let trust = Trust::load(config.tls.ca_file.as_deref())?;
+        let control = control(config, &trust, level)?;
         let limits = limits(config);
         let http = bind(&config.listen.http, "AUTHENTIK_LISTEN__HTTP").await?;
+        let https = bind(&config.listen.https, "AUTHENTIK_LISTEN__HTTPS").await?;
         let admin = bind(&config.listen.metrics, "AUTHENTIK_LISTEN__METRICS").await?;
         let ext_authz = bind(&config.listen.ext_authz, EXT_AUTHZ).await?;
         if !cfg!(feature = "ext-authz") && !ext_authz.is_empty() {
@@ -88,10 +96,11 @@ impl App {
         let (reporter, misconfigurations) = Reporter::channel();
         let (refresher, due) = Refresher::channel();
         let max_age = seconds(config.session.max_age);
+        let trusted = TrustedProxies::new(config.listen.trusted_proxies.clone());
         let gateway = Gateway::new(gateway::Parted {
             live: control.live.clone(),
             store: control.store.clone(),
-            trusted: TrustedProxies::new(config.listen.trusted_proxies.clone()),
+            trusted: trusted.clone(),
             clock: control.clock.clone(),
             login_timeout: seconds(config.session.login_timeout),
             max_age,
@@ -101,10 +110,12 @@ impl App {
             reporter,
             ignored_peers: Throttle::default(),
             verdicts: Verdicts::default(),
+            upstream: Upstream::new(&trust, patience(config)),
         });
         let (control_tasks, listener_tasks) = (Tasks::new(), Tasks::new());
         let mut app = Self {
             http: Vec::new(),
+            https: Vec::new(),
             metrics: Vec::new(),
             ext_authz: Vec::new(),
             store: control.store.clone(),
@@ -115,10 +126,18 @@ impl App {
             delay: config.shutdown.delay,
             drain: config.shutdown.timeout,
         };
-        let server = Server::new(limits);
-        app.serve_requests(http, &server, &gateway);
+        let mut server = Server::new(limits);
+        if config.listen.proxy_protocol {
+            server = server.with_proxy_protocol(trusted);
+        }
+        app.http = app.serve_requests(http, &server, &gateway);
         #[cfg(feature = "ext-authz")]
         app.serve_ext_authz(ext_authz, &server, &gateway);
+        if !https.is_empty() {
+            let certificates = app.live.clone();
+            let tls = tls::server(move |name| certificates.load().certificate(name))?;
+            app.https = app.serve_requests(https, &server.with_tls(tls), &gateway);
+        }
         // Of its own, so that clients cannot keep probes and scrapes out.
         let server = Server::new(Limits {
             max_connections: ADMIN_CONNECTIONS,
@@ -148,22 +167,35 @@ impl App {
 
     /// Asks authentik step by step, for the command that looks for what is wrong.
     pub fn probe(config: &Config) -> Result<Probe, StartError> {
-        Ok(Probe::new(control(config, LevelHandle::disconnected())?))
+        let trust = Trust::load(config.tls.ca_file.as_deref())?;
+        Ok(Probe::new(control(
+            config,
+            &trust,
+            LevelHandle::disconnected(),
+        )?))
     }
 
     /// Loads what is protected once, for commands; serves nothing.
     pub async fn load(config: &Config) -> Result<Live, StartError> {
-        let control = control(config, LevelHandle::disconnected())?;
+        let trust = Trust::load(config.tls.ca_file.as_deref())?;
+        let control = control(config, &trust, LevelHandle::disconnected())?;
         let live = control.live.clone();
         Control::new(control).load_once().await?;
         Ok(live)
     }
 
-    fn serve_requests(&mut self, listeners: Vec<TcpListener>, server: &Server, gateway: &Gateway) {
+    /// Returns the addresses.
+    fn serve_requests(
+        &self,
+        listeners: Vec<TcpListener>,
+        server: &Server,
+        gateway: &Gateway,
+    ) -> Vec<SocketAddr> {
+        let mut addresses = Vec::new();
         for listener in listeners {
-            self.http.extend(listener.local_addr());
+            addresses.extend(listener.local_addr());
             let gateway = gateway.clone();
-            let answer = move |peer, request: Request<Incoming>| {
+            let answer = move |peer: Peer, request: Request<Incoming>| {
                 let gateway = gateway.clone();
                 // A bug in one answer must not take the connection's other requests with it.
                 let service = service_fn(move |request: Request<Incoming>| {
@@ -184,6 +216,7 @@ impl App {
             self.listener_tasks
                 .spawn(|stop| server.serve(listener, answer, stop));
         }
+        addresses
     }
 
     #[cfg(feature = "ext-authz")]
@@ -221,6 +254,12 @@ impl App {
     #[must_use]
     pub fn http_addresses(&self) -> &[SocketAddr] {
         &self.http
+    }
+
+    /// The addresses that requests are served on with TLS.
+    #[must_use]
+    pub fn https_addresses(&self) -> &[SocketAddr] {
+        &self.https
     }
 
     /// The addresses of the metrics listeners.
@@ -275,19 +314,20 @@ async fn bind(
     Ok(listeners)
 }
 
-fn control(config: &Config, level: LevelHandle) -> Result<control::Parted, StartError> {
+fn control(
+    config: &Config,
+    trust: &Trust,
+    level: LevelHandle,
+) -> Result<control::Parted, StartError> {
     let (clock, metrics) = (Clock::system(), Metrics::new());
-    let tls = TlsOptions {
-        insecure: config.authentik.insecure,
-        ca_file: config.tls.ca_file.clone(),
-    };
+    let (insecure, timeout) = (config.authentik.insecure, config.control.request_timeout);
     let policies = config.applications.values();
     let sources = policies.flat_map(|policy| policy.headers.iter().map(|(_, source)| source));
     Ok(control::Parted {
         settings: settings(config),
         live: Live::default(),
         store: store(config, &clock, &metrics)?,
-        back_channel: BackChannel::new(&tls, config.control.request_timeout)?,
+        back_channel: BackChannel::over(trust, insecure, timeout),
         header_files: HeaderFiles::read(sources),
         clock,
         metrics,
@@ -318,12 +358,20 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
+fn patience(config: &Config) -> Patience {
+    Patience {
+        connect: config.upstream.connect_timeout,
+        response: config.upstream.response_timeout,
+    }
+}
+
 fn settings(config: &Config) -> control::Settings {
     control::Settings {
         host: config.authentik.host.clone(),
         host_browser: config.authentik.host_browser.clone(),
         token: config.authentik.token.clone(),
         outpost_id: config.authentik.outpost_id,
+        certificates: !config.listen.https.is_empty(),
         policies: config.applications.clone(),
         refresh_interval: config.control.refresh_interval,
         refresh_jitter: config.control.refresh_jitter,

@@ -29,4 +29,5 @@ pub mod route;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
+pub mod tls;
 pub mod web;

@@ -89,12 +89,6 @@ fn serve(config: &Config) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    if !config.listen.https.is_empty() {
-        tracing::info!(
-            addresses = ?config.listen.https,
-            "this version does not serve HTTPS: nothing listens there, let the reverse proxy do TLS",
-        );
-    }
     runtime.block_on(async {
         // Before anybody is told that we run: a signal that nobody awaits yet would end us at once.
         let mut signals = StopSignals::listen();
@@ -105,6 +99,7 @@ fn serve(config: &Config) -> ExitCode {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             http = ?app.http_addresses(),
+            https = ?app.https_addresses(),
             metrics = ?app.metrics_addresses(),
             authentik = %config.authentik.host,
             "authentik-proxy is listening",

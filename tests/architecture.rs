@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("web", &["model", "config", "clock"]),
     ("store", &["model", "config", "clock", "telemetry"]),
     ("oidc", &["model", "clock", "web"]),
+    ("tls", &["model", "config"]),
     ("route", BELOW_ROUTE),
     ("gateway", BELOW_PLANES),
     ("control", BELOW_PLANES),
@@ -35,6 +36,7 @@ const BELOW_ROUTE: &[&str] = &[
     "web",
     "store",
     "oidc",
+    "tls",
 ];
 const BELOW_PLANES: &[&str] = &[
     "model",
@@ -45,6 +47,7 @@ const BELOW_PLANES: &[&str] = &[
     "web",
     "store",
     "oidc",
+    "tls",
     "route",
 ];
 const EVERYTHING: &[&str] = &[
@@ -56,6 +59,7 @@ const EVERYTHING: &[&str] = &[
     "web",
     "store",
     "oidc",
+    "tls",
     "route",
     "gateway",
     "control",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::reader::Reader;
 use super::sections::{
-    Authentik, Control, Listen, Log, Node, Redis, RedisPlace, Session, Shutdown, Tls,
+    Authentik, Control, Listen, Log, Node, Redis, RedisPlace, Session, Shutdown, Tls, Upstream,
 };
 use super::{Config, parse, warnings};
 
@@ -13,6 +13,10 @@ use super::{Config, parse, warnings};
 pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let authentik = authentik(reader);
     let listen = listen(reader);
+    let upstream = Upstream {
+        connect_timeout: reader.value("upstream.connect_timeout", parse::duration(SHORT)),
+        response_timeout: reader.value("upstream.response_timeout", parse::duration(SHORT)),
+    };
     let log = Log {
         level: reader.value("log.level", parse::level),
     };
@@ -26,6 +30,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let mut config = Config {
         authentik: authentik?,
         listen,
+        upstream,
         log,
         control,
         session,
@@ -72,6 +77,7 @@ fn listen(reader: &mut Reader<'_>) -> Listen {
         max_connections: reader.value("listen.max_connections", parse::count(1)),
         // hyper's HTTP/1 buffer cannot be smaller.
         max_header_bytes: reader.value("listen.max_header_bytes", parse::size(8 << 10)),
+        proxy_protocol: reader.value("listen.proxy_protocol", parse::flag),
     };
     if listen.http.is_empty() && listen.https.is_empty() {
         reader.problem("listen.http, listen.https: both are \"none\"; at least one must listen");

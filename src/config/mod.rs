@@ -39,7 +39,7 @@ pub use error::ConfigErrors;
 pub use help::environment_help;
 pub use sections::{
     Authentik, Control, Listen, Log, LogLevel, Node, Redis, RedisPlace, Session, Shutdown, Tls,
-    TlsReqs, UnknownLogLevel, WhenDown,
+    TlsReqs, UnknownLogLevel, Upstream, WhenDown,
 };
 pub use warnings::is_internal;
 
@@ -52,6 +52,8 @@ pub struct Config {
     pub authentik: Authentik,
     /// Listeners, and what is accepted on them.
     pub listen: Listen,
+    /// Connections to applications that requests are passed on to.
+    pub upstream: Upstream,
     /// Logging.
     pub log: Log,
     /// Exchange with authentik.

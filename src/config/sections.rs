@@ -52,6 +52,20 @@ pub struct Listen {
     /// Largest head of a request, in bytes, at least 8 KiB. Default 64 KiB;
     /// `AUTHENTIK_PROXY_LISTEN__MAX_HEADER_BYTES`.
     pub max_header_bytes: usize,
+    /// Whether a trusted peer may name the client with the PROXY protocol. Default true;
+    /// `AUTHENTIK_PROXY_LISTEN__PROXY_PROTOCOL`.
+    pub proxy_protocol: bool,
+}
+
+/// Connections to applications that requests are passed on to.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// How long a connection may take, TLS included. Default 10 s;
+    /// `AUTHENTIK_PROXY_UPSTREAM__CONNECT_TIMEOUT`.
+    pub connect_timeout: Duration,
+    /// How long an application may take to begin its answer. Default 5 min;
+    /// `AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT`.
+    pub response_timeout: Duration,
 }
 
 /// Logging.
@@ -255,10 +269,10 @@ pub enum TlsReqs {
     Required,
 }
 
-/// Certificates that are trusted in addition to the system's.
+/// Certificates that are trusted in addition to the system's, also of applications.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// PEM file of authorities trusted on connections to authentik;
+    /// PEM file of authorities trusted on connections to authentik and to applications;
     /// `AUTHENTIK_PROXY_TLS__CA_FILE`.
     pub ca_file: Option<PathBuf>,
 }

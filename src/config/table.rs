@@ -91,6 +91,24 @@ pub const SETTINGS: &[Setting] = &[
         Fallback::Value("64KiB"),
         "Largest head of a request; at least 8KiB",
     ),
+    own(
+        "listen.proxy_protocol",
+        Kind::Flag,
+        Fallback::Value("true"),
+        "Whether trusted peers may name the client with the PROXY protocol",
+    ),
+    own(
+        "upstream.connect_timeout",
+        Kind::Duration,
+        Fallback::Value("10s"),
+        "How long a connection to an application may take, TLS included (mode proxy)",
+    ),
+    own(
+        "upstream.response_timeout",
+        Kind::Duration,
+        Fallback::Value("5m"),
+        "How long an application may take to begin its answer (mode proxy)",
+    ),
     vendor(
         "log.level",
         "AUTHENTIK_LOG_LEVEL",

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -174,6 +174,26 @@ impl<'a> Api<'a> {
     /// The same as authentik sent them.
     pub(super) async fn outposts(&self) -> Result<Vec<Value>, ApiError> {
         self.list("outposts/instances/").await
+    }
+
+    /// Fingerprint of a key pair's certificate.
+    pub(super) async fn fingerprint(&self, id: Uuid) -> Result<String, ApiError> {
+        let pair: wire::KeyPair = self
+            .get(&format!("crypto/certificatekeypairs/{id}/"))
+            .await?;
+        Ok(pair.fingerprint_sha256)
+    }
+
+    /// The certificate of a key pair, PEM.
+    pub(super) async fn certificate(&self, id: Uuid) -> Result<String, ApiError> {
+        let path = format!("crypto/certificatekeypairs/{id}/view_certificate/");
+        self.get(&path).await.map(|pem: wire::Pem| pem.data)
+    }
+
+    /// The private key of a key pair, PEM.
+    pub(super) async fn private_key(&self, id: Uuid) -> Result<SecretString, ApiError> {
+        let path = format!("crypto/certificatekeypairs/{id}/view_private_key/");
+        self.get(&path).await.map(|pem: wire::Pem| pem.data.into())
     }
 
     async fn list(&self, path: &str) -> Result<Vec<Value>, ApiError> {

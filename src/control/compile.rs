@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::certificates::{self, Certificates};
 use super::{Parted, wire};
 use crate::config::Policies;
 use crate::model::{
-    Allowlist, Application, BasicAuth, CookieDomain, ExternalUrl, Mode, OAuthClient, Outpost,
+    Allowlist, Application, Backend, BasicAuth, CookieDomain, ExternalUrl, Mode, OAuthClient,
+    Outpost,
 };
 use crate::oidc::{Endpoints, RelyingParty};
 use crate::route::{Site, Table};
+use crate::tls::CertifiedKey;
 
 /// What is known of each provider: its record and the site made of it.
 pub(super) type Known = HashMap<String, (Value, Arc<Site>)>;
@@ -20,6 +23,7 @@ pub(super) type Known = HashMap<String, (Value, Arc<Site>)>;
 pub(super) struct Compiler<'a> {
     pub(super) control: &'a Parted,
     pub(super) outpost: &'a Outpost,
+    pub(super) certificates: &'a Certificates,
     /// Whether the outpost is as it was, so that unchanged records need no new site.
     pub(super) reuse: bool,
 }
@@ -41,7 +45,11 @@ impl Compiler<'_> {
             let key = key(record);
             let before = known.get(&key);
             let site = match before {
-                Some((same, site)) if self.reuse && same == record => Arc::clone(site),
+                Some((same, site))
+                    if self.reuse && same == record && self.is_current(site, record) =>
+                {
+                    Arc::clone(site)
+                }
                 _ => match (self.site(record), before) {
                     (Ok(site), _) => Arc::new(site),
                     (Err(reason), before) => {
@@ -65,6 +73,17 @@ impl Compiler<'_> {
         }
         self.check_policies(&table);
         (table, sites)
+    }
+
+    /// Whether a site shows the certificate that its provider has now.
+    fn is_current(&self, site: &Site, record: &Value) -> bool {
+        let shown = site.certificate.as_ref().map(Arc::as_ptr);
+        shown == self.certificate(record).as_ref().map(Arc::as_ptr)
+    }
+
+    fn certificate(&self, record: &Value) -> Option<Arc<CertifiedKey>> {
+        let found = self.certificates.get(&certificates::id_of(record)?)?;
+        Some(Arc::clone(&found.key))
     }
 
     /// Tells of settings for an application that is not there: a misspelled slug would leave it
@@ -111,17 +130,15 @@ impl Compiler<'_> {
         let application = application(provider, policies)?;
         let back_channel = self.control.back_channel.clone();
         let relying_party = RelyingParty::new(&application, endpoints, &algorithms, back_channel)?;
-        let metrics = self
-            .control
-            .metrics
-            .site(&self.outpost.name, application.external.host());
-        Ok(Site::new(
+        let mut site = Site::new(
             application,
             relying_party,
             self.outpost,
             &self.control.header_files,
-            metrics,
-        ))
+            &self.control.metrics,
+        );
+        site.certificate = self.certificate(record);
+        Ok(site)
     }
 }
 
@@ -129,17 +146,21 @@ fn application(provider: wire::Provider, policies: &Policies) -> Result<Applicat
     let external = ExternalUrl::parse(&provider.external_host)?;
     let mode = match provider.mode.as_str() {
         // The vendor's outpost takes an absent mode for proxy, too.
-        "proxy" | "" => {
-            tracing::warn!(
-                "provider {:?} is in mode \"proxy\", in which this version does not pass requests on; use \"forward auth (single application)\" with a reverse proxy",
-                provider.name,
-            );
-            Mode::Proxy
-        }
+        "proxy" | "" => Mode::Proxy,
         "forward_single" => Mode::ForwardSingle,
         "forward_domain" => Mode::ForwardDomain(CookieDomain::parse(&provider.cookie_domain)?),
         other => return Err(format!("mode {other:?} is not known").into()),
     };
+    let backend = match mode {
+        Mode::Proxy => Some(Backend::parse(&provider.internal_host)?),
+        Mode::ForwardSingle | Mode::ForwardDomain(_) => None,
+    };
+    if backend.as_ref().is_some_and(Backend::has_path) {
+        tracing::warn!(
+            "provider {:?}: the path of its internal host has no effect; requests are passed on with their own path",
+            provider.name
+        );
+    }
     let full_url = matches!(mode, Mode::ForwardDomain(_));
     let (allowlist, refused) = Allowlist::compile(&provider.skip_path_regex, full_url);
     for (line, reason) in refused {
@@ -162,6 +183,8 @@ fn application(provider: wire::Provider, policies: &Policies) -> Result<Applicat
         name: provider.name,
         mode,
         external,
+        backend,
+        backend_insecure: !provider.internal_host_ssl_validation.unwrap_or(true),
         client: OAuthClient {
             id: provider.client_id,
             secret: provider.client_secret.into(),

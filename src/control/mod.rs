@@ -5,6 +5,7 @@
 //! `reports` tells authentik of misconfigured reverse proxies.
 
 mod api;
+mod certificates;
 mod compile;
 mod events;
 mod last_good;
@@ -40,6 +41,7 @@ use crate::telemetry::{Misconfiguration, Throttle};
 use crate::web::client::BackChannel;
 use crate::web::header_file::HeaderFiles;
 use api::{Answers, Api, ApiError};
+use certificates::Certificates;
 use last_good::LastGood;
 pub use probe::{Listed, Probe, Trouble};
 
@@ -60,6 +62,8 @@ pub struct Settings {
     pub refresh_jitter: Duration,
     /// Longest pause between attempts to connect.
     pub reconnect_max: Duration,
+    /// Whether TLS is served, so that certificates are needed.
+    pub certificates: bool,
     /// What the operator set for single applications.
     pub policies: Policies,
     /// Where the last good configuration is kept; in the store, if that is shared, if `None`.
@@ -180,6 +184,7 @@ async fn run(
 struct Refresher<'a> {
     control: &'a Parted,
     sites: compile::Known,
+    certificates: Certificates,
     served: Option<Outpost>,
     last_good: LastGood,
     trouble: Throttle,
@@ -190,6 +195,7 @@ impl<'a> Refresher<'a> {
         Self {
             control,
             sites: compile::Known::new(),
+            certificates: Certificates::new(),
             served: None,
             last_good: LastGood::new(control),
             trouble: Throttle::default(),
@@ -222,6 +228,10 @@ impl<'a> Refresher<'a> {
     async fn fetch(&mut self, signals: &Signals) -> Result<(Duration, Answers), ApiError> {
         let api = Api::new(&self.control.settings, &self.control.back_channel);
         let answers = api.answers().await?;
+        if self.control.settings.certificates {
+            let (providers, known) = (&answers.providers, &self.certificates);
+            self.certificates = certificates::fetch(&api, providers, known).await;
+        }
         let interval = self.apply(&answers, self.control.clock.now(), signals)?;
         self.control.metrics.stale(false);
         tracing::info!(
@@ -267,6 +277,7 @@ impl<'a> Refresher<'a> {
         let compiler = compile::Compiler {
             control,
             outpost: &outpost,
+            certificates: &self.certificates,
             reuse,
         };
         let (table, sites) = compiler.table(&answers.providers, &self.sites);

@@ -65,6 +65,11 @@ pub(super) struct Provider {
     #[serde(deserialize_with = "or_default")]
     pub(super) external_host: String,
     #[serde(deserialize_with = "or_default")]
+    pub(super) internal_host: String,
+    /// On where it is not said.
+    #[serde(deserialize_with = "or_default")]
+    pub(super) internal_host_ssl_validation: Option<bool>,
+    #[serde(deserialize_with = "or_default")]
     pub(super) client_id: String,
     #[serde(deserialize_with = "or_default")]
     pub(super) client_secret: String,
@@ -93,6 +98,20 @@ pub(super) struct Provider {
     pub(super) assigned_application_slug: String,
     #[serde(deserialize_with = "or_default")]
     pub(super) assigned_application_name: String,
+}
+
+/// A certificate and its private key, without either.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct KeyPair {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) fingerprint_sha256: String,
+}
+
+/// Either of them.
+#[derive(Deserialize)]
+pub(super) struct Pem {
+    pub(super) data: String,
 }
 
 /// The server's version.

@@ -18,6 +18,8 @@ pub(super) struct Answer {
     pub(super) session: Option<Arc<Session>>,
     /// Successful subrequests are many and say little; they are logged at `debug`.
     pub(super) quiet: bool,
+    /// Whether it is the application's answer, to which we add nothing.
+    pub(super) passed_on: bool,
     /// Why the request is not served, for operators.
     pub(super) error: Option<String>,
 }
@@ -29,6 +31,7 @@ impl Answer {
             site: Some(Arc::clone(site)),
             session: None,
             quiet: false,
+            passed_on: false,
             error: None,
         }
     }

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
 use super::Parted;
+use super::auth::session_ids;
 use super::error::GatewayError;
 use super::login;
 use crate::model::{Session, SessionId, SessionKey};
@@ -107,7 +108,25 @@ impl Credentials {
     }
 }
 
+/// The session that a request's credentials opened, if they did.
+pub(super) fn session_id(site: &Site, headers: &HeaderMap) -> Option<SessionId> {
+    if !site.application.intercept_header_auth {
+        return None;
+    }
+    let value = headers.get(header::AUTHORIZATION)?;
+    Some(site.keys.session_of(value.as_bytes()))
+}
+
 impl Parted {
+    /// Whether a request's `Authorization` header is one that opened a session here, also where
+    /// the session's cookie comes with it: then it is for us, and not for the application.
+    pub(super) fn is_ours(&self, site: &Site, headers: &HeaderMap) -> bool {
+        session_id(site, headers).is_some_and(|id| {
+            session_ids(site, headers).any(|session| session == id)
+                || self.verdicts.known.peek(&id.key()).is_some()
+        })
+    }
+
     /// Looks at a request that no cookie opened anything for.
     pub(super) async fn credentials(
         &self,

@@ -23,6 +23,8 @@ pub(super) enum Endpoint<'a> {
     Forward(Surface<'a>),
     /// Assets of the vendor's pages; ours need none.
     Static,
+    /// Below our own path, but no page of ours.
+    Unknown,
     /// Anything else.
     Other,
 }
@@ -57,6 +59,7 @@ impl<'a> Endpoint<'a> {
             Some("/start") => Self::Start(query),
             Some("/callback") => Self::Callback(query),
             Some("/sign_out") => Self::SignOut,
+            Some(own) if own.is_empty() || own.starts_with('/') => Self::Unknown,
             _ => Self::Other,
         }
     }
@@ -127,8 +130,10 @@ mod tests {
                 "/outpost.goauthentik.io/auth/envoy/outpost.goauthentik.io/ping",
                 Endpoint::Forward(Surface::Envoy("/outpost.goauthentik.io/ping")),
             ),
-            ("/outpost.goauthentik.io/auth/envoyx", Endpoint::Other),
-            ("/outpost.goauthentik.io/auth/nginx/", Endpoint::Other),
+            ("/outpost.goauthentik.io/auth/envoyx", Endpoint::Unknown),
+            ("/outpost.goauthentik.io/auth/nginx/", Endpoint::Unknown),
+            ("/outpost.goauthentik.io", Endpoint::Unknown),
+            ("/sub/outpost.goauthentik.io/x?y", Endpoint::Unknown),
             ("/?X-authentik-auth-callback=false", Endpoint::Other),
             ("/", Endpoint::Other),
             ("/outpost.goauthentik.iox/ping", Endpoint::Other),

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use super::answer::{Answer, RequestId, html, json};
 use super::endpoint::Endpoint;
 use super::surface::{Misasked, Surface};
+use super::upstream::Unanswered;
 use crate::model::AuthorityError;
 use crate::oidc::OidcError;
 use crate::route::Site;
@@ -57,6 +58,12 @@ pub(super) enum GatewayError {
         /// What happened.
         failure: Arc<OidcError>,
     },
+    /// A method that no application is asked with.
+    #[error("the method is not passed on")]
+    Method(Arc<Site>),
+    /// The application does not answer.
+    #[error("{0}")]
+    Upstream(Box<Unanswered>),
     /// A login that cannot be finished.
     #[error("{failure}")]
     Login {
@@ -157,6 +164,8 @@ impl GatewayError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Denied { .. } => StatusCode::FORBIDDEN,
             Self::Credentials { .. } => StatusCode::BAD_GATEWAY,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Upstream(unanswered) => unanswered.failure.status(),
             Self::Login { failure, .. } => failure.status(),
         }
     }
@@ -185,20 +194,29 @@ impl GatewayError {
                 "Sign-in service unreachable",
                 "Your credentials cannot be checked right now. Please try again in a moment.",
             ),
+            Self::Method(_) => ("Not allowed", "Requests of this kind are not passed on."),
+            Self::Upstream(unanswered) => unanswered.failure.words(),
             Self::Login { failure, .. } => failure.words(),
+        }
+    }
+
+    /// Whose application it is about, if that is known.
+    fn site(&self) -> Option<&Arc<Site>> {
+        match self {
+            Self::NotFound(site)
+            | Self::Method(site)
+            | Self::Denied { site, .. }
+            | Self::Credentials { site, .. }
+            | Self::Login { site, .. } => Some(site),
+            Self::Upstream(unanswered) => Some(&unanswered.site),
+            _ => None,
         }
     }
 
     /// The answer, with the operator's message for the log.
     pub(super) fn answer(self, endpoint: Endpoint<'_>, id: &RequestId) -> Answer {
         let error = (!matches!(self, Self::NotFound(_))).then(|| self.to_string());
-        let (site, target) = match &self {
-            Self::NotFound(site) | Self::Denied { site, .. } | Self::Credentials { site, .. } => {
-                (Some(Arc::clone(site)), None)
-            }
-            Self::Login { site, target, .. } => (Some(Arc::clone(site)), Some(target.as_str())),
-            _ => (None, None),
-        };
+        let site = self.site().map(Arc::clone);
         let response = if endpoint == Endpoint::Forward(Surface::Nginx) {
             // nginx makes its own page of any status but 401 and 403.
             let mut response = Response::new(Body::empty());
@@ -221,12 +239,20 @@ impl GatewayError {
             )
         } else {
             let (title, text) = self.words();
-            let retry = target.map(super::login::retry_url);
+            let retry = match &self {
+                Self::Login { target, .. } => Some(super::login::retry_url(target)),
+                _ => None,
+            };
+            let detail = match &self {
+                Self::Upstream(unanswered) if unanswered.is_told() => Some(unanswered.to_string()),
+                _ => None,
+            };
             let application = site.as_ref().map(|site| site.application.title.as_str());
             let id = id.to_string();
             let page = Page {
                 title,
                 text,
+                detail: detail.as_deref(),
                 application,
                 retry: retry.as_deref(),
                 request_id: &id,
@@ -241,11 +267,16 @@ impl GatewayError {
             }
             response
         };
+        let session = match self {
+            Self::Upstream(unanswered) => unanswered.session,
+            _ => None,
+        };
         Answer {
             response,
             site,
-            session: None,
+            session,
             quiet: false,
+            passed_on: false,
             error,
         }
     }

@@ -2,8 +2,6 @@
 //! as over HTTP, in protobuf. Every failure is a denial, so that `failure_mode_allow` never
 //! decides.
 
-use std::net::SocketAddr;
-
 use axum::body::Body;
 use envoy_types::ext_authz::v3::pb::{
     Authorization, AuthorizationServer, CheckRequest, CheckResponse, DeniedHttpResponse,
@@ -17,22 +15,20 @@ use tonic::{Code, Status};
 use tower::Service as _;
 
 use super::{Gateway, POWERED_BY};
+use crate::web::inbound::Peer;
 
 /// Answers one gRPC request.
 pub async fn answer(
     gateway: Gateway,
-    peer: SocketAddr,
+    peer: Peer,
     mut request: Request<Incoming>,
 ) -> Response<Body> {
-    request.extensions_mut().insert(Peer(peer));
+    request.extensions_mut().insert(peer);
     match AuthorizationServer::new(Check(gateway)).call(request).await {
         Ok(response) => response.map(Body::new),
         Err(never) => match never {},
     }
 }
-
-#[derive(Clone, Copy)]
-struct Peer(SocketAddr);
 
 struct Check(Gateway);
 
@@ -44,7 +40,7 @@ impl Authorization for Check {
     ) -> Result<tonic::Response<CheckResponse>, Status> {
         let peer = request.extensions().get::<Peer>().copied();
         let answer = match peer.zip(asked(request.into_inner())) {
-            Some((Peer(peer), asked)) => {
+            Some((peer, asked)) => {
                 let consumed = asked.headers().contains_key(header::AUTHORIZATION);
                 let answer = self.0.handle(peer, asked).await;
                 convert(answer, consumed).await
@@ -56,7 +52,7 @@ impl Authorization for Check {
 }
 
 /// The question as Envoy would ask it over HTTP.
-fn asked(request: CheckRequest) -> Option<Request<()>> {
+fn asked(request: CheckRequest) -> Option<Request<Body>> {
     let http = request.attributes?.request?.http?;
     let mut builder = Request::builder()
         .method(http.method.as_str())
@@ -68,7 +64,7 @@ fn asked(request: CheckRequest) -> Option<Request<()>> {
             builder = builder.header(name, value);
         }
     }
-    builder.body(()).ok()
+    builder.body(Body::empty()).ok()
 }
 
 async fn convert(answer: Response<Body>, consumed: bool) -> CheckResponse {

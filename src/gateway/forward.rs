@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use super::admission::Admission;
 use super::answer::{Answer, json};
-use super::auth::{Decision, Permit, decide};
-use super::credentials::Presented;
+use super::auth::Permit;
 use super::endpoint::Endpoint;
 use super::error::GatewayError;
 use super::login::{append_cookie, target};
@@ -59,44 +58,29 @@ impl Parted {
             client: inbound.client,
             preflight: is_preflight(&method, headers),
         };
-        let denied = |reason| GatewayError::Denied {
-            site: Arc::clone(site),
-            reason,
-        };
         if !snapshot.table.is_certain(&authority, url.path()) {
-            let reason = "the path has several readings, in different applications of the host";
-            return Err(denied(reason.to_owned()));
+            return Err(GatewayError::Denied {
+                site: Arc::clone(site),
+                reason: "the path has several readings, in different applications of the host"
+                    .into(),
+            });
         }
-        let session = self.identify(site, headers).await?;
-        match decide(application, &question, session) {
-            Decision::Allow(permit) => return Ok(allow(site, &permit, headers)),
-            Decision::Deny(reason) => return Err(denied(reason)),
-            Decision::Login => {}
-        }
-        let presented: BoxFuture<'_, _> = Box::pin(self.credentials(site, headers));
-        match presented.await? {
-            Presented::Good(session, cookie) => {
-                match decide(application, &question, Some(session)) {
-                    Decision::Allow(permit) => {
-                        let mut answer = allow(site, &permit, headers);
-                        if let Some(cookie) = cookie {
-                            append_cookie(&mut answer.response, &cookie);
-                        }
-                        Ok(answer)
-                    }
-                    Decision::Deny(reason) => Err(denied(reason)),
-                    Decision::Login => Ok(unauthorized(site, surface.is_shown())),
+        match self.admit(site, &question, headers).await? {
+            Admission::Passed(pass) => {
+                let mut answer = allow(site, &pass.permit, headers);
+                if let Some(cookie) = pass.cookie {
+                    append_cookie(&mut answer.response, &cookie);
                 }
+                Ok(answer)
             }
-            Presented::Nothing
+            Admission::Login
                 if surface.is_shown()
                     && (application.policy.redirect_scripts || is_navigation(&method, headers)) =>
             {
                 let target = target::of(application, Some(&url.to_string()));
                 self.begin(site, headers, target, 1)
             }
-            // Wrong credentials never start a browser's login.
-            Presented::Nothing | Presented::Refused => Ok(unauthorized(site, surface.is_shown())),
+            Admission::Login | Admission::Refused => Ok(unauthorized(site, surface.is_shown())),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The data plane: answers requests from the current snapshot and the session store.
 
 mod access;
+mod admission;
 mod answer;
 mod auth;
 mod credentials;
@@ -11,14 +12,17 @@ pub mod ext_authz;
 mod forward;
 pub mod listener;
 mod login;
+mod proxy;
 pub mod refresh;
 mod surface;
+mod upstream;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::body::Body;
+use axum::BoxError;
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -31,13 +35,15 @@ use crate::route::{Live, Site, Snapshot};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{Misconfiguration, Reporter, Throttle};
-use crate::web::inbound::{Inbound, TrustedProxies, is_forwarded};
+use crate::web::inbound::{Inbound, Peer, TrustedProxies, is_forwarded};
 use access::AccessLine;
 use answer::{Answer, RequestId};
 pub use credentials::Verdicts;
 use endpoint::Endpoint;
 use error::GatewayError;
 pub use refresh::Refresher;
+use upstream::Passage;
+pub use upstream::{Patience, Upstream};
 
 const POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
 const POWERED_BY_VALUE: HeaderValue = HeaderValue::from_static("authentik_proxy2");
@@ -72,6 +78,8 @@ pub struct Parted {
     pub ignored_peers: Throttle,
     /// What is known of credentials in `Authorization`.
     pub verdicts: Verdicts,
+    /// The way to applications.
+    pub upstream: Upstream,
 }
 
 /// What somebody asks one of our own pages.
@@ -98,9 +106,14 @@ impl Gateway {
     }
 
     /// Answers one request: the whole path of a request on one page.
-    pub async fn handle<B>(&self, peer: SocketAddr, request: Request<B>) -> Response<Body> {
+    pub async fn handle<B>(&self, peer: impl Into<Peer>, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let started = Instant::now();
-        let (parts, _) = request.into_parts();
+        let (parts, body) = request.into_parts();
+        let peer = peer.into();
         let this = &*self.0;
         let target = parts.uri.path_and_query();
         let endpoint = Endpoint::of(target.map_or("/", PathAndQuery::as_str));
@@ -115,8 +128,9 @@ impl Gateway {
         let snapshot = this.live.load();
         let inbound = Inbound::read(&parts, peer, &this.trusted);
         let id = RequestId::new();
-        this.note_untrusted(&inbound, &parts.headers, peer);
-        let answer = match this.answer(endpoint, &parts, &inbound, &snapshot).await {
+        this.note_untrusted(&inbound, &parts.headers);
+        let answer = this.answer(endpoint, &parts, body, &inbound, &snapshot);
+        let answer = match answer.await {
             Ok(answer) => answer,
             Err(error) => {
                 this.report(&error, &parts, &inbound);
@@ -139,13 +153,18 @@ impl Parted {
         }
     }
 
-    async fn answer(
+    async fn answer<B>(
         &self,
         endpoint: Endpoint<'_>,
         parts: &Parts,
+        body: B,
         inbound: &Inbound<'_>,
         snapshot: &Snapshot,
-    ) -> Result<Answer, GatewayError> {
+    ) -> Result<Answer, GatewayError>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         if snapshot.outpost.is_none() {
             return Err(GatewayError::NotConfigured);
         }
@@ -162,6 +181,17 @@ impl Parted {
             return page.await;
         }
         let site = asked.site(snapshot)?;
+        if let (Endpoint::Other, Some(backend)) = (endpoint, &site.application.backend) {
+            let passage = Passage {
+                site,
+                backend,
+                parts,
+                inbound,
+                host: asked.authority,
+            };
+            let passed: BoxFuture<'_, _> = Box::pin(self.proxy(passage, Body::new(body)));
+            return passed.await;
+        }
         Err(GatewayError::NotFound(Arc::clone(site)))
     }
 
@@ -211,9 +241,12 @@ impl Parted {
             site,
             session,
             quiet,
+            passed_on,
             error,
         } = answer;
-        response.headers_mut().insert(POWERED_BY, POWERED_BY_VALUE);
+        if !passed_on {
+            response.headers_mut().insert(POWERED_BY, POWERED_BY_VALUE);
+        }
         let elapsed = started.elapsed();
         match &site {
             Some(site) => site.metrics.observe(&parts.method, elapsed),
@@ -234,11 +267,11 @@ impl Parted {
 
     /// Tells, now and then, of a peer that behaves like a reverse proxy but is not trusted as one:
     /// addresses and hosts are wrong until it is.
-    fn note_untrusted(&self, inbound: &Inbound<'_>, headers: &HeaderMap, peer: SocketAddr) {
+    fn note_untrusted(&self, inbound: &Inbound<'_>, headers: &HeaderMap) {
         if !inbound.trusted && is_forwarded(headers) && self.ignored_peers.admits("") {
             tracing::warn!(
                 "X-Forwarded-* headers from {} were ignored; if it is your reverse proxy, add its network to AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS",
-                peer.ip(),
+                inbound.peer,
             );
         }
     }

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use url::Url;
 
-use super::{Allowlist, Authority, CookieDomain, Policy, Scheme};
+use super::{Allowlist, Authority, Backend, CookieDomain, Policy, Scheme};
 
 /// Path below which the outpost's own pages live.
 const OUTPOST_PATH: &str = "outpost.goauthentik.io";
@@ -25,6 +25,10 @@ pub struct Application {
     pub mode: Mode,
     /// Where people find the application.
     pub external: ExternalUrl,
+    /// Where we find it; in [`Mode::Proxy`] only.
+    pub backend: Option<Backend>,
+    /// Whether its certificate goes unverified there.
+    pub backend_insecure: bool,
     /// Our identity towards authentik.
     pub client: OAuthClient,
     /// What passes without a session.
@@ -48,6 +52,8 @@ impl Application {
             title: "t".into(),
             mode,
             external: ExternalUrl::parse(external).expect(external),
+            backend: None,
+            backend_insecure: false,
             client: OAuthClient {
                 id: "c".into(),
                 secret: "s".into(),

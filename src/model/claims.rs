@@ -59,6 +59,18 @@ pub struct ProxyClaims {
     /// Whether the person administers authentik; only they see the detail of errors.
     #[serde(deserialize_with = "or_default")]
     pub is_superuser: bool,
+    /// Another place to pass this person's requests on to; empty if none.
+    #[serde(
+        deserialize_with = "or_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub backend_override: String,
+    /// The `Host` that the application is sent; empty for the person's own.
+    #[serde(
+        deserialize_with = "or_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub host_header: String,
 }
 
 /// Attributes hold passwords and tokens, so only who it is is shown.

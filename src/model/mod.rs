@@ -5,6 +5,7 @@
 mod allowlist;
 mod application;
 mod authority;
+mod backend;
 mod claims;
 mod cookie_domain;
 mod outpost;
@@ -17,6 +18,7 @@ mod weigh;
 pub use allowlist::Allowlist;
 pub use application::{Application, BasicAuth, ExternalUrl, ExternalUrlError, Mode, OAuthClient};
 pub use authority::{Authority, AuthorityError};
+pub use backend::{Backend, BackendError};
 pub use claims::{Claims, ProxyClaims};
 pub use cookie_domain::{CookieDomain, CookieDomainError};
 pub use outpost::Outpost;

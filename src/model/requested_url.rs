@@ -119,6 +119,20 @@ impl<'a> RequestedUrl<'a> {
         }
     }
 
+    /// The URL of a request that we received ourselves. What follows the host is passed on as it
+    /// is, so nobody has to agree with us on anything but the path.
+    pub fn of_request(
+        scheme: Scheme,
+        authority: Authority<'a>,
+        target: &'a str,
+    ) -> Result<Self, RequestedUrlError> {
+        if target.starts_with('/') {
+            Ok(Self::new(scheme, authority, target))
+        } else {
+            Err(RequestedUrlError::Ambiguous)
+        }
+    }
+
     fn new(scheme: Scheme, authority: Authority<'a>, target: &'a str) -> Self {
         // No browser sends a fragment. What a client sends after `#` reaches the application with the
         // rest, so it stays part of the path, which then has two readings.

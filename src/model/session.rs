@@ -6,6 +6,7 @@ use aws_lc_rs::{digest, hmac, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderMap;
 use secrecy::SecretString;
+use tokio::sync::Notify;
 
 use super::Claims;
 
@@ -133,6 +134,7 @@ pub struct Session {
     retry_at: AtomicI64,
     checked_at: AtomicI64,
     ended: AtomicBool,
+    end: Notify,
 }
 
 impl Session {
@@ -155,6 +157,7 @@ impl Session {
             retry_at: AtomicI64::new(0),
             checked_at: AtomicI64::new(0),
             ended: AtomicBool::new(false),
+            end: Notify::new(),
         }
     }
 
@@ -214,6 +217,16 @@ impl Session {
     /// Ends the session for everybody who holds it, also for a cache that is just being filled.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Release);
+        self.end.notify_waiters();
+    }
+
+    /// Waits until somebody ends the session; its time may run out without that.
+    pub async fn ended(&self) {
+        // Before the flag is looked at, so that no end in between is missed.
+        let end = self.end.notified();
+        if !self.ended.load(Ordering::Acquire) {
+            end.await;
+        }
     }
 
     /// Memory that the session takes, in bytes, roughly; what the cache is bounded by.

@@ -9,10 +9,11 @@ use arc_swap::{ArcSwap, Guard};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
-use crate::model::{Application, Claims, Outpost};
+use crate::model::{Application, Authority, Claims, Outpost};
 use crate::oidc::{Keys, RelyingParty};
 use crate::store::Owner;
-use crate::telemetry::metrics::SiteMetrics;
+use crate::telemetry::metrics::{MethodMetrics, Metrics, SiteMetrics};
+use crate::tls::CertifiedKey;
 use crate::web::header_file::{HeaderFiles, LiveValue};
 use crate::web::identity;
 pub use table::Table;
@@ -29,6 +30,22 @@ pub struct Snapshot {
 /// The current [`Snapshot`]. Readers never wait.
 #[derive(Clone, Default)]
 pub struct Live(Arc<ArcSwap<Snapshot>>);
+
+impl Snapshot {
+    /// The certificate for the host `name`; without a name, that of the only application.
+    #[must_use]
+    pub fn certificate(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let Some(name) = name else {
+            let [site] = self.table.sites() else {
+                return None;
+            };
+            return site.certificate.clone();
+        };
+        let authority = Authority::parse(name).ok()?;
+        let mut sites = self.table.on_host(&authority);
+        sites.find_map(|site| site.certificate.clone())
+    }
+}
 
 impl Live {
     /// The snapshot to answer one request with.
@@ -65,8 +82,12 @@ pub struct Site {
     pub meta: HeaderMap,
     /// Further headers for the application, set last.
     pub extra: Vec<(HeaderName, LiveValue)>,
+    /// The certificate that browsers are shown, if authentik has one for it.
+    pub certificate: Option<Arc<CertifiedKey>>,
     /// Histogram handles of this application's host.
     pub metrics: SiteMetrics,
+    /// The same for what the application itself answers, where requests are passed on to it.
+    pub upstream_metrics: Option<MethodMetrics>,
 }
 
 impl Site {
@@ -77,8 +98,14 @@ impl Site {
         relying_party: RelyingParty,
         outpost: &Outpost,
         files: &HeaderFiles,
-        metrics: SiteMetrics,
+        metrics: &Metrics,
     ) -> Self {
+        let host = application.external.host();
+        let upstream_metrics = application.backend.as_ref().map(|backend| {
+            let (scheme, address) = (backend.scheme().as_str(), backend.authority().as_str());
+            metrics.upstream(&outpost.name, host, scheme, address)
+        });
+        let metrics = metrics.site(&outpost.name, host);
         let client = &application.client;
         let keys = Keys::derive(client.cookie_secret.expose_secret(), &client.id);
         let cookie_name = cookie_name(&client.id);
@@ -113,7 +140,9 @@ impl Site {
             login_cookie_name,
             meta,
             extra,
+            certificate: None,
             metrics,
+            upstream_metrics,
         }
     }
 }

@@ -17,7 +17,7 @@ const BUCKETS: [f64; 13] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0,
 ];
 
-/// Methods that become label values, in the order of the handles of [`SiteMetrics`].
+/// Methods that become label values, in the order of the handles of [`MethodMetrics`].
 const METHODS: [Method; 7] = [
     Method::GET,
     Method::HEAD,
@@ -34,6 +34,15 @@ struct RequestLabels {
     method: &'static str,
     host: String,
     r#type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UpstreamLabels {
+    outpost_name: String,
+    method: &'static str,
+    scheme: String,
+    host: String,
+    upstream_host: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -60,6 +69,7 @@ struct Inner {
     registry: Registry,
     requests: Family<RequestLabels, Histogram, fn() -> Histogram>,
     identity: Family<HostLabels, Histogram, fn() -> Histogram>,
+    upstream: Family<UpstreamLabels, Histogram, fn() -> Histogram>,
     info: Family<OutpostLabels, Gauge>,
     last_update: Family<OutpostLabels, Gauge>,
     connection: Family<ConnectionLabels, Gauge>,
@@ -79,21 +89,37 @@ struct HostLabels {
     host: String,
 }
 
-/// The histograms of one application, resolved ahead of the requests.
+/// Histograms by method, resolved ahead of the requests.
+#[derive(Debug, Clone)]
+pub struct MethodMetrics(Vec<Histogram>);
+
+impl MethodMetrics {
+    fn new(handle: impl FnMut(&'static str) -> Histogram) -> Self {
+        let names = METHODS.iter().map(method_name).chain(["OTHER"]);
+        Self(names.map(handle).collect())
+    }
+
+    /// Counts an answer.
+    pub fn observe(&self, method: &Method, duration: Duration) {
+        let index = METHODS
+            .iter()
+            .position(|known| known == method)
+            .unwrap_or(METHODS.len());
+        self.0[index].observe(duration.as_secs_f64());
+    }
+}
+
+/// The histograms of one application.
 #[derive(Debug, Clone)]
 pub struct SiteMetrics {
-    requests: Vec<Histogram>,
+    requests: MethodMetrics,
     identity: Histogram,
 }
 
 impl SiteMetrics {
     /// Counts an answered request.
     pub fn observe(&self, method: &Method, duration: Duration) {
-        let index = METHODS
-            .iter()
-            .position(|known| known == method)
-            .unwrap_or(METHODS.len());
-        self.requests[index].observe(duration.as_secs_f64());
+        self.requests.observe(method, duration);
     }
 
     /// Notes how many bytes the identity headers of somebody who signed in have.
@@ -158,6 +184,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("authentik_outpost");
         let requests: Family<_, _, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(BUCKETS));
+        let upstream: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(BUCKETS));
         let (info, last_update) = (Family::default(), Family::default());
         let (connection, sessions) = (Family::default(), Gauge::default());
         let help = "Time from a request's head to the answer's head";
@@ -166,6 +194,12 @@ impl Metrics {
             Family::new_with_constructor(|| Histogram::new(HEADER_BUCKETS));
         let help = "Size of the identity headers of somebody who signed in";
         registry.register("proxy_identity_headers_bytes", help, identity.clone());
+        let help = "Time from passing a request on to the head of the application's answer";
+        registry.register(
+            "proxy_upstream_response_duration_seconds",
+            help,
+            upstream.clone(),
+        );
         registry.register("info", "The outpost that is served", Clone::clone(&info));
         let help = "Unix time of the last configuration that was taken over";
         registry.register("last_update", help, Clone::clone(&last_update));
@@ -185,6 +219,7 @@ impl Metrics {
             registry,
             requests,
             identity,
+            upstream,
             info,
             last_update,
             connection,
@@ -204,17 +239,34 @@ impl Metrics {
     /// The handles for one application.
     #[must_use]
     pub fn site(&self, outpost: &str, host: &str) -> SiteMetrics {
-        let names = METHODS.iter().map(method_name).chain(["OTHER"]);
         let labels = HostLabels {
             outpost_name: outpost.to_owned(),
             host: host.to_owned(),
         };
         SiteMetrics {
-            requests: names
-                .map(|method| self.handle(outpost, method, host, "app"))
-                .collect(),
+            requests: MethodMetrics::new(|method| self.handle(outpost, method, host, "app")),
             identity: self.0.identity.get_or_create_owned(&labels),
         }
+    }
+
+    /// The handles for what the application at `upstream_host` answers to requests for `host`.
+    #[must_use]
+    pub fn upstream(
+        &self,
+        outpost: &str,
+        host: &str,
+        scheme: &str,
+        upstream_host: &str,
+    ) -> MethodMetrics {
+        MethodMetrics::new(|method| {
+            self.0.upstream.get_or_create_owned(&UpstreamLabels {
+                outpost_name: outpost.to_owned(),
+                method,
+                scheme: scheme.to_owned(),
+                host: host.to_owned(),
+                upstream_host: upstream_host.to_owned(),
+            })
+        })
     }
 
     /// Counts a ping, or a request that no application was found for.

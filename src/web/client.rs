@@ -1,8 +1,6 @@
 //! The back channel: one TLS configuration and one connector for REST, websocket, token,
 //! introspection and JWKS requests to authentik.
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,11 +13,10 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
 use hyper_util::rt::TokioExecutor;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::ClientConfig;
 use tower_service::Service;
+
+use super::trust::{TlsError, TlsOptions, Trust};
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 32 << 20;
@@ -73,47 +70,26 @@ impl FetchError {
     }
 }
 
-/// Certificates that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The CA file cannot be read.
-    #[error("the CA file {0} (AUTHENTIK_PROXY_TLS__CA_FILE) cannot be used: {1}")]
-    CaFile(PathBuf, String),
-    /// The TLS library refuses its configuration.
-    #[error("TLS cannot be set up: {0}")]
-    Setup(#[from] rustls::Error),
-}
-
-/// How authentik's certificate is checked.
-#[derive(Debug, Clone, Default)]
-pub struct TlsOptions {
-    /// Accept any certificate (`AUTHENTIK_INSECURE`).
-    pub insecure: bool,
-    /// A CA to trust besides the system's, PEM.
-    pub ca_file: Option<PathBuf>,
-}
-
 impl BackChannel {
     /// Prepares the client; connects to nothing yet. `SSL_CERT_FILE` and `SSL_CERT_DIR` replace
     /// the system's certificates.
     pub fn new(options: &TlsOptions, timeout: Duration) -> Result<Self, TlsError> {
-        let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(timeout));
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(client_config(options)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
+        let trust = Trust::load(options.ca_file.as_deref())?;
+        Ok(Self::over(&trust, options.insecure, timeout))
+    }
+
+    /// As [`new`](Self::new), with what others use too.
+    #[must_use]
+    pub fn over(trust: &Trust, insecure: bool, timeout: Duration) -> Self {
+        let connector = connector(trust.client(insecure), timeout);
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector.clone());
-        Ok(Self {
+        Self {
             client,
             connector,
             timeout,
-        })
+        }
     }
 
     /// The connector, for protocols other than HTTP requests.
@@ -156,8 +132,23 @@ impl BackChannel {
     }
 }
 
+/// Opens connections, plain or TLS, for HTTP/1.1. Names are looked up anew for each of them.
+#[must_use]
+pub fn connector(tls: ClientConfig, timeout: Duration) -> Connector {
+    let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(timeout));
+    hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(http)
+}
+
 /// Finds the cause in a chain of errors by type, never by text.
-fn classify(error: &(dyn std::error::Error + 'static)) -> FetchError {
+#[must_use]
+pub fn classify(error: &(dyn std::error::Error + 'static)) -> FetchError {
     let mut last = error.to_string();
     let mut link = Some(error);
     while let Some(cause) = link {
@@ -184,44 +175,6 @@ fn classify(error: &(dyn std::error::Error + 'static)) -> FetchError {
     FetchError::Connection(last)
 }
 
-fn client_config(options: &TlsOptions) -> Result<ClientConfig, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()?;
-    if options.insecure {
-        let verifier = Arc::new(AcceptAny(provider.signature_verification_algorithms));
-        return Ok(builder
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth());
-    }
-    let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    for error in &system.errors {
-        tracing::warn!("a certificate of the system (or SSL_CERT_FILE, SSL_CERT_DIR): {error}");
-    }
-    roots.add_parsable_certificates(system.certs);
-    if let Some(path) = &options.ca_file {
-        let refused = |reason: String| TlsError::CaFile(path.clone(), reason);
-        let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|e| refused(e.to_string()))?;
-        let mut count = 0;
-        for certificate in certificates {
-            roots.add(certificate.map_err(|e| refused(e.to_string()))?)?;
-            count += 1;
-        }
-        if count == 0 {
-            return Err(refused("it has no PEM certificate".into()));
-        }
-    }
-    if roots.is_empty() {
-        tracing::warn!(
-            "no authority is trusted: the system has no certificates, and neither SSL_CERT_FILE nor AUTHENTIK_PROXY_TLS__CA_FILE gives any; https:// addresses will not work",
-        );
-    }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
 /// Looks names up with the system's resolver, and marks its errors as such.
 #[derive(Debug, Clone)]
 pub struct Resolver(GaiResolver);
@@ -244,45 +197,5 @@ impl Service<Name> for Resolver {
     fn call(&mut self, name: Name) -> Self::Future {
         let lookup = self.0.call(name);
         Box::pin(async move { lookup.await.map_err(|error| DnsError(error).into()) })
-    }
-}
-
-/// `AUTHENTIK_INSECURE`: any certificate will do, but the handshake is still checked to be made
-/// with its key.
-#[derive(Debug)]
-struct AcceptAny(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for AcceptAny {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
     }
 }

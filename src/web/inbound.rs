@@ -29,9 +29,28 @@ impl TrustedProxies {
 /// Headers by which reverse proxies pass on what they saw.
 const FORWARDED: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address, or the one that a trusted load balancer names.
+    pub address: SocketAddr,
+    /// `https` if the connection came to our own TLS listener.
+    pub scheme: Scheme,
+}
+
+impl From<SocketAddr> for Peer {
+    /// A peer on a plain connection.
+    fn from(address: SocketAddr) -> Self {
+        let scheme = Scheme::Http;
+        Self { address, scheme }
+    }
+}
+
 /// What we know about a request before looking at what it asks for.
 #[derive(Debug, Clone, Copy)]
 pub struct Inbound<'a> {
+    /// The other end of the connection.
+    pub peer: IpAddr,
     /// The person's address: the rightmost untrusted hop.
     pub client: IpAddr,
     /// Scheme that the person used, as far as we know.
@@ -47,12 +66,15 @@ pub struct Inbound<'a> {
 impl<'a> Inbound<'a> {
     /// Reads the facts. Headers of untrusted peers are ignored.
     #[must_use]
-    pub fn read(parts: &'a Parts, peer: SocketAddr, trusted: &TrustedProxies) -> Self {
+    pub fn read(parts: &'a Parts, peer: impl Into<Peer>, trusted: &TrustedProxies) -> Self {
+        let peer = peer.into();
+        let (scheme, peer) = (peer.scheme, peer.address.ip().to_canonical());
         let headers = &parts.headers;
-        if !trusted.contains(peer.ip()) {
+        if !trusted.contains(peer) {
             return Self {
-                client: peer.ip().to_canonical(),
-                scheme: Scheme::Http,
+                peer,
+                client: peer,
+                scheme,
                 host: own_host(parts),
                 trusted: false,
                 forwarded_scheme: None,
@@ -60,8 +82,9 @@ impl<'a> Inbound<'a> {
         }
         let forwarded_scheme = text(headers, "x-forwarded-proto").and_then(Scheme::parse);
         Self {
-            client: forwarded_client(headers, peer.ip(), trusted),
-            scheme: forwarded_scheme.unwrap_or(Scheme::Http),
+            peer,
+            client: forwarded_client(headers, peer, trusted),
+            scheme: forwarded_scheme.unwrap_or(scheme),
             host: text(headers, "x-forwarded-host").unwrap_or_else(|| own_host(parts)),
             trusted: true,
             forwarded_scheme,
@@ -115,7 +138,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// Walks `X-Forwarded-For` from the right past trusted hops. An element that is not an address
 /// ends the walk: what stands left of it cannot be trusted either.
 fn forwarded_client(headers: &HeaderMap, peer: IpAddr, trusted: &TrustedProxies) -> IpAddr {
-    let mut client = peer.to_canonical();
+    let mut client = peer;
     for line in headers.get_all("x-forwarded-for").into_iter().rev() {
         let Ok(line) = line.to_str() else {
             return client;
@@ -191,7 +214,10 @@ mod tests {
             ("x-forwarded-proto", "https"),
         ];
         let parts = parts(&headers);
-        let read = |peer: &str| Inbound::read(&parts, peer.parse().expect(peer), &trusted);
+        let read = |peer: &str| {
+            let peer: SocketAddr = peer.parse().expect(peer);
+            Inbound::read(&parts, peer, &trusted)
+        };
         assert_eq!(
             (read("10.0.0.1:1").host, read("10.0.0.1:1").scheme),
             ("theirs", Scheme::Https)

@@ -7,3 +7,4 @@ pub mod identity;
 pub mod inbound;
 pub mod navigation;
 pub mod page;
+pub mod trust;

@@ -9,6 +9,8 @@ pub struct Page<'a> {
     pub title: &'a str,
     /// What happened and what to do, in one or two sentences.
     pub text: &'a str,
+    /// What only administrators are told.
+    pub detail: Option<&'a str>,
     /// Name of the application, if known.
     pub application: Option<&'a str>,
     /// Where "Try again" leads.
@@ -48,6 +50,7 @@ impl Page<'_> {
                     main {
                         h1 { (self.title) }
                         p { (self.text) }
+                        @if let Some(detail) = self.detail { p { code { (detail) } } }
                         @if let Some(retry) = self.retry { p { a href=(retry) { "Try again" } } }
                         small {
                             @if let Some(application) = self.application { (application) " · " }

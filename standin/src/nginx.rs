@@ -35,12 +35,24 @@ impl Nginx {
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if nginx is not installed.
     pub async fn start(address: SocketAddr, outpost: SocketAddr, shape: Shape) -> io::Result<Self> {
+        Self::run(address, |work| configuration(work, address, outpost, shape)).await
+    }
+
+    /// Starts an nginx that passes everything on to `upstream`, as it came and without keeping it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if nginx is not installed.
+    pub async fn passing(address: SocketAddr, upstream: SocketAddr) -> io::Result<Self> {
+        Self::run(address, |work| passing(work, address, upstream)).await
+    }
+
+    async fn run(
+        address: SocketAddr,
+        configured: impl FnOnce(&Path) -> String,
+    ) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let config = directory.path().join("nginx.conf");
-        std::fs::write(
-            &config,
-            configuration(directory.path(), address, outpost, shape),
-        )?;
+        std::fs::write(&config, configured(directory.path()))?;
         let mut command = Command::new("nginx");
         command.arg("-c").arg(&config);
         let program = Program::start(&mut command, address, directory).await?;
@@ -60,6 +72,30 @@ impl Nginx {
     pub async fn stop(self) -> io::Result<()> {
         self.0.stop().await
     }
+}
+
+fn passing(work: &Path, address: SocketAddr, upstream: SocketAddr) -> String {
+    let work = work.display();
+    format!(
+        "daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off;
+  client_body_temp_path {work}/body; proxy_temp_path {work}/proxy; fastcgi_temp_path {work}/f;
+  uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
+  keepalive_requests 1000000000; client_max_body_size 0; client_header_buffer_size 64k;
+  underscores_in_headers on; ignore_invalid_headers off;
+  upstream app {{ server {upstream}; keepalive 64; keepalive_requests 1000000000; }}
+  server {{
+    listen {address};
+    location / {{
+      proxy_pass http://app;
+      proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $http_host;
+      proxy_request_buffering off; proxy_buffering off;
+    }}
+  }}
+}}"
+    )
 }
 
 fn configuration(work: &Path, address: SocketAddr, outpost: SocketAddr, shape: Shape) -> String {

@@ -6,11 +6,80 @@ use std::time::Duration;
 
 use authentik_standin::nginx::{Nginx, Shape, free_address};
 use authentik_standin::{Provider, Standin};
-use fantoccini::{ClientBuilder, Locator};
+use fantoccini::elements::Element;
+use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::json;
-use tokio::process::Command;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
 
 use crate::support::{PASSWORD, World};
+
+/// A browser without a window.
+pub(crate) struct Chromium {
+    pub(crate) client: Client,
+    driver: Child,
+    _profile: TempDir,
+}
+
+impl Chromium {
+    pub(crate) async fn start() -> Self {
+        let address = free_address().expect("a port");
+        let driver = Command::new("chromedriver")
+            .arg(format!("--port={}", address.port()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("chromedriver is installed: apt-get install chromium-driver");
+        let profile = tempfile::tempdir().expect("a directory");
+        let options = json!({"acceptInsecureCerts": true, "goog:chromeOptions": {"args": [
+            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--window-size=900,700", format!("--user-data-dir={}", profile.path().display()),
+        ]}});
+        let connector = hyper_util::client::legacy::connect::HttpConnector::new();
+        let mut builder = ClientBuilder::new(connector);
+        builder.capabilities(options.as_object().expect("an object").clone());
+        let url = format!("http://{address}");
+        let client = async {
+            loop {
+                match builder.connect(&url).await {
+                    Ok(client) => break client,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                }
+            }
+        };
+        let client = tokio::time::timeout(Duration::from_mins(1), client)
+            .await
+            .expect("a browser");
+        Self {
+            client,
+            driver,
+            _profile: profile,
+        }
+    }
+
+    /// Fills in authentik's form, once it is there.
+    pub(crate) async fn sign_in(&self) {
+        for (name, text) in [("username", "alice"), ("password", PASSWORD)] {
+            let field = self.element(&format!("input[name={name}]")).await;
+            field.send_keys(text).await.expect("typed");
+        }
+        let button = self.element("button").await;
+        button.click().await.expect("clicked");
+    }
+
+    /// An element, once it is there.
+    pub(crate) async fn element(&self, css: &str) -> Element {
+        let waiting = self.client.wait().for_element(Locator::Css(css));
+        waiting.await.expect(css)
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.client.close().await.expect("closed");
+        self.driver.kill().await.expect("stopped");
+    }
+}
 
 #[tokio::test]
 async fn a_person_signs_in_and_sees_the_application() {
@@ -23,58 +92,14 @@ async fn a_person_signs_in_and_sees_the_application() {
         .await
         .expect("nginx is installed: apt-get install nginx-light");
 
-    let driver_address = free_address().expect("a port");
-    let mut driver = Command::new("chromedriver")
-        .arg(format!("--port={}", driver_address.port()))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("chromedriver is installed: apt-get install chromium-driver");
-    let profile = tempfile::tempdir().expect("a directory");
-    let options = json!({"goog:chromeOptions": {"args": [
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--window-size=900,700", format!("--user-data-dir={}", profile.path().display()),
-    ]}});
-    let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
-    builder.capabilities(options.as_object().expect("an object").clone());
-    let url = format!("http://{driver_address}");
-    let client = async {
-        loop {
-            match builder.connect(&url).await {
-                Ok(client) => break client,
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-            }
-        }
-    };
-    let client = tokio::time::timeout(Duration::from_mins(1), client)
-        .await
-        .expect("a browser");
+    let chromium = Chromium::start().await;
+    let client = &chromium.client;
 
     client
         .goto(&format!("http://{host}/dashboard?tab=1&x=%20y"))
         .await
         .expect("a page");
-    let field = |name: &str| format!("input[name={name}]");
-    let user = client
-        .wait()
-        .for_element(Locator::Css(&field("username")))
-        .await
-        .expect("a form");
-    user.send_keys("alice").await.expect("typed");
-    let password = client
-        .find(Locator::Css(&field("password")))
-        .await
-        .expect("a field");
-    password.send_keys(PASSWORD).await.expect("typed");
-    client
-        .find(Locator::Css("button"))
-        .await
-        .expect("a button")
-        .click()
-        .await
-        .expect("clicked");
+    chromium.sign_in().await;
     let page = client
         .wait()
         .for_element(Locator::Id("page"))
@@ -110,13 +135,12 @@ async fn a_person_signs_in_and_sees_the_application() {
         &client.screenshot().await.expect("a screenshot"),
     );
 
-    client.close().await.expect("closed");
-    driver.kill().await.expect("stopped");
+    chromium.stop().await;
     nginx.stop().await.expect("stopped");
 }
 
 /// Screenshots are kept for people to look at, never committed.
-fn keep(name: &str, png: &[u8]) {
+pub(crate) fn keep(name: &str, png: &[u8]) {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("artifacts");
     std::fs::create_dir_all(&directory).expect("a directory");
     std::fs::write(directory.join(name), png).expect("written");

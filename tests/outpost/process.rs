@@ -20,6 +20,7 @@ pub(crate) struct Process {
     /// What it has logged so far; the channel closes with its output.
     lines: watch::Receiver<Vec<Value>>,
     http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
     metrics: Vec<SocketAddr>,
 }
 
@@ -54,10 +55,12 @@ impl Process {
             child,
             lines,
             http: Vec::new(),
+            https: Vec::new(),
             metrics: Vec::new(),
         };
         let line = process.wait_line("is listening").await;
         process.http = addresses(&line["http"]);
+        process.https = addresses(&line["https"]);
         process.metrics = addresses(&line["metrics"]);
         process
     }
@@ -67,9 +70,23 @@ impl Process {
         Self::start(settings(authentik, more)).await
     }
 
+    /// Where it serves them with TLS.
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.https[0]
+    }
+
     /// Where it shows metrics and health.
     pub(crate) fn metrics(&self) -> SocketAddr {
         self.metrics[0]
+    }
+
+    /// Memory that it takes, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let id = self.child.id().expect("it was not waited for");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kibibytes.expect("a size").parse::<u64>().expect("a number") << 10
     }
 
     /// What it has logged so far.
@@ -296,11 +313,16 @@ async fn what_is_missing_is_told_at_once() {
 async fn an_address_in_use_is_named_with_its_variable() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = holder.local_addr().expect("an address").to_string();
-    for variable in ["AUTHENTIK_LISTEN__HTTP", "AUTHENTIK_LISTEN__METRICS"] {
+    for variable in [
+        "AUTHENTIK_LISTEN__HTTP",
+        "AUTHENTIK_LISTEN__HTTPS",
+        "AUTHENTIK_LISTEN__METRICS",
+    ] {
         let mut variables = vec![
             ("AUTHENTIK_HOST", "http://127.0.0.1:1"),
             ("AUTHENTIK_TOKEN", "token"),
             ("AUTHENTIK_LISTEN__HTTP", "127.0.0.1:0"),
+            ("AUTHENTIK_LISTEN__HTTPS", "127.0.0.1:0"),
             ("AUTHENTIK_LISTEN__METRICS", "127.0.0.1:0"),
         ];
         variables.push((variable, &taken));

@@ -297,8 +297,28 @@ impl Browser {
         Self::authorize(world, &location(&answer))
     }
 
+    /// Signs in as `user`; returns the cookies.
+    pub(crate) async fn log_in_as<O: Outpost>(
+        &mut self,
+        world: &World<O>,
+        host: &str,
+        user: &str,
+    ) -> String {
+        let answer = self
+            .open(world, host, "/outpost.goauthentik.io/start?rd=/")
+            .await;
+        let callback = Self::authorize_as(world, &location(&answer), user);
+        let answer = self.open(world, host, &callback).await;
+        assert_eq!(answer.status(), 302, "{answer:?}");
+        self.cookies(host)
+    }
+
     /// What authentik answers to an authorize URL, as the target of the callback.
     pub(crate) fn authorize<O>(world: &World<O>, url: &str) -> String {
+        Self::authorize_as(world, url, "alice")
+    }
+
+    fn authorize_as<O>(world: &World<O>, url: &str, user: &str) -> String {
         let url = Url::parse(url).expect("a URL");
         let value = |name: &str| {
             let found = url.query_pairs().find(|(key, _)| key == name);
@@ -311,7 +331,7 @@ impl Browser {
         let (nonce, challenge) = (value("nonce"), value("code_challenge"));
         let code = world.authentik.issue_code(
             &value("client_id"),
-            "alice",
+            user,
             &redirect,
             Some(&nonce),
             Some(&challenge),

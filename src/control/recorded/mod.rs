@@ -11,6 +11,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::api::{Answers, Api, ApiError};
+use super::certificates::Certificates;
 use super::compile::{Compiler, Known};
 use super::wire::{self, Event, Frame};
 use super::{Parted, Refresher, Settings, Signals};
@@ -24,8 +25,9 @@ use crate::route::{Live, Site};
 use crate::store::Store;
 use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
-use crate::web::client::{BackChannel, TlsOptions};
+use crate::web::client::BackChannel;
 use crate::web::header_file::HeaderFiles;
+use crate::web::trust::TlsOptions;
 
 fn control(base: &str, browser: Option<Url>) -> Parted {
     let clock = Clock::manual(1_795_488_000);
@@ -36,6 +38,7 @@ fn control(base: &str, browser: Option<Url>) -> Parted {
             token: "token".into(),
             outpost_id: None,
             refresh_interval: None,
+            certificates: false,
             policies: Policies::default(),
             cache_file: None,
             refresh_jitter: Duration::ZERO,
@@ -71,6 +74,7 @@ pub(crate) fn sites(recording: &Recording, browser: Option<Url>) -> Vec<Arc<Site
             refresh_interval_s: 300,
             version: "1".into(),
         },
+        certificates: &Certificates::new(),
         reuse: false,
     };
     let records: Vec<_> = recording.providers().cloned().collect();

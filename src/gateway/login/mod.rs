@@ -327,11 +327,12 @@ fn signed_out(site: &Site) -> Response<Body> {
         application: Some(&site.application.title),
         retry: None,
         request_id: "",
+        ..Page::default()
     };
     html(StatusCode::OK, &page)
 }
 
-fn redirect(to: &str) -> Response<Body> {
+pub(super) fn redirect(to: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::FOUND;
     let headers = response.headers_mut();

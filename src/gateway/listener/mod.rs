@@ -1,22 +1,32 @@
 //! Accepts connections, bounds what they may cost, and lets them finish when we stop.
 
+mod activity;
+mod opening;
+mod proxy_protocol;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::web::inbound::{Peer, TrustedProxies};
+use activity::Activity;
+use opening::Opened;
 
 /// What connections may cost.
 #[derive(Debug, Clone, Copy)]
@@ -25,11 +35,13 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Most bytes of a request's head; more is answered with 431.
     pub max_header_bytes: usize,
-    /// Most connections at a time; more wait in the kernel's queue.
+    /// Most connections at a time; more wait, all but one of each listener in the kernel's queue.
     pub max_connections: usize,
     /// How long requests in flight may take once we stop.
     pub drain: Duration,
 }
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves any number of listeners under limits that they share. Cheap to clone.
 #[derive(Clone)]
@@ -37,6 +49,35 @@ pub struct Server {
     limits: Limits,
     places: Arc<Semaphore>,
     builder: Builder<TokioExecutor>,
+    tls: Option<TlsAcceptor>,
+    /// Who may name the client with the PROXY protocol.
+    balancers: Option<TrustedProxies>,
+}
+
+/// What a connection holds, for those who go on with it after HTTP. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Hold(Arc<Held>);
+
+struct Held {
+    connections: TaskTracker,
+    stop: CancellationToken,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Hold {
+    /// Starts a task that counts as the connection. It is expected to return soon after its token
+    /// is cancelled.
+    pub(super) fn spawn<F>(&self, task: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let hold = self.clone();
+        let task = task(self.0.stop.clone());
+        self.0.connections.spawn(async move {
+            task.await;
+            drop(hold);
+        });
+    }
 }
 
 /// Binds a listener.
@@ -52,13 +93,29 @@ impl Server {
             limits,
             places: Arc::new(Semaphore::new(limits.max_connections)),
             builder: builder(limits),
+            tls: None,
+            balancers: None,
         }
+    }
+
+    /// The same server, sharing its limits, that speaks TLS.
+    #[must_use]
+    pub fn with_tls(mut self, config: Arc<ServerConfig>) -> Self {
+        self.tls = Some(config.into());
+        self
+    }
+
+    /// Lets these peers name the client with the PROXY protocol.
+    #[must_use]
+    pub fn with_proxy_protocol(mut self, balancers: TrustedProxies) -> Self {
+        self.balancers = Some(balancers);
+        self
     }
 
     /// Serves connections with `answer` until `stop`, then waits for requests in flight.
     pub async fn serve<A, F>(self, listener: TcpListener, answer: A, stop: CancellationToken)
     where
-        A: Fn(SocketAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        A: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let connections = TaskTracker::new();
@@ -70,13 +127,17 @@ impl Server {
             let Some((stream, peer, place)) = accepted else {
                 continue;
             };
-            let (server, answer, stop) = (self.clone(), answer.clone(), stop.clone());
+            let hold = Hold(Arc::new(Held {
+                connections: connections.clone(),
+                stop: stop.clone(),
+                _place: place,
+            }));
+            let (server, answer) = (self.clone(), answer.clone());
             connections.spawn(async move {
                 // Errors here are the client's: resets, malformed requests, time-outs.
-                if let Err(error) = server.converse(stream, peer, answer, stop).await {
+                if let Err(error) = server.converse(stream, peer, answer, hold).await {
                     tracing::debug!(remote = %peer, "connection ended: {error}");
                 }
-                drop(place);
             });
         }
         drop(listener);
@@ -94,25 +155,50 @@ impl Server {
     async fn converse<A, F>(
         &self,
         stream: TcpStream,
-        peer: SocketAddr,
+        address: SocketAddr,
         answer: A,
-        stop: CancellationToken,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+        hold: Hold,
+    ) -> Result<(), Failure>
     where
-        A: Fn(SocketAddr, Request<Incoming>) -> F,
+        A: Fn(Peer, Request<Incoming>) -> F,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let opening = opening::open(stream, address, self.balancers.as_ref(), self.tls.as_ref());
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(self.limits.header_timeout, opening) => opened,
+            () = hold.0.stop.cancelled() => return Ok(()),
+        };
+        match opened?? {
+            Opened::Plain(stream, peer) => self.speak(stream, peer, answer, hold).await,
+            Opened::Tls(stream, peer) => self.speak(*stream, peer, answer, hold).await,
+        }
+    }
+
+    /// Speaks HTTP.
+    async fn speak<S, A, F>(
+        &self,
+        stream: S,
+        peer: Peer,
+        answer: A,
+        hold: Hold,
+    ) -> Result<(), Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        A: Fn(Peer, Request<Incoming>) -> F,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let activity = Activity::default();
-        let service = service_fn(|request| {
+        let stop = hold.0.stop.clone();
+        let service = service_fn(|mut request: Request<Incoming>| {
             let in_flight = activity.begin();
-            let answered = answer(peer, request);
-            async move {
-                let response = answered.await;
-                drop(in_flight);
-                Ok::<_, Infallible>(response)
+            if request.headers().contains_key(header::UPGRADE) {
+                request.extensions_mut().insert(hold.clone());
             }
+            let answered = answer(peer, request);
+            async move { Ok::<_, Infallible>(in_flight.until_sent(answered.await)) }
         });
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        let stream = TokioIo::new(stream);
+        let connection = self.builder.serve_connection_with_upgrades(stream, service);
         let mut connection = pin!(connection);
         let mut ending = false;
         loop {
@@ -134,11 +220,12 @@ impl Server {
         &self,
         listener: &TcpListener,
     ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
         match listener.accept().await {
             Ok((stream, peer)) => {
                 // Without it small answers could wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
+                // Not before, or else each listener would keep a place for nobody.
+                let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
                 Some((stream, peer, place))
             }
             Err(error) => {
@@ -148,40 +235,6 @@ impl Server {
                 None
             }
         }
-    }
-}
-
-/// Whether a connection does anything.
-#[derive(Clone, Default)]
-struct Activity(Arc<Seen>);
-
-#[derive(Default)]
-struct Seen {
-    in_flight: AtomicU32,
-    /// Whether a request began since somebody looked.
-    recently: AtomicBool,
-}
-
-impl Activity {
-    /// Notes a request, which lasts as long as what is returned.
-    fn begin(&self) -> InFlight {
-        self.0.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.0.recently.store(true, Ordering::Relaxed);
-        InFlight(Arc::clone(&self.0))
-    }
-
-    /// Whether there was no request since the last call, and there is none now.
-    fn was_idle(&self) -> bool {
-        !self.0.recently.swap(false, Ordering::Relaxed)
-            && self.0.in_flight.load(Ordering::Relaxed) == 0
-    }
-}
-
-struct InFlight(Arc<Seen>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,0 +1,78 @@
+//! Whether a request may pass: cookie, rules, credentials, in this order. The same for every way
+//! in which requests reach us.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+
+use super::Parted;
+use super::auth::{Decision, Permit, decide};
+use super::credentials::Presented;
+use super::error::GatewayError;
+use crate::model::Question;
+use crate::route::Site;
+
+/// What becomes of a request that is not denied outright.
+pub(super) enum Admission {
+    /// It passes.
+    Passed(Pass),
+    /// Somebody has to sign in first.
+    Login,
+    /// Wrong credentials, which never start a browser's login; or a question that nobody may ask.
+    Refused,
+}
+
+/// The right to pass.
+pub(super) struct Pass {
+    pub(super) permit: Permit,
+    /// `Set-Cookie` value that spares the next question to authentik.
+    pub(super) cookie: Option<String>,
+    /// Whether it was the `Authorization` header that opened the door.
+    pub(super) by_credentials: bool,
+}
+
+impl Parted {
+    /// Finds out who asks and decides; a denial is an error.
+    pub(super) async fn admit(
+        &self,
+        site: &Arc<Site>,
+        question: &Question<'_>,
+        headers: &HeaderMap,
+    ) -> Result<Admission, GatewayError> {
+        let application = &site.application;
+        let denied = |reason| GatewayError::Denied {
+            site: Arc::clone(site),
+            reason,
+        };
+        let session = self.identify(site, headers).await?;
+        match decide(application, question, session) {
+            Decision::Allow(permit) => {
+                return Ok(Admission::Passed(Pass {
+                    permit,
+                    cookie: None,
+                    by_credentials: false,
+                }));
+            }
+            Decision::Deny(reason) => return Err(denied(reason)),
+            Decision::Login => {}
+        }
+        // Boxed, because it is rare and large.
+        let presented: BoxFuture<'_, _> = Box::pin(self.credentials(site, headers));
+        match presented.await? {
+            Presented::Good(session, cookie) => {
+                match decide(application, question, Some(session)) {
+                    Decision::Allow(permit) => Ok(Admission::Passed(Pass {
+                        permit,
+                        cookie,
+                        by_credentials: true,
+                    })),
+                    Decision::Deny(reason) => Err(denied(reason)),
+                    Decision::Login => Ok(Admission::Refused),
+                }
+            }
+            Presented::Nothing => Ok(Admission::Login),
+            Presented::Refused => Ok(Admission::Refused),
+        }
+    }
+}

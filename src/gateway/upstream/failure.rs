@@ -1,0 +1,145 @@
+//! Why an application gives no answer, in words for people and for operators.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::model::{BackendError, Session};
+use crate::route::Site;
+use crate::web::client::FetchError;
+
+/// A request that was passed on without success.
+#[derive(Debug)]
+pub(in crate::gateway) struct Unanswered {
+    /// The application.
+    pub(in crate::gateway) site: Arc<Site>,
+    /// Where it was looked for.
+    pub(in crate::gateway) address: String,
+    /// Who asked.
+    pub(in crate::gateway) session: Option<Arc<Session>>,
+    /// What happened.
+    pub(in crate::gateway) failure: Failure,
+}
+
+/// What happened.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::gateway) enum Failure {
+    /// There is no connection.
+    #[error("{0}")]
+    Connect(FetchError, Duration),
+    /// There is a connection, and no answer.
+    #[error("no answer began within {0:?}")]
+    Silent(Duration),
+    /// The connection ended before the answer began.
+    #[error("the connection ended without an answer: {0}")]
+    Broken(FetchError),
+    /// It was the client that did not finish its request.
+    #[error("the client did not finish its request")]
+    Client,
+    /// The application wants to speak a protocol that nobody asked for.
+    #[error("it changed to another protocol than was asked for")]
+    Protocol,
+    /// A claim that names no place.
+    #[error("the claim backend_override in the person's token cannot be used: {0}")]
+    Override(#[from] BackendError),
+    /// A claim that is no host.
+    #[error("the claim host_header in the person's token is no host")]
+    HostHeader,
+}
+
+impl Failure {
+    /// RFC 9110 sections 15.6.3 and 15.6.5.
+    pub(in crate::gateway) fn status(&self) -> StatusCode {
+        match self {
+            Self::Silent(_) | Self::Connect(FetchError::Timeout, _) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Client => StatusCode::BAD_REQUEST,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// Headline and text for people.
+    pub(in crate::gateway) fn words(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Silent(_) => (
+                "The application does not answer",
+                "It was asked, but no answer came in time. Please try again in a moment.",
+            ),
+            Self::Client => ("Bad request", "The request did not arrive as a whole."),
+            Self::Override(_) | Self::HostHeader | Self::Protocol => (
+                "Misconfigured",
+                "This application is not set up correctly. Tell your administrator.",
+            ),
+            Self::Connect(..) | Self::Broken(_) => (
+                "The application cannot be reached",
+                "The application behind this address does not answer right now. Please try again in a moment.",
+            ),
+        }
+    }
+
+    /// What an operator should look at.
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::Connect(FetchError::Dns, _) => {
+                "the name is that of no Service that exists, or DNS does not work: correct the provider's internal host, or create the Service"
+            }
+            Self::Connect(FetchError::Refused, _) => {
+                "nothing listens there: check the port of the provider's internal host, and whether the application runs"
+            }
+            Self::Connect(FetchError::Tls(rustls::Error::InvalidCertificate(_)), _) => {
+                "name the authority of its certificate in AUTHENTIK_PROXY_TLS__CA_FILE, or turn off \"Internal host SSL Validation\" of the provider"
+            }
+            Self::Connect(FetchError::Tls(_), _) => {
+                "is it http:// instead of https://? Check the provider's internal host"
+            }
+            Self::Connect(FetchError::Timeout, _) => {
+                "check that network policies and firewalls let us reach it, or allow more time with AUTHENTIK_PROXY_UPSTREAM__CONNECT_TIMEOUT"
+            }
+            Self::Silent(_) => {
+                "check the application, or allow more time with AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT"
+            }
+            Self::Connect(..) | Self::Broken(_) => {
+                "check the application's own log, and whether the provider's internal host should begin with https://"
+            }
+            Self::Client => "the client or a proxy in front of us gave up",
+            Self::Protocol => "check the application",
+            Self::Override(_) | Self::HostHeader => {
+                "correct the property mapping of the provider at authentik that sets it"
+            }
+        }
+    }
+
+    /// Whether the same request may be sent once more: a connection that was kept may have been
+    /// closed at the other end just when we took it.
+    pub(super) fn is_worth_another_try(&self) -> bool {
+        matches!(self, Self::Broken(FetchError::Connection(_)))
+    }
+}
+
+impl Unanswered {
+    /// Whether the person may read this text.
+    pub(in crate::gateway) fn is_told(&self) -> bool {
+        let session = self.session.as_ref();
+        session.is_some_and(|session| session.claims.ak_proxy.is_superuser)
+    }
+}
+
+impl std::error::Error for Unanswered {}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            site,
+            address,
+            failure,
+            ..
+        } = self;
+        let name = &site.application.name;
+        write!(
+            f,
+            "the application of provider {name:?} at {address}: {failure}; {}",
+            failure.advice()
+        )
+    }
+}

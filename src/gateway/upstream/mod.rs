@@ -1,0 +1,235 @@
+//! Passing a request on to its application, and the answer back. Nothing is kept: bytes go through
+//! in both directions as fast as the slower side takes them.
+
+mod client;
+mod failure;
+mod headers;
+mod pace;
+mod upgrade;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::{Body, HttpBody as _};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::Parted;
+use super::answer::Answer;
+use super::auth::{Permit, session_ids};
+use super::error::GatewayError;
+use crate::model::{Authority, Backend, Session};
+use crate::route::Site;
+use crate::web::inbound::Inbound;
+pub use client::{Patience, Upstream};
+pub(super) use failure::{Failure, Unanswered};
+use pace::{Pace, Paced};
+use upgrade::{Guard, Upgrade};
+
+/// A request on its way.
+#[derive(Clone, Copy)]
+pub(super) struct Passage<'a> {
+    pub(super) site: &'a Arc<Site>,
+    /// Where the application is.
+    pub(super) backend: &'a Backend,
+    pub(super) parts: &'a Parts,
+    pub(super) inbound: &'a Inbound<'a>,
+    /// The host that the person asked for.
+    pub(super) host: Authority<'a>,
+}
+
+impl Parted {
+    /// Passes a request on. Only who holds a permit can. Where `consumed`, the request's
+    /// credentials were for us, and nobody else may see them.
+    pub(super) async fn pass_on(
+        &self,
+        permit: &Permit,
+        passage: Passage<'_>,
+        consumed: bool,
+        body: Body,
+    ) -> Result<Answer, GatewayError> {
+        let session = permit.session();
+        let backend = match backend(passage.backend, session) {
+            Ok(backend) => backend,
+            Err((address, failure)) => return Err(unanswered(passage, session, address, failure)),
+        };
+        let outgoing = Outgoing {
+            passage,
+            backend: &backend,
+            session,
+            consumed,
+        };
+        let passed = self.exchange(&outgoing, body).await;
+        let response =
+            passed.map_err(|failure| unanswered(passage, session, backend.to_string(), failure))?;
+        Ok(Answer {
+            session: session.cloned(),
+            passed_on: true,
+            ..Answer::of(passage.site, response)
+        })
+    }
+
+    async fn exchange(
+        &self,
+        outgoing: &Outgoing<'_>,
+        body: Body,
+    ) -> Result<Response<Body>, Failure> {
+        let Outgoing {
+            passage, backend, ..
+        } = *outgoing;
+        let begun = Instant::now();
+        let parts = passage.parts;
+        let insecure = passage.site.application.backend_insecure;
+        let upgrade = Upgrade::wanted(parts);
+        let has_body = !body.is_end_stream();
+        let pace = Pace::new();
+        let request = |body| outgoing.request(upgrade.as_ref(), body, has_body);
+        let first = if has_body {
+            let pace = pace.clone();
+            Body::new(Paced { body, pace })
+        } else {
+            Body::empty()
+        };
+        let mut answer = self.upstream.send(request(first)?, insecure, &pace).await;
+        let repeatable =
+            !has_body && matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        if repeatable
+            && let Err(failure) = &answer
+            && failure.is_worth_another_try()
+        {
+            let again = request(Body::empty())?;
+            answer = self.upstream.send(again, insecure, &pace).await;
+        }
+        let answer = answer?;
+        if let Some(metrics) = &passage.site.upstream_metrics
+            && passage.backend == backend
+        {
+            metrics.observe(&parts.method, begun.elapsed());
+        }
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let upgrade = upgrade.ok_or(Failure::Protocol)?;
+            return self.change(outgoing, upgrade, answer);
+        }
+        Ok(respond(answer))
+    }
+
+    /// Both sides change to another protocol.
+    fn change(
+        &self,
+        outgoing: &Outgoing<'_>,
+        upgrade: Upgrade,
+        mut answer: Response<Incoming>,
+    ) -> Result<Response<Body>, Failure> {
+        let granted = upgrade.is_granted(answer.headers());
+        let application = answer.extensions_mut().remove::<OnUpgrade>();
+        let application = application.filter(|_| granted).ok_or(Failure::Protocol)?;
+        let protocol = answer.headers().get(header::UPGRADE).cloned();
+        let passage = outgoing.passage;
+        let (site, headers) = (passage.site, &passage.parts.headers);
+        let guard = outgoing.session.map(|session| Guard {
+            session: Arc::clone(session),
+            ids: session_ids(site, headers)
+                .chain(super::credentials::session_id(site, headers))
+                .collect(),
+            site: Arc::clone(site),
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+        });
+        upgrade.tunnel(application, guard);
+        let mut response = respond(answer).map(|_| Body::empty());
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.extend(protocol.map(|protocol| (header::UPGRADE, protocol)));
+        Ok(response)
+    }
+}
+
+/// Where the request goes: to the application, or where the person's token says.
+fn backend<'a>(
+    backend: &'a Backend,
+    session: Option<&Arc<Session>>,
+) -> Result<Cow<'a, Backend>, (String, Failure)> {
+    let wanted = session.map_or("", |session| &session.claims.ak_proxy.backend_override);
+    if wanted.is_empty() {
+        return Ok(Cow::Borrowed(backend));
+    }
+    match Backend::parse(wanted) {
+        Ok(backend) => Ok(Cow::Owned(backend)),
+        Err(error) => Err((wanted.to_owned(), error.into())),
+    }
+}
+
+/// A request that is about to be sent.
+struct Outgoing<'a> {
+    passage: Passage<'a>,
+    backend: &'a Backend,
+    session: Option<&'a Arc<Session>>,
+    consumed: bool,
+}
+
+impl Outgoing<'_> {
+    fn request(
+        &self,
+        upgrade: Option<&Upgrade>,
+        body: Body,
+        has_body: bool,
+    ) -> Result<Request<Body>, Failure> {
+        let parts = self.passage.parts;
+        let mut headers = headers::outbound(self, self.host()?, has_body);
+        if let Some(upgrade) = upgrade {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, upgrade.protocol.clone());
+        }
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(self.backend.scheme().clone());
+        uri.authority = Some(self.backend.authority().clone());
+        uri.path_and_query = parts.uri.path_and_query().cloned();
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method.clone();
+        *request.headers_mut() = headers;
+        *request.uri_mut() = Uri::from_parts(uri).map_err(|_| Failure::Client)?;
+        Ok(request)
+    }
+
+    /// `Host`: the person's own, unless their token names another.
+    fn host(&self) -> Result<HeaderValue, Failure> {
+        let wanted = self
+            .session
+            .map_or("", |session| &session.claims.ak_proxy.host_header);
+        let host = if wanted.is_empty() {
+            self.passage.host
+        } else {
+            Authority::parse(wanted).map_err(|_| Failure::HostHeader)?
+        };
+        HeaderValue::from_str(&host.to_string()).map_err(|_| Failure::HostHeader)
+    }
+}
+
+/// The application's answer as the client gets it.
+fn respond(answer: Response<Incoming>) -> Response<Body> {
+    let (parts, body) = answer.into_parts();
+    let mut response = Response::new(Body::new(body));
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = headers::inbound(parts.headers);
+    if let Some(reason) = parts.extensions.get::<hyper::ext::ReasonPhrase>() {
+        response.extensions_mut().insert(reason.clone());
+    }
+    response
+}
+
+fn unanswered(
+    passage: Passage<'_>,
+    session: Option<&Arc<Session>>,
+    address: String,
+    failure: Failure,
+) -> GatewayError {
+    GatewayError::Upstream(Box::new(Unanswered {
+        site: Arc::clone(passage.site),
+        address,
+        session: session.cloned(),
+        failure,
+    }))
+}

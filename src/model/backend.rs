@@ -1,0 +1,125 @@
+//! Where an application itself listens: the `internal_host` of a provider.
+
+use http::uri::{Authority, Scheme};
+use url::Url;
+
+/// Scheme, host and port of an application, as we reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    scheme: Scheme,
+    authority: Authority,
+    has_path: bool,
+}
+
+/// Why a text names no place that requests can be passed on to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "internal host {text:?} is not usable: {reason}; expected for example \"http://grafana.monitoring:80\""
+)]
+pub struct BackendError {
+    text: String,
+    reason: String,
+}
+
+impl Backend {
+    /// Reads a URL; as with the vendor's outpost, only scheme, host and port of it count.
+    pub fn parse(text: &str) -> Result<Self, BackendError> {
+        let refused = |reason: &str| BackendError {
+            text: text.into(),
+            reason: reason.into(),
+        };
+        let url = Url::parse(text.trim()).map_err(|error| refused(&error.to_string()))?;
+        let scheme = match url.scheme() {
+            "http" => Scheme::HTTP,
+            "https" => Scheme::HTTPS,
+            _ => return Err(refused("the scheme is neither http nor https")),
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refused("it has a user name in it"));
+        }
+        let host = url.host_str().ok_or_else(|| refused("it has no host"))?;
+        let authority = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let authority = authority
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| refused(&error.to_string()))?;
+        let has_path = url.path() != "/" || url.query().is_some() || url.fragment().is_some();
+        Ok(Self {
+            scheme,
+            authority,
+            has_path,
+        })
+    }
+
+    /// `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+
+    /// Host, and the port unless it is the scheme's default; IPv6 addresses in brackets.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Whether the administrator wrote a path, which has no effect.
+    #[must_use]
+    pub fn has_path(&self) -> bool {
+        self.has_path
+    }
+}
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Backend;
+
+    #[test]
+    fn reads_internal_hosts() {
+        for (text, expected, has_path) in [
+            (
+                "http://grafana.monitoring:80",
+                "http://grafana.monitoring",
+                false,
+            ),
+            (
+                " https://kong.dashboard:443/ ",
+                "https://kong.dashboard",
+                false,
+            ),
+            ("http://[fd00::1]:3000", "http://[fd00::1]:3000", false),
+            ("http://10.0.0.1:8123/api?x", "http://10.0.0.1:8123", true),
+            ("HTTP://A.b", "http://a.b", false),
+            (
+                "http://b\u{fc}cher.test",
+                "http://xn--bcher-kva.test",
+                false,
+            ),
+            ("http://under_score:80", "http://under_score", false),
+        ] {
+            let backend = Backend::parse(text).expect(text);
+            assert_eq!(backend.to_string(), expected);
+            assert_eq!(backend.has_path(), has_path, "{text}");
+        }
+        for bad in [
+            "",
+            "grafana",
+            "grafana:3000",
+            "ftp://x",
+            "http://",
+            "http://u:p@x",
+            "//x",
+        ] {
+            let error = Backend::parse(bad).expect_err(bad).to_string();
+            assert!(error.contains("http://grafana.monitoring:80"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Whose certificates are believed on connections that we open.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// Certificates that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The CA file cannot be read.
+    #[error("the CA file {0} (AUTHENTIK_PROXY_TLS__CA_FILE) cannot be used: {1}")]
+    CaFile(PathBuf, String),
+    /// The TLS library refuses its configuration.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+/// How authentik's certificate is checked.
+#[derive(Debug, Clone, Default)]
+pub struct TlsOptions {
+    /// Accept any certificate (`AUTHENTIK_INSECURE`).
+    pub insecure: bool,
+    /// A CA to trust besides the system's, PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The authorities that are trusted, read once. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    verifying: ClientConfig,
+    accepting: ClientConfig,
+}
+
+impl Trust {
+    /// Reads the system's authorities (or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`) and those
+    /// of `ca_file`.
+    pub fn load(ca_file: Option<&Path>) -> Result<Self, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = || {
+            ClientConfig::builder_with_provider(Arc::clone(&provider))
+                .with_safe_default_protocol_versions()
+        };
+        let any = Arc::new(AcceptAny(provider.signature_verification_algorithms));
+        let verifying = builder()?.with_root_certificates(roots(ca_file)?);
+        let accepting = builder()?.dangerous().with_custom_certificate_verifier(any);
+        Ok(Self {
+            verifying: verifying.with_no_client_auth(),
+            accepting: accepting.with_no_client_auth(),
+        })
+    }
+
+    /// How to connect; an `insecure` client accepts any certificate.
+    #[must_use]
+    pub fn client(&self, insecure: bool) -> ClientConfig {
+        if insecure {
+            self.accepting.clone()
+        } else {
+            self.verifying.clone()
+        }
+    }
+}
+
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        tracing::warn!("a certificate of the system (or SSL_CERT_FILE, SSL_CERT_DIR): {error}");
+    }
+    roots.add_parsable_certificates(system.certs);
+    if let Some(path) = ca_file {
+        let refused = |reason: String| TlsError::CaFile(path.to_owned(), reason);
+        let certificates =
+            CertificateDer::pem_file_iter(path).map_err(|e| refused(e.to_string()))?;
+        let mut count = 0;
+        for certificate in certificates {
+            roots.add(certificate.map_err(|e| refused(e.to_string()))?)?;
+            count += 1;
+        }
+        if count == 0 {
+            return Err(refused("it has no PEM certificate".into()));
+        }
+    }
+    if roots.is_empty() {
+        tracing::warn!(
+            "no authority is trusted: the system has no certificates, and neither SSL_CERT_FILE nor AUTHENTIK_PROXY_TLS__CA_FILE gives any; https:// addresses will not work",
+        );
+    }
+    Ok(roots)
+}
+
+/// `AUTHENTIK_INSECURE`, and applications whose certificate is not to be verified: any certificate
+/// will do, but the handshake is still checked to be made with its key.
+#[derive(Debug)]
+struct AcceptAny(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for AcceptAny {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
