@@ -59,6 +59,7 @@ async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
 
 async fn echo(stream: TcpStream) -> Result<(), tokio_tungstenite::tungstenite::Error> {
     use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+    #[expect(clippy::result_large_err, reason = "the library's own type")]
     let choose = |_: &Request, mut response: Response| {
         let protocol = "echo.test".parse().expect("a value");
         response

@@ -61,7 +61,7 @@ async fn cve_2025_64484_and_cve_2026_33433_no_spelling_of_an_identity_header_sur
             format!("x-authentik_{name}"),
             format!("X_Authentik-{name}"),
         ] {
-            lines += &format!("{spelling}: forged\r\n");
+            lines.extend([&spelling, ": forged\r\n"]);
         }
     }
     lines += "X-authentik-new: forged\r\nX-authentik-meta-app: forged\r\nX_authentik_meta_outpost: forged\r\n";

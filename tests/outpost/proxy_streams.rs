@@ -186,13 +186,9 @@ async fn a_large_upload_takes_no_memory_and_waits_for_a_slow_application() {
     let mut sent = 0;
     // Sending comes to a halt when the buffers on the way are full.
     let halted = async {
-        loop {
-            match tokio::time::timeout(std::time::Duration::from_secs(1), stream.write(&block))
-                .await
-            {
-                Ok(written) => sent += written.expect("open") as u64,
-                Err(_) => break,
-            }
+        let patience = std::time::Duration::from_secs(1);
+        while let Ok(written) = tokio::time::timeout(patience, stream.write(&block)).await {
+            sent += written.expect("open") as u64;
         }
     };
     within(halted).await;
@@ -259,11 +255,11 @@ async fn an_answer_that_breaks_off_is_seen_to_break_off() {
 #[tokio::test]
 async fn a_client_that_leaves_is_no_longer_served() {
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let (begin, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let (arrive, mut arrived) = tokio::sync::mpsc::unbounded_channel();
     let provider = application(move |mut stream| {
-        let (tell, begin) = (tell.clone(), begin.clone());
+        let (tell, arrive) = (tell.clone(), arrive.clone());
         async move {
-            begin.send(()).map_err(std::io::Error::other)?;
+            arrive.send(()).map_err(std::io::Error::other)?;
             // The connection ends without an answer from here: the outpost gives it up.
             let end = stream.read_u8().await;
             tell.send(end.is_err()).map_err(std::io::Error::other)
@@ -272,7 +268,7 @@ async fn a_client_that_leaves_is_no_longer_served() {
     .await;
     let world = world(provider, &[]).await;
     let stream = ask(world.address(), "GET / HTTP/1.1").await;
-    assert_eq!(within(begun.recv()).await, Some(()));
+    assert_eq!(within(arrived.recv()).await, Some(()));
     drop(stream);
     assert_eq!(within(told.recv()).await, Some(true));
 }

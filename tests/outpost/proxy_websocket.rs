@@ -25,6 +25,7 @@ async fn echo() -> std::net::SocketAddr {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(async move {
+                #[expect(clippy::result_large_err, reason = "the library's own type")]
                 let negotiate = |request: &Request, mut response: Response| {
                     assert_eq!(request.headers()["x-authentik-username"], "alice");
                     assert_eq!(request.headers()["origin"], "http://app.test");

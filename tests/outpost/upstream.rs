@@ -16,7 +16,7 @@ pub(crate) const HOST: &str = "app.test";
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A request as it arrived.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Recorded {
     /// Method, target and version.
     pub(crate) line: Vec<u8>,
