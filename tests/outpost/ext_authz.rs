@@ -133,3 +133,28 @@ async fn grpc_denies_what_it_does_not_understand() {
     assert_eq!(status, 401);
     assert!(body.contains("login_required"));
 }
+
+#[tokio::test]
+async fn grpc_a_forwarded_host_of_another_application_opens_nothing() {
+    let authentik = Standin::builder().start().await.expect("started");
+    let more = [("AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ", "127.0.0.1:0")];
+    let providers = vec![
+        Provider::forward_single("grafana", "http://grafana.test"),
+        Provider::forward_single("secret", "http://secret.test"),
+    ];
+    let world = World::beside(authentik, providers, &more).await;
+    let mut browser = Browser::default();
+    browser.log_in(&world, HOST, "/").await;
+    let cookies = browser.cookies(HOST);
+    // Over gRPC Envoy sends all headers of the client.
+    let headers = [("cookie", cookies.as_str()), ("x-forwarded-host", HOST)];
+    for (host, passes) in [(HOST, true), ("secret.test", false)] {
+        let mut question = asking("/", &headers);
+        let attributes = question.attributes.as_mut().expect("attributes");
+        let request = attributes.request.as_mut().expect("a request");
+        request.http.as_mut().expect("HTTP").host = host.into();
+        let answer = check(&world, question).await;
+        let code = answer.status.expect("a status").code;
+        assert_eq!(code == 0, passes, "{host}");
+    }
+}

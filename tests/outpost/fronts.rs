@@ -1,5 +1,5 @@
-//! Real reverse proxies with the configurations in `deploy/`, in front of an application that shows
-//! what reaches it.
+//! Real reverse proxies with the configurations in `deploy/recipes`, in front of an application that
+//! shows what reaches it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,15 +24,15 @@ const FORGED: [(&str, &str); 6] = [
     ("X_AUTHENTIK_EMAIL", "forged"),
 ];
 
-fn deploy(file: &str) -> PathBuf {
+fn recipe(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("deploy")
+        .join("deploy/recipes")
         .join(file)
 }
 
-/// An example with what it says to replace replaced; all of it has to be there.
-fn example(file: &str, replacements: &[(&str, &str)]) -> String {
-    let text = std::fs::read_to_string(deploy(file)).expect("text");
+/// A recipe with what it says to replace replaced; all of it has to be there.
+fn replaced(file: &str, replacements: &[(&str, &str)]) -> String {
+    let text = std::fs::read_to_string(recipe(file)).expect("text");
     let replace = |text: String, (from, to): &(&str, &str)| {
         assert!(text.contains(from), "{from:?} in {file}");
         text.replace(from, to)
@@ -182,8 +182,8 @@ async fn cve_2026_30851_and_go_2026_5346_behind_caddy_nothing_forged_is_seen() {
     let between = Between::new().await;
     let world = between.world().await;
     let site = format!("http://{} {{\n\tbind 127.0.0.1", between.host);
-    let sites = example(
-        "Caddyfile.example",
+    let sites = replaced(
+        "caddy/Caddyfile",
         &[
             ("app.example.com {", &site),
             (" outpost:9000", &format!(" {}", world.address())),
@@ -203,7 +203,7 @@ async fn the_caddyfile_is_valid_as_it_stands() {
     caddy.args(["validate", "--adapter", "caddyfile", "--config"]);
     let directory = tempfile::tempdir().expect("a directory");
     let output = caddy
-        .arg(deploy("Caddyfile.example"))
+        .arg(recipe("caddy/Caddyfile"))
         .env("XDG_DATA_HOME", directory.path())
         .env("XDG_CONFIG_HOME", directory.path())
         .output();
@@ -217,12 +217,12 @@ async fn the_caddyfile_is_valid_as_it_stands() {
 async fn behind_haproxy_nothing_forged_is_seen() {
     let between = Between::new().await;
     let world = between.world().await;
-    let configuration = example(
-        "haproxy.example.cfg",
+    let configuration = replaced(
+        "haproxy/haproxy.cfg",
         &[
             (
                 "/etc/haproxy/haproxy.lua",
-                deploy("haproxy.lua").to_str().expect("text"),
+                recipe("haproxy/haproxy.lua").to_str().expect("text"),
             ),
             (
                 "bind :443 ssl crt /etc/haproxy/app.example.com.pem",

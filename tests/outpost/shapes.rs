@@ -1,5 +1,5 @@
 //! What Traefik and Envoy send, byte for byte as their documentation and sources have it, and the
-//! configurations for them in `deploy/`. nginx, Caddy and `HAProxy` run for real elsewhere.
+//! configurations for them in `deploy/recipes`. nginx, Caddy and `HAProxy` run for real elsewhere.
 
 use authentik_standin::{Provider, Standin};
 use serde_json::Value;
@@ -129,84 +129,109 @@ async fn envoys_ext_authz_is_understood_as_it_is_sent() {
     is_understood(envoy).await;
 }
 
-fn example(file: &str) -> Value {
-    let path = format!("{}/deploy/{file}", env!("CARGO_MANIFEST_DIR"));
+fn recipe(file: &str) -> Value {
+    let path = format!("{}/deploy/recipes/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).expect("text");
     serde_saphyr::from_str(&text).expect("YAML")
+}
+
+/// The items of a list, by what is picked from each.
+fn texts<'a>(list: &'a Value, pick: impl Fn(&'a Value) -> &'a Value) -> Vec<&'a str> {
+    let list = list.as_array().expect("a list").iter();
+    list.filter_map(|item| pick(item).as_str()).collect()
 }
 
 const IDENTITY: [&str; 6] = ["username", "groups", "entitlements", "email", "name", "uid"];
 
 #[test]
-fn the_example_for_traefik_asks_us_and_replaces_every_identity_header() {
-    let example = example("traefik.example.yaml");
-    let middlewares = &example["http"]["middlewares"];
+fn the_recipe_for_traefik_asks_us_and_lets_no_client_name_itself() {
+    let recipe = recipe("traefik/dynamic.yaml");
+    let (middlewares, services) = (&recipe["http"]["middlewares"], &recipe["http"]["services"]);
     let ask = &middlewares["authentik"]["forwardAuth"];
     let address = ask["address"].as_str().expect("an address");
     assert!(address.ends_with("/outpost.goauthentik.io/auth/traefik"));
-    assert!(ask.get("trustForwardHeader").is_none());
-    assert_eq!(
-        ask["authResponseHeaders"],
-        Value::from(IDENTITY.map(|name| format!("X-authentik-{name}")).to_vec())
-    );
-    let spellings = &middlewares["authentik-spellings"]["headers"]["customRequestHeaders"];
+    assert_eq!(ask["trustForwardHeader"], false);
+    let replaced = texts(&ask["authResponseHeaders"], |name| name);
+    let spellings = &middlewares["spellings"]["headers"]["customRequestHeaders"];
     let spellings = spellings.as_object().expect("headers");
-    assert_eq!(spellings.len(), IDENTITY.len());
-    for (name, value) in spellings {
-        let name = name.to_lowercase();
-        let known = name.strip_prefix("x_authentik_");
-        assert!(known.is_some_and(|name| IDENTITY.contains(&name)), "{name}");
+    for name in IDENTITY {
+        assert!(
+            replaced.contains(&format!("X-authentik-{name}").as_str()),
+            "{name}"
+        );
+        let spelling = format!("x_authentik_{name}");
+        let removed = spellings
+            .iter()
+            .find(|(name, _)| name.to_lowercase() == spelling);
+        let (_, value) = removed.unwrap_or_else(|| panic!("{spelling} is removed"));
         assert_eq!(value, "", "an empty value removes");
     }
-    for router in ["app", "app-outpost"] {
-        let router = &example["http"]["routers"][router];
-        let service = router["service"].as_str().expect("a service");
-        assert!(
-            example["http"]["services"].get(service).is_some(),
-            "{service}"
-        );
-        for middleware in router["middlewares"].as_array().into_iter().flatten() {
-            let middleware = middleware.as_str().expect("a name");
-            assert!(middlewares.get(middleware).is_some(), "{middleware}");
-        }
+    let routers = &recipe["http"]["routers"];
+    assert_eq!(
+        texts(&routers["app"]["middlewares"], |name| name),
+        ["spellings", "authentik"]
+    );
+    let own = &routers["outpost"];
+    assert!(
+        own.get("middlewares").is_none(),
+        "nobody is asked at our own pages"
+    );
+    let rule = own["rule"].as_str().expect("a rule");
+    assert!(
+        rule.ends_with("!PathPrefix(`/outpost.goauthentik.io/auth/`)"),
+        "{rule}"
+    );
+    for router in ["app", "outpost"] {
+        let service = routers[router]["service"].as_str().expect("a service");
+        assert!(services.get(service).is_some(), "{service}");
     }
 }
 
 #[test]
-fn the_example_for_envoy_asks_us_and_replaces_every_identity_header() {
-    let example = example("envoy.example.yaml");
-    let resources = &example["static_resources"];
+fn the_recipe_for_envoy_asks_us_and_lets_no_client_name_itself() {
+    let recipe = recipe("envoy/static.yaml");
+    let resources = &recipe["static_resources"];
     let chain = &resources["listeners"][0]["filter_chains"][0]["filters"][0];
     let manager = &chain["typed_config"];
-    let names = IDENTITY.map(|name| format!("x-authentik-{name}"));
     let early = &manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"];
-    let removed = early.as_array().expect("mutations").iter();
-    let removed: Vec<_> = removed
-        .filter_map(|mutation| mutation["remove"].as_str())
-        .collect();
-    assert_eq!(removed, names);
+    assert_eq!(
+        early[0]["remove_on_match"]["key_matcher"]["prefix"],
+        "x-authentik-"
+    );
     let underscores = &manager["common_http_protocol_options"]["headers_with_underscores_action"];
     assert_eq!(underscores, "DROP_HEADER");
     let ask = &manager["http_filters"][0]["typed_config"];
     assert_eq!(ask["failure_mode_allow"], false);
-    let exact = |patterns: &Value| -> Vec<String> {
-        let patterns = patterns["patterns"].as_array().expect("patterns").iter();
-        patterns
-            .map(|p| p["exact"].as_str().expect("a name").to_owned())
-            .collect()
-    };
-    let sent = exact(&ask["allowed_headers"]);
-    assert!(sent.contains(&"cookie".to_owned()));
-    assert!(!sent.contains(&"x-forwarded-host".to_owned()));
+    let sent = texts(
+        &ask["allowed_headers"]["patterns"],
+        |pattern| &pattern["exact"],
+    );
+    assert!(
+        sent.contains(&"cookie") && sent.contains(&"x-forwarded-proto"),
+        "{sent:?}"
+    );
+    assert!(!sent.contains(&"x-forwarded-host"));
     let service = &ask["http_service"];
     assert_eq!(service["path_prefix"], "/outpost.goauthentik.io/auth/envoy");
+    let copied = &service["authorization_response"]["allowed_upstream_headers"]["patterns"];
     assert_eq!(
-        exact(&service["authorization_response"]["allowed_upstream_headers"]),
-        names
+        texts(copied, |pattern| &pattern["prefix"]),
+        ["x-authentik-"]
     );
-    let last = manager["http_filters"].as_array().expect("filters").last();
-    assert_eq!(last.expect("a filter")["name"], "envoy.filters.http.router");
-    let cluster = &service["server_uri"]["cluster"];
-    let mut clusters = resources["clusters"].as_array().expect("clusters").iter();
-    assert!(clusters.any(|found| found["name"] == *cluster));
+    let routes = &manager["route_config"]["virtual_hosts"][0]["routes"];
+    let prefixes = texts(routes, |route| &route["match"]["prefix"]);
+    assert_eq!(
+        prefixes,
+        [
+            "/outpost.goauthentik.io/auth/",
+            "/outpost.goauthentik.io/",
+            "/"
+        ]
+    );
+    assert_eq!(routes[0]["direct_response"]["status"], 404);
+    let filters = texts(&manager["http_filters"], |filter| &filter["name"]);
+    assert_eq!(
+        filters,
+        ["envoy.filters.http.ext_authz", "envoy.filters.http.router"]
+    );
 }

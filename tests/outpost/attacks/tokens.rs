@@ -113,31 +113,6 @@ async fn sign_out(world: &World, surface: Surface, headers: &[(&str, &str)]) -> 
     }
 }
 
-/// What needs a snippet needs ingress-nginx to accept snippets, and then anybody's.
-#[test]
-fn cve_2021_25746_cve_2023_5043_cve_2025_1974_our_manifests_need_no_snippet() {
-    let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
-    let mut directories = vec![std::path::PathBuf::from(deploy)];
-    let mut files = 0;
-    while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(directory).expect("a directory") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                directories.push(path);
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).expect("text");
-            let annotated = text.lines().any(|line| {
-                let line = line.trim_start();
-                !line.starts_with('#') && line.contains("-snippet")
-            });
-            assert!(!annotated, "{}", path.display());
-            files += 1;
-        }
-    }
-    assert!(files >= 2, "there are manifests");
-}
-
 #[tokio::test]
 async fn cve_2025_64521_a_deactivated_account_does_not_get_in_again() {
     for provider in modes() {

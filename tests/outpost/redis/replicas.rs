@@ -5,6 +5,7 @@ use authentik_standin::{Provider, Standin};
 
 use super::server::Server;
 use crate::support::{Browser, World, furnish, location, start, within};
+use crate::surfaces::ALL;
 
 pub(super) const HOST: &str = "grafana.test";
 pub(super) const PAGE: &str = "http://grafana.test/d/x";
@@ -211,4 +212,24 @@ async fn issue_5015_replicas_refresh_a_session_once() {
         assert_eq!(status(replica, &browser).await, 200);
     }
     assert_eq!(crate::refresh::refreshes(&authentik), 1);
+}
+
+#[tokio::test]
+async fn cve_2026_25748_a_store_that_fails_opens_nothing() {
+    let (authentik, mut redis) = (authentik().await, Server::start(&[]).await);
+    let here = replica(&authentik, &redis).await;
+    let there = replica(&authentik, &redis).await;
+    let mut browser = Browser::default();
+    browser.log_in(&here, HOST, PAGE).await;
+    redis.kill().await;
+    // A session that is good, as far as this replica can tell: it never saw it.
+    let cookies = browser.cookies(HOST);
+    let headers = [("cookie", cookies.as_str())];
+    for surface in ALL {
+        let answer = surface.ask(&there, HOST, "/d/x", &headers).await;
+        let expected = if surface.redirects() { 503 } else { 500 };
+        assert_eq!(answer.status(), expected, "{surface:?}");
+        assert!(!answer.headers().contains_key("x-authentik-username"));
+    }
+    assert_eq!(status(&here, &browser).await, 200, "who is known passes");
 }

@@ -1,4 +1,4 @@
--- Asks authentik-proxy whether a request may pass; see haproxy.example.cfg. Sets
+-- Asks authentik-proxy whether a request may pass; see haproxy.cfg. Sets
 -- txn.authentik_status to the answer's status, txn.authentik_url to what was asked for, and the
 -- person's headers on a request that may pass.
 
