@@ -81,8 +81,8 @@ impl fmt::Display for Explanation<'_> {
         let groups = somebody.then_some(request.groups.as_slice());
         let question = Question {
             url: &self.url,
-            method: &request.method,
-            client: request.client,
+            method: Some(&request.method),
+            client: Some(request.client),
             preflight: false,
         };
         let (outcome, reason) = application.weigh(&question, groups);

@@ -14,10 +14,11 @@ use crate::model::{Action, HeaderEncoding, HeaderSource, IdentityOptions, Policy
 /// The name of the section.
 pub(super) const SECTION: &str = "applications";
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
     "cors_preflight",
     "header_encoding",
     "headers",
+    "original_method",
     "redirect_scripts",
     "rules",
     "send_jwt",
@@ -55,6 +56,7 @@ impl Reader<'_> {
             let at = format!("{at}.{key}");
             match key.as_str() {
                 "cors_preflight" => policy.cors_preflight = self.flag(&at, node),
+                "original_method" => policy.original_method = self.flag(&at, node),
                 "redirect_scripts" => policy.redirect_scripts = self.flag(&at, node),
                 "send_jwt" => policy.identity.omit_jwt = !self.flag(&at, node),
                 "header_encoding" => policy.identity.encoding = self.encoding(&at, node),

@@ -91,7 +91,12 @@ impl Recheck<'_> {
     }
 
     async fn ask(&self, key: &SessionKey, session: &Session, site: &Arc<Site>) {
-        match site.relying_party.is_active(&session.access_token).await {
+        let answer = site.relying_party.is_active(&session.access_token).await;
+        if answer.is_ok() && !self.control.store.is_current(key, session).await {
+            // It was refreshed meanwhile; what authentik says of the old token says nothing.
+            return;
+        }
+        match answer {
             Ok(true) => self.control.store.checked(key, session).await,
             Ok(false) => {
                 tracing::info!(

@@ -123,7 +123,10 @@ impl Parted {
     pub(super) fn is_ours(&self, site: &Site, headers: &HeaderMap) -> bool {
         session_id(site, headers).is_some_and(|id| {
             session_ids(site, headers).any(|session| session == id)
-                || self.verdicts.known.peek(&id.key()).is_some()
+                || self.verdicts.known.peek(&id.key()).is_some_and(|verdict| {
+                    // What was refused may well be good for the application.
+                    matches!(verdict.finding, Finding::Good(_))
+                })
         })
     }
 
@@ -162,7 +165,7 @@ impl Parted {
             }
             Ok(None) => {
                 // They may have been good before.
-                self.store.remove(&key).await;
+                self.store.forget(&key).await;
                 (Finding::Refused, None)
             }
             Err(failure) => (Finding::Failed(Arc::new(failure)), None),

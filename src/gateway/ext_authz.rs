@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use tonic::{Code, Status};
 use tower::Service as _;
 
+use super::forward::Consumed;
 use super::{Gateway, POWERED_BY};
 use crate::web::inbound::Peer;
 
@@ -40,11 +41,7 @@ impl Authorization for Check {
     ) -> Result<tonic::Response<CheckResponse>, Status> {
         let peer = request.extensions().get::<Peer>().copied();
         let answer = match peer.zip(asked(request.into_inner())) {
-            Some((peer, asked)) => {
-                let consumed = asked.headers().contains_key(header::AUTHORIZATION);
-                let answer = self.0.handle(peer, asked).await;
-                convert(answer, consumed).await
-            }
+            Some((peer, asked)) => convert(self.0.handle(peer, asked).await).await,
             None => denial(StatusCode::BAD_REQUEST, Vec::new(), String::new()),
         };
         Ok(tonic::Response::new(answer))
@@ -67,9 +64,10 @@ fn asked(request: CheckRequest) -> Option<Request<Body>> {
     builder.body(Body::empty()).ok()
 }
 
-async fn convert(answer: Response<Body>, consumed: bool) -> CheckResponse {
+async fn convert(answer: Response<Body>) -> CheckResponse {
     let (parts, body) = answer.into_parts();
     if parts.status == StatusCode::OK {
+        let consumed = parts.extensions.get::<Consumed>().is_some();
         return permission(&parts.headers, consumed);
     }
     let headers = parts.headers.iter().filter(|(name, _)| is_told(name));
@@ -94,10 +92,7 @@ fn permission(headers: &HeaderMap, consumed: bool) -> CheckResponse {
             set.extend(option(name, value));
         }
     }
-    if consumed
-        && !headers.contains_key(header::AUTHORIZATION)
-        && headers.contains_key(header::SET_COOKIE)
-    {
+    if consumed && !headers.contains_key(header::AUTHORIZATION) {
         remove.push(header::AUTHORIZATION.to_string());
     }
     let ok = OkHttpResponse {

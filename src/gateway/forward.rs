@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 use super::admission::Admission;
 use super::answer::{Answer, json};
@@ -37,26 +37,34 @@ impl Parted {
             .table
             .find(&authority, url.path())
             .ok_or_else(|| GatewayError::NoApplication(authority.to_string()))?;
-        let method = surface.method(parts, inbound);
+        let application = &site.application;
+        let told = surface.method(parts, inbound, &application.policy);
+        let method = told.as_ref().unwrap_or(&Method::GET);
         if surface.is_shown() {
             // Where nothing else routes our own pages to us, they are asked about like any other.
             let target = url.path_and_query();
             let asked = Asked {
                 authority,
                 path: url.path(),
-                method: &method,
+                method,
                 headers,
             };
             if let Some(page) = self.own_page(Endpoint::of(&target), asked, snapshot) {
-                return page.await;
+                let mut answer = page.await?;
+                if answer.response.status().is_success() {
+                    // It is about our page; the request that was asked about must not pass.
+                    *answer.response.status_mut() = StatusCode::FORBIDDEN;
+                }
+                return Ok(answer);
             }
         }
-        let application = &site.application;
         let question = Question {
             url: &url,
-            method: &method,
-            client: inbound.client,
-            preflight: is_preflight(&method, headers),
+            method: told.as_ref(),
+            client: inbound.known_client(),
+            preflight: told
+                .as_ref()
+                .is_some_and(|method| is_preflight(method, headers)),
         };
         if !snapshot.table.is_certain(&authority, url.path()) {
             return Err(GatewayError::Denied {
@@ -68,6 +76,9 @@ impl Parted {
         match self.admit(site, &question, headers).await? {
             Admission::Passed(pass) => {
                 let mut answer = allow(site, &pass.permit, headers);
+                if pass.by_credentials || self.is_ours(site, headers) {
+                    answer.response.extensions_mut().insert(Consumed);
+                }
                 if let Some(cookie) = pass.cookie {
                     append_cookie(&mut answer.response, &cookie);
                 }
@@ -75,7 +86,7 @@ impl Parted {
             }
             Admission::Login
                 if surface.is_shown()
-                    && (application.policy.redirect_scripts || is_navigation(&method, headers)) =>
+                    && (application.policy.redirect_scripts || is_navigation(method, headers)) =>
             {
                 let target = target::of(application, Some(&url.to_string()));
                 self.begin(site, headers, target, 1)
@@ -84,6 +95,10 @@ impl Parted {
         }
     }
 }
+
+/// On an answer: the request's `Authorization` was for us, and not for the application.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Consumed;
 
 /// 401: nginx sends people to `/start` on it; scripts are told what is the matter.
 pub(super) fn unauthorized(site: &Arc<Site>, is_shown: bool) -> Answer {

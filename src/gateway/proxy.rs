@@ -49,8 +49,8 @@ impl Parted {
             .map_err(|_| GatewayError::Method(Arc::clone(site)))?;
         let question = Question {
             url: &url,
-            method,
-            client: inbound.client,
+            method: Some(method),
+            client: inbound.known_client(),
             preflight: is_preflight(method, headers),
         };
         match self.admit(site, &question, headers).await? {

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dashmap::DashSet;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
 use super::login;
 use crate::clock::Clock;
-use crate::model::{Session, SessionId};
+use crate::model::{Session, SessionId, SessionKey};
 use crate::route::Site;
 use crate::store::Store;
 use crate::telemetry::Throttle;
@@ -18,8 +19,10 @@ use crate::telemetry::Throttle;
 const WAITING: usize = 1024;
 /// Refreshes at a time.
 const AT_A_TIME: usize = 8;
-/// For which another replica leaves a session alone.
-const CLAIMED: Duration = Duration::from_secs(15);
+/// For which another replica leaves a session alone; longer than authentik may take.
+const CLAIMED: Duration = Duration::from_mins(1);
+/// Attempts to keep what authentik gave in exchange for a token that is now worth nothing.
+const ATTEMPTS: usize = 5;
 
 /// Takes sessions that are about to run out. Cheap to clone.
 #[derive(Clone)]
@@ -29,7 +32,6 @@ pub struct Refresher(Sender<Due>);
 pub struct Due {
     id: SessionId,
     site: Arc<Site>,
-    session: Arc<Session>,
 }
 
 impl Refresher {
@@ -41,18 +43,11 @@ impl Refresher {
     }
 
     /// Queues the session if it is time. Nobody waits.
-    pub(super) fn consider(
-        &self,
-        id: &SessionId,
-        site: &Arc<Site>,
-        session: &Arc<Session>,
-        now: i64,
-    ) {
+    pub(super) fn consider(&self, id: &SessionId, site: &Arc<Site>, session: &Session, now: i64) {
         if session.is_due(now) && session.take_turn(now) {
             let due = Due {
                 id: id.clone(),
                 site: Arc::clone(site),
-                session: Arc::clone(session),
             };
             let _ = self.0.try_send(due);
         }
@@ -71,39 +66,50 @@ pub async fn run(
         store,
         clock,
         max_age,
+        running: DashSet::new(),
         trouble: Throttle::default(),
     });
     let mut running = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             Some(_) = running.join_next() => {}
             Some(due) = work.recv(), if running.len() < AT_A_TIME => {
                 let worker = Arc::clone(&worker);
-                running.spawn(async move { worker.refresh(&due).await });
+                running.spawn(async move { worker.refresh_once(&due).await });
             }
         }
     }
+    // What was begun ends, or its tokens would be lost.
+    while running.join_next().await.is_some() {}
 }
 
 struct Worker {
     store: Store,
     clock: Clock,
     max_age: i64,
+    /// Sessions that are being refreshed.
+    running: DashSet<SessionKey>,
     trouble: Throttle,
 }
 
 impl Worker {
+    async fn refresh_once(&self, due: &Due) {
+        let key = due.id.key();
+        if self.running.insert(key) {
+            self.refresh(due).await;
+            self.running.remove(&key);
+        }
+    }
+
     async fn refresh(&self, due: &Due) {
-        let Due { id, site, session } = due;
+        let Due { id, site, .. } = due;
         if !self.store.claim_refresh(&id.key(), CLAIMED).await {
             return;
         }
-        // Another replica may have done it already, and used the token up.
-        let session = match self.store.reload(id, &**site).await {
-            Ok(Some(current)) => current,
-            Ok(None) => return,
-            Err(_) => Arc::clone(session),
+        // Another replica may have done it already, and used up the token that is known here.
+        let Ok(Some(session)) = self.store.reload(id, &**site).await else {
+            return;
         };
         let now = self.clock.now();
         let Some(refresh) = session.refresh.as_ref().filter(|_| session.is_due(now)) else {
@@ -118,24 +124,38 @@ impl Worker {
             Ok(Some(tokens)) if tokens.claims.sub == claims.sub => {
                 let mut fresh = login::session(site, tokens, refresh.began_at);
                 fresh.expires_at = fresh.expires_at.min(limit);
-                if let Err(error) = self.store.renew(id, &**site, Arc::new(fresh)).await {
-                    tracing::warn!("a refreshed session could not be kept: {error}");
-                }
+                self.keep(id, site, Arc::new(fresh)).await;
             }
             // Refused, or somebody else's: authentik no longer stands by the session.
-            Ok(_) => {
+            Ok(_) if self.store.is_current(&id.key(), &session).await => {
                 tracing::info!(
                     user = claims.preferred_username,
                     "authentik refused to refresh a session; it ends"
                 );
                 self.store.remove(&id.key()).await;
             }
+            Ok(_) => {}
             Err(error) => {
                 let message = error.to_string();
                 if self.trouble.admits(&message) {
                     tracing::warn!("a session could not be refreshed, yet: {message}");
                 }
             }
+        }
+    }
+
+    async fn keep(&self, id: &SessionId, site: &Arc<Site>, fresh: Arc<Session>) {
+        for _ in 0..ATTEMPTS {
+            match self.store.renew(id, &**site, Arc::clone(&fresh)).await {
+                Ok(()) => return,
+                Err(error) => {
+                    let message = error.to_string();
+                    if self.trouble.admits(&message) {
+                        tracing::warn!("a refreshed session cannot be kept, yet: {message}");
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use http::Method;
 use http::request::Parts;
 
-use crate::model::{Authority, RequestedUrl, RequestedUrlError, Scheme};
+use crate::model::{Authority, Policy, RequestedUrl, RequestedUrlError, Scheme};
 use crate::route::Table;
 use crate::web::inbound::{Inbound, OnceError, once, own_host};
 
@@ -95,17 +95,23 @@ impl<'a> Surface<'a> {
         }
     }
 
-    /// The method of the person's request, as far as the reverse proxy tells.
-    pub(super) fn method(self, parts: &Parts, inbound: &Inbound<'_>) -> Method {
+    /// The method of the person's request, if the reverse proxy tells. nginx passes the client's
+    /// own `X-Original-Method` on where it is not configured to set it.
+    pub(super) fn method(
+        self,
+        parts: &Parts,
+        inbound: &Inbound<'_>,
+        policy: &Policy,
+    ) -> Option<Method> {
         let told = |name| {
             let text = once(&parts.headers, name).ok()?;
             Method::from_bytes(text.as_bytes()).ok()
         };
         match self {
-            Self::Nginx => told("x-original-method").unwrap_or(Method::GET),
-            Self::Forwarded if inbound.trusted => told("x-forwarded-method").unwrap_or(Method::GET),
-            Self::Forwarded => Method::GET,
-            Self::Envoy(_) => parts.method.clone(),
+            Self::Nginx if policy.original_method => told("x-original-method"),
+            Self::Forwarded if inbound.trusted => told("x-forwarded-method"),
+            Self::Nginx | Self::Forwarded => None,
+            Self::Envoy(_) => Some(parts.method.clone()),
         }
     }
 

@@ -20,6 +20,9 @@ pub struct Policy {
     pub redirect_scripts: bool,
     /// Let CORS preflight requests pass, which carry no cookie by definition.
     pub cors_preflight: bool,
+    /// Believe nginx's `X-Original-Method`: only where nginx sets it on every subrequest, since it
+    /// passes the client's own on otherwise.
+    pub original_method: bool,
     /// How identity headers are made.
     pub identity: IdentityOptions,
     /// Headers that the application gets besides, last.
@@ -64,9 +67,10 @@ pub enum HeaderSource {
 pub struct Rule {
     /// An expression for the path, unanchored; any path without one.
     pub path: Option<Regex>,
-    /// Where the client is; anywhere if empty.
+    /// Where the client is; anywhere if empty. Where nobody reliable tells, as for `methods`.
     pub networks: Vec<IpNet>,
-    /// Any method if empty.
+    /// Any method if empty. Where nobody reliable tells the method, the rule restricts and does not
+    /// open.
     pub methods: Vec<Method>,
     /// What then.
     pub action: Action,
@@ -122,7 +126,12 @@ impl Policy {
     /// A path is read as it stands and as the most eager server behind us would read it; a rule
     /// lets everybody pass only if there is one reading, and restricts if either reading matches.
     #[must_use]
-    pub fn verdict(&self, path: &str, method: &Method, client: IpAddr) -> Option<Verdict<'_>> {
+    pub fn verdict(
+        &self,
+        path: &str,
+        method: Option<&Method>,
+        client: Option<IpAddr>,
+    ) -> Option<Verdict<'_>> {
         if self.rules.is_empty() {
             return None;
         }
@@ -147,10 +156,13 @@ impl Policy {
 }
 
 impl Rule {
-    fn matches(&self, path: &str, method: &Method, client: IpAddr) -> bool {
+    fn matches(&self, path: &str, method: Option<&Method>, client: Option<IpAddr>) -> bool {
+        let unknown = self.action != Action::Allow;
+        let near = |client: IpAddr| self.networks.iter().any(|net| net.contains(&client));
         self.path.as_ref().is_none_or(|rule| rule.is_match(path))
-            && (self.networks.is_empty() || self.networks.iter().any(|net| net.contains(&client)))
-            && (self.methods.is_empty() || self.methods.contains(method))
+            && (self.networks.is_empty() || client.map_or(unknown, near))
+            && (self.methods.is_empty()
+                || method.map_or(unknown, |method| self.methods.contains(method)))
     }
 }
 
@@ -195,7 +207,7 @@ mod tests {
         ] {
             let client = client.parse().expect("an address");
             assert_eq!(
-                policy.verdict(path, &Method::GET, client),
+                policy.verdict(path, Some(&Method::GET), Some(client)),
                 expected,
                 "{path} {client}"
             );
@@ -216,11 +228,15 @@ mod tests {
             "/admin/../never",
             "/public/%252e%252e/never",
         ] {
-            let verdict = policy.verdict(path, &Method::GET, stranger);
+            let verdict = policy.verdict(path, Some(&Method::GET), Some(stranger));
             assert_eq!(verdict, Some(Verdict::Ambiguous), "{path}");
         }
         for path in ["/public//x", "/public/;x", "/public/./x", "/public/%2fx"] {
-            assert_eq!(policy.verdict(path, &Method::GET, stranger), None, "{path}");
+            assert_eq!(
+                policy.verdict(path, Some(&Method::GET), Some(stranger)),
+                None,
+                "{path}"
+            );
         }
     }
 
@@ -240,8 +256,23 @@ mod tests {
             ("/y", Method::GET, near, false),
         ] {
             let client = client.parse().expect("an address");
-            assert_eq!(policy.verdict(path, &method, client).is_some(), passes);
+            assert_eq!(
+                policy.verdict(path, Some(&method), Some(client)).is_some(),
+                passes
+            );
+            assert!(
+                policy.verdict(path, None, Some(client)).is_none(),
+                "nobody tells the method"
+            );
+            assert!(
+                policy.verdict(path, Some(&method), None).is_none(),
+                "nobody tells the client"
+            );
         }
+        let mut restricting = policy;
+        restricting.rules[0].action = Action::Deny;
+        let verdict = restricting.verdict("/x", None, None);
+        assert_eq!(verdict, Some(Verdict::Deny(1)), "restricts all the same");
     }
 
     /// Rules as operators write them, anchored and not.
@@ -313,10 +344,10 @@ mod tests {
         fn ghsa_3q34_rx83_r6mq_random_rules_hold_for_every_reading(rules in rules(), path in paths()) {
             let client = "192.0.2.1".parse().expect("an address");
             let policy = Policy { rules, ..Policy::default() };
-            let verdict = policy.verdict(&path, &Method::GET, client);
+            let verdict = policy.verdict(&path, Some(&Method::GET), Some(client));
             let restricts = |path: &str| {
                 let mut rules = policy.rules.iter();
-                let first = rules.find(|rule| rule.matches(path, &Method::GET, client));
+                let first = rules.find(|rule| rule.matches(path, Some(&Method::GET), Some(client)));
                 first.is_some_and(|rule| rule.action != Action::Allow)
             };
             let restricted = restricts(&path) || restricts(&eager(&path));

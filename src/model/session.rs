@@ -202,6 +202,13 @@ impl Session {
                 .is_ok()
     }
 
+    /// Whether `other` is this session as it is now, not before or after a refresh.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        use secrecy::ExposeSecret as _;
+        self.access_token.expose_secret() == other.access_token.expose_secret()
+    }
+
     /// Whether somebody ended the session; it may also be over.
     #[must_use]
     pub fn has_ended(&self) -> bool {

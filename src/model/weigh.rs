@@ -16,10 +16,10 @@ const OWN_CHECKS: &str = "/outpost.goauthentik.io/auth/";
 pub struct Question<'a> {
     /// The URL.
     pub url: &'a RequestedUrl<'a>,
-    /// The method.
-    pub method: &'a Method,
-    /// Who asks.
-    pub client: IpAddr,
+    /// The method, if somebody reliable tells.
+    pub method: Option<&'a Method>,
+    /// Who asks, if somebody reliable tells.
+    pub client: Option<IpAddr>,
     /// Whether it is a CORS preflight request (Fetch standard section 4.8).
     pub preflight: bool,
 }
@@ -153,8 +153,8 @@ mod tests {
             let text = format!("https://a.test{path}");
             let question = Question {
                 url: &RequestedUrl::parse(&text).expect(path),
-                method: &Method::GET,
-                client: [192, 0, 2, 1].into(),
+                method: Some(&Method::GET),
+                client: Some([192, 0, 2, 1].into()),
                 preflight,
             };
             let (outcome, reason) = application.weigh(&question, groups);

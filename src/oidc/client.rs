@@ -325,7 +325,7 @@ async fn send(
             parts.headers.insert("x-forwarded-proto", scheme);
         }
     }
-    let url = parts.uri.to_string();
+    let url = bare(&parts.uri.to_string());
     let request = Request::from_parts(parts, Full::new(Bytes::from(body)));
     let answer = back_channel.fetch(request).await;
     let answer = answer.map_err(|source| OidcError::Unreachable { url, source })?;

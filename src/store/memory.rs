@@ -82,9 +82,22 @@ impl Memory {
 
     /// Replaces a session that has not ended.
     pub(super) fn renew(&self, key: SessionKey, session: &Arc<Session>) {
-        if self.sessions.contains_key(&key) {
-            self.insert(key, session);
+        session.checked(self.clock.now());
+        // In one step: whoever ends it either comes before, or finds the new one.
+        let Some(mut entry) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        *entry = Arc::clone(session);
+        drop(entry);
+        self.cache(key, session);
+        if !self.sessions.contains_key(&key) {
+            self.cache.remove(&key);
         }
+    }
+
+    pub(super) fn is_current(&self, key: &SessionKey, session: &Session) -> bool {
+        let found = self.sessions.get(key);
+        found.is_some_and(|found| found.is_same(session))
     }
 
     pub(super) fn remove(&self, key: &SessionKey) {
@@ -118,8 +131,11 @@ impl Memory {
             .iter()
             .map(|entry| (*entry.key(), Arc::clone(entry.value())))
             .partition(|(_, session)| session.is_live(now));
-        for (key, _) in over {
-            self.remove(&key);
+        for (key, session) in over {
+            // One that was opened again meanwhile stays.
+            if self.is_current(&key, &session) {
+                self.remove(&key);
+            }
         }
         live
     }

@@ -170,6 +170,23 @@ impl Store {
         }
     }
 
+    /// Ends the session of credentials that turned out to be worth nothing. Strangers can cause
+    /// this as often as they like, so nothing waits for a backend that is away.
+    pub async fn forget(&self, key: &SessionKey) {
+        match &self.0 {
+            Backend::Memory(memory) => memory.remove(key),
+            Backend::Redis(redis) => redis.forget(key).await,
+        }
+    }
+
+    /// Whether the backend still has this session, and not a refreshed one in its place.
+    pub async fn is_current(&self, key: &SessionKey, session: &Session) -> bool {
+        match &self.0 {
+            Backend::Memory(memory) => memory.is_current(key, session),
+            Backend::Redis(redis) => redis.is_current(key, session).await,
+        }
+    }
+
     /// Ends every session of authentik's session `sid`, as [`Store::remove`] does; returns how
     /// many. The cost depends on that number only.
     pub async fn end_sid(&self, sid: &str) -> usize {

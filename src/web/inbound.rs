@@ -53,6 +53,8 @@ pub struct Inbound<'a> {
     pub peer: IpAddr,
     /// The person's address: the rightmost untrusted hop.
     pub client: IpAddr,
+    /// Whether that is an address that somebody told, not merely that of a trusted proxy.
+    pub is_told: bool,
     /// Scheme that the person used, as far as we know.
     pub scheme: Scheme,
     /// Host that the request is for, unchecked.
@@ -74,6 +76,7 @@ impl<'a> Inbound<'a> {
             return Self {
                 peer,
                 client: peer,
+                is_told: true,
                 scheme,
                 host: own_host(parts),
                 trusted: false,
@@ -81,9 +84,11 @@ impl<'a> Inbound<'a> {
             };
         }
         let forwarded_scheme = text(headers, "x-forwarded-proto").and_then(Scheme::parse);
+        let client = forwarded_client(headers, peer, trusted);
         Self {
             peer,
-            client: forwarded_client(headers, peer, trusted),
+            client,
+            is_told: headers.contains_key("x-forwarded-for") && client != peer,
             scheme: forwarded_scheme.unwrap_or(scheme),
             host: text(headers, "x-forwarded-host").unwrap_or_else(|| own_host(parts)),
             trusted: true,
@@ -98,6 +103,14 @@ pub fn own_host(parts: &Parts) -> &str {
     text(&parts.headers, header::HOST.as_str())
         .or_else(|| parts.uri.authority().map(http::uri::Authority::as_str))
         .unwrap_or_default()
+}
+
+impl Inbound<'_> {
+    /// The person's address, unless a trusted proxy does not tell it.
+    #[must_use]
+    pub fn known_client(&self) -> Option<IpAddr> {
+        self.is_told.then_some(self.client)
+    }
 }
 
 /// Whether a request has headers by which reverse proxies pass on what they saw.

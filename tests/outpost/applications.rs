@@ -92,6 +92,7 @@ async fn issue_5925_rules_hold_path_by_path() {
     let file = "
 applications:
   grafana:
+    original_method: true
     rules:
       - {path: ^/hook$, methods: [POST], action: allow}
       - {path: ^/admin/open$, action: allow}
@@ -137,7 +138,10 @@ async fn cors_preflight_requests_pass_where_they_may_and_nothing_else_does() {
         ("access-control-request-method", "POST"),
     ];
     for (file, passes) in [
-        ("applications: {grafana: {cors_preflight: true}}", true),
+        (
+            "applications: {grafana: {cors_preflight: true, original_method: true}}",
+            true,
+        ),
         ("applications: {grafana: {cors_preflight: false}}", false),
         ("applications: {other: {cors_preflight: true}}", false),
     ] {
@@ -258,4 +262,41 @@ applications:
         }
     };
     within(replaced).await;
+}
+
+#[tokio::test]
+async fn nginxs_method_header_decides_nothing_where_nginx_may_not_have_set_it() {
+    let file = "
+applications:
+  grafana:
+    cors_preflight: true
+    rules:
+      - {path: ^/public/, methods: [GET], action: allow}
+      - {path: ^/never, methods: [DELETE], action: deny}
+";
+    let world = world(file).await;
+    let forged = [
+        ("x-original-method", "OPTIONS"),
+        ("origin", "http://other.test"),
+        ("access-control-request-method", "GET"),
+    ];
+    let page = |path: &str| format!("http://{HOST}{path}");
+    assert_eq!(world.nginx(&page("/api"), "", &forged).await.status(), 401);
+    let get = [("x-original-method", "GET")];
+    assert_eq!(
+        world.nginx(&page("/public/x"), "", &get).await.status(),
+        401
+    );
+    assert_eq!(world.nginx(&page("/never"), "", &get).await.status(), 403);
+}
+
+#[tokio::test]
+async fn a_network_is_trusted_only_where_somebody_tells_the_address() {
+    let world = world("applications: {grafana: {trusted_networks: [127.0.0.0/8]}}").await;
+    let answer = world.nginx(&format!("http://{HOST}/"), "", &[]).await;
+    assert_eq!(
+        answer.status(),
+        401,
+        "it is nginx that is near, not the client"
+    );
 }

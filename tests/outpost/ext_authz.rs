@@ -158,3 +158,25 @@ async fn grpc_a_forwarded_host_of_another_application_opens_nothing() {
         assert_eq!(code == 0, passes, "{host}");
     }
 }
+
+#[tokio::test]
+async fn go_2026_5532_grpc_consumed_credentials_never_reach_the_application() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let authentik = Standin::builder().start().await.expect("started");
+    authentik.add_user(authentik_standin::User {
+        app_password: Some("app-pass".into()),
+        ..authentik_standin::User::new("robot", "x")
+    });
+    let more = [("AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ", "127.0.0.1:0")];
+    let grafana = Provider::forward_single("grafana", "http://grafana.test");
+    let world = World::beside(authentik, vec![grafana], &more).await;
+    let credentials = format!("Basic {}", STANDARD.encode("robot:app-pass"));
+    for times in 1..=2 {
+        let asked = asking("/api", &[("authorization", &credentials)]);
+        let Some(HttpResponse::OkResponse(ok)) = check(&world, asked).await.http_response else {
+            panic!("it passes");
+        };
+        let removed = ok.headers_to_remove.contains(&"authorization".to_owned());
+        assert!(removed, "also what was verified before, {times}");
+    }
+}

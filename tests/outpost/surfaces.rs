@@ -224,3 +224,33 @@ async fn the_vendors_assets_are_not_found_on_any_host() {
     let asset = "/outpost.goauthentik.io/static/dist/x.css";
     assert_eq!(world.get(asset, "unknown", &[]).await.status(), 404);
 }
+
+#[tokio::test]
+async fn our_own_pages_never_let_the_request_pass_that_asked_for_them() {
+    // Without an end-session page, we say ourselves that somebody is signed out.
+    let authentik = authentik_standin::Standin::builder()
+        .start()
+        .await
+        .expect("started");
+    let grafana = Provider::forward_single("grafana", "http://grafana.test");
+    authentik.add_provider(grafana);
+    authentik.patch_provider_silently(
+        "grafana",
+        serde_json::json!({"oidc_configuration": {"end_session_endpoint": null}}),
+    );
+    let world = World::beside(authentik, vec![], &[]).await;
+    for surface in [Surface::Traefik, Surface::Caddy, Surface::Envoy] {
+        let mut browser = Browser::default();
+        browser.log_in(&world, HOST, "/").await;
+        let cookies = browser.cookies(HOST);
+        let sign_out = "/admin?X-authentik-logout=true";
+        let answer = surface
+            .ask(&world, HOST, sign_out, &[("cookie", &cookies)])
+            .await;
+        assert!(
+            !answer.status().is_success(),
+            "{surface:?} {}",
+            answer.status()
+        );
+    }
+}

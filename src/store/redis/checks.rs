@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
 use tokio::sync::{Mutex, mpsc};
 
 use super::{Redis, names, record, scripts};
 use crate::model::{Session, SessionKey};
+use crate::store::StoreError;
 use crate::store::cache::Slot;
+use crate::store::seal::Seal;
 
 /// Sessions that may wait for being re-checked; more wait for the next sweep.
 const MOST_DUE: usize = 1024;
@@ -50,10 +53,39 @@ impl Redis {
         let Some(Slot::Session(entry)) = self.cache.get(key) else {
             return;
         };
-        let Some(seal) = &entry.seal else { return };
+        let (Some(seal), Ok(Some(before))) = (&entry.seal, self.record(key).await) else {
+            return;
+        };
+        if !is_record_of(key, session, seal, &before) {
+            return;
+        }
         let record = record::encode(seal, &names::session(key), session);
+        let replace = scripts::replace(key, &record, &before);
         // What is not noted is asked again.
-        let _: Result<i64, _> = self.connection.query(&scripts::replace(key, &record)).await;
+        let _: Result<i64, _> = self.connection.query(&replace).await;
+    }
+
+    /// Whether Redis has this session, and not one that another replica refreshed; then our copy
+    /// is given up. Without an answer, ours is taken for current.
+    pub(in crate::store) async fn is_current(&self, key: &SessionKey, session: &Session) -> bool {
+        let Some(Slot::Session(entry)) = self.cache.get(key) else {
+            return true;
+        };
+        if !entry.session.is_same(session) {
+            return false;
+        }
+        let (Some(seal), Ok(Some(found))) = (&entry.seal, self.record(key).await) else {
+            return true;
+        };
+        let current = is_record_of(key, session, seal, &found);
+        if !current {
+            self.cache.remove(key);
+        }
+        current
+    }
+
+    async fn record(&self, key: &SessionKey) -> Result<Option<Vec<u8>>, StoreError> {
+        self.connection.query(&scripts::read(key)).await
     }
 
     /// Whether this replica is to ask authentik about the session; another one may just do so.
@@ -79,4 +111,13 @@ impl Redis {
     pub(in crate::store) async fn next_due(&self) -> Option<(SessionKey, Arc<Session>)> {
         self.due.receiver.lock().await.recv().await
     }
+}
+
+/// Whether a record is that of this very session; a mark of the end counts as such.
+fn is_record_of(key: &SessionKey, session: &Session, seal: &Seal, found: &[u8]) -> bool {
+    if *found == *record::ENDED {
+        return true;
+    }
+    let record = record::decode(seal, &names::session(key), found);
+    record.is_ok_and(|record| record.token() == session.access_token.expose_secret())
 }

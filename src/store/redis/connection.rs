@@ -192,7 +192,12 @@ impl Connection {
                             .await;
                     });
                     loop {
-                        catch_up().await;
+                        // Who catches up waits for the connection, so its loss comes first.
+                        tokio::select! {
+                            biased;
+                            () = &mut lost => break,
+                            () = catch_up() => {}
+                        }
                         if timeout(LONGEST_PAUSE, &mut lost).await.is_ok() {
                             break;
                         }

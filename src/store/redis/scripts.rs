@@ -32,16 +32,15 @@ local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
 redis.call('EXPIRE', KEYS[1], math.floor(last[2] - ARGV[3]) + 60)
 return out";
 
-/// Empties an index, after marking it as ended if there is a name for that.
+/// Marks an index as ended, if there is a name for that, and lists it. The members leave once
+/// their records are marked.
 const END: &str = "
 if KEYS[2] then redis.call('SET', KEYS[2], '1', 'EX', ARGV[1]) end
-local members = redis.call('ZRANGE', KEYS[1], 0, -1)
-redis.call('DEL', KEYS[1])
-return members";
+return redis.call('ZRANGE', KEYS[1], 0, -1)";
 
-/// Replaces a record, if there is one that has not ended; its time to live stays.
+/// Replaces a record that was read before and is still the same; its time to live stays.
 const REPLACE: &str = "
-if redis.call('STRLEN', KEYS[1]) < 2 then return 0 end
+if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL')
 return 1";
 
@@ -133,13 +132,14 @@ pub(super) fn write(key: &SessionKey, record: &[u8], seconds: i64, put: Put) -> 
 }
 
 /// [`REPLACE`].
-pub(super) fn replace(key: &SessionKey, record: &[u8]) -> Cmd {
+pub(super) fn replace(key: &SessionKey, record: &[u8], before: &[u8]) -> Cmd {
     let mut command = redis::cmd("EVAL");
     command
         .arg(REPLACE)
         .arg(1)
         .arg(names::session(key))
-        .arg(record);
+        .arg(record)
+        .arg(before);
     command
 }
 

@@ -71,6 +71,7 @@ impl Redis {
                     }
                     trouble.reset();
                     tracing::debug!("news of ended sessions no longer arrive from Redis");
+                    tokio::time::sleep(PAUSE).await;
                     continue;
                 }
                 Ok(Err(error)) => explain(&error),
