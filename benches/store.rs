@@ -259,13 +259,13 @@ fn ending(criterion: &mut Criterion, runtime: &Runtime, server: &Server) {
     group.finish();
 }
 
-fn size(runtime: &Runtime, server: &Server) {
+fn size(runtime: &Runtime) {
+    const MANY: usize = 1_000;
+    let server = Server::start();
     runtime.block_on(async {
         let mut connection = server.connect().await;
-        redis::cmd("FLUSHALL").exec_async(&mut connection).await.expect("emptied");
         let store = server.store(64 << 20);
         let before = used(&mut connection).await;
-        const MANY: usize = 1_000;
         fill(&store, 0, MANY).await;
         let each = (used(&mut connection).await - before) / MANY;
         let id = insert(&store, "somebody", "some sid").await;
@@ -305,7 +305,7 @@ fn store(criterion: &mut Criterion) {
     reading(criterion, &runtime, &server);
     ending(criterion, &runtime, &server);
     if is_measured() {
-        size(&runtime, &server);
+        size(&runtime);
     }
 }
 

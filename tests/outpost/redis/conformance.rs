@@ -189,10 +189,16 @@ async fn sessions_end_by_sid_by_subject_and_by_time(replicas: &Replicas) {
 
 async fn one_session_ends(replicas: &Replicas) {
     let alice = name();
-    let [ended, other] = [
+    let [ended, other, unread] = [
+        insert(&replicas.here, &alice, None, 100).await,
         insert(&replicas.here, &alice, None, 100).await,
         insert(&replicas.here, &alice, None, 100).await,
     ];
+    replicas.here.remove(&unread.key()).await;
+    assert!(
+        !is_live(&replicas.there, &unread).await,
+        "for who never read it"
+    );
     assert!(is_live(&replicas.there, &ended).await);
     replicas.here.remove(&ended.key()).await;
     assert!(!is_live(&replicas.here, &ended).await);

@@ -95,6 +95,9 @@ async fn what_ended_is_not_put_back() {
     server
         .run::<()>(&["SET", &name, "\0", "XX", "KEEPTTL"])
         .await;
+    let held = replicas.here.cached(&id.key()).expect("cached");
+    replicas.here.checked(&id.key(), &held).await;
+    assert_eq!(server.run::<String>(&["GET", &name]).await, "\0");
     server
         .run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"])
         .await;
@@ -145,6 +148,9 @@ async fn logins_are_refused_while_redis_is_down_or_kept_if_that_is_wanted() {
     assert!(reason.contains(&server.port()), "{reason}");
     let kept = insert(&keeping.here, "bob", Some("sid"), 1_000).await;
     let ended = insert(&keeping.here, "carol", Some("over"), 1_000).await;
+    keeping.here.end_sid("gone").await;
+    let late = insert(&keeping.here, "dave", Some("gone"), 1_000).await;
+    assert!(!is_live(&keeping.here, &late).await);
     assert!(is_live(&keeping.here, &kept).await);
     assert!(is_unknown(&keeping, &kept).await);
     assert_eq!(keeping.here.end_sid("over").await, 1);
@@ -154,6 +160,18 @@ async fn logins_are_refused_while_redis_is_down_or_kept_if_that_is_wanted() {
     becomes(&keeping.there, &ended, false).await;
     keeping.there.end_sid("sid").await;
     becomes(&keeping.here, &kept, false).await;
+}
+
+#[tokio::test]
+async fn replicas_that_start_later_know_what_ended() {
+    let server = Server::start(&[]).await;
+    let before = replicas(&server, &[]);
+    before.here.end_sid("over").await;
+    drop(before);
+    let after = replicas(&server, &[]);
+    let late = insert(&after.here, "alice", Some("over"), 1_000).await;
+    assert!(!is_live(&after.here, &late).await);
+    assert!(!is_live(&after.there, &late).await);
 }
 
 #[tokio::test]
