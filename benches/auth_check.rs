@@ -15,7 +15,7 @@ use authentik_proxy::admin::Readiness;
 use authentik_proxy::app::App;
 use authentik_proxy::clock::Clock;
 use authentik_proxy::config::Config;
-use authentik_proxy::gateway::{Gateway, Parted, Verdicts};
+use authentik_proxy::gateway::{Gateway, Parted, Refresher, Verdicts};
 use authentik_proxy::telemetry::log::{self, LevelHandle};
 use authentik_proxy::telemetry::metrics::Metrics;
 use authentik_proxy::telemetry::{Reporter, Throttle};
@@ -98,6 +98,8 @@ impl Outpost {
             trusted: self.trusted.clone(),
             clock: Clock::system(),
             login_timeout: 3600,
+            max_age: 3600,
+            refresher: Refresher::channel().0,
             readiness: Readiness::default(),
             metrics: Metrics::new(),
             reporter: Reporter::channel().0,

@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 need=()
 command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || need+=(nginx-light)
 command -v redis-server >/dev/null || need+=(redis-server)
+command -v caddy >/dev/null || need+=(caddy)
+command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || need+=(haproxy)
 command -v cmake >/dev/null || need+=(cmake)
 command -v chromium >/dev/null || need+=(chromium)
 command -v chromedriver >/dev/null || need+=(chromium-driver)
@@ -18,6 +20,21 @@ if [ "${#need[@]}" -gt 0 ]; then
     echo "missing: ${need[*]}; install them with your package manager" >&2
     exit 1
   fi
+fi
+
+# promtool tests the alerts. Its package would also start a Prometheus, so it is unpacked and not
+# installed; where that fails, tests/deploy/ says that the alerts were not tested.
+tools=$(realpath -m "${CARGO_TARGET_DIR:-target}")/tools
+export PATH="$PATH:$tools/usr/bin"
+if ! command -v promtool >/dev/null && command -v apt-get >/dev/null; then
+  mkdir -p "$tools"
+  (
+    cd "$tools"
+    fetch() { apt-get download -qq -o APT::Sandbox::User=root prometheus; }
+    fetch 2>/dev/null || { apt-get update -qq && fetch; }
+    dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool
+    rm prometheus_*.deb
+  ) || echo "promtool could not be fetched" >&2
 fi
 
 step() { printf '\n== %s\n' "$*"; }

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Control, LoadError, Probe};
 use crate::gateway::listener::{self, Limits, Server};
-use crate::gateway::{self, Gateway, Verdicts};
+use crate::gateway::{self, Gateway, Refresher, Verdicts};
 use crate::route::Live;
 use crate::store::{SetupError, Store};
 use crate::tasks::Tasks;
@@ -86,12 +86,16 @@ impl App {
             return Err(StartError::Feature(EXT_AUTHZ, "ext-authz"));
         }
         let (reporter, misconfigurations) = Reporter::channel();
+        let (refresher, due) = Refresher::channel();
+        let max_age = seconds(config.session.max_age);
         let gateway = Gateway::new(gateway::Parted {
             live: control.live.clone(),
             store: control.store.clone(),
             trusted: TrustedProxies::new(config.listen.trusted_proxies.clone()),
             clock: control.clock.clone(),
-            login_timeout: i64::try_from(config.session.login_timeout.as_secs()).unwrap_or(3600),
+            login_timeout: seconds(config.session.login_timeout),
+            max_age,
+            refresher,
             readiness: control.readiness.clone(),
             metrics: control.metrics.clone(),
             reporter,
@@ -133,6 +137,9 @@ impl App {
         }
         let store = control.store.clone();
         app.control_tasks.spawn(|stop| store.run(stop));
+        let (store, clock) = (control.store.clone(), control.clock.clone());
+        app.control_tasks
+            .spawn(|stop| gateway::refresh::run(due, store, clock, max_age, stop));
         let watched = control.header_files.clone();
         app.control_tasks.spawn(|stop| watched.watch(stop));
         Control::new(control).spawn(&app.control_tasks, misconfigurations);
@@ -296,6 +303,10 @@ fn store(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Store, Set
     };
     let people = config.authentik.token.clone();
     Store::redis(redis, people, cache_bytes, clock.clone(), metrics.store())
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn limits(config: &Config) -> Limits {

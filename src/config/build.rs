@@ -108,6 +108,7 @@ fn session(reader: &mut Reader<'_>) -> Session {
         cache_bytes: reader.value("session.cache_bytes", parse::size(1 << 20)),
         recheck_interval: reader.value("session.recheck_interval", parse::duration(SECOND)),
         recheck_per_second: reader.value("session.recheck_per_second", parse::count(1)),
+        max_age: reader.value("session.max_age", parse::duration(MINUTE)),
         login_timeout: reader.value("session.login_timeout", parse::duration(MINUTE)),
     }
 }

@@ -152,6 +152,9 @@ pub struct Session {
     pub recheck_interval: Duration,
     /// Most such questions per second. Default 10; `AUTHENTIK_PROXY_SESSION__RECHECK_PER_SECOND`.
     pub recheck_per_second: u32,
+    /// How long a session that is refreshed may live in all. Default 168 h;
+    /// `AUTHENTIK_PROXY_SESSION__MAX_AGE`.
+    pub max_age: Duration,
     /// How long a login that was started can be completed. Default 3600 s;
     /// `AUTHENTIK_PROXY_SESSION__LOGIN_TIMEOUT`.
     pub login_timeout: Duration,

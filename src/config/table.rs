@@ -153,6 +153,12 @@ pub const SETTINGS: &[Setting] = &[
         "Most such questions per second",
     ),
     own(
+        "session.max_age",
+        Kind::Duration,
+        Fallback::Value("168h"),
+        "Longest life of a session that is refreshed (offline_access)",
+    ),
+    own(
         "session.login_timeout",
         Kind::Duration,
         Fallback::Value("1h"),

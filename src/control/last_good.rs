@@ -110,7 +110,7 @@ impl LastGood {
             }
             Err(error) => {
                 let reason = error.to_string();
-                if self.trouble.admits(&reason) {
+                if self.is_news(&error, &reason) {
                     tracing::warn!("the configuration is not kept for a later start: {reason}");
                 }
             }
@@ -134,10 +134,15 @@ impl LastGood {
 
     fn refuse(&self, error: &KeepError) -> Option<Kept> {
         let reason = error.to_string();
-        if self.trouble.admits(&reason) {
+        if self.is_news(error, &reason) {
             tracing::warn!("the last good configuration cannot be read: {reason}");
         }
         None
+    }
+
+    /// The store tells of its own trouble.
+    fn is_news(&self, error: &KeepError, reason: &str) -> bool {
+        !matches!(error, KeepError::Store(_)) && self.trouble.admits(reason)
     }
 
     async fn write(&self, answers: &Answers, now: i64) -> Result<(), KeepError> {

@@ -5,12 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{Request, header};
 use http_body_util::Full;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::api::{Api, ApiError};
 use super::{LoadError, Parted, Refresher, Signals, events};
 use crate::model::Outpost;
 use crate::route::Snapshot;
+use crate::store::StoreError;
 use crate::web::client::FetchError;
 
 /// Asks authentik. Changes nothing there, but for a hello on the websocket.
@@ -98,6 +100,26 @@ impl Probe {
     pub async fn load(&self) -> Result<Arc<Snapshot>, LoadError> {
         Refresher::new(&self.0).fetch(&Signals::default()).await?;
         Ok(self.0.live.load_full())
+    }
+
+    /// Writes something to the session store and reads it back. `false` if sessions are only in the
+    /// memory of each process.
+    pub async fn store(&self) -> Result<bool, StoreError> {
+        let store = &self.0.store;
+        if !store.is_shared() {
+            return Ok(false);
+        }
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(store.clone().run(stop.clone()));
+        let exchange = async {
+            store.keep_blob("doctor", b"well").await?;
+            store.blob("doctor").await
+        };
+        let found = exchange.await;
+        stop.cancel();
+        // It stops by itself; what it did meanwhile is of no interest.
+        let _ = running.await;
+        found.map(|_| true)
     }
 
     /// Connects the websocket, says hello, waits for the acknowledgement, and leaves.

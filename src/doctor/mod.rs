@@ -26,6 +26,7 @@ pub async fn examine(config: &Config, probe: &Probe, only: Option<&str>) -> Repo
     let mut report = Report::default();
     local::settings(config, &mut report);
     local::listeners(config, &mut report).await;
+    outpost::store(config, probe, &mut report).await;
     let reached = reach::authentik(config, probe, &mut report).await;
     if !reached {
         let first = "authentik has to be reached first";

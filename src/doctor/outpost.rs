@@ -1,4 +1,4 @@
-//! The token, the outpost that it belongs to, the websocket.
+//! The session store, the token, the outpost that it belongs to, the websocket.
 
 use std::sync::Arc;
 
@@ -60,6 +60,20 @@ pub(super) async fn load(
     }
     version(&outpost.version, report);
     Some(snapshot)
+}
+
+/// Looks at the session store.
+pub(super) async fn store(config: &Config, probe: &Probe, report: &mut Report) {
+    match (probe.store().await, &config.redis) {
+        (Ok(true), _) => report.ok("redis", "can be written and read"),
+        (Ok(false), None) => report.warning(
+            "redis",
+            "not configured: sessions are in the memory of each process, replicas do not share them",
+            "set AUTHENTIK_REDIS__HOST, unless there is one replica that may forget",
+        ),
+        (Ok(false), Some(_)) => report.skipped("redis", "not used"),
+        (Err(error), _) => report.failed("redis", error.to_string(), ""),
+    }
 }
 
 /// Looks at the websocket.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use super::Parted;
 use crate::model::{Application, Outcome, Question, Session, SessionId};
 use crate::route::Site;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::web::cookie;
 
 /// How many cookies of our name are looked at; more only come from somebody who tries.
@@ -32,25 +33,29 @@ pub(super) enum Decision {
     Deny(String),
 }
 
-/// The live session of this application that the request's cookie names. A cookie that we did not
-/// sign is no cookie.
-pub(super) async fn identify(
-    site: &Site,
-    store: &Store,
-    headers: &HeaderMap,
-) -> Result<Option<Arc<Session>>, StoreError> {
-    let mut ids = [const { None }; MAX_COOKIES];
-    for (slot, id) in ids.iter_mut().zip(session_ids(site, headers)) {
-        *slot = Some(id);
-    }
-    for id in ids.into_iter().flatten() {
-        if let Some(session) = store.load(&id, site).await?
-            && *session.client_id == *site.application.client.id
-        {
-            return Ok(Some(session));
+impl Parted {
+    /// The live session of this application that the request's cookie names. A cookie that we did
+    /// not sign is no cookie.
+    pub(super) async fn identify(
+        &self,
+        site: &Arc<Site>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<Session>>, StoreError> {
+        let mut ids = [const { None }; MAX_COOKIES];
+        for (slot, id) in ids.iter_mut().zip(session_ids(site, headers)) {
+            *slot = Some(id);
         }
+        for id in ids.into_iter().flatten() {
+            if let Some(session) = self.store.load(&id, &**site).await?
+                && *session.client_id == *site.application.client.id
+            {
+                self.refresher
+                    .consider(&id, site, &session, self.clock.now());
+                return Ok(Some(session));
+            }
+        }
+        Ok(None)
     }
-    Ok(None)
 }
 
 /// The sessions that the request's cookies name.

@@ -170,6 +170,7 @@ impl Parted {
                 Tokens {
                     claims,
                     access_token,
+                    refresh_token: None,
                 }
             })),
             Credentials::Basic(user, password) => {
@@ -185,10 +186,10 @@ impl Parted {
         id: &SessionId,
         tokens: Tokens,
     ) -> Result<(Arc<Session>, String), GatewayError> {
-        let session = Arc::new(login::session(site, tokens));
+        let session = Arc::new(login::session(site, tokens, self.clock.now()));
         let kept = Arc::clone(&session);
         self.store.insert(id, &**site, kept).await?;
-        let cookie = self.session_cookie(site, id, session.expires_at);
+        let cookie = self.session_cookie(site, id, &session);
         Ok((session, cookie))
     }
 }

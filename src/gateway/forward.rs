@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::answer::{Answer, json};
-use super::auth::{Decision, Permit, decide, identify};
+use super::auth::{Decision, Permit, decide};
 use super::credentials::Presented;
 use super::endpoint::Endpoint;
 use super::error::GatewayError;
@@ -63,7 +63,11 @@ impl Parted {
             site: Arc::clone(site),
             reason,
         };
-        let session = identify(site, &self.store, headers).await?;
+        if !snapshot.table.is_certain(&authority, url.path()) {
+            let reason = "the path has several readings, in different applications of the host";
+            return Err(denied(reason.to_owned()));
+        }
+        let session = self.identify(site, headers).await?;
         match decide(application, &question, session) {
             Decision::Allow(permit) => return Ok(allow(site, &permit, headers)),
             Decision::Deny(reason) => return Err(denied(reason)),

@@ -11,6 +11,7 @@ pub mod ext_authz;
 mod forward;
 pub mod listener;
 mod login;
+pub mod refresh;
 mod surface;
 
 use std::net::SocketAddr;
@@ -36,6 +37,7 @@ use answer::{Answer, RequestId};
 pub use credentials::Verdicts;
 use endpoint::Endpoint;
 use error::GatewayError;
+pub use refresh::Refresher;
 
 const POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
 const POWERED_BY_VALUE: HeaderValue = HeaderValue::from_static("authentik_proxy2");
@@ -56,6 +58,10 @@ pub struct Parted {
     pub clock: Clock,
     /// How long a started login may take, in seconds.
     pub login_timeout: i64,
+    /// How long a session that is refreshed may live in all, in seconds.
+    pub max_age: i64,
+    /// Who refreshes sessions that are about to run out.
+    pub refresher: Refresher,
     /// Whether we want traffic.
     pub readiness: Readiness,
     /// What is counted.

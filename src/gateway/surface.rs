@@ -5,7 +5,7 @@ use http::request::Parts;
 
 use crate::model::{Authority, RequestedUrl, RequestedUrlError, Scheme};
 use crate::route::Table;
-use crate::web::inbound::{Inbound, OnceError, once};
+use crate::web::inbound::{Inbound, OnceError, once, own_host};
 
 /// A dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,8 @@ impl<'a> Surface<'a> {
             }
             Self::Envoy(target) => {
                 let refused = |error: RequestedUrlError| refused("Host", error.into(), ENVOY);
-                let authority = Authority::parse(inbound.host).map_err(|e| refused(e.into()))?;
+                // Envoy sets no X-Forwarded-Host: one that comes through is the client's.
+                let authority = Authority::parse(own_host(parts)).map_err(|e| refused(e.into()))?;
                 let path = target.split('?').next().unwrap_or_default();
                 // Envoy passes X-Forwarded-Proto on only where it is configured to.
                 let scheme = inbound.forwarded_scheme.unwrap_or_else(|| {

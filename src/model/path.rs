@@ -22,7 +22,8 @@ pub(super) fn unambiguous(path: &str) -> Option<String> {
 
 /// The path as the most eager server would read it: decoded until nothing is left to decode,
 /// parameters dropped, backslashes turned, slashes merged, dot segments resolved.
-pub(super) fn eager(path: &str) -> String {
+#[must_use]
+pub fn eager(path: &str) -> String {
     let mut bytes = Cow::Borrowed(path.as_bytes());
     // Each round shortens what it changes, so this ends.
     while bytes.contains(&b'%') {

@@ -156,6 +156,8 @@ impl Rule {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn rule(path: &str, networks: &[&str], action: Action) -> Rule {
@@ -239,6 +241,90 @@ mod tests {
         ] {
             let client = client.parse().expect("an address");
             assert_eq!(policy.verdict(path, &method, client).is_some(), passes);
+        }
+    }
+
+    /// Rules as operators write them, anchored and not.
+    fn rules() -> impl Strategy<Value = Vec<Rule>> {
+        let path = proptest::sample::select(vec![
+            "",
+            "^/",
+            "^/admin",
+            "/admin",
+            "^/public/",
+            "public",
+            "^/a$",
+            "\\.\\.",
+            "%",
+            "x$",
+            ";",
+        ]);
+        let action = prop_oneof![
+            Just(Action::Allow),
+            Just(Action::Deny),
+            Just(Action::Require(vec!["admins".into()])),
+        ];
+        let network = proptest::sample::select(vec![&[][..], &["192.0.2.0/24"], &["10.0.0.0/8"]]);
+        let rule = (path, network, action).prop_map(|(path, net, action)| rule(path, net, action));
+        proptest::collection::vec(rule, 0..5)
+    }
+
+    /// Paths full of what servers read in different ways.
+    fn paths() -> impl Strategy<Value = String> {
+        let piece = proptest::sample::select(vec![
+            "admin",
+            "public",
+            "a",
+            "x",
+            "..",
+            ".",
+            "%2e%2e",
+            "%252e%252e",
+            "%2f",
+            "%5c",
+            "\\",
+            ";",
+            ";v=1",
+            "%61dmin",
+            "//",
+            "/",
+            "%00",
+            "%ff",
+            "#",
+            "%",
+            "\u{e4}",
+        ]);
+        let pieces = proptest::collection::vec((piece, any::<bool>()), 0..7);
+        pieces.prop_map(|pieces| {
+            let add = |path: String, (piece, slash): (&str, bool)| {
+                let slash = if slash { "/" } else { "" };
+                format!("{path}{piece}{slash}")
+            };
+            pieces.into_iter().fold("/".to_owned(), add)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        /// What a rule restricts in either reading of a path is never open, and not left to a mere
+        /// session either.
+        #[test]
+        fn ghsa_3q34_rx83_r6mq_random_rules_hold_for_every_reading(rules in rules(), path in paths()) {
+            let client = "192.0.2.1".parse().expect("an address");
+            let policy = Policy { rules, ..Policy::default() };
+            let verdict = policy.verdict(&path, &Method::GET, client);
+            let restricts = |path: &str| {
+                let mut rules = policy.rules.iter();
+                let first = rules.find(|rule| rule.matches(path, &Method::GET, client));
+                first.is_some_and(|rule| rule.action != Action::Allow)
+            };
+            let restricted = restricts(&path) || restricts(&eager(&path));
+            let open = matches!(verdict, None | Some(Verdict::Allow(_)));
+            prop_assert_ne!(restricted, open, "{} {:?}", path, verdict);
+            if let Some(Verdict::Allow(_)) = verdict {
+                prop_assert!(unambiguous(&path).is_some(), "{}", path);
+            }
         }
     }
 }

@@ -120,8 +120,8 @@ impl<'a> RequestedUrl<'a> {
     }
 
     fn new(scheme: Scheme, authority: Authority<'a>, target: &'a str) -> Self {
-        // A fragment never reaches a server; what follows `#` is not part of the request.
-        let target = target.split('#').next().unwrap_or_default();
+        // No browser sends a fragment. What a client sends after `#` reaches the application with the
+        // rest, so it stays part of the path, which then has two readings.
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
@@ -221,7 +221,7 @@ mod tests {
                 Some("x=%20&y={z}|\""),
             ),
             ("HTTP://A.Example:8080/x?", "/x", Some("")),
-            ("https://a.example/x#fragment", "/x", None),
+            ("https://a.example/x#/../y", "/x#/../y", None),
             ("http://10.0.0.1:9000/x", "/x", None),
             ("http://[::1]/x", "/x", None),
         ] {

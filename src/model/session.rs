@@ -99,6 +99,21 @@ impl SessionKey {
     }
 }
 
+/// What a session is refreshed with (RFC 6749 section 6).
+#[derive(Clone)]
+pub struct Refresh {
+    /// The refresh token; good for one use.
+    pub token: SecretString,
+    /// When the person signed in, Unix seconds.
+    pub began_at: i64,
+}
+
+/// Seconds before its end from which on a session is refreshed: a quarter of its life within these
+/// bounds.
+const EARLY: std::ops::RangeInclusive<i64> = 30..=300;
+/// Seconds between two attempts to refresh a session.
+const RETRY: i64 = 10;
+
 /// One person's session at one application, with the answer headers prepared.
 pub struct Session {
     /// The application's `client_id`; a session counts nowhere else.
@@ -112,6 +127,10 @@ pub struct Session {
     pub expires_at: i64,
     /// The person's identity headers, rendered once.
     pub headers: HeaderMap,
+    /// How the session can outlive its access token.
+    pub refresh: Option<Refresh>,
+    /// When it may be tried to refresh it again, Unix seconds.
+    retry_at: AtomicI64,
     checked_at: AtomicI64,
     ended: AtomicBool,
 }
@@ -132,6 +151,8 @@ impl Session {
             access_token,
             expires_at,
             headers,
+            refresh: None,
+            retry_at: AtomicI64::new(0),
             checked_at: AtomicI64::new(0),
             ended: AtomicBool::new(false),
         }
@@ -148,10 +169,46 @@ impl Session {
         self.checked_at.store(now, Ordering::Relaxed);
     }
 
+    /// The same session, which can be refreshed.
+    #[must_use]
+    pub fn refreshable(self, refresh: Option<Refresh>) -> Self {
+        Self { refresh, ..self }
+    }
+
+    /// Whether the session should be refreshed at `now` (Unix seconds).
+    #[must_use]
+    pub fn is_due(&self, now: i64) -> bool {
+        if self.refresh.is_none() {
+            return false;
+        }
+        let life = self.expires_at - self.claims.iat.unwrap_or(self.expires_at);
+        let early = (life / 4).clamp(*EARLY.start(), *EARLY.end());
+        self.expires_at - now < early
+    }
+
+    /// Whether this caller is to refresh the session at `now`: one in a while.
+    #[must_use]
+    pub fn take_turn(&self, now: i64) -> bool {
+        let turn = self.retry_at.load(Ordering::Relaxed);
+        let next = now + RETRY;
+        let order = Ordering::Relaxed;
+        now >= turn
+            && self
+                .retry_at
+                .compare_exchange(turn, next, order, order)
+                .is_ok()
+    }
+
+    /// Whether somebody ended the session; it may also be over.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
     /// Whether the session may still open anything at `now` (Unix seconds).
     #[must_use]
     pub fn is_live(&self, now: i64) -> bool {
-        now < self.expires_at && !self.ended.load(Ordering::Acquire)
+        now < self.expires_at && !self.has_ended()
     }
 
     /// Ends the session for everybody who holds it, also for a cache that is just being filled.
@@ -192,7 +249,30 @@ impl std::fmt::Debug for Session {
 
 #[cfg(test)]
 mod tests {
-    use super::SessionId;
+    use http::HeaderMap;
+
+    use super::{Refresh, Session, SessionId};
+    use crate::model::Claims;
+
+    #[test]
+    fn a_session_is_refreshed_in_its_last_quarter_by_one_at_a_time() {
+        for (life, due_at) in [(100, 70), (1_000, 750), (86_400, 86_100)] {
+            let claims = Claims {
+                iat: Some(1_000),
+                ..Claims::default()
+            };
+            let session = Session::new("c", claims, "t".into(), 1_000 + life, HeaderMap::new());
+            assert!(!session.is_due(1_000 + life - 1), "it cannot be refreshed");
+            let session = session.refreshable(Some(Refresh {
+                token: "r".into(),
+                began_at: 1_000,
+            }));
+            assert!(!session.is_due(1_000 + due_at), "{life}");
+            assert!(session.is_due(1_001 + due_at), "{life}");
+            assert!(session.take_turn(2_000) && !session.take_turn(2_009));
+            assert!(session.take_turn(2_010));
+        }
+    }
 
     #[test]
     fn ids_survive_their_text_form_and_nothing_else_is_one() {

@@ -110,6 +110,7 @@ impl RelyingParty {
         Ok(Some(Tokens {
             claims,
             access_token: issued.access_token.into(),
+            refresh_token: None,
         }))
     }
 

@@ -8,8 +8,8 @@ use openidconnect::core::{CoreClient, CoreErrorResponseType, CoreResponseType};
 use openidconnect::{
     AuthType, AuthUrl, AuthenticationFlow, AuthorizationCode, ClientId, ClientSecret, CsrfToken,
     EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, IssuerUrl, JsonWebKeySet, Nonce,
-    OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError,
-    Scope, StandardErrorResponse, TokenResponse as _, TokenUrl,
+    OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken,
+    RequestTokenError, Scope, StandardErrorResponse, TokenResponse as _, TokenUrl,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
@@ -44,6 +44,8 @@ pub struct Tokens {
     pub claims: Claims,
     /// The access token as received.
     pub access_token: SecretString,
+    /// What new tokens are got with later, where the application asked for `offline_access`.
+    pub refresh_token: Option<SecretString>,
 }
 
 /// Why authentik's answer cannot be used.
@@ -202,7 +204,45 @@ impl RelyingParty {
         Ok(Tokens {
             claims,
             access_token: access_token.into(),
+            refresh_token: answer
+                .refresh_token()
+                .map(|token| token.secret().clone().into()),
         })
+    }
+
+    /// New tokens for a refresh token (RFC 6749 section 6); `None` if authentik refuses it.
+    pub async fn refresh(
+        &self,
+        refresh_token: &SecretString,
+        now: i64,
+    ) -> Result<Option<Tokens>, OidcError> {
+        let (back_channel, host) = (self.back_channel.clone(), self.endpoints.host.clone());
+        let send = move |request: HttpRequest| send(back_channel.clone(), host.clone(), request);
+        let token = RefreshToken::new(refresh_token.expose_secret().to_owned());
+        let answer = self.client.exchange_refresh_token(&token);
+        let answer = match answer.request_async(&send).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                return match self.refused(error) {
+                    OidcError::CodeRefused => Ok(None),
+                    error => Err(error),
+                };
+            }
+        };
+        let access_token = answer.access_token().secret().clone();
+        if self.verifier.lacks_key_of(&access_token) {
+            self.fetch_keys().await?;
+        }
+        let claims = self.verifier.verify(&access_token, now)?;
+        let next = answer
+            .refresh_token()
+            .map(|token| token.secret().clone().into());
+        Ok(Some(Tokens {
+            claims,
+            access_token: access_token.into(),
+            // The old one stays good where no other is issued.
+            refresh_token: Some(next.unwrap_or_else(|| refresh_token.clone())),
+        }))
     }
 
     pub(super) async fn fetch_keys(&self) -> Result<(), OidcError> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Site;
-use crate::model::{Authority, Mode};
+use crate::model::{Authority, Mode, eager_path};
 
 /// The routing table. Generic over what is found, so that it can be tested and measured alone.
 pub struct Table<S = Site> {
@@ -102,17 +102,22 @@ impl<S> Table<S> {
         &self.sites
     }
 
+    /// Whether every server behind us would look for `path` in the same application of the host:
+    /// some take `/a/../b` for `/b`.
+    #[must_use]
+    pub fn is_certain(&self, authority: &Authority<'_>, path: &str) -> bool {
+        let routes = self.hosts.get(&*authority.canonical_host());
+        let Some(routes) = routes.filter(|routes| routes.len() > 1) else {
+            return true;
+        };
+        let (port, eager) = (authority.port(), eager_path(path));
+        let written = pick(routes, port, |prefix| below(path, prefix));
+        let eager = pick(routes, port, |prefix| below(&eager, &eager_path(prefix)));
+        written.zip(eager).is_none_or(|(a, b)| Arc::ptr_eq(a, b))
+    }
+
     fn exact(&self, host: &str, port: Option<u16>, path: &str) -> Option<&Arc<S>> {
-        let routes = self.hosts.get(host)?;
-        let matches = |route: &&Route<S>| below(path, &route.path_prefix);
-        routes
-            .iter()
-            .filter(matches)
-            .find(|route| route.port == port)
-            .or_else(|| routes.iter().find(matches))
-            // A path outside of every prefix still belongs to the host's application.
-            .or_else(|| routes.last())
-            .map(|route| &route.site)
+        pick(self.hosts.get(host)?, port, |prefix| below(path, prefix))
     }
 
     fn by_domain(&self, host: &str) -> Option<&Arc<S>> {
@@ -134,6 +139,23 @@ impl<S> Table<S> {
             _ => None,
         }
     }
+}
+
+/// The application among those of a host whose prefix `matches`.
+fn pick<S>(
+    routes: &[Route<S>],
+    port: Option<u16>,
+    matches: impl Fn(&str) -> bool,
+) -> Option<&Arc<S>> {
+    let matches = |route: &&Route<S>| matches(&route.path_prefix);
+    routes
+        .iter()
+        .filter(matches)
+        .find(|route| route.port == port)
+        .or_else(|| routes.iter().find(matches))
+        // A path outside of every prefix still belongs to the host's application.
+        .or_else(|| routes.last())
+        .map(|route| &route.site)
 }
 
 /// Whether `path` is `prefix` or lies below it.
@@ -193,6 +215,32 @@ mod tests {
             ("[::1]:9000", "/", None),
         ] {
             assert_eq!(find(&table, host, path), expected, "{host}{path}");
+        }
+    }
+
+    #[test]
+    fn ghsa_3q34_rx83_r6mq_paths_that_may_lead_into_another_application_are_known() {
+        let table = table(&[
+            ("paths.test", None, "", None),
+            ("paths.test", None, "/a", None),
+            ("paths.test", None, "/b%20c", None),
+            ("one.test", None, "/a", None),
+        ]);
+        for (host, path, expected) in [
+            ("paths.test", "/", true),
+            ("paths.test", "/a/x", true),
+            ("paths.test", "/a/x/../y", true),
+            ("paths.test", "/b%20c/x", true),
+            ("paths.test", "/a/../x", false),
+            ("paths.test", "/a/%2e%2e/x", false),
+            ("paths.test", "/x/..;/a", false),
+            ("paths.test", "//a", false),
+            ("paths.test", "/%61/x", false),
+            ("one.test", "/a/../x", true),
+            ("unknown.test", "/a/../x", true),
+        ] {
+            let authority = Authority::parse(host).expect(host);
+            assert_eq!(table.is_certain(&authority, path), expected, "{host}{path}");
         }
     }
 

@@ -80,6 +80,13 @@ impl Memory {
         }
     }
 
+    /// Replaces a session that has not ended.
+    pub(super) fn renew(&self, key: SessionKey, session: &Arc<Session>) {
+        if self.sessions.contains_key(&key) {
+            self.insert(key, session);
+        }
+    }
+
     pub(super) fn remove(&self, key: &SessionKey) {
         if let Some((_, session)) = self.sessions.remove(key) {
             session.end();

@@ -127,6 +127,41 @@ impl Store {
         Ok(())
     }
 
+    /// The live session of `id` as the backend has it now, which other copies may lag behind.
+    pub async fn reload(
+        &self,
+        id: &SessionId,
+        owner: &(impl Owner + ?Sized),
+    ) -> Result<Option<Arc<Session>>, StoreError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.load(&id.key())),
+            Backend::Redis(redis) => redis.reload(id, owner).await,
+        }
+    }
+
+    /// Puts a refreshed session in place of the one under the same id, unless that has ended.
+    pub async fn renew(
+        &self,
+        id: &SessionId,
+        owner: &(impl Owner + ?Sized),
+        session: Arc<Session>,
+    ) -> Result<(), StoreError> {
+        match &self.0 {
+            Backend::Memory(memory) => memory.renew(id.key(), &session),
+            Backend::Redis(redis) => redis.renew(id, owner, session).await?,
+        }
+        Ok(())
+    }
+
+    /// Whether this process is to refresh a session now. `false` for `time` after another replica
+    /// got a `true`, and while that cannot be known: a refresh token is good for one use.
+    pub async fn claim_refresh(&self, key: &SessionKey, time: Duration) -> bool {
+        match &self.0 {
+            Backend::Memory(_) => true,
+            Backend::Redis(redis) => redis.claim_refresh(key, time).await,
+        }
+    }
+
     /// Ends one session: here at once, elsewhere as soon as the backend can be told.
     pub async fn remove(&self, key: &SessionKey) {
         match &self.0 {

@@ -49,16 +49,11 @@ impl<'a> Inbound<'a> {
     #[must_use]
     pub fn read(parts: &'a Parts, peer: SocketAddr, trusted: &TrustedProxies) -> Self {
         let headers = &parts.headers;
-        let own_host = || {
-            text(headers, header::HOST.as_str())
-                .or_else(|| parts.uri.authority().map(http::uri::Authority::as_str))
-                .unwrap_or_default()
-        };
         if !trusted.contains(peer.ip()) {
             return Self {
                 client: peer.ip().to_canonical(),
                 scheme: Scheme::Http,
-                host: own_host(),
+                host: own_host(parts),
                 trusted: false,
                 forwarded_scheme: None,
             };
@@ -67,11 +62,19 @@ impl<'a> Inbound<'a> {
         Self {
             client: forwarded_client(headers, peer.ip(), trusted),
             scheme: forwarded_scheme.unwrap_or(Scheme::Http),
-            host: text(headers, "x-forwarded-host").unwrap_or_else(own_host),
+            host: text(headers, "x-forwarded-host").unwrap_or_else(|| own_host(parts)),
             trusted: true,
             forwarded_scheme,
         }
     }
+}
+
+/// The host that the request itself is for, unchecked, whatever headers say of another one.
+#[must_use]
+pub fn own_host(parts: &Parts) -> &str {
+    text(&parts.headers, header::HOST.as_str())
+        .or_else(|| parts.uri.authority().map(http::uri::Authority::as_str))
+        .unwrap_or_default()
 }
 
 /// Whether a request has headers by which reverse proxies pass on what they saw.

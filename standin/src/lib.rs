@@ -23,16 +23,19 @@
 
 mod api;
 mod builder;
+pub mod caddy;
 mod control;
 mod credentials;
 mod fault;
 mod handle;
+pub mod haproxy;
 mod http_types;
 mod keys;
 pub mod nginx;
 mod observe;
 mod oidc;
 mod pages;
+mod program;
 mod provider;
 mod random;
 mod records;

@@ -3,13 +3,13 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
+
+use crate::program::Program;
+pub use crate::program::free_address;
 
 /// The identity headers that nginx copies from the outpost's answer to the application.
 const COPIED: [&str; 6] = ["username", "groups", "entitlements", "email", "name", "uid"];
@@ -27,11 +27,7 @@ pub enum Shape {
 
 /// A running nginx.
 #[derive(Debug)]
-pub struct Nginx {
-    process: Child,
-    address: SocketAddr,
-    _directory: TempDir,
-}
+pub struct Nginx(Program);
 
 impl Nginx {
     /// Starts nginx on a free loopback address and waits until it listens.
@@ -45,50 +41,25 @@ impl Nginx {
             &config,
             configuration(directory.path(), address, outpost, shape),
         )?;
-        let path = std::env::var("PATH").unwrap_or_default();
-        let process = Command::new("nginx")
-            .arg("-c")
-            .arg(&config)
-            .env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()?;
-        let begun = Instant::now();
-        while tokio::net::TcpStream::connect(address).await.is_err() {
-            if begun.elapsed() > Duration::from_secs(10) {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok(Self {
-            process,
-            address,
-            _directory: directory,
-        })
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(&config);
+        let program = Program::start(&mut command, address, directory).await?;
+        Ok(Self(program))
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address()
     }
 
     /// Stops it.
     ///
     /// # Errors
     /// If the process cannot be killed.
-    pub async fn stop(mut self) -> io::Result<()> {
-        self.process.kill().await
+    pub async fn stop(self) -> io::Result<()> {
+        self.0.stop().await
     }
-}
-
-/// A free port on loopback, for programs that cannot say which one they took.
-///
-/// # Errors
-/// If there is none.
-pub fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 fn configuration(work: &Path, address: SocketAddr, outpost: SocketAddr, shape: Shape) -> String {

@@ -19,7 +19,7 @@ async fn status(world: &World, browser: &Browser) -> u16 {
 }
 
 #[tokio::test]
-async fn a_session_that_ends_at_authentik_ends_here_in_both_dialects() {
+async fn issue_2023_a_session_that_ends_at_authentik_ends_here_in_both_dialects() {
     for dialect in [Dialect::V2025_6, Dialect::V2026_2] {
         let authentik = Standin::builder()
             .dialect(dialect)

@@ -60,6 +60,7 @@ async fn a_sound_deployment_has_nothing_to_complain_of() {
         .collect();
     for check in [
         "settings",
+        "redis",
         "dns",
         "connection",
         "clock",
@@ -126,6 +127,15 @@ async fn each_mistake_is_found_and_named() {
         ),
         (&[], |a| a.refuse_websockets(true), "websocket", "403"),
         (
+            &[
+                ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
+                ("AUTHENTIK_REDIS__PORT", "1"),
+            ],
+            |_| {},
+            "redis",
+            "refused",
+        ),
+        (
             &[(
                 "AUTHENTIK_HOST_BROWSER",
                 "https://authentik.default.svc.cluster.local",
@@ -176,4 +186,24 @@ async fn one_application_can_be_looked_at_alone() {
     assert!(!json!(findings).to_string().contains("other: issuer"));
     let (code, findings) = doctor(&authentik, &["--app", "nobody"], &[]).await;
     assert_eq!((code, failed(&findings)[0].0), (1, "applications"));
+}
+
+#[tokio::test]
+async fn a_redis_that_works_is_found_to_work() {
+    let (authentik, redis) = (
+        authentik().await,
+        crate::redis::server::Server::start(&[]).await,
+    );
+    let port = redis.port();
+    let environment = [
+        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
+        ("AUTHENTIK_REDIS__PORT", port.as_str()),
+    ];
+    let (code, findings) = doctor(&authentik, &[], &environment).await;
+    assert_eq!((code, failed(&findings)), (0, vec![]));
+    let found = findings
+        .iter()
+        .find(|f| f["check"] == "redis")
+        .expect("a check");
+    assert_eq!(found["status"], "ok", "{found}");
 }

@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{Browser, World, get, within};
+use crate::support::{Browser, World, get, raw, until_closed, within};
 
 const HOST: &str = "grafana.test";
 const PAGE: &str = "http://grafana.test/";
@@ -26,14 +26,6 @@ async fn world(more: &[(&str, &str)]) -> World {
 
 async fn connect(address: SocketAddr) -> TcpStream {
     TcpStream::connect(address).await.expect("a connection")
-}
-
-/// Everything that arrives until the server closes the connection; we never do.
-async fn until_closed(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    // A reset is a way of closing too.
-    let _ = within(stream.read_to_end(&mut answer)).await;
-    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// Sends a ping on a connection that stays open, and waits for its answer.
@@ -147,9 +139,7 @@ async fn more_connections_than_allowed_wait_for_their_turn() {
 
 /// What is answered to this, until the connection is closed by the server.
 async fn answer(world: &World, request: &str) -> String {
-    let mut stream = connect(world.address()).await;
-    stream.write_all(request.as_bytes()).await.expect("written");
-    until_closed(&mut stream).await
+    raw(world.address(), request.as_bytes()).await
 }
 
 /// Sends what is not one request with one meaning: no 2xx, and nothing that follows is read.

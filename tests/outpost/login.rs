@@ -67,7 +67,7 @@ async fn the_session_cookie_has_its_attributes() {
 }
 
 #[tokio::test]
-async fn nothing_is_stored_before_a_login_succeeds() {
+async fn issue_23001_nothing_is_stored_before_a_login_succeeds() {
     let world = World::with_grafana().await;
     for _ in 0..200 {
         world.nginx(PAGE, "", &[]).await;

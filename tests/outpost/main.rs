@@ -2,20 +2,25 @@
 //! real wire format, and real reverse proxies in front.
 
 mod api_clients;
+mod applications;
+mod attacks;
 mod browser;
 mod control;
 mod doctor;
 #[cfg(feature = "ext-authz")]
 mod ext_authz;
+mod fronts;
 mod hybrid;
 mod limits;
 mod login;
 mod nginx;
 mod process;
 mod redis;
+mod refresh;
+mod regressions;
 mod rules;
 mod secrets;
-mod security;
+mod shapes;
 mod support;
 mod surfaces;
 mod tls;

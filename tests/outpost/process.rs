@@ -105,10 +105,14 @@ impl Process {
         .await
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("it was not waited for")
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = self.child.id().expect("it was not waited for");
-        let id = i32::try_from(id).expect("process ids are small");
+        let id = i32::try_from(self.id()).expect("process ids are small");
         signal::kill(Pid::from_raw(id), signal).expect("it is ours");
     }
 

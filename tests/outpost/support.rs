@@ -12,6 +12,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use url::Url;
 
 pub(crate) const PASSWORD: &str = "alice-pass-1";
@@ -66,6 +68,22 @@ impl World {
             .await;
         within(world.authentik.wait_websocket()).await;
         world
+    }
+
+    /// The same with a configuration file for the outpost, YAML.
+    pub(crate) async fn with_file(
+        authentik: Standin,
+        providers: Vec<Provider>,
+        file: &str,
+        more: &[(&str, &str)],
+    ) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("outpost.yaml");
+        std::fs::write(&path, file).expect("written");
+        let path = path.to_str().expect("text");
+        let more = [&[("AUTHENTIK_PROXY_CONFIG", path)], more].concat();
+        // It is read once, at the start.
+        Self::beside(authentik, providers, &more).await
     }
 }
 
@@ -190,10 +208,24 @@ pub(crate) async fn get(
     send(address, request.body(Full::default()).expect("a request")).await
 }
 
+/// Sends these bytes on a connection of their own; returns everything that arrives until the server
+/// closes it.
+pub(crate) async fn raw(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    stream.write_all(request).await.expect("written");
+    until_closed(&mut stream).await
+}
+
+/// Everything that arrives until the server closes the connection; we never do.
+pub(crate) async fn until_closed(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    // A reset is a way of closing too.
+    let _ = within(stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Response<Bytes> {
-    let stream = tokio::net::TcpStream::connect(address)
-        .await
-        .expect("a connection");
+    let stream = TcpStream::connect(address).await.expect("a connection");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .expect("a handshake");

@@ -14,11 +14,11 @@ use secrecy::ExposeSecret as _;
 
 use super::Parted;
 use super::answer::{Answer, html};
-use super::auth::{identify, session_ids};
+use super::auth::session_ids;
 use super::endpoint::Endpoint;
 use super::error::{GatewayError, LoginFailure};
 use super::forward::unauthorized;
-use crate::model::{Session, SessionId};
+use crate::model::{Refresh, Session, SessionId};
 use crate::oidc::{LoginState, OidcError, StateError, Tokens};
 use crate::route::Site;
 use crate::store::Owner as _;
@@ -121,7 +121,7 @@ impl Parted {
             }
             Err(reason) => reason,
         };
-        if identify(&site, &self.store, headers).await?.is_some() {
+        if self.identify(&site, headers).await?.is_some() {
             // A parallel tab or the back button: the person is signed in already.
             return Ok(Answer::of(&site, redirect(&target)));
         }
@@ -137,7 +137,7 @@ impl Parted {
         site: &Arc<Site>,
         headers: &HeaderMap,
     ) -> Result<Answer, GatewayError> {
-        let Some(session) = identify(site, &self.store, headers).await? else {
+        let Some(session) = self.identify(site, headers).await? else {
             let home = site.application.external.as_str().to_owned();
             return self.begin(site, headers, home, 1);
         };
@@ -222,15 +222,12 @@ impl Parted {
         for old in replaced {
             self.store.remove(&old).await;
         }
-        let session = Arc::new(session(site, tokens));
+        let session = Arc::new(session(site, tokens, self.clock.now()));
         let id = SessionId::random();
         let kept = Arc::clone(&session);
         self.store.insert(&id, &**site, kept).await?;
         let mut response = redirect(target);
-        append_cookie(
-            &mut response,
-            &self.session_cookie(site, &id, session.expires_at),
-        );
+        append_cookie(&mut response, &self.session_cookie(site, &id, &session));
         if let Some(attempts) = sent_attempts(site, headers).next() {
             let noted = self.login_cookie(site, &attempts.succeeded());
             append_cookie(&mut response, &noted);
@@ -241,18 +238,22 @@ impl Parted {
         })
     }
 
-    pub(super) fn session_cookie(&self, site: &Site, id: &SessionId, expires_at: i64) -> String {
+    pub(super) fn session_cookie(&self, site: &Site, id: &SessionId, session: &Session) -> String {
         let value = cookie::sign(&site.keys.session, id);
-        let lifetime = attributes(site, expires_at - self.clock.now());
+        // A session that is refreshed must not lose its cookie on the way.
+        let limit = |refresh: &Refresh| refresh.began_at.saturating_add(self.max_age);
+        let ends = session.refresh.as_ref().map_or(session.expires_at, limit);
+        let lifetime = attributes(site, ends - self.clock.now());
         cookie::set(&site.cookie_name, &value, lifetime)
     }
 }
 
 /// The session that verified tokens open, with its headers prepared.
-pub(super) fn session(site: &Site, tokens: Tokens) -> Session {
+pub(super) fn session(site: &Site, tokens: Tokens, began_at: i64) -> Session {
     let Tokens {
         claims,
         access_token,
+        refresh_token,
     } = tokens;
     let expires_at = claims.exp.unwrap_or_default();
     let headers = site.headers(&claims, access_token.expose_secret());
@@ -260,7 +261,8 @@ pub(super) fn session(site: &Site, tokens: Tokens) -> Session {
     site.metrics
         .observe_identity(headers.iter().map(length).sum());
     let client_id = &site.application.client.id;
-    Session::new(client_id, claims, access_token, expires_at, headers)
+    let refresh = refresh_token.map(|token| Refresh { token, began_at });
+    Session::new(client_id, claims, access_token, expires_at, headers).refreshable(refresh)
 }
 
 /// What authentik's redirect says. Its error redirects have a second `?` in the query.

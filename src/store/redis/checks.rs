@@ -58,9 +58,16 @@ impl Redis {
 
     /// Whether this replica is to ask authentik about the session; another one may just do so.
     pub(in crate::store) async fn claim(&self, key: &SessionKey, time: Duration) -> bool {
-        let claim = scripts::claim(key, time.as_secs());
+        let claim = scripts::claim(names::check(key), time.as_secs());
         let claimed: Result<Option<()>, _> = self.connection.query(&claim).await;
         !matches!(claimed, Ok(None))
+    }
+
+    /// Whether this replica is to refresh the session; not without an answer.
+    pub(in crate::store) async fn claim_refresh(&self, key: &SessionKey, time: Duration) -> bool {
+        let claim = scripts::claim(names::refresh(key), time.as_secs());
+        let claimed: Result<Option<()>, _> = self.connection.query(&claim).await;
+        matches!(claimed, Ok(Some(())))
     }
 
     /// What was last checked at or before `time` (Unix seconds) is due when it is next read.

@@ -150,7 +150,11 @@ impl Redis {
         let key = id.key();
         let now = self.millis();
         match self.cache.get(&key) {
-            Some(Slot::Session(entry)) if !entry.session.is_live(self.clock.now()) => Ok(None),
+            Some(Slot::Session(entry)) if entry.session.has_ended() => Ok(None),
+            // Another replica may have refreshed it.
+            Some(Slot::Session(entry)) if !entry.session.is_live(self.clock.now()) => {
+                Box::pin(self.fetch(key, id, owner)).await
+            }
             Some(Slot::Session(entry)) if self.is_fresh(&entry, now) => {
                 if now.saturating_sub(entry.confirmed) > millis(CONFIRM_EVERY) {
                     self.confirm_behind(key, &entry);
@@ -197,13 +201,36 @@ impl Redis {
             // Somebody else who waited for the same answer was quicker.
             return Ok(Some(session));
         }
-        let Some(bytes) = found else { return Ok(None) };
+        Ok(self.adopt(id, owner, found.as_deref(), now, epoch))
+    }
+
+    /// The live session of `id` as Redis has it, whatever the cache says.
+    pub(super) async fn reload(
+        &self,
+        id: &SessionId,
+        owner: &(impl Owner + ?Sized),
+    ) -> Result<Option<Arc<Session>>, StoreError> {
+        let (now, epoch) = (self.millis(), self.subscription.epoch());
+        let found: Option<Vec<u8>> = self.connection.query(&scripts::read(&id.key())).await?;
+        Ok(self.adopt(id, owner, found.as_deref(), now, epoch))
+    }
+
+    /// Takes over what was found under a session's name.
+    fn adopt(
+        &self,
+        id: &SessionId,
+        owner: &(impl Owner + ?Sized),
+        found: Option<&[u8]>,
+        now: u64,
+        epoch: u64,
+    ) -> Option<Arc<Session>> {
+        let (key, bytes) = (id.key(), found?);
         if *bytes == *record::ENDED {
             self.cache.insert(key, Slot::Ended(now));
-            return Ok(None);
+            return None;
         }
         let seal = record::seal(id, owner.seal_key());
-        let record = match record::decode(&seal, &names::session(&key), &bytes) {
+        let record = match record::decode(&seal, &names::session(&key), bytes) {
             Ok(record) => record,
             Err(error) => {
                 // It will never be readable; only a new sign-in helps.
@@ -213,17 +240,17 @@ impl Redis {
                         "a session in Redis cannot be read and counts as ended: {reason}"
                     );
                 }
-                return Ok(None);
+                return None;
             }
         };
         let headers = owner.headers(&record.claims, record.token());
         let session = Arc::new(record.into_session(headers));
         self.keep(key, &session, seal, now, epoch);
         if !session.is_live(self.clock.now()) {
-            return Ok(None);
+            return None;
         }
         self.due.consider(key, &session);
-        Ok(Some(session))
+        Some(session)
     }
 
     /// One read of a record at a time, whoever asks.
@@ -309,6 +336,22 @@ impl Redis {
                 return Err(error);
             }
         }
+        self.keep(key, &session, seal, now, epoch);
+        Ok(())
+    }
+
+    /// Replaces a session that has not ended.
+    pub(super) async fn renew(
+        &self,
+        id: &SessionId,
+        owner: &(impl Owner + ?Sized),
+        session: Arc<Session>,
+    ) -> Result<(), StoreError> {
+        let key = id.key();
+        session.checked(self.clock.now());
+        let seal = record::seal(id, owner.seal_key());
+        let (now, epoch) = (self.millis(), self.subscription.epoch());
+        self.store(key, &session, &seal, Put::Again).await?;
         self.keep(key, &session, seal, now, epoch);
         Ok(())
     }

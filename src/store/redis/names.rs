@@ -26,6 +26,11 @@ pub(super) fn check(key: &SessionKey) -> String {
     format!("{PREFIX}check:{}", key.to_text())
 }
 
+/// The mark that somebody is just refreshing a session.
+pub(super) fn refresh(key: &SessionKey) -> String {
+    format!("{PREFIX}refresh:{}", key.to_text())
+}
+
 /// The index of authentik's session. The braces keep it beside [`ended_sid`] in a cluster.
 pub(super) fn sid(hash: &Hash) -> String {
     format!("{PREFIX}sid:{{{}}}", URL_SAFE_NO_PAD.encode(hash))

@@ -6,7 +6,7 @@
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Claims, Session, SessionId};
+use crate::model::{Claims, Refresh, Session, SessionId};
 use crate::store::seal::Seal;
 
 /// Stands where a session was that has ended, as long as it would have lived: nothing that still
@@ -24,6 +24,8 @@ pub(super) struct Record {
     token: String,
     pub(super) expires_at: i64,
     pub(super) checked_at: i64,
+    #[serde(default)]
+    refresh: Option<(String, i64)>,
 }
 
 #[derive(Serialize)]
@@ -33,6 +35,7 @@ struct Plain<'a> {
     token: &'a str,
     expires_at: i64,
     checked_at: i64,
+    refresh: Option<(&'a str, i64)>,
 }
 
 /// Why a record is not read.
@@ -62,6 +65,10 @@ pub(super) fn encode(seal: &Seal, name: &str, session: &Session) -> Vec<u8> {
         token: session.access_token.expose_secret(),
         expires_at: session.expires_at,
         checked_at: session.checked_at(),
+        refresh: session
+            .refresh
+            .as_ref()
+            .map(|refresh| (refresh.token.expose_secret(), refresh.began_at)),
     };
     let plain = serde_json::to_vec(&plain).expect("strings, numbers and JSON values serialise");
     let mut record = vec![VERSION];
@@ -96,7 +103,10 @@ impl Record {
             headers,
         );
         session.checked(self.checked_at);
-        session
+        session.refreshable(self.refresh.map(|(token, began_at)| Refresh {
+            token: token.into(),
+            began_at,
+        }))
     }
 }
 
@@ -121,7 +131,10 @@ mod tests {
         .expect("claims");
         let session = Session::new("client", claims, "jwt".into(), 2_000, HeaderMap::new());
         session.checked(1_500);
-        session
+        session.refreshable(Some(Refresh {
+            token: "refresh".into(),
+            began_at: 1_000,
+        }))
     }
 
     #[test]

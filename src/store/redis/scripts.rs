@@ -45,6 +45,11 @@ if redis.call('STRLEN', KEYS[1]) < 2 then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL')
 return 1";
 
+/// Writes a record with a new time to live, unless the mark of the end stands there.
+const RENEW: &str = "
+if redis.call('STRLEN', KEYS[1]) == 1 then return false end
+return redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])";
+
 /// A person's or authentik's session's index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Index {
@@ -106,10 +111,18 @@ pub(super) enum Put {
     New,
     /// The session was lost: whatever is there knows better.
     Back,
+    /// The session goes on, unless it has ended.
+    Again,
 }
 
 /// Writes a record; `nil` if it is there already and stays.
 pub(super) fn write(key: &SessionKey, record: &[u8], seconds: i64, put: Put) -> Cmd {
+    if put == Put::Again {
+        let mut command = redis::cmd("EVAL");
+        command.arg(RENEW).arg(1).arg(names::session(key));
+        command.arg(record).arg(seconds);
+        return command;
+    }
     let mut command = redis::cmd("SET");
     command.arg(names::session(key)).arg(record);
     command.arg("EX").arg(seconds);
@@ -142,10 +155,10 @@ pub(super) fn end(key: &SessionKey) -> Cmd {
 }
 
 /// Claims the question to authentik about a session; `nil` if somebody else has it.
-pub(super) fn claim(key: &SessionKey, seconds: u64) -> Cmd {
+pub(super) fn claim(name: String, seconds: u64) -> Cmd {
     let mut command = redis::cmd("SET");
     command
-        .arg(names::check(key))
+        .arg(name)
         .arg(1)
         .arg("EX")
         .arg(seconds.max(1))

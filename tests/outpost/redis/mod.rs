@@ -5,5 +5,5 @@ mod forms;
 mod last_good;
 mod outages;
 mod replicas;
-mod server;
+pub(crate) mod server;
 mod trouble;

@@ -188,3 +188,27 @@ async fn who_reads_redis_learns_nothing() {
         assert!(!dump.contains(&secret), "{secret} in {dump}");
     }
 }
+
+#[tokio::test]
+async fn issue_5015_replicas_refresh_a_session_once() {
+    let authentik = Standin::builder().start().await.expect("started");
+    furnish(&authentik, vec![crate::refresh::grafana()]);
+    let redis = Server::start(&[]).await;
+    let replicas = [
+        replica(&authentik, &redis).await,
+        replica(&authentik, &redis).await,
+    ];
+    let mut browser = Browser::default();
+    browser.log_in(&replicas[0], HOST, "/").await;
+    let cookies = browser.cookies(HOST);
+    let requests = (0..20).map(|n: usize| replicas[n % 2].nginx(PAGE, &cookies, &[]));
+    for answer in futures_util::future::join_all(requests).await {
+        assert_eq!(answer.status(), 200);
+    }
+    let refresh = |r: &authentik_standin::Recorded| r.body.contains("grant_type=refresh_token");
+    authentik.wait_requests(1, refresh).await;
+    for replica in &replicas {
+        assert_eq!(status(replica, &browser).await, 200);
+    }
+    assert_eq!(crate::refresh::refreshes(&authentik), 1);
+}

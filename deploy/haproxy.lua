@@ -1,0 +1,48 @@
+-- Asks authentik-proxy whether a request may pass; see haproxy.example.cfg. Sets
+-- txn.authentik_status to the answer's status, txn.authentik_url to what was asked for, and the
+-- person's headers on a request that may pass.
+
+-- Further ones, if the application wants them: x-authentik-jwt, authorization.
+local names = {
+  "x-authentik-username", "x-authentik-groups", "x-authentik-entitlements",
+  "x-authentik-email", "x-authentik-name", "x-authentik-uid",
+}
+
+-- What the answer depends on.
+local sent = {
+  "cookie", "authorization", "user-agent", "accept", "origin", "upgrade", "x-requested-with",
+  "sec-fetch-mode", "access-control-request-method", "x-forwarded-for",
+}
+
+core.register_action("authentik", { "http-req" }, function(txn, outpost)
+  local request = txn.http:req_get_headers()
+  local scheme = txn.f:ssl_fc() == 1 and "https" or "http"
+  local url = scheme .. "://" .. (txn.f:req_hdr("host") or "") .. txn.f:pathq()
+  txn:set_var("txn.authentik_url", url)
+
+  local headers = { ["x-original-url"] = { url }, ["x-original-method"] = { txn.f:method() } }
+  for _, name in ipairs(sent) do
+    if request[name] then
+      headers[name] = {}
+      for index = 0, #request[name] do
+        table.insert(headers[name], request[name][index])
+      end
+    end
+  end
+  local answer = core.httpclient():get({
+    url = outpost .. "/outpost.goauthentik.io/auth/nginx",
+    headers = headers,
+    timeout = 10000,
+  })
+  local status = answer and answer.status or 0
+  txn:set_var("txn.authentik_status", status)
+  if status ~= 200 then
+    return
+  end
+  for _, name in ipairs(names) do
+    local value = answer.headers[name] and answer.headers[name][0]
+    if value and value ~= "" then
+      txn.http:req_set_header(name, value)
+    end
+  end
+end, 1)

@@ -1,0 +1,141 @@
+//! Keeps sessions alive whose application asked for `offline_access`: a request of somebody who is
+//! active makes the tokens new before they run out, in the background, once at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio_util::sync::CancellationToken;
+
+use super::login;
+use crate::clock::Clock;
+use crate::model::{Session, SessionId};
+use crate::route::Site;
+use crate::store::Store;
+use crate::telemetry::Throttle;
+
+/// Sessions that may wait; more come again with their next request.
+const WAITING: usize = 1024;
+/// Refreshes at a time.
+const AT_A_TIME: usize = 8;
+/// For which another replica leaves a session alone.
+const CLAIMED: Duration = Duration::from_secs(15);
+
+/// Takes sessions that are about to run out. Cheap to clone.
+#[derive(Clone)]
+pub struct Refresher(Sender<Due>);
+
+/// A session that is about to run out.
+pub struct Due {
+    id: SessionId,
+    site: Arc<Site>,
+    session: Arc<Session>,
+}
+
+impl Refresher {
+    /// A refresher, and where its work comes out.
+    #[must_use]
+    pub fn channel() -> (Self, Receiver<Due>) {
+        let (sender, receiver) = channel(WAITING);
+        (Self(sender), receiver)
+    }
+
+    /// Queues the session if it is time. Nobody waits.
+    pub(super) fn consider(
+        &self,
+        id: &SessionId,
+        site: &Arc<Site>,
+        session: &Arc<Session>,
+        now: i64,
+    ) {
+        if session.is_due(now) && session.take_turn(now) {
+            let due = Due {
+                id: id.clone(),
+                site: Arc::clone(site),
+                session: Arc::clone(session),
+            };
+            let _ = self.0.try_send(due);
+        }
+    }
+}
+
+/// Refreshes until `stop`. `max_age` is how long a session may live in all, in seconds.
+pub async fn run(
+    mut work: Receiver<Due>,
+    store: Store,
+    clock: Clock,
+    max_age: i64,
+    stop: CancellationToken,
+) {
+    let worker = Arc::new(Worker {
+        store,
+        clock,
+        max_age,
+        trouble: Throttle::default(),
+    });
+    let mut running = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some(_) = running.join_next() => {}
+            Some(due) = work.recv(), if running.len() < AT_A_TIME => {
+                let worker = Arc::clone(&worker);
+                running.spawn(async move { worker.refresh(&due).await });
+            }
+        }
+    }
+}
+
+struct Worker {
+    store: Store,
+    clock: Clock,
+    max_age: i64,
+    trouble: Throttle,
+}
+
+impl Worker {
+    async fn refresh(&self, due: &Due) {
+        let Due { id, site, session } = due;
+        if !self.store.claim_refresh(&id.key(), CLAIMED).await {
+            return;
+        }
+        // Another replica may have done it already, and used the token up.
+        let session = match self.store.reload(id, &**site).await {
+            Ok(Some(current)) => current,
+            Ok(None) => return,
+            Err(_) => Arc::clone(session),
+        };
+        let now = self.clock.now();
+        let Some(refresh) = session.refresh.as_ref().filter(|_| session.is_due(now)) else {
+            return;
+        };
+        let limit = refresh.began_at.saturating_add(self.max_age);
+        if session.expires_at >= limit {
+            return;
+        }
+        let claims = &session.claims;
+        match site.relying_party.refresh(&refresh.token, now).await {
+            Ok(Some(tokens)) if tokens.claims.sub == claims.sub => {
+                let mut fresh = login::session(site, tokens, refresh.began_at);
+                fresh.expires_at = fresh.expires_at.min(limit);
+                if let Err(error) = self.store.renew(id, &**site, Arc::new(fresh)).await {
+                    tracing::warn!("a refreshed session could not be kept: {error}");
+                }
+            }
+            // Refused, or somebody else's: authentik no longer stands by the session.
+            Ok(_) => {
+                tracing::info!(
+                    user = claims.preferred_username,
+                    "authentik refused to refresh a session; it ends"
+                );
+                self.store.remove(&id.key()).await;
+            }
+            Err(error) => {
+                let message = error.to_string();
+                if self.trouble.admits(&message) {
+                    tracing::warn!("a session could not be refreshed, yet: {message}");
+                }
+            }
+        }
+    }
+}

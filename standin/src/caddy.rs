@@ -1,0 +1,40 @@
+//! A real Caddy in front of an outpost.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::process::Command;
+
+use crate::program::Program;
+
+/// A running Caddy.
+#[derive(Debug)]
+pub struct Caddy(Program);
+
+impl Caddy {
+    /// Starts Caddy with the sites of a Caddyfile, one of which has to listen on `address`, and
+    /// waits until it does. It fetches no certificates and has no administration endpoint.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if Caddy is not installed.
+    pub async fn start(address: SocketAddr, sites: &str) -> io::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let config = directory.path().join("Caddyfile");
+        let options = "{\n\tadmin off\n\tauto_https off\n}\n";
+        std::fs::write(&config, format!("{options}{sites}"))?;
+        let mut command = Command::new("caddy");
+        command
+            .args(["run", "--adapter", "caddyfile", "--config"])
+            .arg(&config)
+            .env("XDG_CONFIG_HOME", directory.path())
+            .env("XDG_DATA_HOME", directory.path());
+        let program = Program::start(&mut command, address, directory).await?;
+        Ok(Self(program))
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+}

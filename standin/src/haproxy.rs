@@ -1,0 +1,35 @@
+//! A real `HAProxy` in front of an outpost.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::process::Command;
+
+use crate::program::Program;
+
+/// A running `HAProxy`.
+#[derive(Debug)]
+pub struct HaProxy(Program);
+
+impl HaProxy {
+    /// Starts `HAProxy` with this configuration, a frontend of which has to listen on `address`,
+    /// and waits until it does.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if `HAProxy` is not installed.
+    pub async fn start(address: SocketAddr, configuration: &str) -> io::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let config = directory.path().join("haproxy.cfg");
+        std::fs::write(&config, configuration)?;
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(&config);
+        let program = Program::start(&mut command, address, directory).await?;
+        Ok(Self(program))
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+}

@@ -1,0 +1,71 @@
+//! A reverse proxy that runs as a program of its own until it is dropped.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// A running program with its files.
+#[derive(Debug)]
+pub(crate) struct Program {
+    process: Child,
+    address: SocketAddr,
+    _directory: TempDir,
+}
+
+impl Program {
+    /// Runs `command` and waits until something listens on `address`. Programs in the directories
+    /// for administrators are found, too.
+    pub(crate) async fn start(
+        command: &mut Command,
+        address: SocketAddr,
+        directory: TempDir,
+    ) -> io::Result<Self> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let complaints = directory.path().join("stderr");
+        let mut process = command
+            .env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&complaints)?)
+            .kill_on_drop(true)
+            .spawn()?;
+        let begun = Instant::now();
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            if let Some(status) = process.try_wait()? {
+                let complaints = std::fs::read_to_string(&complaints)?;
+                return Err(io::Error::other(format!("{status}: {complaints}")));
+            }
+            if begun.elapsed() > Duration::from_secs(10) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(Self {
+            process,
+            address,
+            _directory: directory,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops it.
+    pub(crate) async fn stop(mut self) -> io::Result<()> {
+        self.process.kill().await
+    }
+}
+
+/// A free port on loopback, for programs that cannot say which one they took.
+///
+/// # Errors
+/// If there is none.
+pub fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}

@@ -1,0 +1,141 @@
+//! What `kubectl kustomize` makes of the base, the overlay and the components.
+
+use std::collections::BTreeMap;
+
+use authentik_proxy::config::Config;
+use authentik_proxy::config::settings::FILE_VARIABLE;
+use serde_json::Value;
+
+use crate::{OURS, parse, read, root, run};
+
+#[test]
+fn pods_obey_pod_security_restricted() {
+    let mut seen = 0;
+    for name in [
+        "deploy/kustomize/base/deployment.yaml",
+        "deploy/kustomize/components/redis/redis.yaml",
+    ] {
+        for document in parse(name, &read(name)) {
+            if document["kind"] == "Deployment" {
+                seen += 1;
+                restricted(&document["spec"]["template"]["spec"]);
+            }
+        }
+    }
+    assert_eq!(seen, 2);
+}
+
+fn restricted(pod: &Value) {
+    let context = &pod["securityContext"];
+    assert_eq!(context["runAsNonRoot"], true);
+    assert_eq!(context["seccompProfile"]["type"], "RuntimeDefault");
+    assert!(context["runAsUser"].as_u64() > Some(0));
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    for container in pod["containers"].as_array().expect("containers") {
+        let context = &container["securityContext"];
+        assert_eq!(context["allowPrivilegeEscalation"], false);
+        assert_eq!(context["readOnlyRootFilesystem"], true);
+        assert_eq!(context["capabilities"]["drop"][0], "ALL");
+        assert!(container["resources"]["limits"]["memory"].is_string());
+    }
+}
+
+/// The environment of the first user's Deployment, as the vendor's outpost has it, and our file.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("AUTHENTIK_DISABLE_UPDATE_CHECK", "true"),
+    ("AUTHENTIK_ERROR_REPORTING__ENABLED", "false"),
+    ("AUTHENTIK_HOST", "from the Secret"),
+    ("AUTHENTIK_HOST_BROWSER", "https://authentik.home.example"),
+    ("AUTHENTIK_INSECURE", "false"),
+    ("AUTHENTIK_LISTEN__HTTP", "0.0.0.0:9000"),
+    ("AUTHENTIK_LISTEN__HTTPS", "0.0.0.0:9443"),
+    ("AUTHENTIK_LISTEN__METRICS", "0.0.0.0:9300"),
+    ("AUTHENTIK_LOG_LEVEL", "info"),
+    (
+        "AUTHENTIK_OUTPOST_ID",
+        "3f0970c5-d6a3-43b2-9a36-d74665c6b24e",
+    ),
+    (FILE_VARIABLE, "/etc/authentik-proxy/authentik-proxy.yaml"),
+    ("AUTHENTIK_REDIS__DB", "0"),
+    (
+        "AUTHENTIK_REDIS__HOST",
+        "redis.authentik-proxy.svc.cluster.local",
+    ),
+    ("AUTHENTIK_REDIS__PORT", "6379"),
+    ("AUTHENTIK_TOKEN", "from the Secret"),
+];
+
+#[test]
+fn the_overlay_is_what_the_first_user_runs() {
+    let overlay = "deploy/kustomize/overlays/home";
+    let Some(text) = run("kubectl", &["kustomize", overlay]) else {
+        return;
+    };
+    let documents = parse(overlay, &text);
+    let find = |kind: &str, name: &str| {
+        let is = |d: &&Value| d["kind"] == kind && d["metadata"]["name"] == name;
+        let found = documents.iter().find(is);
+        found.unwrap_or_else(|| panic!("no {kind} {name}"))
+    };
+    let deployment = &find("Deployment", OURS)["spec"];
+    assert_eq!(deployment["replicas"], 2);
+    let pod = &deployment["template"]["spec"];
+    restricted(pod);
+    let container = &pod["containers"][0];
+    let variables: BTreeMap<&str, &str> = container["env"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|variable| {
+            let value = variable["value"].as_str().unwrap_or("from the Secret");
+            (variable["name"].as_str().expect("a name"), value)
+        })
+        .collect();
+    assert_eq!(variables, ENVIRONMENT.iter().copied().collect());
+
+    let mut vars = variables;
+    vars.remove(FILE_VARIABLE);
+    vars.insert(
+        "AUTHENTIK_HOST",
+        "http://authentik-server.authentik.svc.cluster.local:80",
+    );
+    vars.insert("AUTHENTIK_TOKEN", "token");
+    let config = Config::from_pairs(vars).expect("an environment that starts the program");
+    let stop = config.shutdown.delay + config.shutdown.timeout;
+    let grace = pod["terminationGracePeriodSeconds"].as_u64();
+    assert!(
+        grace > Some(stop.as_secs()),
+        "killed before the end of its own stop"
+    );
+
+    // The mounted file is the generated one.
+    let file = pod["volumes"][0]["configMap"]["name"]
+        .as_str()
+        .expect("a name");
+    let file = &find("ConfigMap", file)["data"]["authentik-proxy.yaml"];
+    assert_eq!(*file, read("deploy/kustomize/base/authentik-proxy.yaml"));
+    assert_eq!(
+        container["volumeMounts"][0]["mountPath"],
+        "/etc/authentik-proxy"
+    );
+}
+
+#[test]
+fn every_component_can_be_rendered() {
+    // Below the root, since kustomize takes relative paths only.
+    let target = root().join("target");
+    std::fs::create_dir_all(&target).expect("a directory");
+    let directory = tempfile::tempdir_in(target).expect("a directory");
+    let up = "../../deploy";
+    let components = ["ext-authz", "external-secret", "redis", "servicemonitor"];
+    let components = components.map(|name| format!("  - {up}/kustomize/components/{name}\n"));
+    let text = format!(
+        "resources:\n  - {up}/kustomize/base\ncomponents:\n  - {up}/grafana\n  - {up}/prometheus\n{}",
+        components.concat()
+    );
+    std::fs::write(directory.path().join("kustomization.yaml"), text).expect("a file");
+    let path = directory.path().to_str().expect("text");
+    if let Some(text) = run("kubectl", &["kustomize", path]) {
+        assert!(text.contains("containerPort: 9001"));
+    }
+}
