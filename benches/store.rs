@@ -108,9 +108,6 @@ impl Drop for Server {
 }
 
 /// A session as authentik 2026 gives it, with a token of usual length.
-/// Sessions whose bytes are looked at.
-const MANY: usize = 1_000;
-
 fn session(sub: &str, sid: &str) -> Arc<Session> {
     let claims = json!({
         "iss": "https://authentik.home.test/application/o/grafana/",

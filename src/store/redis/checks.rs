@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
 use tokio::sync::{Mutex, mpsc};
 
 use super::{Redis, names, record, scripts};
 use crate::model::{Session, SessionKey};
-use crate::store::cache::Slot;
+use crate::store::cache::{Entry, Slot};
 
 /// Sessions that may wait for being re-checked; more wait for the next sweep.
 const MOST_DUE: usize = 1024;
@@ -44,16 +45,27 @@ impl Due {
 }
 
 impl Redis {
-    /// Notes that authentik said just now that the session stands.
+    /// Notes that authentik said just now that the session stands. A failure is no loss: it is asked
+    /// again.
     pub(in crate::store) async fn checked(&self, key: &SessionKey, session: &Session) {
         session.checked(self.clock.now());
-        let Some(Slot::Session(entry)) = self.cache.get(key) else {
+        let Some(Slot::Session(Entry {
+            seal: Some(seal), ..
+        })) = self.cache.get(key)
+        else {
             return;
         };
-        let Some(seal) = &entry.seal else { return };
-        let record = record::encode(seal, &names::session(key), session);
-        // What is not noted is asked again.
-        let _: Result<i64, _> = self.connection.query(&scripts::replace(key, &record)).await;
+        let name = names::session(key);
+        let Ok(Some(read)) = self.read(*key).await else {
+            return;
+        };
+        // Another replica may have refreshed it: then this was about an older token.
+        let same = |found: record::Record| found.token() == session.access_token.expose_secret();
+        if record::decode(&seal, &name, &read).is_ok_and(same) {
+            let record = record::encode(&seal, &name, session);
+            let replace = scripts::replace(key, &read, &record);
+            let _: Result<i64, _> = self.connection.query(&replace).await;
+        }
     }
 
     /// Whether this replica is to ask authentik about the session; another one may just do so.

@@ -39,10 +39,10 @@ local members = redis.call('ZRANGE', KEYS[1], 0, -1)
 redis.call('DEL', KEYS[1])
 return members";
 
-/// Replaces a record, if there is one that has not ended; its time to live stays.
+/// Replaces a record, if it is still the one that was read; its time to live stays.
 const REPLACE: &str = "
-if redis.call('STRLEN', KEYS[1]) < 2 then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL')
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
 return 1";
 
 /// Writes a record with a new time to live, unless the mark of the end stands there.
@@ -133,12 +133,13 @@ pub(super) fn write(key: &SessionKey, record: &[u8], seconds: i64, put: Put) -> 
 }
 
 /// [`REPLACE`].
-pub(super) fn replace(key: &SessionKey, record: &[u8]) -> Cmd {
+pub(super) fn replace(key: &SessionKey, read: &[u8], record: &[u8]) -> Cmd {
     let mut command = redis::cmd("EVAL");
     command
         .arg(REPLACE)
         .arg(1)
         .arg(names::session(key))
+        .arg(read)
         .arg(record);
     command
 }

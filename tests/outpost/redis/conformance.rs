@@ -84,16 +84,25 @@ fn store(settings: &[(&str, &str)], cache_bytes: u64, clock: &Clock) -> Store {
 }
 
 pub(super) fn session(sub: &str, sid: Option<&str>, expires_at: i64) -> Arc<Session> {
+    session_with_token(sub, sid, expires_at, "token")
+}
+
+pub(super) fn session_with_token(
+    sub: &str,
+    sid: Option<&str>,
+    expires_at: i64,
+    token: &str,
+) -> Arc<Session> {
     let claims = Claims {
         sub: sub.into(),
         sid: sid.map(Into::into),
         ..Claims::default()
     };
-    let headers = APP.headers(&claims, "token");
+    let headers = APP.headers(&claims, token);
     Arc::new(Session::new(
         "client",
         claims,
-        "token".into(),
+        token.into(),
         expires_at,
         headers,
     ))

@@ -1,8 +1,11 @@
 //! Redis goes away, hangs, forgets, and comes back: what the store makes of it.
 
 use authentik_proxy::model::SessionId;
+use secrecy::ExposeSecret as _;
 
-use super::conformance::{APP, NOW, Replicas, becomes, insert, is_live, session};
+use super::conformance::{
+    APP, NOW, Replicas, becomes, insert, is_live, session, session_with_token,
+};
 use super::server::Server;
 use crate::support::within;
 
@@ -160,6 +163,22 @@ async fn logins_are_refused_while_redis_is_down_or_kept_if_that_is_wanted() {
     becomes(&keeping.there, &ended, false).await;
     keeping.there.end_sid("sid").await;
     becomes(&keeping.here, &kept, false).await;
+}
+
+#[tokio::test]
+async fn a_check_of_an_older_token_undoes_no_refresh() {
+    let server = Server::start(&[]).await;
+    let replicas = replicas(&server, &[("AUTHENTIK_PROXY_REDIS__REVALIDATE", "1h")]);
+    let id = half_cached(&replicas).await;
+    let old = replicas.there.load(&id, &APP).await;
+    let old = old.expect("loaded").expect("live");
+    let refreshed = session_with_token("alice", Some("sid"), NOW + 2_000, "fresh");
+    let renewed = replicas.here.renew(&id, &APP, refreshed).await;
+    renewed.expect("renewed");
+    replicas.there.checked(&id.key(), &old).await;
+    let fresh = self::replicas(&server, &[]);
+    let found = fresh.here.load(&id, &APP).await.expect("loaded");
+    assert_eq!(found.expect("live").access_token.expose_secret(), "fresh");
 }
 
 #[tokio::test]
