@@ -108,9 +108,6 @@ impl Drop for Server {
 }
 
 /// A session as authentik 2026 gives it, with a token of usual length.
-/// Sessions whose bytes are looked at.
-const MANY: usize = 1_000;
-
 fn session(sub: &str, sid: &str) -> Arc<Session> {
     let claims = json!({
         "iss": "https://authentik.home.test/application/o/grafana/",
@@ -262,10 +259,11 @@ fn ending(criterion: &mut Criterion, runtime: &Runtime, server: &Server) {
     group.finish();
 }
 
-fn size(runtime: &Runtime, server: &Server) {
+fn size(runtime: &Runtime) {
+    const MANY: usize = 1_000;
+    let server = Server::start();
     runtime.block_on(async {
         let mut connection = server.connect().await;
-        redis::cmd("FLUSHALL").exec_async(&mut connection).await.expect("emptied");
         let store = server.store(64 << 20);
         let before = used(&mut connection).await;
         fill(&store, 0, MANY).await;
@@ -307,7 +305,7 @@ fn store(criterion: &mut Criterion) {
     reading(criterion, &runtime, &server);
     ending(criterion, &runtime, &server);
     if is_measured() {
-        size(&runtime, &server);
+        size(&runtime);
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use super::{Redis, names, record, scripts};
 use crate::model::{Session, SessionKey};
 use crate::store::StoreError;
-use crate::store::cache::Slot;
+use crate::store::cache::{Entry, Slot};
 use crate::store::seal::Seal;
 
 /// Sessions that may wait for being re-checked; more wait for the next sweep.
@@ -47,19 +47,23 @@ impl Due {
 }
 
 impl Redis {
-    /// Notes that authentik said just now that the session stands.
+    /// Notes that authentik said just now that the session stands. A failure is no loss: it is asked
+    /// again.
     pub(in crate::store) async fn checked(&self, key: &SessionKey, session: &Session) {
         session.checked(self.clock.now());
-        let Some(Slot::Session(entry)) = self.cache.get(key) else {
+        let Some(Slot::Session(Entry {
+            seal: Some(seal), ..
+        })) = self.cache.get(key)
+        else {
             return;
         };
-        let (Some(seal), Ok(Some(before))) = (&entry.seal, self.record(key).await) else {
+        let Ok(Some(before)) = self.record(key).await else {
             return;
         };
-        if !is_record_of(key, session, seal, &before) {
+        if !is_record_of(key, session, &seal, &before) {
             return;
         }
-        let record = record::encode(seal, &names::session(key), session);
+        let record = record::encode(&seal, &names::session(key), session);
         let replace = scripts::replace(key, &record, &before);
         // What is not noted is asked again.
         let _: Result<i64, _> = self.connection.query(&replace).await;
@@ -77,7 +81,7 @@ impl Redis {
         let (Some(seal), Ok(Some(found))) = (&entry.seal, self.record(key).await) else {
             return true;
         };
-        let current = is_record_of(key, session, seal, &found);
+        let current = *found == *record::ENDED || is_record_of(key, session, seal, &found);
         if !current {
             self.cache.remove(key);
         }
@@ -113,11 +117,8 @@ impl Redis {
     }
 }
 
-/// Whether a record is that of this very session; a mark of the end counts as such.
+/// Whether a record is that of this very session; a mark of the end is not.
 fn is_record_of(key: &SessionKey, session: &Session, seal: &Seal, found: &[u8]) -> bool {
-    if *found == *record::ENDED {
-        return true;
-    }
     let record = record::decode(seal, &names::session(key), found);
     record.is_ok_and(|record| record.token() == session.access_token.expose_secret())
 }

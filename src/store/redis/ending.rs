@@ -119,7 +119,7 @@ impl Redis {
 
     /// First the marks, then the news: no replica reads a record after it heard of its end.
     /// Returns how many there were: of credentials that never were good, nobody needs to hear.
-    pub(super) async fn end_records(&self, ended: &[SessionKey]) -> Result<usize, StoreError> {
+    async fn end_records(&self, ended: &[SessionKey]) -> Result<usize, StoreError> {
         let mut known = Vec::new();
         for key in ended {
             let there: Option<()> = self.connection.query(&scripts::end(key)).await?;

@@ -45,6 +45,7 @@ use checks::Due;
 use connection::Connection;
 use flights::Flights;
 use held::Held;
+use news::News;
 use pending::{Login, Pending};
 use scripts::{Index, Put};
 use server::Server;
@@ -389,7 +390,12 @@ impl Redis {
         }
         let enter = Index::Subject(subject).enter(&key, expires, now, PER_SUBJECT);
         let replaced: Vec<Vec<u8>> = self.connection.query(&enter).await?;
-        self.end_records(&keys(&replaced)).await.map(|_| ())
+        if replaced.is_empty() {
+            return Ok(());
+        }
+        let news = News::Sessions(keys(&replaced));
+        self.apply(&news);
+        self.carry_out(&news, &[]).await.map(|_| ())
     }
 
     async fn has_ended(&self, key: SessionKey) -> Result<bool, StoreError> {

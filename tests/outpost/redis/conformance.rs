@@ -84,16 +84,25 @@ fn store(settings: &[(&str, &str)], cache_bytes: u64, clock: &Clock) -> Store {
 }
 
 pub(super) fn session(sub: &str, sid: Option<&str>, expires_at: i64) -> Arc<Session> {
+    session_with_token(sub, sid, expires_at, "token")
+}
+
+pub(super) fn session_with_token(
+    sub: &str,
+    sid: Option<&str>,
+    expires_at: i64,
+    token: &str,
+) -> Arc<Session> {
     let claims = Claims {
         sub: sub.into(),
         sid: sid.map(Into::into),
         ..Claims::default()
     };
-    let headers = APP.headers(&claims, "token");
+    let headers = APP.headers(&claims, token);
     Arc::new(Session::new(
         "client",
         claims,
-        "token".into(),
+        token.into(),
         expires_at,
         headers,
     ))
@@ -189,10 +198,16 @@ async fn sessions_end_by_sid_by_subject_and_by_time(replicas: &Replicas) {
 
 async fn one_session_ends(replicas: &Replicas) {
     let alice = name();
-    let [ended, other] = [
+    let [ended, other, unread] = [
+        insert(&replicas.here, &alice, None, 100).await,
         insert(&replicas.here, &alice, None, 100).await,
         insert(&replicas.here, &alice, None, 100).await,
     ];
+    replicas.here.remove(&unread.key()).await;
+    assert!(
+        !is_live(&replicas.there, &unread).await,
+        "for who never read it"
+    );
     assert!(is_live(&replicas.there, &ended).await);
     replicas.here.remove(&ended.key()).await;
     assert!(!is_live(&replicas.here, &ended).await);

@@ -1,6 +1,6 @@
 //! Starts while authentik is down.
 
-use authentik_standin::Standin;
+use authentik_standin::{Recorded, Standin};
 
 use super::replicas::{HOST, PAGE, authentik, replica};
 use super::server::Server;
@@ -113,8 +113,12 @@ async fn an_authentik_that_refuses_the_token_is_not_answered_with_old_news() {
         ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
         ("AUTHENTIK_REDIS__PORT", port.as_str()),
     ];
+    authentik.clear_requests();
     let after = program(&authentik, &settings).await;
     after.outpost.wait_line("refuses the token").await;
+    // What follows the first attempt is over when the second one begins.
+    let list = |request: &Recorded| request.path.ends_with("/outposts/instances/");
+    within(authentik.wait_requests(2, list)).await;
     assert_eq!(ready(&after).await, 503);
     let complaints = after.outpost.complaints();
     assert!(

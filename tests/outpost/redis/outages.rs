@@ -1,8 +1,11 @@
 //! Redis goes away, hangs, forgets, and comes back: what the store makes of it.
 
 use authentik_proxy::model::SessionId;
+use secrecy::ExposeSecret as _;
 
-use super::conformance::{APP, NOW, Replicas, becomes, insert, is_live, session};
+use super::conformance::{
+    APP, NOW, Replicas, becomes, insert, is_live, session, session_with_token,
+};
 use super::server::Server;
 use crate::support::within;
 
@@ -95,6 +98,9 @@ async fn what_ended_is_not_put_back() {
     server
         .run::<()>(&["SET", &name, "\0", "XX", "KEEPTTL"])
         .await;
+    let held = replicas.here.cached(&id.key()).expect("cached");
+    replicas.here.checked(&id.key(), &held).await;
+    assert_eq!(server.run::<String>(&["GET", &name]).await, "\0");
     server
         .run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"])
         .await;
@@ -145,6 +151,9 @@ async fn logins_are_refused_while_redis_is_down_or_kept_if_that_is_wanted() {
     assert!(reason.contains(&server.port()), "{reason}");
     let kept = insert(&keeping.here, "bob", Some("sid"), 1_000).await;
     let ended = insert(&keeping.here, "carol", Some("over"), 1_000).await;
+    keeping.here.end_sid("gone").await;
+    let late = insert(&keeping.here, "dave", Some("gone"), 1_000).await;
+    assert!(!is_live(&keeping.here, &late).await);
     assert!(is_live(&keeping.here, &kept).await);
     assert!(is_unknown(&keeping, &kept).await);
     assert_eq!(keeping.here.end_sid("over").await, 1);
@@ -154,6 +163,34 @@ async fn logins_are_refused_while_redis_is_down_or_kept_if_that_is_wanted() {
     becomes(&keeping.there, &ended, false).await;
     keeping.there.end_sid("sid").await;
     becomes(&keeping.here, &kept, false).await;
+}
+
+#[tokio::test]
+async fn a_check_of_an_older_token_undoes_no_refresh() {
+    let server = Server::start(&[]).await;
+    let replicas = replicas(&server, &[("AUTHENTIK_PROXY_REDIS__REVALIDATE", "1h")]);
+    let id = half_cached(&replicas).await;
+    let old = replicas.there.load(&id, &APP).await;
+    let old = old.expect("loaded").expect("live");
+    let refreshed = session_with_token("alice", Some("sid"), NOW + 2_000, "fresh");
+    let renewed = replicas.here.renew(&id, &APP, refreshed).await;
+    renewed.expect("renewed");
+    replicas.there.checked(&id.key(), &old).await;
+    let fresh = self::replicas(&server, &[]);
+    let found = fresh.here.load(&id, &APP).await.expect("loaded");
+    assert_eq!(found.expect("live").access_token.expose_secret(), "fresh");
+}
+
+#[tokio::test]
+async fn replicas_that_start_later_know_what_ended() {
+    let server = Server::start(&[]).await;
+    let before = replicas(&server, &[]);
+    before.here.end_sid("over").await;
+    drop(before);
+    let after = replicas(&server, &[]);
+    let late = insert(&after.here, "alice", Some("over"), 1_000).await;
+    assert!(!is_live(&after.here, &late).await);
+    assert!(!is_live(&after.there, &late).await);
 }
 
 #[tokio::test]
