@@ -1,4 +1,5 @@
-//! Shows the main job: seven small applications behind nginx, a stand-in authentik, the outpost.
+//! Shows the main job: six small applications behind nginx, one behind the outpost itself, a
+//! stand-in authentik, the outpost.
 //!
 //! `cargo run --release --example demo`; one Ctrl-C stops everything. Needs no root, no network
 //! and no Redis. Without nginx the outpost's own port can be looked at.
@@ -11,26 +12,35 @@ use authentik_proxy::config::Config;
 use authentik_proxy::telemetry::log;
 use authentik_standin::nginx::{Nginx, Shape, free_address};
 use authentik_standin::{Provider, Standin, User};
+use http::{HeaderMap, Uri};
 
-const APPLICATIONS: [&str; 7] = [
+/// Behind nginx, which asks the outpost.
+const APPLICATIONS: [&str; 6] = [
     "longhorn",
     "grafana",
     "prometheus",
     "alertmanager",
     "hubble",
     "dashboard",
-    "homeassistant",
 ];
+/// Behind the outpost itself, in mode `proxy`.
+const PROXIED: &str = "homeassistant";
 
 type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let front = free_address()?;
+    let (front, address) = (free_address()?, free_address()?);
     let authentik = Standin::builder().log_level("info").start().await?;
     for name in APPLICATIONS {
         authentik.add_provider(Provider::forward_single(name, &external(name, front)));
     }
+    let internal = format!("http://{}", application().await?);
+    authentik.add_provider(Provider::proxy(
+        PROXIED,
+        &external(PROXIED, address),
+        &internal,
+    ));
     for (name, groups) in [
         ("alice", ["admins", "users"].as_slice()),
         ("bob", &["users"]),
@@ -42,10 +52,11 @@ async fn main() -> Result<(), Failure> {
         });
     }
     let (host, token) = (authentik.url().to_string(), authentik.token());
+    let listen = address.to_string();
     let config = Config::from_pairs([
         ("AUTHENTIK_HOST", host.as_str()),
         ("AUTHENTIK_TOKEN", token.as_str()),
-        ("AUTHENTIK_LISTEN__HTTP", "127.0.0.1:0"),
+        ("AUTHENTIK_LISTEN__HTTP", listen.as_str()),
         ("AUTHENTIK_LISTEN__HTTPS", "127.0.0.1:0"),
         ("AUTHENTIK_LISTEN__METRICS", "127.0.0.1:0"),
         ("AUTHENTIK_PROXY_CONTROL__REFRESH_JITTER", "0"),
@@ -53,7 +64,6 @@ async fn main() -> Result<(), Failure> {
     ])?;
     let outpost = App::start(&config, log::init("info")).await?;
     authentik.wait_websocket().await;
-    let address = outpost.http_addresses()[0];
 
     let nginx = match Nginx::start(front, address, Shape::Standalone).await {
         Ok(nginx) => Some(nginx),
@@ -76,6 +86,26 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
+/// A page that shows what an application is told.
+async fn application() -> std::io::Result<SocketAddr> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let page = async |uri: Uri, headers: HeaderMap| {
+        let mut text = format!("You asked for {uri}. The application sees:\n\n");
+        for (name, value) in &headers {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            // The token is nothing to show.
+            if name != "x-authentik-jwt" {
+                text.extend([name.as_str(), ": ", &value, "\n"]);
+            }
+        }
+        text
+    };
+    let router = axum::Router::new().fallback(page);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(address)
+}
+
 fn introduce(
     front: SocketAddr,
     outpost: SocketAddr,
@@ -92,14 +122,20 @@ fn introduce(
         for name in APPLICATIONS {
             writeln!(out, "  {}/", external(name, front))?;
         }
+        writeln!(
+            out,
+            "  {}/  (passed on by the outpost itself)",
+            external(PROXIED, outpost)
+        )?;
     } else {
         writeln!(
             out,
-            "\nnginx is not installed (Debian: apt-get install nginx-light), so there is no"
+            "\nnginx is not installed (Debian: apt-get install nginx-light), so there is only"
         )?;
         writeln!(
             out,
-            "application to open; ask the outpost itself, as nginx would:\n"
+            "one application to open, as alice (alice-pass-1): {}/\nAsk the outpost about another, as nginx would:\n",
+            external(PROXIED, outpost)
         )?;
         let url = external("grafana", front);
         let target = "outpost.goauthentik.io/auth/nginx";
