@@ -40,15 +40,15 @@ impl Parted {
         let application = &site.application;
         let told = surface.method(parts, inbound, &application.policy);
         let method = told.as_ref().unwrap_or(&Method::GET);
+        let asked = Asked {
+            authority,
+            path: url.path(),
+            method,
+            headers,
+        };
         if surface.is_shown() {
             // Where nothing else routes our own pages to us, they are asked about like any other.
             let target = url.path_and_query();
-            let asked = Asked {
-                authority,
-                path: url.path(),
-                method,
-                headers,
-            };
             if let Some(page) = self.own_page(Endpoint::of(&target), asked, snapshot) {
                 let mut answer = page.await?;
                 if answer.response.status().is_success() {
@@ -66,13 +66,7 @@ impl Parted {
                 .as_ref()
                 .is_some_and(|method| is_preflight(method, headers)),
         };
-        if !snapshot.table.is_certain(&authority, url.path()) {
-            return Err(GatewayError::Denied {
-                site: Arc::clone(site),
-                reason: "the path has several readings, in different applications of the host"
-                    .into(),
-            });
-        }
+        asked.certain(snapshot, site)?;
         match self.admit(site, &question, headers).await? {
             Admission::Passed(pass) => {
                 let mut answer = allow(site, &pass.permit, headers);

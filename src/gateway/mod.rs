@@ -96,6 +96,17 @@ impl<'a> Asked<'a> {
         let found = snapshot.table.find(&self.authority, self.path);
         found.ok_or_else(|| GatewayError::NoApplication(self.authority.to_string()))
     }
+
+    /// Refuses a path for which a server behind us may look in another application of the host.
+    fn certain(&self, snapshot: &Snapshot, site: &Arc<Site>) -> Result<(), GatewayError> {
+        if snapshot.table.is_certain(&self.authority, self.path) {
+            return Ok(());
+        }
+        Err(GatewayError::Denied {
+            site: Arc::clone(site),
+            reason: "the path has several readings, in different applications of the host".into(),
+        })
+    }
 }
 
 impl Gateway {
@@ -182,6 +193,7 @@ impl Parted {
         }
         let site = asked.site(snapshot)?;
         if let (Endpoint::Other, Some(backend)) = (endpoint, &site.application.backend) {
+            asked.certain(snapshot, site)?;
             let passage = Passage {
                 site,
                 backend,

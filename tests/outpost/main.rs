@@ -16,6 +16,7 @@ mod limits;
 mod login;
 mod nginx;
 mod process;
+mod proxy_attacks;
 mod proxy_browser;
 mod proxy_bytes;
 mod proxy_failures;
