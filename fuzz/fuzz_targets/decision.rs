@@ -29,8 +29,8 @@ fuzz_target!(|path: &str| {
     let Ok(url) = RequestedUrl::parse(&text) else {
         return;
     };
-    let client = [192, 0, 2, 1].into();
-    let verdict = POLICY.verdict(url.path(), &Method::GET, client);
+    let client = Some([192, 0, 2, 1].into());
+    let verdict = POLICY.verdict(url.path(), Some(&Method::GET), client);
     let by_rule = matches!(verdict, Some(Verdict::Allow(_)));
     if by_rule || ALLOWLIST.matching(&url).is_some() {
         let path = url.path();
