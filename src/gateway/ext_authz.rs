@@ -48,9 +48,14 @@ impl Authorization for Check {
     }
 }
 
-/// The question as Envoy would ask it over HTTP.
-fn asked(request: CheckRequest) -> Option<Request<Body>> {
+/// The question as Envoy would ask it over HTTP; `None` if it asks for no path.
+#[must_use]
+pub fn asked(request: CheckRequest) -> Option<Request<Body>> {
     let http = request.attributes?.request?.http?;
+    // Whatever else followed our prefix would make another endpoint of it.
+    if !http.path.starts_with('/') {
+        return None;
+    }
     let mut builder = Request::builder()
         .method(http.method.as_str())
         .uri(format!("/outpost.goauthentik.io/auth/envoy{}", http.path))
