@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::answer::{Answer, RequestId, html, json};
 use super::endpoint::Endpoint;
@@ -96,7 +97,7 @@ pub(super) enum LoginFailure {
     )]
     Loop {
         /// `Set-Cookie` value that lets the person try again.
-        forgiven: String,
+        forgiven: SecretString,
     },
     /// Our own callback is protected instead of being passed to us.
     #[error(
@@ -263,7 +264,7 @@ impl GatewayError {
                 ..
             } = &self
             {
-                super::login::append_cookie(&mut response, forgiven);
+                super::login::append_cookie(&mut response, forgiven.expose_secret());
             }
             response
         };

@@ -167,7 +167,7 @@ impl Parted {
         let now = self.clock.now();
         let attempts = Attempts::next(sent_attempts(site, headers).next(), &target, now);
         if attempts.is_loop() {
-            let forgiven = self.login_cookie(site, &attempts.forgiven());
+            let forgiven = self.login_cookie(site, &attempts.forgiven()).into();
             return Err(GatewayError::Login {
                 site: Arc::clone(site),
                 failure: LoginFailure::Loop { forgiven },
