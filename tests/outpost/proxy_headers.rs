@@ -64,7 +64,7 @@ async fn cve_2025_64484_and_cve_2026_33433_no_spelling_of_an_identity_header_sur
             lines.extend([&spelling, ": forged\r\n"]);
         }
     }
-    lines += "X-authentik-new: forged\r\nX-authentik-meta-app: forged\r\nX_authentik_meta_outpost: forged\r\n";
+    lines += "X-authentik-new: forged\r\nX_authentik_new: forged\r\nX.Authentik-New: forged\r\nX-authentik-meta-app: forged\r\nX_authentik_meta_outpost: forged\r\n";
     let own = format!("Cookie: {cookie}\r\n");
     for (target, cookie, username) in [
         ("/private", own.as_str(), "alice"),
