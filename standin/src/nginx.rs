@@ -38,7 +38,7 @@ impl Nginx {
         Self::run(address, |work| configuration(work, address, outpost, shape)).await
     }
 
-    /// Starts an nginx that passes everything on to `upstream`, as it came and without keeping it.
+    /// Starts an nginx that passes everything on to `upstream`, as it came.
     ///
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if nginx is not installed.
@@ -91,7 +91,8 @@ http {{
     location / {{
       proxy_pass http://app;
       proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $http_host;
-      proxy_request_buffering off; proxy_buffering off;
+      proxy_request_buffering off; proxy_buffers 16 64k; proxy_buffer_size 64k;
+      proxy_busy_buffers_size 128k; proxy_max_temp_file_size 0;
     }}
   }}
 }}"
