@@ -34,7 +34,10 @@ fuzz_target!(|input: (&[u8], &str, &str, &str, Vec<(String, String)>)| {
 fn check(request: CheckRequest) {
     if let Some(asked) = asked(request) {
         let path = asked.uri().path();
-        assert!(path.starts_with("/outpost.goauthentik.io/auth/envoy/"), "{path}");
+        assert!(
+            path.starts_with("/outpost.goauthentik.io/auth/envoy/"),
+            "{path}"
+        );
         assert_eq!(asked.headers().get_all("host").iter().count(), 1);
         assert!(asked.uri().authority().is_none());
     }

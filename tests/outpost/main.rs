@@ -7,6 +7,7 @@ mod attacks;
 mod browser;
 mod control;
 mod doctor;
+mod domains;
 #[cfg(feature = "ext-authz")]
 mod ext_authz;
 mod fronts;

@@ -1,0 +1,120 @@
+//! What holds for every input; the fuzz targets and `tests/corpus.rs` try it.
+
+use std::sync::LazyLock;
+
+use authentik_proxy::model::Verdict;
+use authentik_proxy::model::{Action, Allowlist, Authority, Policy, RequestedUrl, Rule, Scheme};
+use authentik_proxy::oidc::{LoginState, StateError};
+use authentik_proxy::web::cookie;
+use authentik_proxy::web::inbound::{Inbound, TrustedProxies};
+use aws_lc_rs::hmac;
+use http::{HeaderMap, HeaderValue, Method, Request, header};
+
+/// No bytes that we did not sign make a session id, and reading cookies never fails.
+pub(crate) fn cookie(bytes: &[u8]) {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
+    if let Some(id) = cookie::verify(&key, bytes) {
+        assert_eq!(
+            cookie::sign(&key, &id).as_bytes(),
+            bytes,
+            "only one text per id"
+        );
+    }
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_bytes(bytes) {
+        headers.append(header::COOKIE, value);
+        for value in cookie::values(&headers, "authentik_proxy_00000000") {
+            let _ = cookie::verify(&key, value);
+        }
+    }
+}
+
+/// No text that we did not sign is a login state.
+pub(crate) fn state(text: &str) {
+    let verdict = LoginState::verify(text, &[7; 32], "client", 1_000);
+    assert!(matches!(verdict, Err(StateError::Invalid)), "{text}");
+}
+
+/// A URL is read as a browser reads it, whole or in parts, or it is refused.
+pub(crate) fn requested_url(text: &str, target: &str) {
+    if let Ok(url) = RequestedUrl::parse(text) {
+        let again = url.to_string();
+        let again = RequestedUrl::parse(&again).expect("what was read can be read again");
+        assert_eq!((url.path(), url.query()), (again.path(), again.query()));
+        assert_eq!(url.authority(), again.authority());
+    }
+    if let Ok(authority) = Authority::parse(text)
+        && let Ok(url) = RequestedUrl::of_parts(Scheme::Https, authority, target)
+    {
+        let whole = url.to_string();
+        let whole = RequestedUrl::parse(&whole).expect("parts and whole agree");
+        assert_eq!(
+            whole.authority(),
+            authority,
+            "the target cannot change the host"
+        );
+        assert_eq!(whole.path(), url.path());
+    }
+}
+
+static ALLOWLIST: LazyLock<Allowlist> = LazyLock::new(|| Allowlist::compile("^/public/", false).0);
+static POLICY: LazyLock<Policy> = LazyLock::new(|| {
+    let rule = |path: &str, action| Rule {
+        path: Some(regex::Regex::new(path).expect("an expression")),
+        networks: vec![],
+        methods: vec![],
+        action,
+    };
+    Policy {
+        rules: vec![
+            rule("^/admin", Action::Deny),
+            rule("^/public/", Action::Allow),
+        ],
+        ..Policy::default()
+    }
+});
+
+/// Without a session, only paths with one reading, which lies below `/public/`, ever pass.
+pub(crate) fn decision(path: &str) {
+    let text = format!("https://a.test/{path}");
+    let Ok(url) = RequestedUrl::parse(&text) else {
+        return;
+    };
+    let client = Some([192, 0, 2, 1].into());
+    let verdict = POLICY.verdict(url.path(), Some(&Method::GET), client);
+    let by_rule = matches!(verdict, Some(Verdict::Allow(_)));
+    if by_rule || ALLOWLIST.matching(&url).is_some() {
+        let path = url.path();
+        assert!(path.starts_with("/public/"), "{path}");
+        for odd in ["//", ";", "\\", "%2f", "%2F", "%5c", "%5C", "%25"] {
+            assert!(!path.contains(odd), "{path} has {odd}");
+        }
+        assert!(path.split('/').all(|segment| segment != ".."), "{path}");
+    }
+}
+
+/// Forwarded headers, whatever they hold, never make a stranger's claim count.
+pub(crate) fn inbound(forwarded_for: &[u8], host: &[u8], proto: &[u8]) {
+    let mut request = Request::builder().uri("/x").header("host", "own.test");
+    for (name, bytes) in [
+        ("x-forwarded-for", forwarded_for),
+        ("x-forwarded-host", host),
+        ("x-forwarded-proto", proto),
+    ] {
+        if let Ok(value) = HeaderValue::from_bytes(bytes) {
+            request = request.header(name, value);
+        }
+    }
+    let Ok(request) = request.body(()) else {
+        return;
+    };
+    let (parts, ()) = request.into_parts();
+    let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")]);
+    let stranger: std::net::SocketAddr = "203.0.113.9:1".parse().expect("an address");
+    let inbound = Inbound::read(&parts, stranger, &trusted);
+    assert_eq!(inbound.host, "own.test");
+    assert_eq!(inbound.client, stranger.ip());
+    assert!(!inbound.trusted);
+    let proxy: std::net::SocketAddr = "10.0.0.1:1".parse().expect("an address");
+    let _ = Inbound::read(&parts, proxy, &trusted);
+}
