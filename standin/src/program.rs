@@ -3,10 +3,15 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+
+/// Ports that Linux does not give away by itself.
+const FIRST: u32 = 12_000;
+const COUNT: u32 = 20_000;
 
 /// A running program with its files.
 #[derive(Debug)]
@@ -62,10 +67,22 @@ impl Program {
     }
 }
 
-/// A free port on loopback, for programs that cannot say which one they took.
+/// A free port on loopback, for programs that cannot say which one they took. It lies below those
+/// that the system gives to whoever asks for any, so that nobody else takes it meanwhile.
 ///
 /// # Errors
 /// If there is none.
 pub fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut result = Err(io::ErrorKind::AddrInUse.into());
+    for _ in 0..COUNT {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let offset = std::process::id().wrapping_mul(97).wrapping_add(number) % COUNT;
+        let port = u16::try_from(FIRST + offset).unwrap_or(u16::MAX);
+        result = TcpListener::bind(("127.0.0.1", port)).and_then(|free| free.local_addr());
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
 }
