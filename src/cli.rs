@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use thiserror::Error;
 
 use crate::config::{Config, ConfigErrors, Vars, environment_help};
@@ -58,6 +58,19 @@ pub enum Command {
     },
     /// Say what would become of a request to an application, and why
     Rules(rules::Request),
+    /// Show the settings that apply and where they come from, without secrets
+    Config {
+        /// Print the table of all settings (Markdown) instead
+        #[arg(long)]
+        reference: bool,
+    },
+    /// Print the manual page (roff)
+    Man,
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 impl Cli {
@@ -66,6 +79,16 @@ impl Cli {
     pub fn selected(&self) -> Command {
         self.command.clone().unwrap_or_default()
     }
+}
+
+/// Writes the manual page.
+pub fn manual_page(out: &mut impl io::Write) -> io::Result<()> {
+    clap_mangen::Man::new(Cli::command()).render(out)
+}
+
+/// Writes what makes `shell` complete our command line.
+pub fn completions(shell: clap_complete::Shell, out: &mut impl io::Write) {
+    clap_complete::generate(shell, &mut Cli::command(), "authentik-proxy", out);
 }
 
 /// Asks the metrics listener for its health. Only the listen settings matter, so this works in a
@@ -186,7 +209,6 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    use clap::CommandFactory as _;
     use clap::error::ErrorKind;
 
     use super::*;
@@ -222,6 +244,32 @@ mod tests {
             let cli = parse(arguments).expect("valid");
             assert_eq!(cli.selected(), command, "{arguments:?}");
             assert_eq!(cli.config, config.map(PathBuf::from), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn the_manual_page_has_the_commands_and_the_variables() {
+        let mut page = Vec::new();
+        manual_page(&mut page).expect("memory takes everything");
+        let page = String::from_utf8(page).expect("text").replace('\\', "");
+        for wanted in [
+            ".TH authentik-proxy 1",
+            "doctor",
+            "AUTHENTIK_HOST_BROWSER",
+            "Exit codes:",
+        ] {
+            assert!(page.contains(wanted), "{wanted} is missing in\n{page}");
+        }
+    }
+
+    #[test]
+    fn completions_know_the_commands() {
+        use clap_complete::Shell;
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut script = Vec::new();
+            completions(shell, &mut script);
+            let script = String::from_utf8(script).expect("text");
+            assert!(script.contains("healthcheck"), "{shell}");
         }
     }
 

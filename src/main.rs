@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use authentik_proxy::app::App;
 use authentik_proxy::cli::{self, Cli, Command};
-use authentik_proxy::config::{Config, Vars};
+use authentik_proxy::config::{self, Config, Vars};
 use authentik_proxy::doctor::{self, report::Status};
 use authentik_proxy::telemetry::log;
 use clap::Parser as _;
@@ -25,10 +25,36 @@ fn main() -> ExitCode {
             Ok(config) => rules(&config, &request),
             Err(errors) => fail(cli::EXIT_USAGE, &errors),
         },
+        Command::Config { reference } => config(arguments.config.as_deref(), reference),
+        Command::Man => print(cli::manual_page),
+        Command::Completions { shell } => print(|out| {
+            cli::completions(shell, out);
+            Ok(())
+        }),
         Command::Healthcheck => match cli::healthcheck(&arguments, &Vars::process()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(reason) => fail(reason.exit_code(), &reason),
         },
+    }
+}
+
+fn config(file: Option<&Path>, reference: bool) -> ExitCode {
+    if reference {
+        return print(|out| out.write_all(config::settings_table().as_bytes()));
+    }
+    match config::effective_settings(file, &Vars::process()) {
+        Ok(text) => print(|out| out.write_all(text.as_bytes())),
+        Err(errors) => fail(cli::EXIT_USAGE, &errors),
+    }
+}
+
+fn print(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> ExitCode {
+    let mut text = Vec::new();
+    match write(&mut text).and_then(|()| std::io::stdout().write_all(&text)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // `| head` has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(cli::EXIT_FAILURE, &error),
     }
 }
 
@@ -71,11 +97,7 @@ fn rules(config: &Config, request: &cli::rules::Request) -> ExitCode {
         Err(error) => return fail(cli::EXIT_FAILURE, &error),
     };
     match explained {
-        Ok(text) => {
-            // Nobody is left to tell if standard output is closed.
-            let _ = write!(std::io::stdout(), "{text}");
-            ExitCode::SUCCESS
-        }
+        Ok(text) => print(|out| out.write_all(text.as_bytes())),
         Err(error) => fail(cli::EXIT_FAILURE, &error),
     }
 }

@@ -21,6 +21,7 @@ mod reader;
 mod reference;
 mod sections;
 pub mod settings;
+mod show;
 mod suggest;
 mod table;
 mod unknown;
@@ -41,6 +42,7 @@ pub use sections::{
     Authentik, Control, Listen, Log, LogLevel, Node, Redis, RedisPlace, Session, Shutdown, Tls,
     TlsReqs, UnknownLogLevel, Upstream, WhenDown,
 };
+pub use show::{effective_settings, settings_table};
 pub use warnings::is_internal;
 
 use reader::Reader;

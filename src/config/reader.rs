@@ -99,6 +99,28 @@ impl<'a> Reader<'a> {
         !matches!(self.vars.value(&setting.variable()), Ok(None | Some("")))
     }
 
+    /// The value of a setting for people, and where it comes from.
+    pub(super) fn shown(&mut self, setting: &Setting) -> (String, String) {
+        match (self.find(setting), setting.fallback) {
+            (Some(found), _) => {
+                let place = if found.origin == setting.key {
+                    "file".to_owned()
+                } else {
+                    found.origin.clone()
+                };
+                let public = is_public(setting, &found, &found.text);
+                let value = if public {
+                    found.text
+                } else {
+                    "(not shown)".to_owned()
+                };
+                (value, place)
+            }
+            (None, Fallback::Value(value)) => (value.to_owned(), "default".to_owned()),
+            (None, Fallback::Required | Fallback::Unset) => ("(unset)".to_owned(), String::new()),
+        }
+    }
+
     /// Adds a problem that concerns several settings.
     pub(super) fn problem(&mut self, problem: impl Into<String>) {
         self.problems.push(problem.into());
@@ -255,9 +277,7 @@ fn setting(key: &str) -> &'static Setting {
 
 fn explain(setting: &Setting, found: &Found, wrong: &Wrong) -> String {
     let value = wrong.part.as_deref().unwrap_or(&found.text);
-    // A URL with `@` holds a password.
-    let public = found.public && !setting.is_secret() && !value.contains('@');
-    let shown = if public {
+    let shown = if is_public(setting, found, value) {
         quote(value)
     } else {
         "the value".to_owned()
@@ -272,6 +292,12 @@ fn explain(setting: &Setting, found: &Found, wrong: &Wrong) -> String {
         "{origin}: {shown} {}{quotes}; expected {expects}",
         wrong.reason
     )
+}
+
+/// Whether a value, or a part of it, may be shown.
+fn is_public(setting: &Setting, found: &Found, value: &str) -> bool {
+    // A URL with `@` holds a password.
+    found.public && !setting.is_secret() && !value.contains('@')
 }
 
 fn quote(value: &str) -> String {

@@ -31,6 +31,8 @@ pub struct Setting {
     pub kind: Kind,
     /// What it is for, in one line.
     pub about: &'static str,
+    /// What else an operator may want to know, as whole sentences; often empty.
+    pub detail: &'static str,
     /// Its variable where authentik's own outpost has one; otherwise made from `key`.
     vendor_variable: Option<&'static str>,
 }
@@ -106,6 +108,11 @@ impl Setting {
         matches!(self.kind, Kind::Password | Kind::Token)
     }
 
+    /// The same setting with something more to say about it than fits a line.
+    pub(super) const fn more(self, detail: &'static str) -> Self {
+        Self { detail, ..self }
+    }
+
     /// The variable that the key alone would give.
     pub(super) fn derived_variable(&self) -> String {
         let mut name = OWN_PREFIX.to_owned();
@@ -165,6 +172,7 @@ pub(super) const fn vendor(
         fallback,
         kind,
         about,
+        detail: "",
         vendor_variable: Some(variable),
     }
 }
@@ -181,6 +189,7 @@ pub(super) const fn own(
         fallback,
         kind,
         about,
+        detail: "",
         vendor_variable: None,
     }
 }

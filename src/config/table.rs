@@ -52,7 +52,8 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Addresses,
         Fallback::Value("0.0.0.0:9443"),
         "Addresses for HTTPS",
-    ),
+    )
+    .more("`none` if TLS ends in front."),
     vendor(
         "listen.metrics",
         "AUTHENTIK_LISTEN__METRICS",
@@ -65,7 +66,8 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Addresses,
         Fallback::Value("none"),
         "Addresses for Envoy's ext_authz over gRPC",
-    ),
+    )
+    .more("Without TLS (h2c). Needs a build with the feature `ext-authz`, as the image is."),
     vendor(
         "listen.trusted_proxies",
         "AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS",
@@ -84,7 +86,8 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Count,
         Fallback::Value("10240"),
         "Connections open at once, over all listeners but those for metrics",
-    ),
+    )
+    .more("Those have 64 of their own."),
     own(
         "listen.max_header_bytes",
         Kind::Size,
@@ -96,7 +99,8 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Flag,
         Fallback::Value("true"),
         "Whether trusted peers may name the client with the PROXY protocol",
-    ),
+    )
+    .more("Versions 1 and 2, before HTTP or TLS begins."),
     own(
         "upstream.connect_timeout",
         Kind::Duration,
@@ -108,7 +112,8 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Duration,
         Fallback::Value("5m"),
         "How long an application may take to begin its answer (mode proxy)",
-    ),
+    )
+    .more("It counts once the application has the request. An answer that has begun has no limit, nor has a websocket."),
     vendor(
         "log.level",
         "AUTHENTIK_LOG_LEVEL",
@@ -121,13 +126,15 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Duration,
         Fallback::Unset,
         "Time between two fetches of the configuration; unset: what authentik says",
-    ),
+    )
+    .more("That is 5 min without a wish, and never below 30 s."),
     own(
         "control.refresh_jitter",
         Kind::Duration,
         Fallback::Value("9s"),
         "Largest random delay before a fetch, so that replicas do not ask together",
-    ),
+    )
+    .more("Drawn once per process; for fetches that authentik asks for by websocket."),
     own(
         "control.hello_interval",
         Kind::Duration,
@@ -151,13 +158,15 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Path,
         Fallback::Unset,
         "File for the last good configuration, sealed; unset: kept in Redis, if there is one",
-    ),
+    )
+    .more("The key is made from the token."),
     own(
         "session.cache_bytes",
         Kind::Size,
         Fallback::Value("64MiB"),
         "Memory for cached sessions; at least 1MiB",
-    ),
+    )
+    .more("Without Redis the sessions themselves are kept in memory beyond it, at most 512 a person."),
     own(
         "session.recheck_interval",
         Kind::Duration,
@@ -175,7 +184,8 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Duration,
         Fallback::Value("168h"),
         "Longest life of a session that is refreshed (offline_access)",
-    ),
+    )
+    .more("At least 1m. Sessions are refreshed while they are used if the provider has the scope `offline_access`."),
     own(
         "session.login_timeout",
         Kind::Duration,
@@ -291,13 +301,15 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Duration,
         Fallback::Value("5s"),
         "Longest use of a cached session while Redis may have news that do not arrive",
-    ),
+    )
+    .more("Then Redis is asked."),
     own(
         "redis.when_down",
         Kind::WhenDown,
         Fallback::Value("refuse"),
         "Logins while Redis is down: refuse, or keep here until it is back",
-    ),
+    )
+    .more("[RELIABILITY.md](RELIABILITY.md) says which to choose."),
     own(
         "tls.ca_file",
         Kind::Path,
