@@ -1,4 +1,4 @@
-//! The metrics listener: metrics, liveness, readiness.
+//! The metrics listener: metrics, liveness, readiness, status.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,10 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use serde_json::{Value, json};
 
+use crate::clock::Clock;
+use crate::route::Live;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
@@ -40,16 +43,33 @@ impl Readiness {
 }
 
 /// The routes of the metrics listener.
-pub fn router(metrics: Metrics, store: Store, readiness: Readiness) -> Router {
+pub fn router(
+    metrics: Metrics,
+    store: Store,
+    live: Live,
+    readiness: Readiness,
+    clock: Clock,
+) -> Router {
     let exposition = [(
         header::CONTENT_TYPE,
         "application/openmetrics-text; version=1.0.0; charset=utf-8",
     )];
-    let ready = move || async move {
-        if readiness.is_ready() {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
+    let ready = {
+        let readiness = readiness.clone();
+        move || async move {
+            if readiness.is_ready() {
+                StatusCode::OK
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    };
+    let status = {
+        let (metrics, store) = (metrics.clone(), store.clone());
+        move || async move {
+            let json = [(header::CONTENT_TYPE, "application/json")];
+            let status = status(&metrics, &store, &live, &readiness, clock.now());
+            (json, format!("{status:#}\n")).into_response()
         }
     };
     Router::new()
@@ -62,4 +82,31 @@ pub fn router(metrics: Metrics, store: Store, readiness: Readiness) -> Router {
             get(|| async { StatusCode::NO_CONTENT }),
         )
         .route("/outpost.goauthentik.io/ready", get(ready))
+        .route("/status", get(status))
+}
+
+/// How things are, for people and scripts.
+fn status(metrics: &Metrics, store: &Store, live: &Live, readiness: &Readiness, now: i64) -> Value {
+    let condition = metrics.condition();
+    let snapshot = live.load();
+    let outpost = snapshot.outpost.as_ref().map(|outpost| {
+        json!({"id": outpost.id, "name": outpost.name, "authentik_version": outpost.version})
+    });
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "ready": readiness.is_ready(),
+        "outpost": outpost,
+        "configuration": {
+            "loaded": condition.updated_at.is_some(),
+            "age_seconds": condition.updated_at.map(|then| now - then),
+            "stale": condition.stale,
+            "applications": snapshot.table.sites().len(),
+        },
+        "websocket": {"connected": condition.connected},
+        "store": {
+            "kind": if store.is_shared() { "redis" } else { "memory" },
+            "reachable": !store.is_shared() || condition.redis_up,
+            "sessions": store.len(),
+        },
+    })
 }

@@ -146,7 +146,9 @@ impl App {
         let router = admin::router(
             control.metrics.clone(),
             control.store.clone(),
+            control.live.clone(),
             control.readiness.clone(),
+            control.clock.clone(),
         );
         app.serve_admin(admin, &server, &router);
         if !control.store.is_shared() {
@@ -157,8 +159,9 @@ impl App {
         let store = control.store.clone();
         app.control_tasks.spawn(|stop| store.run(stop));
         let (store, clock) = (control.store.clone(), control.clock.clone());
+        let outcomes = control.metrics.refreshes();
         app.control_tasks
-            .spawn(|stop| gateway::refresh::run(due, store, clock, max_age, stop));
+            .spawn(|stop| gateway::refresh::run(due, store, clock, max_age, outcomes, stop));
         let watched = control.header_files.clone();
         app.control_tasks.spawn(|stop| watched.watch(stop));
         Control::new(control).spawn(&app.control_tasks, misconfigurations);

@@ -15,6 +15,7 @@ use crate::model::AuthorityError;
 use crate::oidc::OidcError;
 use crate::route::Site;
 use crate::store::StoreError;
+use crate::telemetry::metrics::{LoginOutcome, Metrics, Refusal};
 use crate::web::page::Page;
 
 /// Header that tells the operator of an nginx why it shows an error page.
@@ -51,6 +52,9 @@ pub(super) enum GatewayError {
         /// Why, for operators.
         reason: String,
     },
+    /// A path for which a server behind us may look in another application of the host.
+    #[error("the path has several readings, in different applications of the host")]
+    Ambiguous(Arc<Site>),
     /// Credentials that authentik could not be asked about.
     #[error("credentials could not be verified: {failure}")]
     Credentials {
@@ -110,6 +114,17 @@ pub(super) enum LoginFailure {
 }
 
 impl LoginFailure {
+    fn outcome(&self) -> LoginOutcome {
+        match self {
+            Self::Denied { .. } => LoginOutcome::Denied,
+            Self::Unmatched(_) => LoginOutcome::Unmatched,
+            Self::Loop { .. } => LoginOutcome::Loop,
+            Self::Misrouted => LoginOutcome::Misrouted,
+            Self::Oidc(OidcError::Unreachable { .. }) => LoginOutcome::Unreachable,
+            Self::Oidc(_) => LoginOutcome::Invalid,
+        }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::Denied { code, .. } if code == "access_denied" => StatusCode::FORBIDDEN,
@@ -163,7 +178,7 @@ impl GatewayError {
             Self::Host(_) | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
             Self::Misasked(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::Denied { .. } => StatusCode::FORBIDDEN,
+            Self::Denied { .. } | Self::Ambiguous(_) => StatusCode::FORBIDDEN,
             Self::Credentials { .. } => StatusCode::BAD_GATEWAY,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Upstream(unanswered) => unanswered.failure.status(),
@@ -187,7 +202,7 @@ impl GatewayError {
                 "This address is not set up. Tell your administrator.",
             ),
             Self::NotFound(_) => ("Not found", "There is no such page here."),
-            Self::Denied { .. } => (
+            Self::Denied { .. } | Self::Ambiguous(_) => (
                 "Access denied",
                 "You are not permitted to open this page. Ask its administrator for access.",
             ),
@@ -201,11 +216,36 @@ impl GatewayError {
         }
     }
 
+    /// Counts it by its kind.
+    pub(super) fn count(&self, metrics: &Metrics) {
+        let reason = match self {
+            Self::Login { site, failure, .. } => {
+                return site.metrics.logins.count(failure.outcome());
+            }
+            Self::Upstream(unanswered) => return unanswered.count(),
+            Self::NotConfigured => Refusal::NotConfigured,
+            Self::Host(_) => Refusal::InvalidHost,
+            Self::NoApplication(_) => Refusal::UnknownHost,
+            Self::Misasked(_) => Refusal::MisconfiguredProxy,
+            Self::NotFound(_) => Refusal::NotFound,
+            Self::Store(_) => Refusal::Store,
+            Self::Denied { .. } => Refusal::Rule,
+            Self::Ambiguous(_) => Refusal::AmbiguousPath,
+            Self::Credentials { .. } => Refusal::Authentik,
+            Self::Method(_) => Refusal::Method,
+        };
+        match self.site() {
+            Some(site) => site.metrics.refusals.count(reason),
+            None => metrics.refused(reason),
+        }
+    }
+
     /// Whose application it is about, if that is known.
     fn site(&self) -> Option<&Arc<Site>> {
         match self {
             Self::NotFound(site)
             | Self::Method(site)
+            | Self::Ambiguous(site)
             | Self::Denied { site, .. }
             | Self::Credentials { site, .. }
             | Self::Login { site, .. } => Some(site),
@@ -222,7 +262,7 @@ impl GatewayError {
             // nginx makes its own page of any status but 401 and 403.
             let mut response = Response::new(Body::empty());
             *response.status_mut() = match self {
-                Self::Denied { .. } => StatusCode::FORBIDDEN,
+                Self::Denied { .. } | Self::Ambiguous(_) => StatusCode::FORBIDDEN,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             };
             if let Ok(reason) = HeaderValue::from_str(&self.to_string().replace('"', "'")) {

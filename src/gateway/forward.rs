@@ -16,6 +16,7 @@ use super::surface::Surface;
 use super::{Asked, Parted};
 use crate::model::Question;
 use crate::route::{Site, Snapshot};
+use crate::telemetry::metrics::Refusal;
 use crate::web::identity;
 use crate::web::inbound::Inbound;
 use crate::web::navigation::{is_navigation, is_preflight};
@@ -85,7 +86,12 @@ impl Parted {
                 let target = target::of(application, Some(&url.to_string()));
                 self.begin(site, headers, target, 1)
             }
-            Admission::Login | Admission::Refused => Ok(unauthorized(site, surface.is_shown())),
+            Admission::Login => Ok(unauthorized(
+                site,
+                surface.is_shown(),
+                Refusal::SignInRequired,
+            )),
+            Admission::Refused => Ok(unauthorized(site, surface.is_shown(), Refusal::Credentials)),
         }
     }
 }
@@ -95,7 +101,8 @@ impl Parted {
 pub(super) struct Consumed;
 
 /// 401: nginx sends people to `/start` on it; scripts are told what is the matter.
-pub(super) fn unauthorized(site: &Arc<Site>, is_shown: bool) -> Answer {
+pub(super) fn unauthorized(site: &Arc<Site>, is_shown: bool, reason: Refusal) -> Answer {
+    site.metrics.refusals.count(reason);
     let status = StatusCode::UNAUTHORIZED;
     let response = if is_shown {
         let mut response = json(

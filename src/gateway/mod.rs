@@ -102,10 +102,7 @@ impl<'a> Asked<'a> {
         if snapshot.table.is_certain(&self.authority, self.path) {
             return Ok(());
         }
-        Err(GatewayError::Denied {
-            site: Arc::clone(site),
-            reason: "the path has several readings, in different applications of the host".into(),
-        })
+        Err(GatewayError::Ambiguous(Arc::clone(site)))
     }
 }
 
@@ -145,6 +142,7 @@ impl Gateway {
             Ok(answer) => answer,
             Err(error) => {
                 this.report(&error, &parts, &inbound);
+                error.count(&this.metrics);
                 error.answer(endpoint, &id)
             }
         };

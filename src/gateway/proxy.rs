@@ -16,6 +16,7 @@ use super::login::{append_cookie, redirect, target};
 use super::upstream::Passage;
 use crate::model::{Question, RequestedUrl};
 use crate::route::Site;
+use crate::telemetry::metrics::Refusal;
 use crate::web::navigation::{is_navigation, is_preflight};
 
 /// What stands for itself in a query: RFC 3986's unreserved characters.
@@ -69,7 +70,8 @@ impl Parted {
             {
                 Ok(start(site, &url))
             }
-            Admission::Login | Admission::Refused => Ok(unauthorized(site, true)),
+            Admission::Login => Ok(unauthorized(site, true, Refusal::SignInRequired)),
+            Admission::Refused => Ok(unauthorized(site, true, Refusal::Credentials)),
         }
     }
 }

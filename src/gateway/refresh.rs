@@ -14,6 +14,7 @@ use crate::model::{Session, SessionId, SessionKey};
 use crate::route::Site;
 use crate::store::Store;
 use crate::telemetry::Throttle;
+use crate::telemetry::metrics::{Counters, RefreshOutcome};
 
 /// Sessions that may wait; more come again with their next request.
 const WAITING: usize = 1024;
@@ -60,12 +61,14 @@ pub async fn run(
     store: Store,
     clock: Clock,
     max_age: i64,
+    outcomes: Counters<RefreshOutcome>,
     stop: CancellationToken,
 ) {
     let worker = Arc::new(Worker {
         store,
         clock,
         max_age,
+        outcomes,
         running: DashSet::new(),
         trouble: Throttle::default(),
     });
@@ -88,6 +91,7 @@ struct Worker {
     store: Store,
     clock: Clock,
     max_age: i64,
+    outcomes: Counters<RefreshOutcome>,
     /// Sessions that are being refreshed.
     running: DashSet<SessionKey>,
     trouble: Throttle,
@@ -132,10 +136,12 @@ impl Worker {
                     user = claims.preferred_username,
                     "authentik refused to refresh a session; it ends"
                 );
+                self.outcomes.count(RefreshOutcome::Refused);
                 self.store.remove(&id.key()).await;
             }
             Ok(_) => {}
             Err(error) => {
+                self.outcomes.count(RefreshOutcome::Failed);
                 let message = error.to_string();
                 if self.trouble.admits(&message) {
                     tracing::warn!("a session could not be refreshed, yet: {message}");
@@ -147,7 +153,7 @@ impl Worker {
     async fn keep(&self, id: &SessionId, site: &Arc<Site>, fresh: Arc<Session>) {
         for _ in 0..ATTEMPTS {
             match self.store.renew(id, &**site, Arc::clone(&fresh)).await {
-                Ok(()) => return,
+                Ok(()) => return self.outcomes.count(RefreshOutcome::Succeeded),
                 Err(error) => {
                     let message = error.to_string();
                     if self.trouble.admits(&message) {
@@ -157,5 +163,6 @@ impl Worker {
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
+        self.outcomes.count(RefreshOutcome::Lost);
     }
 }

@@ -12,7 +12,7 @@ use secrecy::ExposeSecret as _;
 use crate::model::{Application, Authority, Claims, Outpost};
 use crate::oidc::{Keys, RelyingParty};
 use crate::store::Owner;
-use crate::telemetry::metrics::{MethodMetrics, Metrics, SiteMetrics};
+use crate::telemetry::metrics::{Metrics, SiteMetrics, UpstreamMetrics};
 use crate::tls::CertifiedKey;
 use crate::web::header_file::{HeaderFiles, LiveValue};
 use crate::web::identity;
@@ -84,10 +84,10 @@ pub struct Site {
     pub extra: Vec<(HeaderName, LiveValue)>,
     /// The certificate that browsers are shown, if authentik has one for it.
     pub certificate: Option<Arc<CertifiedKey>>,
-    /// Histogram handles of this application's host.
+    /// What is counted of this application.
     pub metrics: SiteMetrics,
     /// The same for what the application itself answers, where requests are passed on to it.
-    pub upstream_metrics: Option<MethodMetrics>,
+    pub upstream_metrics: Option<UpstreamMetrics>,
 }
 
 impl Site {

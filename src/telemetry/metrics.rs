@@ -1,65 +1,36 @@
 //! Prometheus metrics, named as the vendor's outpost names them. Label values are bounded: hosts
 //! are those of known applications, methods those of RFC 9110.
 
+mod labels;
+mod outcomes;
+mod site;
+mod store;
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use http::Method;
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use labels::{
+    ConnectionLabels, HostLabels, LoginLabels, OutcomeLabels, OutpostLabels, ReasonLabels,
+    RequestLabels, UpstreamLabels,
+};
+pub use outcomes::{Counters, Label, LoginOutcome, Lookup, RefreshOutcome, Refusal, UpstreamError};
+use site::method_name;
+pub use site::{MethodMetrics, SiteMetrics, UpstreamMetrics};
+pub use store::StoreMetrics;
+
 /// Upper bounds of the histograms, in seconds.
 const BUCKETS: [f64; 13] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0,
 ];
-
-/// Methods that become label values, in the order of the handles of [`MethodMetrics`].
-const METHODS: [Method; 7] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::DELETE,
-    Method::OPTIONS,
-    Method::PATCH,
-];
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    outpost_name: String,
-    method: &'static str,
-    host: String,
-    r#type: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct UpstreamLabels {
-    outpost_name: String,
-    method: &'static str,
-    scheme: String,
-    host: String,
-    upstream_host: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutpostLabels {
-    outpost_name: String,
-    outpost_type: &'static str,
-    uuid: String,
-    version: String,
-    build: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConnectionLabels {
-    outpost_name: String,
-    outpost_type: &'static str,
-    uuid: String,
-}
 
 /// All metrics of the process. Cheap to clone.
 #[derive(Clone)]
@@ -76,6 +47,13 @@ struct Inner {
     sessions: Gauge,
     stale: Gauge,
     store: StoreMetrics,
+    refusals: Family<ReasonLabels, Counter>,
+    logins: Family<LoginLabels, Counter>,
+    upstream_errors: Family<ReasonLabels, Counter>,
+    refreshes: Counters<RefreshOutcome>,
+    /// Unix time of the last configuration; 0 before the first.
+    updated_at: AtomicI64,
+    connected: AtomicBool,
     /// The outpost's name, for requests that belong to no application.
     outpost: RwLock<String>,
 }
@@ -83,92 +61,17 @@ struct Inner {
 /// Upper bounds of header sizes, in bytes. nginx takes 4 KiB or 8 KiB unless told otherwise.
 const HEADER_BUCKETS: [f64; 6] = [1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0];
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HostLabels {
-    outpost_name: String,
-    host: String,
-}
-
-/// Histograms by method, resolved ahead of the requests.
-#[derive(Debug, Clone)]
-pub struct MethodMetrics(Vec<Histogram>);
-
-impl MethodMetrics {
-    fn new(handle: impl FnMut(&'static str) -> Histogram) -> Self {
-        let names = METHODS.iter().map(method_name).chain(["OTHER"]);
-        Self(names.map(handle).collect())
-    }
-
-    /// Counts an answer.
-    pub fn observe(&self, method: &Method, duration: Duration) {
-        let index = METHODS
-            .iter()
-            .position(|known| known == method)
-            .unwrap_or(METHODS.len());
-        self.0[index].observe(duration.as_secs_f64());
-    }
-}
-
-/// The histograms of one application.
-#[derive(Debug, Clone)]
-pub struct SiteMetrics {
-    requests: MethodMetrics,
-    identity: Histogram,
-}
-
-impl SiteMetrics {
-    /// Counts an answered request.
-    pub fn observe(&self, method: &Method, duration: Duration) {
-        self.requests.observe(method, duration);
-    }
-
-    /// Notes how many bytes the identity headers of somebody who signed in have.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "headers have less than 2^52 bytes"
-    )]
-    pub fn observe_identity(&self, bytes: usize) {
-        self.identity.observe(bytes as f64);
-    }
-}
-
-/// What is counted of the session store at Redis.
-#[derive(Debug, Clone)]
-pub struct StoreMetrics {
-    up: Gauge,
-    errors: Counter,
-    duration: Histogram,
-}
-
-impl StoreMetrics {
-    fn register(registry: &mut Registry) -> Self {
-        let (up, errors) = (Gauge::default(), Counter::default());
-        let duration = Histogram::new(BUCKETS);
-        let help = "1 while the connection to Redis stands";
-        registry.register("redis_up", help, up.clone());
-        let help = "Commands that Redis did not answer, or refused";
-        registry.register("redis_errors", help, errors.clone());
-        let help = "Time that commands at Redis take";
-        registry.register("redis_duration_seconds", help, duration.clone());
-        Self {
-            up,
-            errors,
-            duration,
-        }
-    }
-
-    /// Notes whether the connection stands.
-    pub fn up(&self, up: bool) {
-        self.up.set(i64::from(up));
-    }
-
-    /// Counts a command.
-    pub fn observe(&self, duration: Duration, succeeded: bool) {
-        self.duration.observe(duration.as_secs_f64());
-        if !succeeded {
-            self.errors.inc();
-        }
-    }
+/// How things are, for the status page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Condition {
+    /// Unix time of the last configuration.
+    pub updated_at: Option<i64>,
+    /// Whether that is one that was kept, because authentik does not answer.
+    pub stale: bool,
+    /// Whether the websocket to authentik is connected.
+    pub connected: bool,
+    /// Whether the connection to Redis stands.
+    pub redis_up: bool,
 }
 
 impl Default for Metrics {
@@ -214,6 +117,24 @@ impl Metrics {
         let help = "1 while the configuration is the last good one that was kept, because authentik does not answer";
         registry.register("configuration_stale", help, stale.clone());
         let store = StoreMetrics::register(&mut registry);
+        let refusals = Family::default();
+        let help = "Requests that were not served, by reason";
+        registry.register("proxy_refusals", help, Clone::clone(&refusals));
+        let logins = Family::default();
+        let help = "Logins, by what became of them";
+        registry.register("proxy_logins", help, Clone::clone(&logins));
+        let upstream_errors = Family::default();
+        let help = "Requests that an application did not answer, by reason";
+        registry.register(
+            "proxy_upstream_errors",
+            help,
+            Clone::clone(&upstream_errors),
+        );
+        let refreshes = Family::<OutcomeLabels, Counter>::default();
+        let help = "Sessions that were about to run out, by what became of them";
+        registry.register("session_refreshes", help, Clone::clone(&refreshes));
+        let refreshes =
+            Counters::new(|outcome| refreshes.get_or_create_owned(&OutcomeLabels { outcome }));
         let outpost = RwLock::default();
         Self(Arc::new(Inner {
             registry,
@@ -226,6 +147,12 @@ impl Metrics {
             sessions,
             stale,
             store,
+            refusals,
+            logins,
+            upstream_errors,
+            refreshes,
+            updated_at: AtomicI64::new(0),
+            connected: AtomicBool::new(false),
             outpost,
         }))
     }
@@ -246,6 +173,32 @@ impl Metrics {
         SiteMetrics {
             requests: MethodMetrics::new(|method| self.handle(outpost, method, host, "app")),
             identity: self.0.identity.get_or_create_owned(&labels),
+            refusals: Counters::new(|reason| self.refusal(outpost, host, reason)),
+            logins: Counters::new(|outcome| {
+                self.0.logins.get_or_create_owned(&LoginLabels {
+                    outpost_name: outpost.to_owned(),
+                    host: host.to_owned(),
+                    outcome,
+                })
+            }),
+        }
+    }
+
+    /// The handles for refreshes.
+    #[must_use]
+    pub fn refreshes(&self) -> Counters<RefreshOutcome> {
+        self.0.refreshes.clone()
+    }
+
+    /// How things are.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        let updated_at = self.0.updated_at.load(Ordering::Relaxed);
+        Condition {
+            updated_at: (updated_at != 0).then_some(updated_at),
+            stale: self.0.stale.get() != 0,
+            connected: self.0.connected.load(Ordering::Relaxed),
+            redis_up: self.0.store.up.get() != 0,
         }
     }
 
@@ -257,8 +210,8 @@ impl Metrics {
         host: &str,
         scheme: &str,
         upstream_host: &str,
-    ) -> MethodMetrics {
-        MethodMetrics::new(|method| {
+    ) -> UpstreamMetrics {
+        let responses = MethodMetrics::new(|method| {
             self.0.upstream.get_or_create_owned(&UpstreamLabels {
                 outpost_name: outpost.to_owned(),
                 method,
@@ -266,22 +219,41 @@ impl Metrics {
                 host: host.to_owned(),
                 upstream_host: upstream_host.to_owned(),
             })
-        })
+        });
+        let errors = Counters::new(|reason| {
+            self.0.upstream_errors.get_or_create_owned(&ReasonLabels {
+                outpost_name: outpost.to_owned(),
+                host: host.to_owned(),
+                reason,
+            })
+        });
+        UpstreamMetrics { responses, errors }
     }
 
     /// Counts a ping, or a request that no application was found for.
-    ///
-    /// # Panics
-    /// Never: nothing panics while the lock is held.
     pub fn observe_other(&self, method: &Method, kind: &'static str, duration: Duration) {
-        let outpost = self
-            .0
-            .outpost
-            .read()
-            .expect("nothing panics while holding this lock")
-            .clone();
-        self.handle(&outpost, method_name(method), "", kind)
+        self.handle(&self.outpost_name(), method_name(method), "", kind)
             .observe(duration.as_secs_f64());
+    }
+
+    /// Counts a request that was not served, and that no application was found for.
+    pub fn refused(&self, reason: Refusal) {
+        self.refusal(&self.outpost_name(), "", Refusal::VALUES[reason.index()])
+            .inc();
+    }
+
+    fn outpost_name(&self) -> String {
+        let name = self.0.outpost.read();
+        name.expect("nothing panics while holding this lock")
+            .clone()
+    }
+
+    fn refusal(&self, outpost: &str, host: &str, reason: &'static str) -> Counter {
+        self.0.refusals.get_or_create_owned(&ReasonLabels {
+            outpost_name: outpost.to_owned(),
+            host: host.to_owned(),
+            reason,
+        })
     }
 
     /// Notes a configuration that authentik told at `now` (Unix seconds).
@@ -303,6 +275,7 @@ impl Metrics {
             version: outpost.version.clone(),
             build: env!("CARGO_PKG_VERSION"),
         };
+        self.0.updated_at.store(now, Ordering::Relaxed);
         // A former version or name is no longer true.
         self.0.info.clear();
         self.0.last_update.clear();
@@ -322,6 +295,7 @@ impl Metrics {
             outpost_type: "proxy",
             uuid: outpost.id.to_string(),
         };
+        self.0.connected.store(connected, Ordering::Relaxed);
         self.0.connection.clear();
         self.0
             .connection
@@ -357,19 +331,6 @@ impl Metrics {
     }
 }
 
-fn method_name(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        Method::PATCH => "PATCH",
-        _ => "OTHER",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,12 +343,18 @@ mod tests {
         site.observe(&Method::GET, Duration::from_millis(1));
         site.observe(&odd, Duration::from_millis(1));
         site.observe_identity(5000);
+        site.refusals.count(Refusal::Rule);
+        metrics.refused(Refusal::UnknownHost);
         let text = metrics.render(3);
         for line in [
             "authentik_outpost_proxy_request_duration_seconds_count{outpost_name=\"outpost\",method=\"GET\",host=\"a.test\",type=\"app\"} 1",
             "method=\"OTHER\",host=\"a.test\",type=\"app\"} 1",
             "authentik_outpost_proxy_identity_headers_bytes_bucket{le=\"8192.0\",outpost_name=\"outpost\",host=\"a.test\"} 1",
             "authentik_outpost_proxy_sessions 3",
+            "authentik_outpost_proxy_refusals_total{outpost_name=\"outpost\",host=\"a.test\",reason=\"rule\"} 1",
+            "authentik_outpost_proxy_refusals_total{outpost_name=\"\",host=\"\",reason=\"unknown_host\"} 1",
+            "authentik_outpost_proxy_logins_total{outpost_name=\"outpost\",host=\"a.test\",outcome=\"succeeded\"} 0",
+            "authentik_outpost_session_refreshes_total{outcome=\"refused\"} 0",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

@@ -6,7 +6,7 @@ mod kubernetes;
 mod monitoring;
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Seek as _, Write as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -97,9 +97,18 @@ fn mentions(pattern: &str) -> Vec<(String, String)> {
 
 /// Runs a program that may not be installed; `None` if it is not.
 fn run(program: &str, arguments: &[&str]) -> Option<String> {
+    feed(program, arguments, "")
+}
+
+/// The same with something on standard input.
+fn feed(program: &str, arguments: &[&str], input: &str) -> Option<String> {
+    let mut file = tempfile::tempfile().expect("a temporary file");
+    file.write_all(input.as_bytes()).expect("written");
+    file.rewind().expect("a file can be read again");
     let output = Command::new(program)
         .args(arguments)
         .current_dir(root())
+        .stdin(file)
         .output();
     match output {
         Ok(output) => {

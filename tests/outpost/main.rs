@@ -15,6 +15,7 @@ mod https;
 mod hybrid;
 mod limits;
 mod login;
+mod metrics;
 mod nginx;
 mod process;
 mod proxy_attacks;

@@ -22,6 +22,7 @@ use crate::model::{Refresh, Session, SessionId};
 use crate::oidc::{LoginState, OidcError, StateError, Tokens};
 use crate::route::Site;
 use crate::store::Owner as _;
+use crate::telemetry::metrics::{LoginOutcome, Refusal};
 use crate::web::cookie::{self, Attributes};
 use crate::web::navigation::is_navigation;
 use crate::web::page::Page;
@@ -47,7 +48,7 @@ impl Parted {
     ) -> Result<Answer, GatewayError> {
         if !site.application.policy.redirect_scripts && !is_navigation(method, headers) {
             // A script that nginx redirected here would only see authentik's page.
-            return Ok(unauthorized(site, true));
+            return Ok(unauthorized(site, true, Refusal::SignInRequired));
         }
         let target = target::of(&site.application, wanted);
         if let Endpoint::Callback(_) = Endpoint::of(&target) {
@@ -188,6 +189,7 @@ impl Parted {
             site.keys.nonce(&state.state),
             site.keys.pkce_verifier(&state.state),
         );
+        site.metrics.logins.count(LoginOutcome::Started);
         let mut response = redirect(url.as_str());
         append_cookie(&mut response, &self.login_cookie(site, &attempts));
         Ok(Answer::of(site, response))
@@ -226,6 +228,7 @@ impl Parted {
         let id = SessionId::random();
         let kept = Arc::clone(&session);
         self.store.insert(&id, &**site, kept).await?;
+        site.metrics.logins.count(LoginOutcome::Succeeded);
         let mut response = redirect(target);
         append_cookie(&mut response, &self.session_cookie(site, &id, &session));
         if let Some(attempts) = sent_attempts(site, headers).next() {

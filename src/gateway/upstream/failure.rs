@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use crate::model::{BackendError, Session};
 use crate::route::Site;
+use crate::telemetry::metrics::UpstreamError;
 use crate::web::client::FetchError;
 
 /// A request that was passed on without success.
@@ -50,6 +51,22 @@ pub(in crate::gateway) enum Failure {
 }
 
 impl Failure {
+    fn kind(&self) -> UpstreamError {
+        match self {
+            Self::Connect(FetchError::Dns, _) => UpstreamError::Dns,
+            Self::Connect(FetchError::Refused, _) => UpstreamError::Refused,
+            Self::Connect(FetchError::Tls(_), _) => UpstreamError::Tls,
+            Self::Connect(FetchError::Timeout, _) => UpstreamError::ConnectTimeout,
+            Self::Silent(_) => UpstreamError::ResponseTimeout,
+            Self::Connect(FetchError::Connection(_), _) | Self::Broken(_) => {
+                UpstreamError::Connection
+            }
+            Self::Client => UpstreamError::Client,
+            Self::Protocol => UpstreamError::Protocol,
+            Self::Override(_) | Self::HostHeader => UpstreamError::Claim,
+        }
+    }
+
     /// RFC 9110 sections 15.6.3 and 15.6.5.
     pub(in crate::gateway) fn status(&self) -> StatusCode {
         match self {
@@ -118,6 +135,13 @@ impl Failure {
 }
 
 impl Unanswered {
+    /// Counts it by its kind.
+    pub(in crate::gateway) fn count(&self) {
+        if let Some(metrics) = &self.site.upstream_metrics {
+            metrics.errors.count(self.failure.kind());
+        }
+    }
+
     /// Whether the person may read this text.
     pub(in crate::gateway) fn is_told(&self) -> bool {
         let session = self.session.as_ref();

@@ -40,7 +40,7 @@ use crate::clock::Clock;
 use crate::config::{self, WhenDown};
 use crate::model::{Session, SessionId, SessionKey};
 use crate::telemetry::Throttle;
-use crate::telemetry::metrics::StoreMetrics;
+use crate::telemetry::metrics::{Lookup, StoreMetrics};
 use checks::Due;
 use connection::Connection;
 use flights::Flights;
@@ -64,6 +64,7 @@ const BLOB_SECONDS: u32 = 30 * 24 * 3600;
 /// See the module.
 pub(super) struct Redis {
     connection: Arc<Connection>,
+    metrics: StoreMetrics,
     subscription: Subscription,
     cache: Cache,
     held: Held,
@@ -103,7 +104,8 @@ impl Redis {
         // What ended before this process started, nobody told it.
         let due = Due::new(clock.now());
         Ok(Arc::new(Self {
-            connection: Arc::new(Connection::new(Server::new(config)?, metrics)),
+            connection: Arc::new(Connection::new(Server::new(config)?, metrics.clone())),
+            metrics,
             subscription: Subscription::default(),
             cache: Cache::new(cache_bytes),
             held: Held::new(),
@@ -157,6 +159,7 @@ impl Redis {
                 Box::pin(self.fetch(key, id, owner)).await
             }
             Some(Slot::Session(entry)) if self.is_fresh(&entry, now) => {
+                self.metrics.looked_up(Lookup::Hit);
                 if now.saturating_sub(entry.confirmed) > millis(CONFIRM_EVERY) {
                     self.confirm_behind(key, &entry);
                 }
@@ -256,6 +259,7 @@ impl Redis {
 
     /// One read of a record at a time, whoever asks.
     async fn read(&self, key: SessionKey) -> flights::Found {
+        self.metrics.looked_up(Lookup::Miss);
         let connection = Arc::clone(&self.connection);
         self.flights
             .join(key, move || {
