@@ -57,7 +57,7 @@ pub(crate) fn requested_url(text: &str, target: &str) {
     }
 }
 
-static ALLOWLIST: LazyLock<Allowlist> = LazyLock::new(|| Allowlist::compile("^/public/", false).0);
+static ALLOWLIST: LazyLock<Allowlist> = LazyLock::new(|| Allowlist::compile("^/public/", false));
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     let rule = |path: &str, action| Rule {
         path: Some(regex::Regex::new(path).expect("an expression")),

@@ -71,7 +71,17 @@ fn doctor(file: Option<&Path>, only: Option<&str>, json: bool) -> ExitCode {
                 Ok(probe) => probe,
                 Err(error) => return fail(cli::EXIT_FAILURE, &error),
             };
-            let report = runtime.block_on(doctor::examine(&config, &probe, only));
+            let shown = !json && std::io::stderr().is_terminal();
+            let progress = |what: &str| {
+                if shown {
+                    // Overwritten by the next, and by the report.
+                    let _ = write!(std::io::stderr(), "\r\x1b[Klooking at {what} ...");
+                }
+            };
+            let report = runtime.block_on(doctor::examine(&config, &probe, only, progress));
+            if shown {
+                let _ = write!(std::io::stderr(), "\r\x1b[K");
+            }
             let code = match report.worst() {
                 Status::Failed => cli::EXIT_FAILURE,
                 Status::Ok | Status::Skipped | Status::Warning => cli::EXIT_OK,

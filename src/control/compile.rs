@@ -14,7 +14,7 @@ use crate::model::{
     Outpost,
 };
 use crate::oidc::{Endpoints, RelyingParty};
-use crate::route::{Site, Table};
+use crate::route::{Refused, Site, Table};
 use crate::tls::CertifiedKey;
 
 /// What is known of each provider: its record and the site made of it.
@@ -39,8 +39,9 @@ type Reason = Box<dyn std::error::Error + Send + Sync>;
 
 impl Compiler<'_> {
     /// The routing table of all providers, reusing the sites whose record did not change.
-    pub(super) fn table(&self, records: &[Value], known: &Known) -> (Table, Known) {
+    pub(super) fn table(&self, records: &[Value], known: &Known) -> (Table, Vec<Refused>, Known) {
         let (mut table, mut sites) = (Table::default(), Known::new());
+        let mut refused = Vec::new();
         for record in records {
             let key = key(record);
             let before = known.get(&key);
@@ -63,6 +64,11 @@ impl Compiler<'_> {
                             "it is left out"
                         };
                         tracing::error!("provider {name:?} cannot be used: {reason}; {kept}");
+                        refused.push(Refused {
+                            provider: name.to_owned(),
+                            reason: reason.to_string(),
+                            kept: before.is_some(),
+                        });
                         let Some((_, site)) = before else { continue };
                         Arc::clone(site)
                     }
@@ -72,7 +78,7 @@ impl Compiler<'_> {
             table.add(site);
         }
         self.check_policies(&table);
-        (table, sites)
+        (table, refused, sites)
     }
 
     /// Whether a site shows the certificate that its provider has now.
@@ -162,8 +168,8 @@ fn application(provider: wire::Provider, policies: &Policies) -> Result<Applicat
         );
     }
     let full_url = matches!(mode, Mode::ForwardDomain(_));
-    let (allowlist, refused) = Allowlist::compile(&provider.skip_path_regex, full_url);
-    for (line, reason) in refused {
+    let allowlist = Allowlist::compile(&provider.skip_path_regex, full_url);
+    for (line, reason) in allowlist.refused() {
         tracing::warn!(
             "provider {:?}: unauthenticated path {line:?} is skipped: {reason}",
             provider.name

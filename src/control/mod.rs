@@ -43,7 +43,7 @@ use crate::web::header_file::HeaderFiles;
 use api::{Answers, Api, ApiError};
 use certificates::Certificates;
 use last_good::LastGood;
-pub use probe::{Listed, Probe, Trouble};
+pub use probe::{Listed, Probe, Stored, Trouble};
 
 /// What the control plane has to be told.
 #[derive(Debug, Clone)]
@@ -280,7 +280,7 @@ impl<'a> Refresher<'a> {
             certificates: &self.certificates,
             reuse,
         };
-        let (table, sites) = compiler.table(&answers.providers, &self.sites);
+        let (table, refused, sites) = compiler.table(&answers.providers, &self.sites);
         if table.sites().is_empty() {
             tracing::warn!(
                 "no application is assigned to outpost {:?}; assign them in authentik under Applications, Outposts (they may still belong to the embedded outpost)",
@@ -293,6 +293,7 @@ impl<'a> Refresher<'a> {
         control.live.store(Snapshot {
             outpost: Some(outpost.clone()),
             table,
+            refused,
         });
         control.readiness.configured();
         let wanted = outpost.refresh_interval_s;

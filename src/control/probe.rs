@@ -29,6 +29,18 @@ pub struct Listed {
     pub embedded: bool,
 }
 
+/// What is known of the session store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    /// Sessions are in the memory of each process.
+    Memory,
+    /// They are at Redis, which can be written and read.
+    Shared {
+        /// What it does when it is full, if it has a limit.
+        eviction: Option<String>,
+    },
+}
+
 /// What kind of trouble an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
@@ -102,24 +114,26 @@ impl Probe {
         Ok(self.0.live.load_full())
     }
 
-    /// Writes something to the session store and reads it back. `false` if sessions are only in the
-    /// memory of each process.
-    pub async fn store(&self) -> Result<bool, StoreError> {
+    /// Writes something to the session store and reads it back; returns what is known of it.
+    pub async fn store(&self) -> Result<Stored, StoreError> {
         let store = &self.0.store;
         if !store.is_shared() {
-            return Ok(false);
+            return Ok(Stored::Memory);
         }
         let stop = CancellationToken::new();
         let running = tokio::spawn(store.clone().run(stop.clone()));
         let exchange = async {
             store.keep_blob("doctor", b"well").await?;
-            store.blob("doctor").await
+            store.blob("doctor").await?;
+            Ok(Stored::Shared {
+                eviction: store.eviction().await,
+            })
         };
         let found = exchange.await;
         stop.cancel();
         // It stops by itself; what it did meanwhile is of no interest.
         let _ = running.await;
-        found.map(|_| true)
+        found
     }
 
     /// Connects the websocket, says hello, waits for the acknowledgement, and leaves.

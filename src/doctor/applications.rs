@@ -2,15 +2,33 @@
 
 use std::collections::HashMap;
 
+use futures_util::future::join_all;
+use http::{Request, header};
+use http_body_util::Full;
+
 use super::report::Report;
-use crate::config::is_internal;
-use crate::model::{Application, Mode};
+use crate::config::{Config, is_internal};
+use crate::model::{Application, Backend, Mode};
 use crate::oidc::Accepted;
-use crate::route::{Site, Snapshot};
+use crate::route::{Refused, Site, Snapshot};
+use crate::web::client::BackChannel;
+use crate::web::trust::Trust;
 
 /// Looks at all applications, or at the one with the slug `only`.
-pub(super) async fn examine(snapshot: &Snapshot, only: Option<&str>, report: &mut Report) {
+pub(super) async fn examine(
+    config: &Config,
+    snapshot: &Snapshot,
+    only: Option<&str>,
+    report: &mut Report,
+) {
     let sites = snapshot.table.sites();
+    for Refused {
+        provider, reason, ..
+    } in &snapshot.refused
+    {
+        let fix = "correct the provider in authentik; the others are served";
+        report.failed(format!("provider {provider:?}"), reason, fix);
+    }
     if sites.is_empty() {
         let name = snapshot
             .outpost
@@ -39,10 +57,12 @@ pub(super) async fn examine(snapshot: &Snapshot, only: Option<&str>, report: &mu
     }
     report.ok("applications", slugs.join(", "));
     shared_addresses(sites.iter().map(|site| &site.application), report);
-    for site in sites {
-        if only.is_none_or(|only| site.application.slug == only) {
-            application(site, report).await;
-        }
+    let examined = sites
+        .iter()
+        .filter(|site| only.is_none_or(|only| site.application.slug == only))
+        .map(|site| application(config, site));
+    for found in join_all(examined).await {
+        report.extend(found);
     }
 }
 
@@ -62,7 +82,9 @@ fn shared_addresses<'a>(applications: impl Iterator<Item = &'a Application>, rep
     }
 }
 
-async fn application(site: &Site, report: &mut Report) {
+async fn application(config: &Config, site: &Site) -> Report {
+    let mut found = Report::default();
+    let report = &mut found;
     let application = &site.application;
     let check = |what: &str| format!("{}: {what}", application.slug);
     let external = &application.external;
@@ -102,6 +124,71 @@ async fn application(site: &Site, report: &mut Report) {
     }
     issuer(site, &check("issuer"), report).await;
     redirect_uri(site, &check("redirect URI"), report).await;
+    if let Some(backend) = &application.backend {
+        internal_host(
+            config,
+            application,
+            backend,
+            &check("internal host"),
+            report,
+        )
+        .await;
+    }
+    open_paths(application, &check("open paths"), report);
+    found
+}
+
+/// Whether the application itself answers; what it answers does not matter.
+async fn internal_host(
+    config: &Config,
+    application: &Application,
+    backend: &Backend,
+    check: &str,
+    report: &mut Report,
+) {
+    let address = format!("{}://{}/", backend.scheme(), backend.authority());
+    let request = Request::builder()
+        .uri(&address)
+        .header(header::HOST, application.external.host())
+        .body(Full::default());
+    let trust = Trust::load(config.tls.ca_file.as_deref());
+    let (Ok(request), Ok(trust)) = (request, trust) else {
+        return report.failed(check, format!("{address} is not usable"), "");
+    };
+    let insecure = application.backend_insecure;
+    let patience = config.upstream.connect_timeout;
+    match BackChannel::over(&trust, insecure, patience).fetch(request).await {
+        Ok(_) if insecure && backend.scheme().as_str() == "https" => report.warning(
+            check,
+            format!("{address} answers; its certificate is not verified"),
+            "fine inside of a cluster; otherwise name its authority in AUTHENTIK_PROXY_TLS__CA_FILE and turn on \"Internal host SSL Validation\"",
+        ),
+        Ok(answer) => report.ok(check, format!("{address} answers ({})", answer.status().as_u16())),
+        Err(error) => report.failed(
+            check,
+            format!("{address}: {error}"),
+            error.advice_for_applications(),
+        ),
+    }
+}
+
+/// What anybody may open, at authentik and by our own rules.
+fn open_paths(application: &Application, check: &str, report: &mut Report) {
+    let list = &application.allowlist;
+    for (line, reason) in list.refused() {
+        let reason = reason.lines().last().unwrap_or_default().trim();
+        report.warning(
+            check,
+            format!("{line:?} is no expression and opens nothing: {reason}"),
+            "correct the provider's unauthenticated paths in authentik (RE2 syntax)",
+        );
+    }
+    let open: Vec<_> = list.expressions().collect();
+    if open.is_empty() {
+        report.ok(check, "authentik opens none");
+    } else {
+        report.ok(check, format!("without a sign-in: {}", open.join(", ")));
+    }
 }
 
 async fn issuer(site: &Site, check: &str, report: &mut Report) {

@@ -21,12 +21,21 @@ pub fn unusable(errors: &ConfigErrors) -> Report {
     report
 }
 
-/// Looks at everything. `only` is the slug of the application to look at alone.
-pub async fn examine(config: &Config, probe: &Probe, only: Option<&str>) -> Report {
+/// Looks at everything. `only` is the slug of the application to look at alone; `progress` is told
+/// what is being looked at.
+pub async fn examine(
+    config: &Config,
+    probe: &Probe,
+    only: Option<&str>,
+    progress: impl Fn(&str),
+) -> Report {
     let mut report = Report::default();
     local::settings(config, &mut report);
+    progress("the listeners");
     local::listeners(config, &mut report).await;
-    outpost::store(config, probe, &mut report).await;
+    progress("Redis");
+    outpost::store(probe, &mut report).await;
+    progress("authentik");
     let reached = reach::authentik(config, probe, &mut report).await;
     if !reached {
         let first = "authentik has to be reached first";
@@ -41,8 +50,10 @@ pub async fn examine(config: &Config, probe: &Probe, only: Option<&str>) -> Repo
         }
         return report;
     };
+    progress("the websocket");
     outpost::websocket(probe, &snapshot, &mut report).await;
-    applications::examine(&snapshot, only, &mut report).await;
+    progress("the applications");
+    applications::examine(config, &snapshot, only, &mut report).await;
     report
 }
 

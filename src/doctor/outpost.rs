@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fix;
 use super::report::Report;
 use crate::config::Config;
-use crate::control::{Probe, Trouble};
+use crate::control::{Probe, Stored, Trouble};
 use crate::route::Snapshot;
 
 /// Oldest version of authentik that this program was tried with.
@@ -63,16 +63,26 @@ pub(super) async fn load(
 }
 
 /// Looks at the session store.
-pub(super) async fn store(config: &Config, probe: &Probe, report: &mut Report) {
-    match (probe.store().await, &config.redis) {
-        (Ok(true), _) => report.ok("redis", "can be written and read"),
-        (Ok(false), None) => report.warning(
+pub(super) async fn store(probe: &Probe, report: &mut Report) {
+    match probe.store().await {
+        Ok(Stored::Shared { eviction }) => {
+            report.ok("redis", "can be written and read");
+            match eviction.as_deref() {
+                None => {}
+                Some("noeviction") => report.ok("redis memory", "it gives up nothing when it is full"),
+                Some(policy) => report.warning(
+                    "redis memory",
+                    format!("when it is full, it gives up sessions ({policy}): people are signed out"),
+                    "set maxmemory-policy to noeviction, and maxmemory to what is needed (about 2.6 KiB a session)",
+                ),
+            }
+        }
+        Ok(Stored::Memory) => report.warning(
             "redis",
             "not configured: sessions are in the memory of each process, replicas do not share them",
             "set AUTHENTIK_REDIS__HOST, unless there is one replica that may forget",
         ),
-        (Ok(false), Some(_)) => report.skipped("redis", "not used"),
-        (Err(error), _) => report.failed("redis", error.to_string(), ""),
+        Err(error) => report.failed("redis", error.to_string(), ""),
     }
 }
 

@@ -70,6 +70,11 @@ impl Report {
         self.add(check, Status::Failed, found, Some(fix.into()));
     }
 
+    /// Adds the checks of another report.
+    pub fn extend(&mut self, other: Self) {
+        self.findings.extend(other.findings);
+    }
+
     /// The worst status.
     #[must_use]
     pub fn worst(&self) -> Status {

@@ -15,24 +15,41 @@ const SIZE_LIMIT: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub struct Allowlist {
     rules: Vec<Regex>,
+    /// Lines that do not compile, with the reason.
+    refused: Vec<(String, String)>,
     /// `forward_domain` applications match `scheme://host/path`, the others the path.
     full_url: bool,
 }
 
 impl Allowlist {
-    /// Compiles one expression per non-empty line. Lines that do not compile are returned with
-    /// the reason and skipped, so that one typing error does not open or close everything else.
+    /// Compiles one expression per non-empty line. Lines that do not compile are skipped, so that
+    /// one typing error does not open or close everything else.
     #[must_use]
-    pub fn compile(lines: &str, full_url: bool) -> (Self, Vec<(String, regex::Error)>) {
+    pub fn compile(lines: &str, full_url: bool) -> Self {
         let mut rules = Vec::new();
         let mut refused = Vec::new();
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
             match RegexBuilder::new(line).size_limit(SIZE_LIMIT).build() {
                 Ok(rule) => rules.push(rule),
-                Err(error) => refused.push((line.to_owned(), error)),
+                Err(error) => refused.push((line.to_owned(), error.to_string())),
             }
         }
-        (Self { rules, full_url }, refused)
+        Self {
+            rules,
+            refused,
+            full_url,
+        }
+    }
+
+    /// The expressions.
+    pub fn expressions(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(Regex::as_str)
+    }
+
+    /// The lines that are no expression, with the reason.
+    #[must_use]
+    pub fn refused(&self) -> &[(String, String)] {
+        &self.refused
     }
 
     /// The expression by which `url` may pass without a session.
@@ -64,8 +81,8 @@ mod tests {
     use super::{Allowlist, RequestedUrl};
 
     fn allows(rules: &str, full_url: bool, url: &str) -> bool {
-        let (list, refused) = Allowlist::compile(rules, full_url);
-        assert!(refused.is_empty(), "{refused:?}");
+        let list = Allowlist::compile(rules, full_url);
+        assert!(list.refused().is_empty(), "{list:?}");
         list.matching(&RequestedUrl::parse(url).expect(url))
             .is_some()
     }
@@ -155,8 +172,8 @@ mod tests {
 
     #[test]
     fn a_line_that_does_not_compile_is_reported_and_skipped() {
-        let (list, refused) = Allowlist::compile("(\n^/ok$\n(?=x)", false);
-        assert_eq!(refused.len(), 2);
+        let list = Allowlist::compile("(\n^/ok$\n(?=x)", false);
+        assert_eq!(list.refused().len(), 2);
         let url = RequestedUrl::parse("https://a.example/ok").expect("a URL");
         assert_eq!(list.matching(&url), Some("^/ok$"));
     }

@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn rules_come_first_sessions_next_unauthenticated_paths_last() {
         let mut application = Application::sample("https://a.test", Mode::ForwardSingle);
-        application.allowlist = Allowlist::compile("^/open|^/admin", false).0;
+        application.allowlist = Allowlist::compile("^/open|^/admin", false);
         let rule = |path: &str, action| Rule {
             path: Some(regex::Regex::new(path).expect(path)),
             networks: vec![],

@@ -25,6 +25,19 @@ pub struct Snapshot {
     pub outpost: Option<Outpost>,
     /// The applications by host.
     pub table: Table,
+    /// Providers that cannot be served as they are.
+    pub refused: Vec<Refused>,
+}
+
+/// A provider that cannot be served as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its name at authentik.
+    pub provider: String,
+    /// Why.
+    pub reason: String,
+    /// Whether its last good form is served instead.
+    pub kept: bool,
 }
 
 /// The current [`Snapshot`]. Readers never wait.

@@ -274,6 +274,15 @@ impl Store {
         }
     }
 
+    /// Under which policy the backend gives up sessions when it is full; `None` if it has no limit,
+    /// or does not tell.
+    pub async fn eviction(&self) -> Option<String> {
+        match &self.0 {
+            Backend::Memory(_) => None,
+            Backend::Redis(redis) => redis.eviction().await,
+        }
+    }
+
     /// How many live sessions this process has.
     #[must_use]
     pub fn len(&self) -> usize {

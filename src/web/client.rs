@@ -53,7 +53,30 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// What an operator should look at.
+    /// What an operator should look at if it is an application that does not answer.
+    #[must_use]
+    pub fn advice_for_applications(&self) -> &'static str {
+        match self {
+            Self::Dns => {
+                "the name is that of no Service that exists, or DNS does not work: correct the provider's internal host, or create the Service"
+            }
+            Self::Refused => {
+                "nothing listens there: check the port of the provider's internal host, and whether the application runs"
+            }
+            Self::Tls(rustls::Error::InvalidCertificate(_)) => {
+                "name the authority of its certificate in AUTHENTIK_PROXY_TLS__CA_FILE, or turn off \"Internal host SSL Validation\" of the provider"
+            }
+            Self::Tls(_) => "is it http:// instead of https://? Check the provider's internal host",
+            Self::Timeout => {
+                "check that network policies and firewalls let us reach it, or allow more time with AUTHENTIK_PROXY_UPSTREAM__CONNECT_TIMEOUT"
+            }
+            Self::Connection(_) => {
+                "check the application's own log, and whether the provider's internal host should begin with https://"
+            }
+        }
+    }
+
+    /// What an operator should look at if it is authentik.
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {

@@ -76,9 +76,23 @@ async fn a_sound_deployment_has_nothing_to_complain_of() {
     }
 }
 
+type Break = fn(&Standin);
+
+/// Breaks one thing; the doctor finds it.
+async fn is_found(environment: &[(&str, &str)], breaks: Break, check: &str, expected: &str) {
+    let authentik = authentik().await;
+    breaks(&authentik);
+    let (code, findings) = doctor(&authentik, &[], environment).await;
+    assert_eq!(code, 1, "{check}");
+    let failed = failed(&findings);
+    let found = failed
+        .iter()
+        .any(|(c, found)| *c == check && found.contains(expected));
+    assert!(found, "{check}: {expected} in {failed:?}");
+}
+
 #[tokio::test]
 async fn each_mistake_is_found_and_named() {
-    type Break = fn(&Standin);
     for (environment, breaks, check, expected) in [
         (
             &[("AUTHENTIK_TOKEN", "stale")][..],
@@ -144,6 +158,37 @@ async fn each_mistake_is_found_and_named() {
             "grafana: browser host",
             "only the cluster knows",
         ),
+    ] {
+        is_found(environment, breaks, check, expected).await;
+    }
+}
+
+#[tokio::test]
+async fn each_mistake_of_a_provider_is_found_and_named() {
+    for (environment, breaks, check, expected) in [
+        (
+            &[][..],
+            (|a| {
+                a.add_provider(Provider {
+                    external_host: "no host".to_owned(),
+                    ..Provider::forward_single("lost", "https://lost.test")
+                });
+            }) as Break,
+            "provider \"lost\"",
+            "",
+        ),
+        (
+            &[],
+            |a| {
+                a.add_provider(Provider::proxy(
+                    "app",
+                    "https://app.test",
+                    "http://127.0.0.1:1",
+                ));
+            },
+            "app: internal host",
+            "http://127.0.0.1:1/: the connection was refused",
+        ),
         (
             &[],
             |a| {
@@ -153,15 +198,7 @@ async fn each_mistake_is_found_and_named() {
             "is that of \"grafana\", too",
         ),
     ] {
-        let authentik = authentik().await;
-        breaks(&authentik);
-        let (code, findings) = doctor(&authentik, &[], environment).await;
-        assert_eq!(code, 1, "{check}");
-        let failed = failed(&findings);
-        let found = failed
-            .iter()
-            .any(|(c, found)| *c == check && found.contains(expected));
-        assert!(found, "{check}: {expected} in {failed:?}");
+        is_found(environment, breaks, check, expected).await;
     }
 }
 
@@ -206,4 +243,71 @@ async fn a_redis_that_works_is_found_to_work() {
         .find(|f| f["check"] == "redis")
         .expect("a check");
     assert_eq!(found["status"], "ok", "{found}");
+}
+
+/// What was found by one check.
+fn found<'a>(findings: &'a [Value], check: &str) -> Vec<(&'a str, &'a str)> {
+    let found = findings.iter().filter(|finding| finding["check"] == check);
+    found
+        .map(|finding| {
+            (
+                finding["status"].as_str().expect("text"),
+                finding["found"].as_str().expect("text"),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn what_is_open_to_everybody_is_listed() {
+    let authentik = authentik().await;
+    authentik.add_provider(Provider {
+        skip_path_regex: "^/health$\n(".to_owned(),
+        ..Provider::forward_single("app", "https://app.test")
+    });
+    let (code, findings) = doctor(&authentik, &[], &[]).await;
+    assert_eq!(code, 0);
+    let [warning, open] = found(&findings, "app: open paths")[..] else {
+        panic!("two in {findings:?}");
+    };
+    assert_eq!(warning.0, "warning");
+    assert!(
+        warning.1.starts_with("\"(\" is no expression"),
+        "{warning:?}"
+    );
+    assert_eq!(open, ("ok", "without a sign-in: ^/health$"));
+    let grafana = found(&findings, "grafana: open paths");
+    assert_eq!(grafana, [("ok", "authentik opens none")]);
+}
+
+#[tokio::test]
+async fn an_application_that_answers_is_found_to_do_so() {
+    let upstream = crate::upstream::Upstream::start().await;
+    let authentik = authentik().await;
+    let address = format!("http://{}", upstream.address);
+    authentik.add_provider(Provider::proxy("app", "https://app.test", &address));
+    let (code, findings) = doctor(&authentik, &["--app", "app"], &[]).await;
+    assert_eq!(code, 0);
+    let expected = format!("{address}/ answers (200)");
+    let internal = found(&findings, "app: internal host");
+    assert_eq!(internal, [("ok", expected.as_str())]);
+}
+
+#[tokio::test]
+async fn a_redis_that_may_forget_is_warned_about() {
+    let authentik = authentik().await;
+    let policy = ["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"];
+    let redis = crate::redis::server::Server::start(&policy).await;
+    let port = redis.port();
+    let environment = [
+        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
+        ("AUTHENTIK_REDIS__PORT", port.as_str()),
+    ];
+    let (code, findings) = doctor(&authentik, &[], &environment).await;
+    assert_eq!(code, 0);
+    let [(status, text)] = found(&findings, "redis memory")[..] else {
+        panic!("one in {findings:?}");
+    };
+    assert_eq!(status, "warning");
+    assert!(text.contains("allkeys-lru"), "{text}");
 }

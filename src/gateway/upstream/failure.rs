@@ -98,27 +98,10 @@ impl Failure {
     /// What an operator should look at.
     fn advice(&self) -> &'static str {
         match self {
-            Self::Connect(FetchError::Dns, _) => {
-                "the name is that of no Service that exists, or DNS does not work: correct the provider's internal host, or create the Service"
-            }
-            Self::Connect(FetchError::Refused, _) => {
-                "nothing listens there: check the port of the provider's internal host, and whether the application runs"
-            }
-            Self::Connect(FetchError::Tls(rustls::Error::InvalidCertificate(_)), _) => {
-                "name the authority of its certificate in AUTHENTIK_PROXY_TLS__CA_FILE, or turn off \"Internal host SSL Validation\" of the provider"
-            }
-            Self::Connect(FetchError::Tls(_), _) => {
-                "is it http:// instead of https://? Check the provider's internal host"
-            }
-            Self::Connect(FetchError::Timeout, _) => {
-                "check that network policies and firewalls let us reach it, or allow more time with AUTHENTIK_PROXY_UPSTREAM__CONNECT_TIMEOUT"
-            }
             Self::Silent(_) => {
                 "check the application, or allow more time with AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT"
             }
-            Self::Connect(..) | Self::Broken(_) => {
-                "check the application's own log, and whether the provider's internal host should begin with https://"
-            }
+            Self::Connect(error, _) | Self::Broken(error) => error.advice_for_applications(),
             Self::Client => "the client or a proxy in front of us gave up",
             Self::Protocol => "check the application",
             Self::Override(_) | Self::HostHeader => {

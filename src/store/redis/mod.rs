@@ -16,6 +16,7 @@ mod connection;
 mod ending;
 mod flights;
 mod held;
+mod inspect;
 mod names;
 mod news;
 mod pending;
