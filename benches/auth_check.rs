@@ -18,6 +18,7 @@ use authentik_proxy::config::Config;
 use authentik_proxy::gateway::{Gateway, Parted, Patience, Refresher, Upstream, Verdicts};
 use authentik_proxy::telemetry::log::{self, LevelHandle};
 use authentik_proxy::telemetry::metrics::Metrics;
+use authentik_proxy::telemetry::traces::Traces;
 use authentik_proxy::telemetry::{Reporter, Throttle};
 use authentik_proxy::web::inbound::TrustedProxies;
 use authentik_proxy::web::trust::Trust;
@@ -112,6 +113,7 @@ impl Outpost {
             ignored_peers: Throttle::default(),
             verdicts: Verdicts::default(),
             upstream: Upstream::new(&Trust::load(None).expect("authorities"), PATIENCE),
+            traces: Traces::default(),
         })
     }
 

@@ -22,6 +22,7 @@ use crate::store::{SetupError, Store};
 use crate::tasks::Tasks;
 use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::{Traces, TracesError};
 use crate::telemetry::{Reporter, Throttle};
 use crate::tls::{self, KeyPairError};
 use crate::web::client::BackChannel;
@@ -50,6 +51,9 @@ pub enum StartError {
     /// Something was left out of this build.
     #[error("{0} is set, but this program was built without the feature {1:?}")]
     Feature(&'static str, &'static str),
+    /// Traces.
+    #[error("{0}")]
+    Traces(#[from] TracesError),
     /// Certificates.
     #[error("{0}")]
     Tls(#[from] TlsError),
@@ -75,6 +79,7 @@ pub struct App {
     readiness: Readiness,
     control_tasks: Tasks,
     listener_tasks: Tasks,
+    traces: Traces,
     delay: Duration,
     drain: Duration,
 }
@@ -96,6 +101,7 @@ impl App {
         let (reporter, misconfigurations) = Reporter::channel();
         let (refresher, due) = Refresher::channel();
         let max_age = seconds(config.session.max_age);
+        let traces = Traces::new(config.traces)?;
         let trusted = TrustedProxies::new(config.listen.trusted_proxies.clone());
         let gateway = Gateway::new(gateway::Parted {
             live: control.live.clone(),
@@ -111,6 +117,7 @@ impl App {
             ignored_peers: Throttle::default(),
             verdicts: Verdicts::default(),
             upstream: Upstream::new(&trust, patience(config)),
+            traces: traces.clone(),
         });
         let (control_tasks, listener_tasks) = (Tasks::new(), Tasks::new());
         let mut app = Self {
@@ -123,6 +130,7 @@ impl App {
             readiness: control.readiness.clone(),
             control_tasks,
             listener_tasks,
+            traces,
             delay: config.shutdown.delay,
             drain: config.shutdown.timeout,
         };
@@ -298,6 +306,7 @@ impl App {
             .stop(self.drain + Duration::from_secs(1))
             .await;
         self.control_tasks.stop(Duration::from_secs(1)).await;
+        self.traces.stop(Duration::from_secs(1)).await;
     }
 }
 

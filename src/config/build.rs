@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::reader::Reader;
 use super::sections::{
-    Authentik, Control, Listen, Log, Node, Redis, RedisPlace, Session, Shutdown, Tls, Upstream,
+    Authentik, Control, Listen, Log, Node, Redis, RedisPlace, Session, Shutdown, Tls, Traces,
+    Upstream,
 };
 use super::{Config, parse, warnings};
 
@@ -27,6 +28,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let tls = Tls {
         ca_file: reader.optional("tls.ca_file", parse::path),
     };
+    let traces = traces(reader);
     let mut config = Config {
         authentik: authentik?,
         listen,
@@ -37,11 +39,24 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         shutdown,
         redis,
         tls,
+        traces,
         applications: reader.take_policies(),
         warnings: reader.take_warnings(),
     };
     warnings::add(&mut config, reader);
     Some(config)
+}
+
+fn traces(reader: &Reader<'_>) -> Traces {
+    let set = |name| reader.environment(name).is_some();
+    let disabled = reader.environment("OTEL_SDK_DISABLED");
+    let attributes = reader.environment("OTEL_RESOURCE_ATTRIBUTES");
+    Traces {
+        wanted: !disabled.is_some_and(|value| value.eq_ignore_ascii_case("true"))
+            && (set("OTEL_EXPORTER_OTLP_ENDPOINT") || set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")),
+        named: set("OTEL_SERVICE_NAME")
+            || attributes.is_some_and(|all| all.contains("service.name=")),
+    }
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -179,4 +194,56 @@ fn redis_place(reader: &mut Reader<'_>) -> Option<RedisPlace> {
         reader.problem("redis.host, redis.sentinels, redis.cluster: only one of them can be set");
     }
     place
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_are_what_opentelemetrys_variables_say() {
+        for (variables, wanted, named) in [
+            (&[][..], false, false),
+            (
+                &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317")],
+                true,
+                false,
+            ),
+            (
+                &[(
+                    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                    "http://collector:4317",
+                )],
+                true,
+                false,
+            ),
+            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")], false, false),
+            (
+                &[
+                    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
+                    ("OTEL_SDK_DISABLED", "True"),
+                    ("OTEL_SERVICE_NAME", "door"),
+                ],
+                false,
+                true,
+            ),
+            (
+                &[("OTEL_RESOURCE_ATTRIBUTES", "a=b,service.name=door")],
+                false,
+                true,
+            ),
+        ] {
+            let settings = [
+                ("AUTHENTIK_HOST", "https://a.test"),
+                ("AUTHENTIK_TOKEN", "t"),
+            ];
+            let config = Config::from_pairs(settings.iter().chain(variables).copied());
+            let expected = Traces { wanted, named };
+            assert_eq!(
+                config.expect("it is valid").traces,
+                expected,
+                "{variables:?}"
+            );
+        }
+    }
 }

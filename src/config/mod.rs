@@ -40,7 +40,7 @@ pub use error::ConfigErrors;
 pub use help::environment_help;
 pub use sections::{
     Authentik, Control, Listen, Log, LogLevel, Node, Redis, RedisPlace, Session, Shutdown, Tls,
-    TlsReqs, UnknownLogLevel, Upstream, WhenDown,
+    TlsReqs, Traces, UnknownLogLevel, Upstream, WhenDown,
 };
 pub use show::{effective_settings, settings_table};
 pub use warnings::is_internal;
@@ -68,6 +68,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// Certificates that are trusted in addition to the system's.
     pub tls: Tls,
+    /// Traces of requests.
+    pub traces: Traces,
     /// What is set for single applications, by slug. Only in the file.
     pub applications: Policies,
     /// What is legal but probably not meant, one sentence each, to be logged at start.

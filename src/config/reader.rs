@@ -99,6 +99,12 @@ impl<'a> Reader<'a> {
         !matches!(self.vars.value(&setting.variable()), Ok(None | Some("")))
     }
 
+    /// A variable that is nobody's setting, unless it is empty.
+    pub(super) fn environment(&self, name: &str) -> Option<&str> {
+        let value = self.vars.value(name).ok().flatten();
+        value.filter(|value| !value.is_empty())
+    }
+
     /// The value of a setting for people, and where it comes from.
     pub(super) fn shown(&mut self, setting: &Setting) -> (String, String) {
         match (self.find(setting), setting.fallback) {

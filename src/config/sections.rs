@@ -174,6 +174,16 @@ pub struct Session {
     pub login_timeout: Duration,
 }
 
+/// What the variables of OpenTelemetry say that its SDK does not decide by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traces {
+    /// Whether there is a collector: `OTEL_EXPORTER_OTLP_ENDPOINT` or
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, and not `OTEL_SDK_DISABLED`.
+    pub wanted: bool,
+    /// Whether the service has a name: `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES`.
+    pub named: bool,
+}
+
 /// The order of events when the program is asked to stop.
 #[derive(Debug, Clone)]
 pub struct Shutdown {

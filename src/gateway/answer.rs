@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::model::Session;
 use crate::route::Site;
@@ -76,25 +76,84 @@ pub(super) fn html(status: StatusCode, page: &Page<'_>) -> Response<Body> {
     response
 }
 
+/// Names a request to everybody who logs it.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest id that is taken over, in bytes.
+const MAX_ID: usize = 128;
+
 /// Links an answer to its lines in the log.
 #[derive(Debug)]
-pub(super) struct RequestId(u64);
+pub(super) struct RequestId(HeaderValue);
 
 impl RequestId {
+    /// The id that a trusted reverse proxy gave the request, or a new one.
+    pub(super) fn of(headers: &HeaderMap, trusted: impl FnOnce() -> bool) -> Self {
+        let given = headers.get(&REQUEST_ID);
+        given
+            .filter(|id| is_acceptable(id.as_bytes()) && trusted())
+            .map_or_else(Self::new, |id| Self(id.clone()))
+    }
+
     /// The next id: a random start for the process, then counted, since every request has one.
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
             let mut bytes = [0; 8];
             // An id without randomness is still an id.
             let _ = aws_lc_rs::rand::fill(&mut bytes);
             AtomicU64::new(u64::from_ne_bytes(bytes))
         });
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        let id = format!("{:016x}", NEXT.fetch_add(1, Ordering::Relaxed));
+        Self(HeaderValue::from_str(&id).expect("hexadecimal digits are visible ASCII"))
     }
+
+    /// As the value of [`REQUEST_ID`].
+    pub(super) fn value(&self) -> HeaderValue {
+        self.0.clone()
+    }
+
+    /// As text.
+    pub(super) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
+/// Whether an id can stand in logs and pages as it is.
+fn is_acceptable(id: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte);
+    (1..=MAX_ID).contains(&id.len()) && id.iter().all(allowed)
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_taken_over_from_trusted_peers_if_they_are_harmless() {
+        let long = "a".repeat(MAX_ID + 1);
+        for (given, trusted, taken) in [
+            ("8f14e45fceea167a5a36dedd4bea2543", true, true),
+            ("8f14e45fceea167a5a36dedd4bea2543", false, false),
+            ("1-5759e988:bd862e/3f+e1=_.", true, true),
+            ("", true, false),
+            ("<script>", true, false),
+            ("a b", true, false),
+            (long.as_str(), true, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_str(given).expect("a value"));
+            let id = RequestId::of(&headers, || trusted).to_string();
+            assert_eq!(id == given, taken, "{given:?} became {id}");
+            assert!(taken || id.len() == 16, "{id}");
+        }
+        let none = HeaderMap::new();
+        let ids = [&none, &none].map(|headers| RequestId::of(headers, || true).to_string());
+        assert_ne!(ids[0], ids[1]);
     }
 }

@@ -34,10 +34,11 @@ use crate::model::Authority;
 use crate::route::{Live, Site, Snapshot};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::{Begun, Ended, Span, Traces};
 use crate::telemetry::{Misconfiguration, Reporter, Throttle};
 use crate::web::inbound::{Inbound, Peer, TrustedProxies, is_forwarded};
 use access::AccessLine;
-use answer::{Answer, RequestId};
+use answer::{Answer, REQUEST_ID, RequestId};
 pub use credentials::Verdicts;
 use endpoint::Endpoint;
 use error::GatewayError;
@@ -80,6 +81,8 @@ pub struct Parted {
     pub verdicts: Verdicts,
     /// The way to applications.
     pub upstream: Upstream,
+    /// The way to a collector of traces.
+    pub traces: Traces,
 }
 
 /// What somebody asks one of our own pages.
@@ -120,8 +123,8 @@ impl Gateway {
         B::Error: Into<BoxError>,
     {
         let started = Instant::now();
-        let (parts, body) = request.into_parts();
-        let peer = peer.into();
+        let (mut parts, body) = request.into_parts();
+        let peer: Peer = peer.into();
         let this = &*self.0;
         let target = parts.uri.path_and_query();
         let endpoint = Endpoint::of(target.map_or("/", PathAndQuery::as_str));
@@ -134,8 +137,18 @@ impl Gateway {
             return response;
         }
         let snapshot = this.live.load();
+        let trusted = || this.trusted.contains(peer.address.ip());
+        let id = RequestId::of(&parts.headers, trusted);
+        let span = this.traces.begin(Begun {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &mut parts.headers,
+            trusted: &trusted,
+        });
+        if let Endpoint::Other = endpoint {
+            parts.headers.insert(REQUEST_ID, id.value());
+        }
         let inbound = Inbound::read(&parts, peer, &this.trusted);
-        let id = RequestId::new();
         this.note_untrusted(&inbound, &parts.headers);
         let answer = this.answer(endpoint, &parts, body, &inbound, &snapshot);
         let answer = match answer.await {
@@ -146,7 +159,7 @@ impl Gateway {
                 error.answer(endpoint, &id)
             }
         };
-        this.finish(answer, &parts, &inbound, &id, started)
+        this.finish(answer, &parts, &inbound, &id, span, started)
     }
 }
 
@@ -244,6 +257,7 @@ impl Parted {
         parts: &Parts,
         inbound: &Inbound<'_>,
         id: &RequestId,
+        span: Span,
         started: Instant,
     ) -> Response<Body> {
         let Answer {
@@ -257,6 +271,8 @@ impl Parted {
         if !passed_on {
             response.headers_mut().insert(POWERED_BY, POWERED_BY_VALUE);
         }
+        let ids = response.headers_mut().entry(REQUEST_ID);
+        ids.or_insert_with(|| id.value());
         let elapsed = started.elapsed();
         match &site {
             Some(site) => site.metrics.observe(&parts.method, elapsed),
@@ -272,6 +288,13 @@ impl Parted {
             runtime: elapsed.as_secs_f64(),
         }
         .write(quiet);
+        span.end(&Ended {
+            status: response.status(),
+            host: inbound.host,
+            application: site.as_deref().map(|site| site.application.slug.as_str()),
+            request_id: id.as_str(),
+            error: error.as_deref(),
+        });
         response
     }
 

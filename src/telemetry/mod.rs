@@ -1,9 +1,10 @@
-//! What operators see: log lines, metrics, and reports at authentik.
+//! What operators see: log lines, metrics, traces, and reports at authentik.
 
 pub mod log;
 pub mod metrics;
 mod report;
 mod throttle;
+pub mod traces;
 
 pub use report::{Misconfiguration, Reporter};
 pub use throttle::Throttle;

@@ -35,5 +35,7 @@ mod shapes;
 mod support;
 mod surfaces;
 mod tls;
+#[cfg(feature = "otel")]
+mod traces;
 mod trouble;
 mod upstream;

@@ -130,7 +130,12 @@ fn told(recorded: &Recorded) -> Recorded {
     let mut headers = recorded.headers.clone();
     headers.retain(|(name, _)| {
         let own = ["x-authentik-", "x-forwarded-"];
-        let way = ["connection", "content-length", "transfer-encoding"];
+        let way = [
+            "connection",
+            "content-length",
+            "transfer-encoding",
+            "x-request-id",
+        ];
         !own.iter().any(|own| name.starts_with(own)) && !way.contains(&name.as_str())
     });
     headers.sort();
