@@ -21,6 +21,8 @@ mod proxy_attacks;
 mod proxy_browser;
 mod proxy_bytes;
 mod proxy_failures;
+mod proxy_frames;
+mod proxy_grpc;
 mod proxy_headers;
 mod proxy_login;
 mod proxy_streams;
