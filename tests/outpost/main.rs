@@ -25,6 +25,7 @@ mod proxy_frames;
 mod proxy_grpc;
 mod proxy_headers;
 mod proxy_login;
+mod proxy_programs;
 mod proxy_streams;
 mod proxy_websocket;
 mod redis;
