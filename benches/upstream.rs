@@ -273,8 +273,13 @@ struct Proxies {
 
 impl Proxies {
     fn start() -> Self {
-        let new = || Runtime::new().expect("a runtime");
-        let (runtime, ours, theirs) = (new(), new(), new());
+        // The names are for profilers.
+        let new = |name: &str| {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.enable_all().thread_name(name);
+            builder.build().expect("a runtime")
+        };
+        let (runtime, ours, theirs) = (new("clients"), new("outpost"), new("bare"));
         let application = runtime.block_on(application());
         let outpost = ours.block_on(Outpost::start(application));
         let bare = theirs.block_on(bare(application));
@@ -302,17 +307,19 @@ impl Proxies {
 
     /// Median times of all proxies in turns, so that what else the machine does hits all alike.
     fn medians(&self, connections: usize, body: (&str, usize), requests: u64) -> [f64; 3] {
-        const ROUNDS: usize = 11;
+        const ROUNDS: usize = 12;
         let mut loads = self
             .all
             .map(|(_, address)| self.load(address, connections, body));
         let mut times = [[0.0; ROUNDS]; 3];
         for round in 0..=ROUNDS {
-            for (load, times) in loads.iter_mut().zip(&mut times) {
-                let time = self.runtime.block_on(load.run(requests));
-                // The first one is to warm up.
+            // Each proxy comes first as often as the others.
+            for place in 0..loads.len() {
+                let proxy = (round + place) % loads.len();
+                let time = self.runtime.block_on(loads[proxy].run(requests));
+                // The first round is to warm up.
                 if let Some(slot) = round.checked_sub(1) {
-                    times[slot] = time.as_secs_f64();
+                    times[proxy][slot] = time.as_secs_f64();
                 }
             }
         }
@@ -341,7 +348,8 @@ fn upstream(criterion: &mut Criterion) {
     group.finish();
     // `cargo test --benches` and `cargo bench -- --test` only look whether everything runs.
     let given = |name: &str| std::env::args().any(|argument| argument == name);
-    if !given("--bench") || given("--test") || given("--list") {
+    let briefly = ["--test", "--list", "--profile-time"];
+    if !given("--bench") || briefly.into_iter().any(given) {
         return;
     }
     for (name, size, requests, target) in BODIES {

@@ -22,19 +22,29 @@ if [ "${#need[@]}" -gt 0 ]; then
   fi
 fi
 
-# promtool tests the alerts. Its package would also start a Prometheus, so it is unpacked and not
-# installed; where that fails, tests/deploy/ says that the alerts were not tested.
+# promtool tests the alerts; Prometheus and AlertManager run behind the outpost. Their packages would
+# start services, so they are unpacked and not installed. Pages and templates have to lie where the
+# programs look for them. Where that fails, the tests say what was left out.
 tools=$(realpath -m "${CARGO_TARGET_DIR:-target}")/tools
 export PATH="$PATH:$tools/usr/bin"
-if ! command -v promtool >/dev/null && command -v apt-get >/dev/null; then
+unpacked() {
+  for program in promtool prometheus prometheus-alertmanager amtool; do
+    command -v "$program" >/dev/null || return
+  done
+  [ -d /usr/share/prometheus ]
+}
+if ! unpacked && command -v apt-get >/dev/null; then
   mkdir -p "$tools"
   (
     cd "$tools"
-    fetch() { apt-get download -qq -o APT::Sandbox::User=root prometheus; }
+    fetch() { apt-get download -qq -o APT::Sandbox::User=root prometheus prometheus-alertmanager; }
     fetch 2>/dev/null || { apt-get update -qq && fetch; }
-    dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool
-    rm prometheus_*.deb
-  ) || echo "promtool could not be fetched" >&2
+    for package in ./*.deb; do
+      dpkg-deb --fsys-tarfile "$package" | tar -x ./usr/bin
+      [ "$(id -u)" != 0 ] || dpkg-deb --fsys-tarfile "$package" | tar -x -C / ./usr/share/prometheus
+    done
+    rm ./*.deb
+  ) || echo "Prometheus and AlertManager could not be fetched" >&2
 fi
 
 step() { printf '\n== %s\n' "$*"; }

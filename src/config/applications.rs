@@ -9,12 +9,14 @@ use regex::Regex;
 use super::file::Node;
 use super::parse;
 use super::suggest::{did_you_mean, nearest};
-use crate::model::{Action, HeaderEncoding, HeaderSource, IdentityOptions, Policy, Rule};
+use crate::model::{
+    Action, HeaderEncoding, HeaderSource, IdentityOptions, Policy, Rule, UpstreamProtocol,
+};
 
 /// The name of the section.
 pub(super) const SECTION: &str = "applications";
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "cors_preflight",
     "header_encoding",
     "headers",
@@ -23,6 +25,7 @@ const KEYS: [&str; 8] = [
     "rules",
     "send_jwt",
     "trusted_networks",
+    "upstream_protocol",
 ];
 const RULE_KEYS: [&str; 5] = ["action", "groups", "methods", "networks", "path"];
 const HEADER_KEYS: [&str; 2] = ["file", "prefix"];
@@ -63,6 +66,7 @@ impl Reader<'_> {
                 "headers" => policy.headers = self.headers(&at, node),
                 "rules" => policy.rules = self.rules(&at, node),
                 "trusted_networks" => trusted = Some(self.networks(&at, node)),
+                "upstream_protocol" => policy.upstream_protocol = self.protocol(&at, node),
                 _ => self.unknown(&at, &key, &KEYS),
             }
         }
@@ -185,6 +189,17 @@ impl Reader<'_> {
             Some(_) => {
                 self.problem(at, "is neither \"utf-8\" nor \"percent\"");
                 HeaderEncoding::Utf8
+            }
+        }
+    }
+
+    fn protocol(&mut self, at: &str, node: Node) -> UpstreamProtocol {
+        match self.text(at, node).as_deref() {
+            Some("http2") => UpstreamProtocol::Http2,
+            Some("http1") | None => UpstreamProtocol::Http1,
+            Some(_) => {
+                self.problem(at, "is neither \"http1\" nor \"http2\"");
+                UpstreamProtocol::Http1
             }
         }
     }

@@ -33,6 +33,7 @@ applications:
     headers:
       X-Scope-OrgID: tenant-1
       Authorization: {file: /run/token, prefix: "Bearer "}
+    upstream_protocol: http2
   other:
 "#,
     );
@@ -40,6 +41,8 @@ applications:
     let grafana = &policies["grafana"];
     assert!(grafana.redirect_scripts && grafana.cors_preflight && grafana.identity.omit_jwt);
     assert_eq!(grafana.identity.encoding, HeaderEncoding::Percent);
+    assert_eq!(grafana.upstream_protocol, UpstreamProtocol::Http2);
+    assert_eq!(policies["other"].upstream_protocol, UpstreamProtocol::Http1);
     let actions: Vec<_> = grafana.rules.iter().map(|rule| &rule.action).collect();
     let require = Action::Require(vec!["admins".into(), "it".into()]);
     assert_eq!(
@@ -90,6 +93,10 @@ fn every_mistake_is_named_with_its_place() {
         (
             "send_jwt: 7",
             "applications.a.send_jwt: is neither yes nor no",
+        ),
+        (
+            "upstream_protocol: h3",
+            "applications.a.upstream_protocol: is neither \"http1\" nor \"http2\"",
         ),
         (
             "headers: {'a b': x}",

@@ -1,13 +1,15 @@
 //! Where an application itself listens: the `internal_host` of a provider.
 
+use http::Uri;
 use http::uri::{Authority, Scheme};
 use url::Url;
 
 /// Scheme, host and port of an application, as we reach it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Backend {
     scheme: Scheme,
     authority: Authority,
+    uri: Uri,
     has_path: bool,
 }
 
@@ -42,13 +44,17 @@ impl Backend {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
-        let authority = authority
+        let authority: Authority = authority
             .parse()
             .map_err(|error: http::uri::InvalidUri| refused(&error.to_string()))?;
+        let uri = Uri::builder().scheme(scheme.clone());
+        let uri = uri.authority(authority.clone()).path_and_query("/").build();
+        let uri = uri.map_err(|error| refused(&error.to_string()))?;
         let has_path = url.path() != "/" || url.query().is_some() || url.fragment().is_some();
         Ok(Self {
             scheme,
             authority,
+            uri,
             has_path,
         })
     }
@@ -63,6 +69,12 @@ impl Backend {
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// The address, with the path `/`.
+    #[must_use]
+    pub fn uri(&self) -> &Uri {
+        &self.uri
     }
 
     /// Whether the administrator wrote a path, which has no effect.

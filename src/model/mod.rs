@@ -23,7 +23,9 @@ pub use claims::{Claims, ProxyClaims};
 pub use cookie_domain::{CookieDomain, CookieDomainError};
 pub use outpost::Outpost;
 pub use path::eager as eager_path;
-pub use policy::{Action, HeaderEncoding, HeaderSource, IdentityOptions, Policy, Rule, Verdict};
+pub use policy::{
+    Action, HeaderEncoding, HeaderSource, IdentityOptions, Policy, Rule, UpstreamProtocol, Verdict,
+};
 pub use requested_url::{RequestedUrl, RequestedUrlError, Scheme};
 pub use session::{Refresh, Session, SessionId, SessionKey};
 pub use weigh::{Outcome, Question, Reason};

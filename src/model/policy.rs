@@ -27,6 +27,19 @@ pub struct Policy {
     pub identity: IdentityOptions,
     /// Headers that the application gets besides, last.
     pub headers: Vec<(HeaderName, HeaderSource)>,
+    /// What the application speaks, in mode `proxy`.
+    pub upstream_protocol: UpstreamProtocol,
+}
+
+/// The version of HTTP that an application speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, as gRPC needs it: with prior knowledge (RFC 9113 section 3.3, "h2c") at an
+    /// `http://` address, by ALPN at an `https://` one.
+    Http2,
 }
 
 /// How identity headers are made.

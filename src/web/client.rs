@@ -104,7 +104,7 @@ impl BackChannel {
     /// As [`new`](Self::new), with what others use too.
     #[must_use]
     pub fn over(trust: &Trust, insecure: bool, timeout: Duration) -> Self {
-        let connector = connector(trust.client(insecure), timeout);
+        let connector = connector(trust.client(insecure), timeout, &[]);
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector.clone());
@@ -155,18 +155,16 @@ impl BackChannel {
     }
 }
 
-/// Opens connections, plain or TLS, for HTTP/1.1. Names are looked up anew for each of them.
+/// Opens connections, plain or TLS, there with these names of ALPN. Host names are looked up anew
+/// for each of them.
 #[must_use]
-pub fn connector(tls: ClientConfig, timeout: Duration) -> Connector {
+pub fn connector(mut tls: ClientConfig, timeout: Duration, alpn: &[&str]) -> Connector {
+    tls.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(timeout));
-    hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(http)
+    (http, tls).into()
 }
 
 /// Finds the cause in a chain of errors by type, never by text.

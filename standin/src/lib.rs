@@ -36,6 +36,7 @@ mod observe;
 mod oidc;
 mod pages;
 mod program;
+pub mod prometheus;
 mod provider;
 mod random;
 mod records;

@@ -9,7 +9,7 @@ use std::path::Path;
 use tokio::process::Command;
 
 use crate::program::Program;
-pub use crate::program::free_address;
+pub use crate::program::{free_address, resident};
 
 /// The identity headers that nginx copies from the outpost's answer to the application.
 const COPIED: [&str; 6] = ["username", "groups", "entitlements", "email", "name", "uid"];
@@ -38,12 +38,21 @@ impl Nginx {
         Self::run(address, |work| configuration(work, address, outpost, shape)).await
     }
 
-    /// Starts an nginx that passes everything on to `upstream`, as it came.
+    /// Starts an nginx that passes everything on to `upstream`, as it came, with buffers for large
+    /// bodies.
     ///
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if nginx is not installed.
     pub async fn passing(address: SocketAddr, upstream: SocketAddr) -> io::Result<Self> {
-        Self::run(address, |work| passing(work, address, upstream)).await
+        Self::run(address, |work| passing(work, address, upstream, LARGE)).await
+    }
+
+    /// Starts the same with the buffers that nginx has by itself.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if nginx is not installed.
+    pub async fn passing_lightly(address: SocketAddr, upstream: SocketAddr) -> io::Result<Self> {
+        Self::run(address, |work| passing(work, address, upstream, "")).await
     }
 
     async fn run(
@@ -65,6 +74,14 @@ impl Nginx {
         self.0.address()
     }
 
+    /// Memory that it takes, in bytes.
+    ///
+    /// # Errors
+    /// If it does not run any more.
+    pub fn memory(&self) -> io::Result<u64> {
+        self.0.memory()
+    }
+
     /// Stops it.
     ///
     /// # Errors
@@ -74,25 +91,30 @@ impl Nginx {
     }
 }
 
-fn passing(work: &Path, address: SocketAddr, upstream: SocketAddr) -> String {
+/// Buffers for large bodies.
+const LARGE: &str = "client_header_buffer_size 64k; proxy_buffers 16 64k; proxy_buffer_size 64k;
+  proxy_busy_buffers_size 128k;";
+
+fn passing(work: &Path, address: SocketAddr, upstream: SocketAddr, buffers: &str) -> String {
     let work = work.display();
     format!(
         "daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/error.log;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 4096; }}
 http {{
   access_log off;
   client_body_temp_path {work}/body; proxy_temp_path {work}/proxy; fastcgi_temp_path {work}/f;
   uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
-  keepalive_requests 1000000000; client_max_body_size 0; client_header_buffer_size 64k;
+  keepalive_requests 1000000000; client_max_body_size 0; {buffers}
   underscores_in_headers on; ignore_invalid_headers off;
+  map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
   upstream app {{ server {upstream}; keepalive 64; keepalive_requests 1000000000; }}
   server {{
     listen {address};
     location / {{
       proxy_pass http://app;
-      proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $http_host;
-      proxy_request_buffering off; proxy_buffers 16 64k; proxy_buffer_size 64k;
-      proxy_busy_buffers_size 128k; proxy_max_temp_file_size 0;
+      proxy_http_version 1.1; proxy_set_header Host $http_host;
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
+      proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_read_timeout 1h;
     }}
   }}
 }}"

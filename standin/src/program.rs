@@ -61,10 +61,28 @@ impl Program {
         self.address
     }
 
+    /// Memory that it takes, in bytes.
+    pub(crate) fn memory(&self) -> io::Result<u64> {
+        resident(self.process.id().ok_or(io::ErrorKind::NotFound)?)
+    }
+
     /// Stops it.
     pub(crate) async fn stop(mut self) -> io::Result<()> {
         self.process.kill().await
     }
+}
+
+/// Memory that a process takes, in bytes (`VmRSS`, proc(5)).
+///
+/// # Errors
+/// If it does not run.
+pub fn resident(process: u32) -> io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kibibytes
+        .map(|size| size << 10)
+        .ok_or_else(|| io::Error::other("no size in its status"))
 }
 
 /// A free port on loopback, for programs that cannot say which one they took. It lies below those

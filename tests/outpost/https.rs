@@ -20,13 +20,13 @@ use crate::support::{World, within};
 use crate::upstream::{Upstream, raw, status};
 
 /// A client that accepts any certificate.
-fn client(alpn: &[&str]) -> Arc<ClientConfig> {
+pub(crate) fn client(alpn: &[&str]) -> Arc<ClientConfig> {
     let mut config = Trust::load(None).expect("authorities").client(true);
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     Arc::new(config)
 }
 
-async fn connect(
+pub(crate) async fn connect(
     address: SocketAddr,
     name: &str,
     config: &Arc<ClientConfig>,

@@ -83,10 +83,7 @@ impl Process {
     /// Memory that it takes, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         let id = self.child.id().expect("it was not waited for");
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        kibibytes.expect("a size").parse::<u64>().expect("a number") << 10
+        authentik_standin::nginx::resident(id).expect("it runs")
     }
 
     /// What it has logged so far.

@@ -226,20 +226,23 @@ async fn an_application_gets_credentials_from_the_persons_attributes() {
         attributes: json!({
             "app_user": "robot",
             "app_password": "p:w",
-            "additionalHeaders": {"X-Remote-User": "r", "X-Number": 7, "Host": "evil", "Content-Length": "9"},
+            "additionalHeaders": {"X-Remote-User": "r", "X-Number": 7, "X_Odd.Name": "o", "Host": "evil", "Content-Length": "9"},
         }),
         ..User::new("rob", PASSWORD)
     });
     let mut browser = Browser::default();
     let cookies = browser.log_in_as(&world, HOST, "rob").await;
     let lines = format!(
-        "Cookie: {cookies}\r\nX_Remote_User: root\r\nx-remote-user: root\r\nAuthorization: Bearer forged\r\n"
+        "Cookie: {cookies}\r\nX_Remote_User: root\r\nx-remote-user: root\r\nX-Odd-Name: root\r\nX_Odd_Name: root\r\nAuthorization: Bearer forged\r\n"
     );
     let recorded = arrives(&mut upstream, &world, "/", &lines).await;
     let basic = format!("Basic {}", STANDARD.encode("robot:p:w"));
     assert_eq!(recorded.one("authorization"), basic);
     assert_eq!(recorded.one("x-remote-user"), "r");
     assert_eq!(recorded.one("x_remote_user"), "");
+    assert_eq!(recorded.one("x_odd.name"), "o");
+    assert_eq!(recorded.one("x-odd-name"), "");
+    assert_eq!(recorded.one("x_odd_name"), "");
     assert_eq!(recorded.one("x-number"), "7");
     assert_eq!(
         (

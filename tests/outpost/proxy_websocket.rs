@@ -131,6 +131,20 @@ async fn issue_25361_a_websocket_works_as_if_nobody_were_in_between() {
 }
 
 #[tokio::test]
+async fn a_websocket_of_an_application_that_speaks_http_2_begins_in_http_1_1() {
+    let authentik = Standin::builder().start().await.expect("started");
+    let file = "applications: {app: {upstream_protocol: http2}}";
+    let world = World::with_file(authentik, vec![provider(echo().await)], file, &[]).await;
+    let cookie = alice(&world).await;
+    let (mut socket, _) = connect(&world, &cookie, "").await.expect("a websocket");
+    socket.send(Message::text("hello")).await.expect("sent");
+    assert_eq!(
+        next(&mut socket).await.expect("open").expect("a message"),
+        Message::text("hello")
+    );
+}
+
+#[tokio::test]
 async fn a_websocket_needs_a_login_and_is_told_so_without_a_redirect() {
     let world = world(provider(echo().await), &[]).await;
     match connect(&world, "", "").await {

@@ -1,8 +1,9 @@
 //! Connections to applications: pooled, plain or TLS, with a limit on the time that opening one
 //! may take.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use futures_util::future::BoxFuture;
@@ -10,11 +11,12 @@ use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client as Pool, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::ClientConfig;
+use quick_cache::sync::Cache;
 use tower_service::Service;
 
 use super::failure::Failure;
 use super::pace::Pace;
+use crate::model::{Backend, UpstreamProtocol};
 use crate::web::client::{Connector, classify, connector};
 use crate::web::trust::Trust;
 
@@ -23,6 +25,12 @@ use crate::web::trust::Trust;
 const KEPT: Duration = Duration::from_secs(30);
 /// Unused connections to one application.
 const KEPT_EACH: usize = 256;
+/// For how long connections are given to new requests. Each new connection looks the application's
+/// name up, so that a Service that moved is followed within this time. As long as the names of a
+/// cluster live at `CoreDNS`.
+const MAX_AGE: Duration = Duration::from_secs(30);
+/// Applications whose connections are kept; those of further ones are opened anew.
+const APPLICATIONS: usize = 1024;
 
 /// How long applications may take.
 #[derive(Debug, Clone, Copy)]
@@ -33,12 +41,20 @@ pub struct Patience {
     pub response: Duration,
 }
 
+/// Where a request goes, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way<'a> {
+    pub(super) backend: &'a Backend,
+    pub(super) protocol: UpstreamProtocol,
+    /// Whether the application's certificate goes unverified.
+    pub(super) insecure: bool,
+}
+
 /// The way to applications. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct Upstream {
-    verifying: Pool<Timed, Body>,
-    /// For applications whose certificate is not verified: never shares a connection with others.
-    accepting: Pool<Timed, Body>,
+    /// By protocol, and by whether certificates are verified: none shares a connection with others.
+    pools: Arc<[[Pools; 2]; 2]>,
     pub(super) patience: Patience,
 }
 
@@ -46,10 +62,14 @@ impl Upstream {
     /// Prepares the way; connects to nothing yet.
     #[must_use]
     pub fn new(trust: &Trust, patience: Patience) -> Self {
-        let pool = |insecure| pool(trust.client(insecure), patience.connect);
+        let pools = |protocol| {
+            [false, true].map(|insecure| Pools::new(protocol, trust, insecure, patience.connect))
+        };
         Self {
-            verifying: pool(false),
-            accepting: pool(true),
+            pools: Arc::new([
+                pools(UpstreamProtocol::Http1),
+                pools(UpstreamProtocol::Http2),
+            ]),
             patience,
         }
     }
@@ -58,17 +78,14 @@ impl Upstream {
     pub(super) async fn send(
         &self,
         request: Request<Body>,
-        insecure: bool,
+        way: Way<'_>,
         pace: &Pace,
     ) -> Result<Response<Incoming>, Failure> {
-        let pool = if insecure {
-            &self.accepting
-        } else {
-            &self.verifying
-        };
+        let pools = &self.pools[way.protocol as usize][usize::from(way.insecure)];
+        let answered = pools.of(way.backend).pool.request(request);
         tokio::select! {
             biased;
-            answer = pool.request(request) => answer.map_err(|error| failure(&error, self.patience)),
+            answer = answered => answer.map_err(|error| failure(&error, self.patience)),
             () = pace.silence(self.patience.response) => Err(Failure::Silent(self.patience.response)),
         }
     }
@@ -86,41 +103,157 @@ fn failure(error: &Error, patience: Patience) -> Failure {
     Failure::Broken(classify(error))
 }
 
-fn pool(tls: ClientConfig, limit: Duration) -> Pool<Timed, Body> {
-    let inner = connector(tls, limit);
-    Pool::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(KEPT)
-        .pool_max_idle_per_host(KEPT_EACH)
-        .build(Timed { inner, limit })
+/// A pool of connections for each application. One for all would tell them apart by the authority
+/// of requests, which in HTTP/2 is what the person asked for and not where the application is.
+struct Pools {
+    protocol: UpstreamProtocol,
+    dialer: Arc<Dialer>,
+    max_age: Duration,
+    generations: Cache<Backend, Arc<Generation>>,
 }
 
-/// A connector whose whole work, from the look-up of the name to the end of the TLS handshake,
-/// has a limit.
-#[derive(Clone)]
-struct Timed {
-    inner: Connector,
+/// The connections that were opened to one application since some time. Those that are in use go
+/// on when the next generation begins, and are closed after that.
+struct Generation {
+    pool: Pool<To, Body>,
+    begun: Instant,
+}
+
+impl Pools {
+    fn new(protocol: UpstreamProtocol, trust: &Trust, insecure: bool, limit: Duration) -> Self {
+        let alpn: &[&str] = match protocol {
+            UpstreamProtocol::Http1 => &[],
+            UpstreamProtocol::Http2 => &["h2"],
+        };
+        let connector = connector(trust.client(insecure), limit, alpn);
+        Self {
+            protocol,
+            dialer: Arc::new(Dialer { connector, limit }),
+            max_age: MAX_AGE,
+            generations: Cache::new(APPLICATIONS),
+        }
+    }
+
+    /// The current connections to an application.
+    fn of(&self, backend: &Backend) -> Arc<Generation> {
+        if let Some(current) = self.generations.get(backend)
+            && current.begun.elapsed() < self.max_age
+        {
+            return current;
+        }
+        let next = Arc::new(Generation {
+            pool: self.pool(backend),
+            begun: Instant::now(),
+        });
+        // If others do the same at this moment, some connections more are opened.
+        self.generations.insert(backend.clone(), Arc::clone(&next));
+        next
+    }
+
+    fn pool(&self, backend: &Backend) -> Pool<To, Body> {
+        Pool::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(KEPT)
+            .pool_max_idle_per_host(KEPT_EACH)
+            .http2_only(self.protocol == UpstreamProtocol::Http2)
+            .http2_adaptive_window(true)
+            .build(To {
+                dialer: Arc::clone(&self.dialer),
+                address: backend.uri().clone(),
+            })
+    }
+}
+
+/// Opens connections. The whole work, from the look-up of the name to the end of the TLS
+/// handshake, has a limit.
+struct Dialer {
+    connector: Connector,
     limit: Duration,
 }
 
-impl Service<Uri> for Timed {
+/// Opens connections to one address, whatever requests say.
+#[derive(Clone)]
+struct To {
+    dialer: Arc<Dialer>,
+    address: Uri,
+}
+
+impl Service<Uri> for To {
     type Response = <Connector as Service<Uri>>::Response;
     type Error = Box<dyn std::error::Error + Send + Sync>;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        // The connector always is.
+        Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = tokio::time::timeout(self.limit, self.inner.call(uri));
+    fn call(&mut self, _asked: Uri) -> Self::Future {
+        let To { dialer, address } = self.clone();
         Box::pin(async move {
-            match connecting.await {
+            let mut connector = dialer.connector.clone();
+            let connecting = connector.call(address);
+            match tokio::time::timeout(dialer.limit, connecting).await {
                 Ok(connected) => connected,
                 Err(elapsed) => {
                     Err(std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed).into())
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use http_body_util::BodyExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers every request with the number of its connection.
+    async fn numbering() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            for number in 1.. {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{number:02}");
+                tokio::spawn(async move {
+                    let mut head = [0; 4096];
+                    while stream.read(&mut head).await.is_ok_and(|read| read > 0) {
+                        let _ = stream.write_all(answer.as_bytes()).await;
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn names_are_looked_up_again_when_connections_are_old() {
+        let address = numbering().await;
+        let backend = Backend::parse(&format!("http://{address}")).expect("a URL");
+        let trust = Trust::load(None).expect("authorities");
+        let limit = Duration::from_secs(10);
+        for (max_age, is_reused) in [(Duration::MAX, true), (Duration::ZERO, false)] {
+            let mut pools = Pools::new(UpstreamProtocol::Http1, &trust, false, limit);
+            pools.max_age = max_age;
+            let mut connections = Vec::new();
+            for _ in 0..16 {
+                let mut request = Request::new(Body::empty());
+                *request.uri_mut() = "http://person.test/".parse().expect("a URL");
+                let answer = pools.of(&backend).pool.request(request).await;
+                let body = answer.expect("an answer").collect().await;
+                connections.push(body.expect("a body").to_bytes());
+            }
+            connections.sort();
+            connections.dedup();
+            // One that is not yet free again is not used again, either.
+            assert_eq!(connections.len() < 16, is_reused, "{connections:?}");
+        }
     }
 }

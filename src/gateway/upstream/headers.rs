@@ -9,7 +9,7 @@ use http::header;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Outgoing, Passage};
-use crate::model::Session;
+use crate::model::{Session, UpstreamProtocol};
 use crate::route::Site;
 use crate::web::identity;
 
@@ -23,13 +23,15 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// The headers to pass on; `host` is the application's.
-pub(super) fn outbound(outgoing: &Outgoing<'_>, host: HeaderValue, has_body: bool) -> HeaderMap {
+/// The headers to pass on, but for the application's `Host`; `asked` is the person's.
+pub(super) fn outbound(outgoing: &Outgoing<'_>, asked: HeaderValue, has_body: bool) -> HeaderMap {
     let passage = &outgoing.passage;
     let (received, trusted) = (&passage.parts.headers, passage.inbound.trusted);
     let nominated = Nominated::of(received);
     let mut headers = HeaderMap::with_capacity(received.len() + 24);
-    headers.insert(header::HOST, host);
+    headers.insert(FORWARDED_HOST, asked);
+    // Rare, and looking for them at each header of ours would be dear.
+    let mut has_lookalikes = false;
     for (name, value) in received {
         let dropped = is_ours_to_say(name)
             || is_hop_by_hop(name)
@@ -37,6 +39,7 @@ pub(super) fn outbound(outgoing: &Outgoing<'_>, host: HeaderValue, has_body: boo
             || (!trusted && is_forwarded(name))
             || (outgoing.consumed && name == header::AUTHORIZATION);
         if !dropped {
+            has_lookalikes |= is_odd(name);
             headers.append(name.clone(), value.clone());
         }
     }
@@ -44,9 +47,30 @@ pub(super) fn outbound(outgoing: &Outgoing<'_>, host: HeaderValue, has_body: boo
         headers.insert(header::COOKIE, cookies);
     }
     forward(passage, &mut headers);
-    identify(passage.site, outgoing.session, &mut headers);
-    frame(received, has_body, &mut headers);
+    identify(passage.site, outgoing.session, has_lookalikes, &mut headers);
+    let chunked = has_body && outgoing.protocol == UpstreamProtocol::Http1;
+    frame(received, chunked, &mut headers);
     headers
+}
+
+/// Leaves of a request's trailers what its head could have had, and does not have: applications
+/// that join the two must not take them for what we say.
+pub(super) fn sift_trailers(trailers: &mut HeaderMap, head: &[HeaderName]) {
+    let dropped = |name: &HeaderName| {
+        is_ours_to_say(name)
+            || is_hop_by_hop(name)
+            || is_forwarded(name)
+            || *name == header::AUTHORIZATION
+            || head.iter().any(|said| resembles(said, name))
+    };
+    let dropped: Vec<_> = trailers
+        .keys()
+        .filter(|name| dropped(name))
+        .cloned()
+        .collect();
+    for name in dropped {
+        trailers.remove(name);
+    }
 }
 
 /// The application's headers, for the client.
@@ -114,7 +138,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// (CVE-2025-64484, CVE-2026-33433): many read `_` and `-` as the same.
 fn is_ours_to_say(name: &HeaderName) -> bool {
     let text = name.as_str();
-    if text.contains(['_', '.']) {
+    if is_odd(name) {
         let text = text.replace(['_', '.'], "-");
         return text.starts_with("x-authentik-")
             || text == "x-real-ip"
@@ -126,6 +150,11 @@ fn is_ours_to_say(name: &HeaderName) -> bool {
         || *name == FORWARDED_FOR
         || *name == FORWARDED_PROTO
         || *name == FORWARDED_HOST
+}
+
+/// Whether a name is one that applications may take for another.
+fn is_odd(name: &HeaderName) -> bool {
+    name.as_str().bytes().any(|b| matches!(b, b'_' | b'.'))
 }
 
 /// Headers that some applications take for the path, which then would not be the one that was
@@ -190,13 +219,15 @@ fn forward(passage: &Passage<'_>, headers: &mut HeaderMap) {
     }
     let scheme = HeaderValue::from_static(inbound.scheme.as_str());
     headers.insert(FORWARDED_PROTO, scheme);
-    if let Ok(host) = HeaderValue::from_str(&passage.host.to_string()) {
-        headers.insert(FORWARDED_HOST, host);
-    }
 }
 
 /// Says whose request it is.
-fn identify(site: &Site, session: Option<&Arc<Session>>, headers: &mut HeaderMap) {
+fn identify(
+    site: &Site,
+    session: Option<&Arc<Session>>,
+    has_lookalikes: bool,
+    headers: &mut HeaderMap,
+) {
     let nobody;
     let person = if let Some(session) = session {
         &session.headers
@@ -209,21 +240,18 @@ fn identify(site: &Site, session: Option<&Arc<Session>>, headers: &mut HeaderMap
     let said = person.iter().chain(&site.meta);
     let said = said.map(|(name, value)| (name, value.clone())).chain(extra);
     for (name, value) in said {
-        drop_lookalikes(name, headers);
+        if has_lookalikes || is_odd(name) {
+            drop_lookalikes(name, headers);
+        }
         headers.insert(name.clone(), value);
     }
 }
 
 /// Removes what the client says under a name that an application could take for `name`.
 fn drop_lookalikes(name: &HeaderName, headers: &mut HeaderMap) {
-    let same = |other: &HeaderName| {
-        let letter = |b: u8| if matches!(b, b'_' | b'.') { b'-' } else { b };
-        let (name, other) = (name.as_str().bytes(), other.as_str().bytes());
-        name.map(letter).eq(other.map(letter))
-    };
     let found: Vec<_> = headers
         .keys()
-        .filter(|other| other.as_str().contains(['_', '.']) && same(other))
+        .filter(|other| *other != name && resembles(name, other))
         .cloned()
         .collect();
     for other in found {
@@ -231,9 +259,16 @@ fn drop_lookalikes(name: &HeaderName, headers: &mut HeaderMap) {
     }
 }
 
+/// Whether applications may take two names for the same.
+fn resembles(name: &HeaderName, other: &HeaderName) -> bool {
+    let letter = |b: u8| if matches!(b, b'_' | b'.') { b'-' } else { b };
+    let (name, other) = (name.as_str().bytes(), other.as_str().bytes());
+    name.map(letter).eq(other.map(letter))
+}
+
 /// Says where the body ends. Chunks count where both are given (RFC 9112 section 6.1), as they did
 /// when the request was read.
-fn frame(received: &HeaderMap, has_body: bool, headers: &mut HeaderMap) {
+fn frame(received: &HeaderMap, chunked: bool, headers: &mut HeaderMap) {
     for name in [
         header::CONNECTION,
         header::TRANSFER_ENCODING,
@@ -246,7 +281,7 @@ fn frame(received: &HeaderMap, has_body: bool, headers: &mut HeaderMap) {
         Some(length) => {
             headers.insert(header::CONTENT_LENGTH, length.clone());
         }
-        None if has_body => {
+        None if chunked => {
             headers.insert(
                 header::TRANSFER_ENCODING,
                 HeaderValue::from_static("chunked"),

@@ -21,9 +21,10 @@ use super::Parted;
 use super::answer::Answer;
 use super::auth::{Permit, session_ids};
 use super::error::GatewayError;
-use crate::model::{Authority, Backend, Session};
+use crate::model::{Authority, Backend, Session, UpstreamProtocol};
 use crate::route::Site;
 use crate::web::inbound::Inbound;
+use client::Way;
 pub use client::{Patience, Upstream};
 pub(super) use failure::{Failure, Unanswered};
 use pace::{Pace, Paced};
@@ -56,13 +57,19 @@ impl Parted {
             Ok(backend) => backend,
             Err((address, failure)) => return Err(unanswered(passage, session, address, failure)),
         };
+        let upgrade = Upgrade::wanted(passage.parts);
         let outgoing = Outgoing {
             passage,
             backend: &backend,
+            // Other protocols begin in HTTP/1.1 (RFC 9113 section 8.6).
+            protocol: match upgrade {
+                Some(_) => UpstreamProtocol::Http1,
+                None => passage.site.application.policy.upstream_protocol,
+            },
             session,
             consumed,
         };
-        let passed = self.exchange(&outgoing, body).await;
+        let passed = self.exchange(&outgoing, upgrade, body).await;
         let response =
             passed.map_err(|failure| unanswered(passage, session, backend.to_string(), failure))?;
         Ok(Answer {
@@ -75,39 +82,39 @@ impl Parted {
     async fn exchange(
         &self,
         outgoing: &Outgoing<'_>,
+        upgrade: Option<Upgrade>,
         body: Body,
     ) -> Result<Response<Body>, Failure> {
         let Outgoing {
             passage, backend, ..
         } = *outgoing;
         let begun = Instant::now();
-        let parts = passage.parts;
-        let insecure = passage.site.application.backend_insecure;
-        let upgrade = Upgrade::wanted(parts);
+        let method = &passage.parts.method;
         let has_body = !body.is_end_stream();
         let pace = Pace::new();
-        let request = |body| outgoing.request(upgrade.as_ref(), body, has_body);
-        let first = if has_body {
-            let pace = pace.clone();
-            Body::new(Paced { body, pace })
-        } else {
-            Body::empty()
-        };
-        let mut answer = self.upstream.send(request(first)?, insecure, &pace).await;
+        let mut request = outgoing.request(upgrade.as_ref(), has_body)?;
+        if has_body {
+            *request.body_mut() = Body::new(Paced {
+                body,
+                pace: pace.clone(),
+                head: request.headers().keys().cloned().collect(),
+            });
+        }
+        let mut answer = self.upstream.send(request, outgoing.way(), &pace).await;
         let repeatable =
-            !has_body && matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+            !has_body && matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         if repeatable
             && let Err(failure) = &answer
             && failure.is_worth_another_try()
         {
-            let again = request(Body::empty())?;
-            answer = self.upstream.send(again, insecure, &pace).await;
+            let again = outgoing.request(upgrade.as_ref(), has_body)?;
+            answer = self.upstream.send(again, outgoing.way(), &pace).await;
         }
         let answer = answer?;
         if let Some(metrics) = &passage.site.upstream_metrics
             && passage.backend == backend
         {
-            metrics.observe(&parts.method, begun.elapsed());
+            metrics.observe(method, begun.elapsed());
         }
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let upgrade = upgrade.ok_or(Failure::Protocol)?;
@@ -166,45 +173,63 @@ fn backend<'a>(
 struct Outgoing<'a> {
     passage: Passage<'a>,
     backend: &'a Backend,
+    protocol: UpstreamProtocol,
     session: Option<&'a Arc<Session>>,
     consumed: bool,
 }
 
 impl Outgoing<'_> {
-    fn request(
-        &self,
-        upgrade: Option<&Upgrade>,
-        body: Body,
-        has_body: bool,
-    ) -> Result<Request<Body>, Failure> {
+    fn way(&self) -> Way<'_> {
+        Way {
+            backend: self.backend,
+            protocol: self.protocol,
+            insecure: self.passage.site.application.backend_insecure,
+        }
+    }
+
+    /// The request without its body.
+    fn request(&self, upgrade: Option<&Upgrade>, has_body: bool) -> Result<Request<Body>, Failure> {
         let parts = self.passage.parts;
-        let mut headers = headers::outbound(self, self.host()?, has_body);
+        let (asked, host) = self.hosts()?;
+        let mut headers = headers::outbound(self, asked, has_body);
         if let Some(upgrade) = upgrade {
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(header::UPGRADE, upgrade.protocol.clone());
         }
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(self.backend.scheme().clone());
-        uri.authority = Some(self.backend.authority().clone());
         uri.path_and_query = parts.uri.path_and_query().cloned();
-        let mut request = Request::new(body);
+        // HTTP/2 says the host in the target, and nowhere else (RFC 9113 section 8.3.1).
+        uri.authority = Some(match self.protocol {
+            UpstreamProtocol::Http1 => {
+                headers.insert(header::HOST, host);
+                self.backend.authority().clone()
+            }
+            UpstreamProtocol::Http2 => host
+                .as_bytes()
+                .try_into()
+                .map_err(|_| Failure::HostHeader)?,
+        });
+        let mut request = Request::new(Body::empty());
         *request.method_mut() = parts.method.clone();
         *request.headers_mut() = headers;
         *request.uri_mut() = Uri::from_parts(uri).map_err(|_| Failure::Client)?;
         Ok(request)
     }
 
-    /// `Host`: the person's own, unless their token names another.
-    fn host(&self) -> Result<HeaderValue, Failure> {
+    /// The host that the person asked for, and `Host`: the same, unless their token names another.
+    fn hosts(&self) -> Result<(HeaderValue, HeaderValue), Failure> {
         let wanted = self
             .session
             .map_or("", |session| &session.claims.ak_proxy.host_header);
-        let host = if wanted.is_empty() {
-            self.passage.host
-        } else {
-            Authority::parse(wanted).map_err(|_| Failure::HostHeader)?
-        };
-        HeaderValue::from_str(&host.to_string()).map_err(|_| Failure::HostHeader)
+        let asked = HeaderValue::from_str(self.passage.inbound.host);
+        let asked = asked.map_err(|_| Failure::Client)?;
+        if wanted.is_empty() {
+            return Ok((asked.clone(), asked));
+        }
+        Authority::parse(wanted).map_err(|_| Failure::HostHeader)?;
+        let host = HeaderValue::from_str(wanted).map_err(|_| Failure::HostHeader)?;
+        Ok((asked, host))
     }
 }
 

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use http::HeaderName;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, sleep};
+
+use super::headers::sift_trailers;
 
 /// Marks the time in which the client has to send.
 const CLIENTS_TURN: u64 = u64::MAX;
@@ -62,10 +65,24 @@ impl Pace {
     }
 }
 
-/// A request's body that notes whose turn it is.
+/// A request's body that notes whose turn it is, and whose trailers are sifted.
 pub(super) struct Paced {
     pub(super) body: Body,
     pub(super) pace: Pace,
+    /// The names in the request's head.
+    pub(super) head: Vec<HeaderName>,
+}
+
+impl Paced {
+    fn sifted(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_trailers() {
+            Ok(mut trailers) => {
+                sift_trailers(&mut trailers, &self.head);
+                Frame::trailers(trailers)
+            }
+            Err(data) => data,
+        }
+    }
 }
 
 impl HttpBody for Paced {
@@ -79,7 +96,7 @@ impl HttpBody for Paced {
         self.pace.is_clients();
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         self.pace.is_applications();
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map(|frame| self.sifted(frame))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,0 +1,244 @@
+//! Applications that speak HTTP/2, as gRPC does.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use authentik_standin::{Provider, Standin};
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, Version};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http2::SendRequest;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_rustls::TlsAcceptor;
+
+use crate::https::{client, connect};
+use crate::support::{World, within};
+use crate::tls::Authority;
+use crate::upstream::{HOST, alice};
+
+const FILE: &str = "applications: {app: {upstream_protocol: http2}}";
+
+/// An application that sends back what it gets, frame by frame, and the heads of its requests.
+async fn echo(tls: Option<Arc<ServerConfig>>) -> (SocketAddr, UnboundedReceiver<Request<()>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (tell, heads) = unbounded_channel();
+    let tls = tls.map(TlsAcceptor::from);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (tell, tls) = (tell.clone(), tls.clone());
+            tokio::spawn(async move {
+                match tls {
+                    Some(tls) => serve(tls.accept(stream).await.expect("TLS"), tell).await,
+                    None => serve(stream, tell).await,
+                }
+            });
+        }
+    });
+    (address, heads)
+}
+
+async fn serve<S>(stream: S, tell: UnboundedSender<Request<()>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (head, body) = request.into_parts();
+        // The test may have ended.
+        let _ = tell.send(Request::from_parts(head, ()));
+        let body = body.map_frame(|frame| match frame.into_trailers() {
+            Ok(mut trailers) => {
+                trailers.insert("grpc-status", "0".parse().expect("a value"));
+                Frame::trailers(trailers)
+            }
+            Err(data) => data,
+        });
+        async move { Ok::<_, Infallible>(Response::new(Body::new(body))) }
+    });
+    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    // How connections end is not what is tested.
+    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// What a client sends, as it is told to.
+type Sent = StreamBody<futures_util::stream::BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
+
+fn told() -> (UnboundedSender<Frame<Bytes>>, Sent) {
+    let (tell, told) = unbounded_channel();
+    let frames = futures_util::stream::unfold(told, |mut told: UnboundedReceiver<_>| async move {
+        let frame = told.recv().await?;
+        Some((Ok(frame), told))
+    });
+    (tell, StreamBody::new(Box::pin(frames)))
+}
+
+/// A client that comes to the TLS listener and chooses HTTP/2.
+async fn over_tls(world: &World) -> SendRequest<Sent> {
+    let address = world.outpost.https_addresses()[0];
+    let stream = connect(address, HOST, &client(&["h2"])).await;
+    let stream = TokioIo::new(stream);
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
+    let (sender, connection) = within(handshake).await.expect("a handshake");
+    tokio::spawn(connection);
+    sender
+}
+
+async fn world(address: &str, more: &[(&str, &str)]) -> World {
+    let authentik = Standin::builder().start().await.expect("started");
+    let provider = Provider::proxy("app", &format!("http://{HOST}"), address);
+    World::with_file(authentik, vec![provider], FILE, more).await
+}
+
+fn trailers(pairs: &[(&'static str, &str)]) -> Frame<Bytes> {
+    let pairs = pairs.iter();
+    let pairs = pairs.map(|(name, value)| {
+        (
+            (*name).parse().expect("a name"),
+            value.parse().expect("a value"),
+        )
+    });
+    Frame::trailers(pairs.collect::<HeaderMap>())
+}
+
+#[tokio::test]
+async fn a_grpc_stream_passes_message_by_message_with_its_trailers() {
+    let authority = Authority::new();
+    let mut secure = (*authority.server()).clone();
+    secure.alpn_protocols = vec![b"h2".to_vec()];
+    for tls in [None, Some(Arc::new(secure))] {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let (address, mut heads) = echo(tls).await;
+        let file = authority.file();
+        let trusted = ("AUTHENTIK_PROXY_TLS__CA_FILE", file.as_str());
+        let world = world(&format!("{scheme}://{address}"), &[trusted]).await;
+        let cookie = alice(&world).await;
+        let mut sender = over_tls(&world).await;
+        let (tell, body) = told();
+        let request = Request::post(format!("https://{HOST}/flows.Flows/Watch"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("cookie", &cookie)
+            .header("x-note", "n")
+            .body(body)
+            .expect("a request");
+        let answer = within(sender.send_request(request))
+            .await
+            .expect("an answer");
+        assert_eq!(answer.status(), 200, "{scheme}");
+        let head = within(heads.recv()).await.expect("it runs");
+        assert_eq!(head.version(), Version::HTTP_2);
+        let authority = head.uri().authority().expect("one");
+        assert_eq!(
+            (authority.as_str(), head.uri().path()),
+            (HOST, "/flows.Flows/Watch")
+        );
+        let said = |name: &str| {
+            let mut all = head.headers().get_all(name).iter();
+            let first = all.next().map(|value| value.to_str().expect("text"));
+            assert!(all.next().is_none(), "{name}");
+            first.unwrap_or_default()
+        };
+        for (name, value) in [
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+            ("x-authentik-username", "alice"),
+            ("x-forwarded-host", HOST),
+            ("x-forwarded-proto", "https"),
+            ("host", ""),
+            ("transfer-encoding", ""),
+            ("cookie", ""),
+        ] {
+            assert_eq!(said(name), value, "{name}");
+        }
+        let mut answer = answer.into_body();
+        for message in ["one", "two"] {
+            // Nothing of the next message exists before this one has come back.
+            tell.send(Frame::data(message.into())).expect("it runs");
+            let frame = within(answer.frame())
+                .await
+                .expect("a frame")
+                .expect("open");
+            assert_eq!(frame.into_data().expect("data"), message);
+        }
+        let said = [
+            ("x-check", "5"),
+            ("x-note", "changed"),
+            ("x_note", "changed"),
+            ("authorization", "forged"),
+            ("x-authentik-username", "admin"),
+            ("x_authentik_groups", "admins"),
+            ("x-forwarded-for", "1.2.3.4"),
+        ];
+        tell.send(trailers(&said)).expect("it runs");
+        drop(tell);
+        let frame = within(answer.frame())
+            .await
+            .expect("a frame")
+            .expect("open");
+        let mut told = frame.into_trailers().expect("trailers");
+        assert_eq!(told.remove("grpc-status").expect("a status"), "0");
+        assert_eq!(told.remove("x-check").expect("a trailer"), "5");
+        assert!(told.is_empty(), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_grpc_call_without_a_login_reaches_nothing() {
+    let (address, mut heads) = echo(None).await;
+    let world = world(&format!("http://{address}"), &[]).await;
+    let mut sender = over_tls(&world).await;
+    let (_tell, body) = told();
+    let request = Request::post(format!("https://{HOST}/flows.Flows/Watch"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("x-authentik-username", "alice")
+        .body(body)
+        .expect("a request");
+    let answer = within(sender.send_request(request))
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status(), 401);
+    assert!(heads.try_recv().is_err());
+}
+
+/// The service is that of Envoy's questions, because a server and a client of it are here already.
+#[cfg(feature = "ext-authz")]
+#[tokio::test]
+async fn a_real_grpc_server_answers_a_real_grpc_client() {
+    use envoy_types::ext_authz::v3::pb::CheckRequest;
+    use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+    use tonic::transport::Endpoint;
+
+    let authentik = Standin::builder().start().await.expect("started");
+    let listen = [("AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ", "127.0.0.1:0")];
+    let grafana = Provider::forward_single("grafana", "http://grafana.test");
+    let service = World::beside(authentik, vec![grafana], &listen).await;
+    let address = service.outpost.ext_authz_addresses()[0];
+    let world = world(&format!("http://{address}"), &[]).await;
+    let cookie = alice(&world).await;
+
+    let endpoint = Endpoint::from_shared(format!("http://{}", world.address()));
+    let channel = endpoint
+        .expect("a URL")
+        .connect()
+        .await
+        .expect("a connection");
+    let origin = format!("http://{HOST}").parse().expect("a URL");
+    let mut client = AuthorizationClient::with_origin(channel, origin);
+    let mut asked = tonic::Request::new(CheckRequest::default());
+    let refused = within(client.check(tonic::Request::new(CheckRequest::default()))).await;
+    assert!(refused.is_err(), "nobody is signed in");
+    asked
+        .metadata_mut()
+        .insert("cookie", cookie.parse().expect("a value"));
+    let answer = within(client.check(asked)).await.expect("an answer");
+    assert!(answer.into_inner().status.is_some());
+}
