@@ -35,7 +35,23 @@ impl Nginx {
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if nginx is not installed.
     pub async fn start(address: SocketAddr, outpost: SocketAddr, shape: Shape) -> io::Result<Self> {
-        Self::run(address, |work| configuration(work, address, outpost, shape)).await
+        Self::run(address, |work| {
+            configuration(work, address, &[outpost], shape)
+        })
+        .await
+    }
+
+    /// Starts an nginx that asks several outposts in turns, as in [`Shape::Standalone`]. One that
+    /// does not answer is passed over for a second. `X-Asked` of an answer has the last one that
+    /// was asked.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if nginx is not installed.
+    pub async fn balancing(address: SocketAddr, outposts: &[SocketAddr]) -> io::Result<Self> {
+        Self::run(address, |work| {
+            configuration(work, address, outposts, Shape::Standalone)
+        })
+        .await
     }
 
     /// Starts an nginx that passes everything on to `upstream`, as it came, with buffers for large
@@ -121,9 +137,18 @@ http {{
     )
 }
 
-fn configuration(work: &Path, address: SocketAddr, outpost: SocketAddr, shape: Shape) -> String {
-    let work = work.display();
-    let (mut copy, mut rows) = (String::new(), String::new());
+fn configuration(
+    work: &Path,
+    address: SocketAddr,
+    outposts: &[SocketAddr],
+    shape: Shape,
+) -> String {
+    let (work, outpost) = (work.display(), outposts[0]);
+    let (mut copy, mut rows, mut servers) = (String::new(), String::new(), String::new());
+    for outpost in outposts {
+        // Writing to a string cannot fail.
+        let _ = write!(servers, "server {outpost} max_fails=1 fail_timeout=1s; ");
+    }
     for name in COPIED {
         // Writing to a string cannot fail.
         let _ = write!(
@@ -148,6 +173,8 @@ http {{
   access_log off;
   client_body_temp_path {work}/body; proxy_temp_path {work}/proxy; fastcgi_temp_path {work}/f;
   uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
+  proxy_connect_timeout 1s; proxy_read_timeout 3s;
+  upstream outposts {{ {servers}}}
   server {{
     listen unix:{work}/app.sock;
     location / {{
@@ -161,18 +188,19 @@ http {{
     location / {{
       auth_request /ask;
       error_page 401 = @sign_in;
+      auth_request_set $asked $upstream_addr; add_header X-Asked $asked;
       {copy}proxy_set_header Host $http_host;
       proxy_pass http://unix:{work}/app.sock;
     }}
     location = /ask {{
       internal;
-      proxy_pass http://{outpost}/outpost.goauthentik.io/auth/nginx;
+      proxy_pass http://outposts/outpost.goauthentik.io/auth/nginx;
       {ask}
       proxy_set_header X-Original-URL $scheme://$http_host$request_uri;
       proxy_pass_request_body off; proxy_set_header Content-Length '';
     }}
     location /outpost.goauthentik.io {{
-      proxy_pass http://{outpost}; proxy_set_header Host $http_host;
+      proxy_pass http://outposts; proxy_set_header Host $http_host;
     }}
     location @sign_in {{
       internal;

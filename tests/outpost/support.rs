@@ -225,17 +225,22 @@ pub(crate) async fn until_closed(stream: &mut TcpStream) -> String {
 }
 
 pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Response<Bytes> {
-    let stream = TcpStream::connect(address).await.expect("a connection");
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .expect("a handshake");
+    try_send(address, request).await.expect("an answer")
+}
+
+/// The same, where there may be nobody who answers.
+pub(crate) async fn try_send(
+    address: SocketAddr,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TokioIo::new(TcpStream::connect(address).await?);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
     tokio::spawn(connection);
-    let (parts, body) = sender
-        .send_request(request)
-        .await
-        .expect("an answer")
-        .into_parts();
-    Response::from_parts(parts, body.collect().await.expect("a body").to_bytes())
+    let (parts, body) = sender.send_request(request).await?.into_parts();
+    Ok(Response::from_parts(
+        parts,
+        body.collect().await?.to_bytes(),
+    ))
 }
 
 /// A browser, as far as redirects and cookies go: follows none by itself, keeps cookies per host.
@@ -318,7 +323,7 @@ impl Browser {
         Self::authorize_as(world, url, "alice")
     }
 
-    fn authorize_as<O>(world: &World<O>, url: &str, user: &str) -> String {
+    pub(crate) fn authorize_as<O>(world: &World<O>, url: &str, user: &str) -> String {
         let url = Url::parse(url).expect("a URL");
         let value = |name: &str| {
             let found = url.query_pairs().find(|(key, _)| key == name);

@@ -2,22 +2,22 @@
 
 use std::sync::atomic::Ordering;
 
-use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::scripts::Put;
+use super::confirming::AT_ONCE;
+use super::scripts::{self, Put};
 use super::{Redis, SessionKey};
 use crate::store::StoreError;
 use crate::store::cache::Entry;
 
-/// Sessions that are confirmed at the same time.
-const AT_ONCE: usize = 8;
+/// Sessions after which Redis is told that there are more.
+const CHUNK: usize = 1_000;
 
 impl Redis {
     /// Brings Redis and this process up to date with each other. What fails is tried again.
     pub(super) async fn catch_up(&self) {
         if self.tell_all().await.is_ok() {
-            self.confirm_all().await;
+            let _ = self.confirm_all().await;
         }
     }
 
@@ -38,24 +38,29 @@ impl Redis {
     }
 
     /// Asks Redis about every cached session once for each subscription, since news of its end
-    /// may have been missed before. What Redis has lost is put back before another replica is
-    /// asked for it.
-    async fn confirm_all(&self) {
+    /// may have been missed before, and whenever Redis has lost what it knew.
+    async fn confirm_all(&self) -> Result<(), StoreError> {
         let epoch = self.subscription.epoch();
-        if self.confirmed.load(Ordering::Relaxed) == epoch {
-            return;
+        let (lost, held) = self.look_for_loss().await?;
+        if !lost && self.confirmed.load(Ordering::Relaxed) == epoch {
+            self.mended(held);
+            return Ok(());
         }
-        let doubtful = self.cache.sweep(self.clock.now()).into_iter();
-        let doubtful = doubtful.filter(|(_, entry)| entry.epoch != epoch);
-        let unanswered = stream::iter(doubtful)
-            .map(|(key, entry)| self.confirm(key, entry))
-            .buffer_unordered(AT_ONCE)
-            .filter(|answer| std::future::ready(answer.is_err()))
-            .count()
-            .await;
-        if unanswered == 0 {
-            self.confirmed.store(epoch, Ordering::Relaxed);
+        let mut doubtful = self.cache.sweep(self.clock.now());
+        doubtful.retain(|(_, entry)| lost || entry.epoch != epoch);
+        for some in doubtful.chunks(CHUNK) {
+            if lost {
+                self.still_filling().await?;
+            }
+            stream::iter(some.iter().cloned())
+                .map(|(key, entry)| self.confirm(key, entry))
+                .buffer_unordered(AT_ONCE)
+                .try_collect::<()>()
+                .await?;
         }
+        self.confirmed.store(epoch, Ordering::Relaxed);
+        self.mended(held);
+        Ok(())
     }
 
     /// Writes a session again that Redis has lost: it restarted without its data, was flushed, or
@@ -72,6 +77,10 @@ impl Redis {
         }
         entry.session.checked(0);
         self.store(key, &entry.session, seal, Put::Back).await?;
+        if entry.session.has_ended() {
+            // Whoever ended it meanwhile found nothing to mark.
+            let _: Option<()> = self.connection.query(&scripts::end(&key)).await?;
+        }
         self.due.consider(key, &entry.session);
         Ok(())
     }

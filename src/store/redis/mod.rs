@@ -12,11 +12,13 @@
 
 mod catch_up;
 mod checks;
+mod confirming;
 mod connection;
 mod ending;
 mod flights;
 mod held;
 mod inspect;
+mod loss;
 mod names;
 mod news;
 mod pending;
@@ -43,9 +45,11 @@ use crate::model::{Session, SessionId, SessionKey};
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{Lookup, StoreMetrics};
 use checks::Due;
+use confirming::Doubtful;
 use connection::Connection;
 use flights::Flights;
 use held::Held;
+use loss::Holding;
 use news::News;
 use pending::{Login, Pending};
 use scripts::{Index, Put};
@@ -69,12 +73,14 @@ pub(super) struct Redis {
     subscription: Subscription,
     cache: Cache,
     held: Held,
+    holding: Holding,
     flights: Flights,
     pending: Pending,
     settings: Settings,
     clock: Clock,
     started: Instant,
     due: Due,
+    doubtful: Doubtful,
     /// The subscription since which all cached sessions were confirmed.
     confirmed: AtomicU64,
     unreadable: Throttle,
@@ -110,12 +116,14 @@ impl Redis {
             subscription: Subscription::default(),
             cache: Cache::new(cache_bytes),
             held: Held::new(),
+            holding: Holding::default(),
             flights: Flights::default(),
             pending: Pending::default(),
             settings,
             clock,
             started: Instant::now(),
             due,
+            doubtful: Doubtful::new(),
             confirmed: AtomicU64::new(0),
             unreadable: Throttle::default(),
             lost: Throttle::default(),
@@ -129,6 +137,7 @@ impl Redis {
             () = stop.cancelled() => {}
             () = connection => {}
             () = self.listen() => {}
+            () = self.confirm_doubtful() => {}
         }
     }
 
@@ -147,7 +156,7 @@ impl Redis {
 
     /// The live session of `id`.
     pub(super) async fn load(
-        self: &Arc<Self>,
+        &self,
         id: &SessionId,
         owner: &(impl Owner + ?Sized),
     ) -> Result<Option<Arc<Session>>, StoreError> {
@@ -175,9 +184,7 @@ impl Redis {
             }
             // Credentials may open their session again, on any replica.
             Some(Slot::Ended(then)) if now.saturating_sub(then) > millis(CONFIRM_EVERY) => {
-                Ok(Box::pin(self.fetch(key, id, owner))
-                    .await
-                    .unwrap_or_default())
+                Box::pin(self.fetch(key, id, owner)).await
             }
             Some(Slot::Ended(_)) => Ok(None),
             None => Box::pin(self.fetch(key, id, owner)).await,
@@ -206,6 +213,9 @@ impl Redis {
             // Somebody else who waited for the same answer was quicker.
             return Ok(Some(session));
         }
+        if found.is_none() {
+            self.knows_all().await?;
+        }
         Ok(self.adopt(id, owner, found.as_deref(), now, epoch))
     }
 
@@ -217,6 +227,9 @@ impl Redis {
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let (now, epoch) = (self.millis(), self.subscription.epoch());
         let found: Option<Vec<u8>> = self.connection.query(&scripts::read(&id.key())).await?;
+        if found.is_none() {
+            self.knows_all().await?;
+        }
         Ok(self.adopt(id, owner, found.as_deref(), now, epoch))
     }
 
@@ -283,41 +296,6 @@ impl Redis {
             epoch,
         };
         self.cache.insert(key, Slot::Session(entry));
-    }
-
-    /// Asks Redis whether a session that is in use still stands. Without an answer, what is known
-    /// here goes on.
-    async fn confirm(&self, key: SessionKey, entry: Entry) -> Result<(), StoreError> {
-        let (now, epoch) = (self.millis(), self.subscription.epoch());
-        match self.read(key).await? {
-            Some(bytes) if *bytes == *record::ENDED => {
-                entry.session.end();
-                self.cache.insert(key, Slot::Ended(now));
-                return Ok(());
-            }
-            None if self.pending.login(&key).is_none() => self.put_back(key, &entry).await?,
-            _ => {}
-        }
-        let confirmed = Entry {
-            confirmed: now,
-            epoch,
-            ..entry
-        };
-        self.cache.insert(key, Slot::Session(confirmed));
-        Ok(())
-    }
-
-    /// [`Redis::confirm`] without anybody waiting for it.
-    fn confirm_behind(self: &Arc<Self>, key: SessionKey, entry: &Entry) {
-        let confirmed = self.millis();
-        let entry = Entry {
-            confirmed,
-            ..entry.clone()
-        };
-        // Taken for confirmed at once, so that one of many requests asks.
-        self.cache.insert(key, Slot::Session(entry.clone()));
-        let this = Arc::clone(self);
-        tokio::spawn(async move { this.confirm(key, entry).await });
     }
 
     /// Keeps a session that has just begun, or begun again.

@@ -46,6 +46,13 @@ pub(super) fn subject(hash: &Hash) -> String {
     format!("{PREFIX}subject:{}", URL_SAFE_NO_PAD.encode(hash))
 }
 
+/// The mark that Redis has what it was given; gone with everything else that it forgets. The
+/// braces keep it beside [`REFILLING`] in a cluster.
+pub(super) const FILLED: &str = "authentik-proxy:{filled}";
+
+/// The mark that replicas are giving Redis again what it has lost.
+pub(super) const REFILLING: &str = "authentik-proxy:{filled}:again";
+
 /// What is kept for other parts of the program.
 pub(super) fn blob(name: &str) -> String {
     format!("{PREFIX}{name}")

@@ -49,6 +49,17 @@ const RENEW: &str = "
 if redis.call('STRLEN', KEYS[1]) == 1 then return false end
 return redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])";
 
+/// Names what Redis holds as of now, if it holds nothing that was named: then it begins anew.
+/// Returns the name, and whether it began so short ago that it may not have everything back.
+const FILLING: &str = "
+local name = redis.call('GET', KEYS[1])
+if not name then
+  name = ARGV[1]
+  redis.call('SET', KEYS[1], name)
+  redis.call('SET', KEYS[2], '1', 'EX', ARGV[2])
+end
+return {name, redis.call('EXISTS', KEYS[2])}";
+
 /// A person's or authentik's session's index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Index {
@@ -151,6 +162,26 @@ pub(super) fn end(key: &SessionKey) -> Cmd {
         .arg(ENDED)
         .arg("XX")
         .arg("KEEPTTL");
+    command
+}
+
+/// [`FILLING`]; `name` is a new one, in case that it is needed.
+pub(super) fn filling(name: &[u8], seconds: u64) -> Cmd {
+    let mut command = redis::cmd("EVAL");
+    command
+        .arg(FILLING)
+        .arg(2)
+        .arg(names::FILLED)
+        .arg(names::REFILLING)
+        .arg(name)
+        .arg(seconds);
+    command
+}
+
+/// Says that Redis will not have everything back for so long.
+pub(super) fn still_filling(seconds: u64) -> Cmd {
+    let mut command = redis::cmd("SET");
+    command.arg(names::REFILLING).arg(1).arg("EX").arg(seconds);
     command
 }
 

@@ -160,7 +160,8 @@ async fn reads_everywhere_what_was_written(replicas: &Replicas) {
         assert_eq!(found.headers["from"], format!("{sub} token"));
         assert_eq!(found.expires_at, NOW + 100);
     }
-    assert!(!is_live(&replicas.here, &SessionId::random()).await);
+    // A Redis that has just begun may not have everything yet.
+    becomes(&replicas.here, &SessionId::random(), false).await;
 }
 
 async fn sessions_end_by_sid_by_subject_and_by_time(replicas: &Replicas) {

@@ -1,9 +1,11 @@
 //! Sessions in real Redis servers, which are stopped, starved, emptied and replaced.
 
+mod chaos;
 mod conformance;
 mod forms;
 mod last_good;
 mod outages;
 mod replicas;
+mod scene;
 pub(crate) mod server;
 mod trouble;

@@ -75,6 +75,12 @@ impl Server {
         within(self.listens()).await;
     }
 
+    /// Starts it again where it was, without anything that it knew.
+    pub(crate) async fn start_empty(&mut self) {
+        self.directory = tempfile::tempdir().expect("a directory");
+        self.start_again().await;
+    }
+
     /// Ends it without a chance to save anything that it has not saved yet.
     pub(crate) async fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");
