@@ -32,7 +32,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use url::Url;
 
 const HOST: &str = "grafana.localhost";
 const CHECK: &str = "/outpost.goauthentik.io/auth/nginx";
@@ -60,7 +59,6 @@ impl Outpost {
     async fn start() -> Self {
         let authentik = Standin::builder().start().await.expect("a stand-in");
         let provider = Provider::forward_single("grafana", &format!("http://{HOST}"));
-        let client_id = provider.client_id.clone();
         authentik.add_provider(provider);
         authentik.add_user(User {
             groups: vec!["admins".into(), "editors".into()],
@@ -87,7 +85,7 @@ impl Outpost {
             .await
             .expect("a configuration from the stand-in");
         let address = app.http_addresses()[0];
-        let cookie = sign_in(&authentik, &client_id, address).await;
+        let cookie = sign_in(&authentik, address).await;
         Self {
             app,
             address,
@@ -135,7 +133,7 @@ impl Outpost {
 }
 
 /// Signs alice in through the outpost; returns the session cookie.
-async fn sign_in(authentik: &Standin, client_id: &str, outpost: SocketAddr) -> String {
+async fn sign_in(authentik: &Standin, outpost: SocketAddr) -> String {
     let get = |target: &str, cookie: &str| {
         Request::builder()
             .uri(target)
@@ -150,27 +148,8 @@ async fn sign_in(authentik: &Standin, client_id: &str, outpost: SocketAddr) -> S
     let authorize = begun.headers()[header::LOCATION]
         .to_str()
         .expect("a location");
-    let authorize = Url::parse(authorize).expect("a URL");
-    let parameter = |name: &str| {
-        let mut pairs = authorize.query_pairs();
-        let found = pairs.find(|(key, _)| key == name).expect("a parameter");
-        found.1.into_owned()
-    };
-    let redirect_uri = parameter("redirect_uri");
-    let code = authentik.issue_code(
-        client_id,
-        "alice",
-        &redirect_uri,
-        Some(&parameter("nonce")),
-        Some(&parameter("code_challenge")),
-    );
-    let mut callback = Url::parse(&redirect_uri).expect("a URL");
-    callback
-        .query_pairs_mut()
-        .append_pair("code", &code)
-        .append_pair("state", &parameter("state"));
-    let target = &callback[url::Position::BeforePath..];
-    let done = client.send(get(target, &cookie_of(&begun))).await;
+    let target = authentik.authorize(authorize, "alice");
+    let done = client.send(get(&target, &cookie_of(&begun))).await;
     assert_eq!(done.status(), StatusCode::FOUND, "the login is finished");
     cookie_of(&done)
 }

@@ -1,6 +1,7 @@
 //! What tests change while the stand-in runs.
 
 use serde_json::Value;
+use url::Url;
 use uuid::Uuid;
 
 use crate::fault::{Endpoint, Fault};
@@ -133,6 +134,33 @@ impl Standin {
 
 /// Sessions of users at authentik.
 impl Standin {
+    /// Signs a user in who came with this authorization request; returns where the browser is
+    /// sent: path and query of the outpost's callback.
+    ///
+    /// # Panics
+    /// If it is no authorization request of an outpost.
+    #[must_use]
+    pub fn authorize(&self, request: &str, username: &str) -> String {
+        let request = Url::parse(request).expect("a URL");
+        let value = |name: &str| {
+            let found = request.query_pairs().find(|(key, _)| key == name);
+            found.map_or_else(
+                || panic!("{name} in {request}"),
+                |(_, value)| value.into_owned(),
+            )
+        };
+        let redirect = value("redirect_uri");
+        let (nonce, challenge) = (value("nonce"), value("code_challenge"));
+        let client = value("client_id");
+        let code = self.issue_code(&client, username, &redirect, Some(&nonce), Some(&challenge));
+        let mut redirect = Url::parse(&redirect).expect("a URL");
+        redirect
+            .query_pairs_mut()
+            .append_pair("code", &code)
+            .append_pair("state", &value("state"));
+        redirect[url::Position::BeforePath..].to_owned()
+    }
+
     /// Ends the session with this `sid` claim as its browser would by signing out: its tokens
     /// become inactive and connected outposts are told (2025.6: twice, 2026.2: once).
     pub fn end_session(&self, sid: &str) {

@@ -60,7 +60,7 @@ impl Nginx {
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if nginx is not installed.
     pub async fn passing(address: SocketAddr, upstream: SocketAddr) -> io::Result<Self> {
-        Self::run(address, |work| passing(work, address, upstream, LARGE)).await
+        Self::run(address, |work| passing(work, address, &[upstream], LARGE)).await
     }
 
     /// Starts the same with the buffers that nginx has by itself.
@@ -68,7 +68,15 @@ impl Nginx {
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if nginx is not installed.
     pub async fn passing_lightly(address: SocketAddr, upstream: SocketAddr) -> io::Result<Self> {
-        Self::run(address, |work| passing(work, address, upstream, "")).await
+        Self::run(address, |work| passing(work, address, &[upstream], "")).await
+    }
+
+    /// Starts the same, which passes requests on to several upstreams in turns.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if nginx is not installed.
+    pub async fn spreading(address: SocketAddr, upstreams: &[SocketAddr]) -> io::Result<Self> {
+        Self::run(address, |work| passing(work, address, upstreams, "")).await
     }
 
     async fn run(
@@ -111,8 +119,9 @@ impl Nginx {
 const LARGE: &str = "client_header_buffer_size 64k; proxy_buffers 16 64k; proxy_buffer_size 64k;
   proxy_busy_buffers_size 128k;";
 
-fn passing(work: &Path, address: SocketAddr, upstream: SocketAddr, buffers: &str) -> String {
+fn passing(work: &Path, address: SocketAddr, upstreams: &[SocketAddr], buffers: &str) -> String {
     let work = work.display();
+    let servers = servers(upstreams, "");
     format!(
         "daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/error.log;
 events {{ worker_connections 4096; }}
@@ -123,7 +132,7 @@ http {{
   keepalive_requests 1000000000; client_max_body_size 0; {buffers}
   underscores_in_headers on; ignore_invalid_headers off;
   map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
-  upstream app {{ server {upstream}; keepalive 64; keepalive_requests 1000000000; }}
+  upstream app {{ {servers}keepalive 64; keepalive_requests 1000000000; }}
   server {{
     listen {address};
     location / {{
@@ -144,11 +153,8 @@ fn configuration(
     shape: Shape,
 ) -> String {
     let (work, outpost) = (work.display(), outposts[0]);
-    let (mut copy, mut rows, mut servers) = (String::new(), String::new(), String::new());
-    for outpost in outposts {
-        // Writing to a string cannot fail.
-        let _ = write!(servers, "server {outpost} max_fails=1 fail_timeout=1s; ");
-    }
+    let servers = servers(outposts, " max_fails=1 fail_timeout=1s");
+    let (mut copy, mut rows) = (String::new(), String::new());
     for name in COPIED {
         // Writing to a string cannot fail.
         let _ = write!(
@@ -209,4 +215,13 @@ http {{
   }}
 }}"
     )
+}
+
+/// The lines of an upstream.
+fn servers(addresses: &[SocketAddr], options: &str) -> String {
+    addresses.iter().fold(String::new(), |mut lines, address| {
+        // Writing to a string cannot fail.
+        let _ = write!(lines, "server {address}{options}; ");
+        lines
+    })
 }

@@ -14,7 +14,6 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use url::Url;
 
 pub(crate) const PASSWORD: &str = "alice-pass-1";
 
@@ -324,29 +323,7 @@ impl Browser {
     }
 
     pub(crate) fn authorize_as<O>(world: &World<O>, url: &str, user: &str) -> String {
-        let url = Url::parse(url).expect("a URL");
-        let value = |name: &str| {
-            let found = url.query_pairs().find(|(key, _)| key == name);
-            found.map_or_else(
-                || panic!("{name} in {url}"),
-                |(_, value)| value.into_owned(),
-            )
-        };
-        let redirect = value("redirect_uri");
-        let (nonce, challenge) = (value("nonce"), value("code_challenge"));
-        let code = world.authentik.issue_code(
-            &value("client_id"),
-            user,
-            &redirect,
-            Some(&nonce),
-            Some(&challenge),
-        );
-        let redirect = Url::parse(&redirect).expect("a URL");
-        format!(
-            "{}&code={code}&state={}",
-            &redirect[url::Position::BeforePath..],
-            value("state")
-        )
+        world.authentik.authorize(url, user)
     }
 
     /// The whole login; returns where the person lands.
