@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
@@ -27,6 +27,29 @@ impl Monitoring {
             "--storage.tsdb.path",
             address,
             external,
+            &config,
+            &[],
+        )
+        .await
+    }
+
+    /// Starts Prometheus, which scrapes `target` as the job `authentik-proxy` several times a second,
+    /// with a file of rules.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if it is not installed.
+    pub async fn scraping(target: SocketAddr, rules: &Path) -> io::Result<Self> {
+        let config = format!(
+            "global: {{scrape_interval: 200ms, evaluation_interval: 200ms}}
+rule_files: ['{}']
+scrape_configs: [{{job_name: authentik-proxy, static_configs: [{{targets: ['{target}']}}]}}]",
+            rules.display()
+        );
+        Self::start(
+            "prometheus",
+            "--storage.tsdb.path",
+            free_address()?,
+            "http://localhost",
             &config,
             &[],
         )

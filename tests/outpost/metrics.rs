@@ -1,8 +1,13 @@
-//! What the metrics listener says: counters of what became of requests and logins, and the status.
+//! What the metrics listener says: counters of what became of requests and logins, and the status;
+//! and what a real Prometheus makes of it.
 
+use std::path::Path;
+
+use authentik_standin::prometheus::Monitoring;
 use authentik_standin::{Endpoint, Fault, Provider, Standin, nginx};
 use serde_json::Value;
 
+use crate::proxy_programs::running;
 use crate::support::{Browser, Outpost, World, get, text, within};
 
 const HOST: &str = "app.test";
@@ -133,4 +138,98 @@ async fn the_status_says_how_things_are() {
     // It is for operators, not for whoever reaches the applications.
     let outside = get(world.outpost.address(), "/status", HOST, &[]).await;
     assert_eq!(outside.status(), 404);
+}
+
+/// Asks Prometheus for the value of an expression now.
+async fn query(prometheus: &Monitoring, expression: &str) -> Value {
+    let encoded: String = url::form_urlencoded::byte_serialize(expression.as_bytes()).collect();
+    let target = format!("/api/v1/query?query={encoded}");
+    let answer = get(prometheus.address(), &target, "localhost", &[]).await;
+    let mut answer: Value = serde_json::from_slice(answer.body()).expect("JSON");
+    assert_eq!(answer["status"], "success", "{expression}: {answer}");
+    answer["data"]["result"].take()
+}
+
+/// What the panels of the dashboard ask for, with everything selected.
+fn panels() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("deploy/grafana/authentik-proxy.json"));
+    let dashboard: Value = serde_json::from_str(&text.expect("it is there")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("a list");
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
+    let expressions = targets
+        .flatten()
+        .filter_map(|target| target["expr"].as_str());
+    expressions
+        .map(|expression| {
+            let all = [
+                ("$__rate_interval", "1m"),
+                ("$__range", "1m"),
+                ("$job", ".*"),
+                ("$outpost", ".*"),
+                ("$host", ".*"),
+            ];
+            all.iter()
+                .fold(expression.to_owned(), |text, (variable, value)| {
+                    text.replace(variable, value)
+                })
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_prometheus_can_draw_the_dashboard_and_weigh_the_alerts() {
+    let world = world().await;
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/alerts.yaml");
+    let scraped = world.outpost.metrics_addresses()[0];
+    let Some(prometheus) = running(Monitoring::scraping(scraped, &rules).await) else {
+        return;
+    };
+    within(async {
+        while get(prometheus.address(), "/-/ready", "localhost", &[])
+            .await
+            .status()
+            != 200
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let scrapes = "count_over_time(authentik_outpost_info[1m])";
+    within(async {
+        // Rates take several scrapes, with something to count between them.
+        loop {
+            Browser::default().log_in(&world, HOST, "/").await;
+            world.nginx("http://nobody.test/", "", &[]).await;
+            let found = query(&prometheus, scrapes).await;
+            let count = found[0]["value"][1].as_str().and_then(|v| v.parse().ok());
+            if count.is_some_and(|count: u32| count > 4) {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    let panels = panels();
+    assert!(panels.len() > 25, "{panels:?}");
+    for expression in panels {
+        let found = query(&prometheus, &expression).await;
+        // Some show only what is not as it should be.
+        let rare = expression.ends_with("> 0") || expression.contains("session_lookups");
+        let empty = found.as_array().is_none_or(Vec::is_empty);
+        assert!(rare || !empty, "nothing to draw: {expression}");
+    }
+    let answer = get(prometheus.address(), "/api/v1/rules", "localhost", &[]).await;
+    let answer: Value = serde_json::from_slice(answer.body()).expect("JSON");
+    let rules = answer["data"]["groups"][0]["rules"]
+        .as_array()
+        .expect("a list");
+    assert!(rules.len() > 8, "{rules:?}");
+    for rule in rules {
+        assert_eq!(rule["lastError"].as_str().unwrap_or_default(), "", "{rule}");
+        assert_ne!(rule["state"], "firing", "{rule}");
+    }
+    prometheus.stop().await.expect("stopped");
 }

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use crate::support::{Browser, Outpost as _, PASSWORD, World, location, send, text, within};
 
 /// A program that runs; what is not installed is said to be left out.
-fn running(started: std::io::Result<Monitoring>) -> Option<Monitoring> {
+pub(crate) fn running(started: std::io::Result<Monitoring>) -> Option<Monitoring> {
     match started {
         Ok(running) => Some(running),
         Err(error) if error.kind() == ErrorKind::NotFound => {
