@@ -47,6 +47,13 @@ if ! unpacked && command -v apt-get >/dev/null; then
   ) || echo "Prometheus and AlertManager could not be fetched" >&2
 fi
 
+# Knows the schemas of Kubernetes.
+export PYTHONPATH="$tools/python${PYTHONPATH:+:$PYTHONPATH}" PATH="$PATH:$tools/python/bin"
+if ! command -v kubernetes-validate >/dev/null; then
+  python3 -m pip install --quiet --root-user-action ignore --target "$tools/python" kubernetes-validate ||
+    echo "kubernetes-validate could not be fetched" >&2
+fi
+
 step() { printf '\n== %s\n' "$*"; }
 step format;     cargo fmt --all --check
 step lints;      cargo clippy --workspace --all-targets --all-features -- -D warnings

@@ -6,7 +6,7 @@ use authentik_proxy::config::Config;
 use authentik_proxy::config::settings::FILE_VARIABLE;
 use serde_json::Value;
 
-use crate::{OURS, parse, read, root, run};
+use crate::{OURS, files, is_yaml, parse, read, root, run};
 
 #[test]
 fn pods_obey_pod_security_restricted() {
@@ -138,4 +138,32 @@ fn every_component_can_be_rendered() {
     if let Some(text) = run("kubectl", &["kustomize", path]) {
         assert!(text.contains("containerPort: 9001"));
     }
+}
+
+#[test]
+fn the_schemas_of_kubernetes_accept_every_manifest() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut validated = 0;
+    let mut validate = |name: &str, text: &str| {
+        let path = directory.path().join("manifest.yaml");
+        std::fs::write(&path, text).expect("written");
+        let path = path.to_str().expect("text");
+        // What is not of Kubernetes itself has no schema there.
+        if let Some(said) = run("kubernetes-validate", &["--strict", "--no-warn", path]) {
+            assert!(!said.contains("ERROR"), "{name}: {said}");
+            validated += said.matches("passed for resource").count();
+        }
+    };
+    for name in ["base", "overlays/home"] {
+        let name = format!("deploy/kustomize/{name}");
+        if let Some(text) = run("kubectl", &["kustomize", &name]) {
+            validate(&name, &text);
+        }
+    }
+    for (name, text) in files("deploy/recipes") {
+        if is_yaml(&name) && text.contains("\nkind: Ingress") {
+            validate(&name, &text);
+        }
+    }
+    assert!(validated == 0 || validated > 15, "{validated} resources");
 }

@@ -197,13 +197,13 @@ async fn a_prometheus_can_draw_the_dashboard_and_weigh_the_alerts() {
         }
     })
     .await;
-    let scrapes = "count_over_time(authentik_outpost_info[1m])";
+    let taken = "count_over_time(authentik_outpost_info[1m])";
     within(async {
         // Rates take several scrapes, with something to count between them.
         loop {
             Browser::default().log_in(&world, HOST, "/").await;
             world.nginx("http://nobody.test/", "", &[]).await;
-            let found = query(&prometheus, scrapes).await;
+            let found = query(&prometheus, taken).await;
             let count = found[0]["value"][1].as_str().and_then(|v| v.parse().ok());
             if count.is_some_and(|count: u32| count > 4) {
                 break;
