@@ -255,7 +255,10 @@ fn images_are_pinned() {
     }
     let dockerfile = read("deploy/Dockerfile");
     for one in pattern(r"(?m)^FROM (\S+)").captures_iter(&dockerfile) {
-        found.push(("deploy/Dockerfile".to_owned(), one[1].to_owned()));
+        // That one is empty, and always the same.
+        if &one[1] != "scratch" {
+            found.push(("deploy/Dockerfile".to_owned(), one[1].to_owned()));
+        }
     }
     assert!(found.len() > 5, "too little is found");
     for (name, image) in found {
