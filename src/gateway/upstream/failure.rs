@@ -100,7 +100,7 @@ impl Failure {
                 "check the application, or allow more time with AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT"
             }
             Self::Connect(..) | Self::Broken(_) => {
-                "check the application's own log, and whether the provider's internal host should begin with https://"
+                "check the application's own log, whether the provider's internal host should begin with https://, and whether the application speaks the version of HTTP that applications.<slug>.upstream_protocol names"
             }
             Self::Client => "the client or a proxy in front of us gave up",
             Self::Protocol => "check the application",
