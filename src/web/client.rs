@@ -21,6 +21,10 @@ use super::trust::{TlsError, TlsOptions, Trust};
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 32 << 20;
 
+/// After this much silence, TCP asks whether the other end is there; four times, within as long
+/// again.
+const KEEPALIVE: Duration = Duration::from_mins(1);
+
 /// Opens connections to authentik, plain or TLS; shared by HTTP requests and the websocket.
 pub type Connector = HttpsConnector<HttpConnector<Resolver>>;
 
@@ -71,7 +75,7 @@ impl FetchError {
                 "check that network policies and firewalls let us reach it, or allow more time with AUTHENTIK_PROXY_UPSTREAM__CONNECT_TIMEOUT"
             }
             Self::Connection(_) => {
-                "check the application's own log, and whether the provider's internal host should begin with https://"
+                "check the application's own log, whether the provider's internal host should begin with https://, and whether the application speaks the version of HTTP that applications.<slug>.upstream_protocol names"
             }
         }
     }
@@ -164,6 +168,10 @@ pub fn connector(mut tls: ClientConfig, timeout: Duration, alpn: &[&str]) -> Con
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(timeout));
+    // Else a stream or a tunnel would not notice that the other end is gone without a word.
+    http.set_keepalive(Some(KEEPALIVE));
+    http.set_keepalive_interval(Some(KEEPALIVE / 4));
+    http.set_keepalive_retries(Some(4));
     (http, tls).into()
 }
 

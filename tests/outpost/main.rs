@@ -27,6 +27,7 @@ mod proxy_grpc;
 mod proxy_headers;
 mod proxy_login;
 mod proxy_programs;
+mod proxy_recipes;
 mod proxy_streams;
 mod proxy_websocket;
 mod redis;

@@ -2,8 +2,10 @@
 //! their own.
 
 use authentik_standin::{Provider, Standin};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use crate::support::{Browser, World, raw};
+use crate::support::{Browser, World, raw, within};
 use crate::upstream::{HOST, Upstream, alice, provider, world};
 
 /// The answer to a request with further lines of its head, each with its line end.
@@ -113,4 +115,136 @@ async fn ghsa_5wcc_hf24_rf5h_and_cve_2026_34457_no_header_opens_anything() {
         assert!(answer.starts_with("HTTP/1.1 302 "), "{line}: {answer}");
         assert!(upstream.arrived().is_none(), "{line}");
     }
+}
+
+/// An HTTP/2 frame on stream 1, or on the connection (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+    let head = [kind, flags, 0, 0, 0, stream];
+    [&length[1..], &head, payload].concat()
+}
+
+/// Header fields as they are, without indexing (RFC 7541 section 6.2.2).
+fn fields(pairs: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, value) in pairs {
+        bytes.push(0);
+        for text in [name, value] {
+            assert!(text.len() < 127, "one byte says the length");
+            // A prefix of seven bits, none of which is for Huffman's code.
+            bytes.push(u8::try_from(text.len()).expect("short"));
+            bytes.extend(text.as_bytes());
+        }
+    }
+    bytes
+}
+
+/// Sends one request over HTTP/2 and waits until it is answered, reset, or the connection over.
+async fn over_http2(world: &World, pairs: &[(&str, &str)], body: &[u8]) {
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const RST_STREAM: u8 = 3;
+    const GOAWAY: u8 = 7;
+    let mut stream = TcpStream::connect(world.address())
+        .await
+        .expect("a connection");
+    let request = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(4, 0, 0, &[]),
+        frame(HEADERS, 4, 1, &fields(pairs)),
+        frame(DATA, 1, 1, body),
+    ]
+    .concat();
+    stream.write_all(&request).await.expect("written");
+    let ended = async {
+        let mut head = [0; 9];
+        while stream.read_exact(&mut head).await.is_ok() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; usize::try_from(length).expect("it fits")];
+            if stream.read_exact(&mut payload).await.is_err() {
+                return;
+            }
+            let is_last = matches!(head[3], DATA | HEADERS) && head[4] & 1 == 1;
+            if is_last || matches!(head[3], RST_STREAM | GOAWAY) {
+                return;
+            }
+        }
+    };
+    within(ended).await;
+}
+
+#[tokio::test]
+async fn request_smuggling_nothing_hides_in_http_2_on_its_way_to_http_1_1() {
+    const HIDDEN: &str =
+        "GET /smuggled HTTP/1.1\r\nHost: app.test\r\nX-authentik-username: admin\r\n\r\n";
+    let mut upstream = Upstream::start().await;
+    let mut open = provider(upstream.address);
+    open.skip_path_regex = "^/open$".into();
+    let world = world(open, &[]).await;
+    let good = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", HOST),
+        (":path", "/open"),
+    ];
+    let chunked = format!("0\r\n\r\n{HIDDEN}");
+    over_http2(&world, &good, chunked.as_bytes()).await;
+    assert_eq!(upstream.next().await.body, chunked.as_bytes());
+
+    let split = format!("/open HTTP/1.1\r\nHost: {HOST}\r\n\r\n{HIDDEN}");
+    let method = format!("GET /open HTTP/1.1\r\nHost: {HOST}\r\n\r\n{HIDDEN}GET");
+    let value = format!("a\r\n\r\n{HIDDEN}");
+    let length = HIDDEN.len().to_string();
+    for (name, value) in [
+        ("transfer-encoding", "chunked"),
+        ("Transfer-Encoding", "chunked"),
+        ("transfer_encoding", "chunked"),
+        ("transfer-encoding", "identity"),
+        ("content-length", "0"),
+        ("content-length", "1"),
+        ("content-length", "+5"),
+        ("content-length", "999"),
+        ("content-length", &length),
+        ("connection", "transfer-encoding, x-authentik-username"),
+        ("upgrade", "h2c"),
+        ("te", "chunked"),
+        ("expect", "100-continue"),
+        ("x-a", &value),
+        ("x-a\r\ntransfer-encoding", "chunked"),
+        ("x-a: b\r\ntransfer-encoding: chunked\r\nx-b", "c"),
+        ("host", "app.test\r\nTransfer-Encoding: chunked"),
+        (":path", &split),
+        (":path", "/open?\r\nx: y"),
+        (":path", "open"),
+        (":path", "*"),
+        (":method", &method),
+        (":authority", "app.test\r\nx: y"),
+        (":scheme", "http://app.test/open?"),
+    ] {
+        let mut pairs: Vec<_> = good.to_vec();
+        match pairs.iter_mut().find(|(other, _)| *other == name) {
+            Some(pair) => pair.1 = value,
+            None => pairs.push((name, value)),
+        }
+        for body in ["", HIDDEN, &chunked] {
+            over_http2(&world, &pairs, body.as_bytes()).await;
+            while let Some(recorded) = upstream.arrived() {
+                let line = String::from_utf8_lossy(&recorded.line).into_owned();
+                assert_eq!(line, "POST /open HTTP/1.1", "{name:?}: {value:?}");
+                assert_eq!(
+                    recorded.one("x-authentik-username"),
+                    "",
+                    "{name:?}: {value:?}"
+                );
+                assert!(
+                    body.as_bytes() == recorded.body,
+                    "{name:?}: {value:?}: {recorded:?}"
+                );
+            }
+        }
+    }
+    // Nothing is left in a connection that is kept.
+    over_http2(&world, &good, b"last").await;
+    assert_eq!(upstream.next().await.body, b"last");
+    assert!(upstream.arrived().is_none());
 }

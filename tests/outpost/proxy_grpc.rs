@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use authentik_standin::{Provider, Standin};
+use authentik_standin::{Provider, Standin, User};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Version};
@@ -20,9 +20,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_rustls::TlsAcceptor;
 
 use crate::https::{client, connect};
-use crate::support::{World, within};
+use crate::support::{Browser, PASSWORD, World, get, text, within};
 use crate::tls::Authority;
-use crate::upstream::{HOST, alice};
+use crate::upstream::{HOST, Upstream, alice};
 
 const FILE: &str = "applications: {app: {upstream_protocol: http2}}";
 
@@ -207,6 +207,21 @@ async fn a_grpc_call_without_a_login_reaches_nothing() {
         .expect("an answer");
     assert_eq!(answer.status(), 401);
     assert!(heads.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn an_application_that_speaks_no_http_2_is_told_to_administrators() {
+    let upstream = Upstream::start().await;
+    let world = world(&format!("http://{}", upstream.address), &[]).await;
+    world.authentik.add_user(User {
+        is_superuser: true,
+        ..User::new("root", PASSWORD)
+    });
+    let cookies = Browser::default().log_in_as(&world, HOST, "root").await;
+    let answer = get(world.address(), "/", HOST, &[("cookie", &cookies)]).await;
+    assert_eq!(answer.status(), 502);
+    let page = text(&answer);
+    assert!(page.contains("upstream_protocol"), "{page}");
 }
 
 /// The service is that of Envoy's questions, because a server and a client of it are here already.

@@ -276,3 +276,36 @@ async fn a_client_that_leaves_is_no_longer_served() {
     drop(stream);
     assert_eq!(within(told.recv()).await, Some(true));
 }
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_is_seen_to_break_off() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (arrive, mut arrived) = tokio::sync::mpsc::unbounded_channel();
+    let provider = application(move |mut stream| {
+        let (tell, arrive) = (tell.clone(), arrive.clone());
+        async move {
+            let mut body = vec![0; 5];
+            stream.read_exact(&mut body).await?;
+            arrive.send(()).map_err(std::io::Error::other)?;
+            // How it ends, a reset or not, is the system's matter.
+            let _ = stream.read_to_end(&mut body).await;
+            tell.send(body).map_err(std::io::Error::other)
+        }
+    })
+    .await;
+    let world = world(provider, &[]).await;
+    for (framing, sent) in [
+        ("Content-Length: 100", "hello"),
+        ("Transfer-Encoding: chunked", "5\r\nhello\r\n"),
+    ] {
+        let lines = format!("PUT /image HTTP/1.1\r\n{framing}");
+        let mut stream = ask(world.address(), &lines).await;
+        stream.write_all(sent.as_bytes()).await.expect("written");
+        assert_eq!(within(arrived.recv()).await, Some(()));
+        drop(stream);
+        let body = within(told.recv()).await.expect("it runs");
+        let body = String::from_utf8_lossy(&body).into_owned();
+        assert!(body.starts_with(&sent[..5]), "{framing}: {body}");
+        assert!(!body.ends_with("0\r\n\r\n"), "{framing}: {body}");
+    }
+}

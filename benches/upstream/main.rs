@@ -7,8 +7,9 @@
 )]
 #![expect(clippy::print_stdout, reason = "the ratio is the result")]
 
-use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+mod servers;
+
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use authentik_proxy::app::App;
@@ -18,17 +19,16 @@ use authentik_standin::nginx::{Nginx, free_address};
 use authentik_standin::{Provider, Standin, User};
 use bytes::Bytes;
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use http::{Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Full};
-use hyper::body::Incoming;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::service::service_fn;
-use hyper_util::client::legacy::Client as Pool;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::{TcpListener, TcpStream};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use url::Url;
+
+use servers::{application, bare};
 
 const HOST: &str = "app.localhost";
 /// Connections of the concurrent comparisons.
@@ -38,62 +38,11 @@ const MANY: usize = 16;
 const BODIES: [(&str, usize, u64, f64); 3] = [
     ("small", 256, 400, 0.9),
     ("64KiB", 64 << 10, 100, 1.0),
-    ("4MiB", 4 << 20, 4, 1.0),
+    ("16MiB", 16 << 20, 1, 1.0),
 ];
-
-/// Serves connections with `answer`, which gets the target's path.
-async fn serve<F>(
-    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-) -> SocketAddr
-where
-    F: Future<Output = Response<axum::body::Body>> + Send + 'static,
-{
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("a port");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            stream.set_nodelay(true).expect("TCP_NODELAY");
-            let answer = answer.clone();
-            let service = service_fn(move |request| {
-                let answered = answer(request);
-                async move { Ok::<_, Infallible>(answered.await) }
-            });
-            let server = hyper::server::conn::http1::Builder::new();
-            tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
-        }
-    });
-    address
-}
-
-/// An application with a body of each size.
-async fn application() -> SocketAddr {
-    let bodies = BODIES.map(|(name, size, ..)| (format!("/{name}"), Bytes::from(vec![7; size])));
-    serve(move |request| {
-        let found = bodies.iter().find(|(path, _)| path == request.uri().path());
-        let body = found.expect("a path").1.clone();
-        async move { Response::new(axum::body::Body::new(Full::new(body))) }
-    })
-    .await
-}
-
-/// The least that a reverse proxy made of the same parts can do.
-async fn bare(application: SocketAddr) -> SocketAddr {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    let pool = Pool::builder(TokioExecutor::new()).build(connector);
-    serve(move |mut request| {
-        let target = format!("http://{application}{}", request.uri().path());
-        *request.uri_mut() = target.parse::<Uri>().expect("a URL");
-        let pool = pool.clone();
-        async move {
-            let answer = pool.request(request).await.expect("an answer");
-            answer.map(axum::body::Body::new)
-        }
-    })
-    .await
-}
+/// Messages on each websocket in one round, and their size: a frame as clients send it.
+const MESSAGES: u64 = 400;
+const MESSAGE: usize = 64;
 
 /// The outpost, and the cookie of somebody who is signed in there.
 struct Outpost {
@@ -261,6 +210,49 @@ impl Load {
     }
 }
 
+/// Several websockets through one proxy.
+struct Talk(Vec<TcpStream>);
+
+impl Talk {
+    async fn new(address: SocketAddr, connections: usize, cookie: &str) -> Self {
+        let mut streams = Vec::with_capacity(connections);
+        for _ in 0..connections {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            stream.set_nodelay(true).expect("TCP_NODELAY");
+            let request = format!(
+                "GET /echo HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+            );
+            stream.write_all(request.as_bytes()).await.expect("written");
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.expect("a head"));
+            }
+            assert!(head.starts_with(b"HTTP/1.1 101 "), "a websocket");
+            streams.push(stream);
+        }
+        Self(streams)
+    }
+
+    /// The time for all messages on every websocket, one after the other on each.
+    async fn run(&mut self) -> Duration {
+        let started = Instant::now();
+        let talks = self.0.drain(..).map(|mut stream| {
+            tokio::spawn(async move {
+                let (sent, mut back) = ([7; MESSAGE], [0; MESSAGE]);
+                for _ in 0..MESSAGES {
+                    stream.write_all(&sent).await.expect("written");
+                    stream.read_exact(&mut back).await.expect("sent back");
+                }
+                stream
+            })
+        });
+        for talk in talks.collect::<Vec<_>>() {
+            self.0.push(talk.await.expect("everything comes back"));
+        }
+        started.elapsed()
+    }
+}
+
 /// The proxies to compare, each with threads of its own.
 struct Proxies {
     /// Clients and the application.
@@ -306,17 +298,14 @@ impl Proxies {
     }
 
     /// Median times of all proxies in turns, so that what else the machine does hits all alike.
-    fn medians(&self, connections: usize, body: (&str, usize), requests: u64) -> [f64; 3] {
+    fn medians<L>(&self, mut loads: [L; 3], run: &impl AsyncFn(&mut L) -> Duration) -> [f64; 3] {
         const ROUNDS: usize = 12;
-        let mut loads = self
-            .all
-            .map(|(_, address)| self.load(address, connections, body));
         let mut times = [[0.0; ROUNDS]; 3];
         for round in 0..=ROUNDS {
             // Each proxy comes first as often as the others.
             for place in 0..loads.len() {
                 let proxy = (round + place) % loads.len();
-                let time = self.runtime.block_on(loads[proxy].run(requests));
+                let time = self.runtime.block_on(run(&mut loads[proxy]));
                 // The first round is to warm up.
                 if let Some(slot) = round.checked_sub(1) {
                     times[proxy][slot] = time.as_secs_f64();
@@ -328,6 +317,31 @@ impl Proxies {
             times[ROUNDS / 2]
         })
     }
+
+    /// Compares requests for a body.
+    fn bodies(&self, connections: usize, body: (&str, usize), requests: u64) -> [f64; 3] {
+        let loads = self
+            .all
+            .map(|(_, address)| self.load(address, connections, body));
+        self.medians(loads, &async |load| load.run(requests).await)
+    }
+
+    /// Compares messages on websockets.
+    fn talks(&self, connections: usize) -> [f64; 3] {
+        let talks = self.all.map(|(_, address)| {
+            let talk = Talk::new(address, connections, &self.outpost.cookie);
+            self.runtime.block_on(talk)
+        });
+        self.medians(talks, &async |talk| talk.run().await)
+    }
+}
+
+fn report(what: &str, connections: usize, target: f64, [ours, nginx, bare]: [f64; 3]) {
+    println!(
+        "upstream {what}, connections: {connections}: throughput outpost/nginx = {:.2} (target >= {target:.2}), outpost/bare = {:.2}",
+        nginx / ours,
+        bare / ours,
+    );
 }
 
 fn upstream(criterion: &mut Criterion) {
@@ -352,15 +366,12 @@ fn upstream(criterion: &mut Criterion) {
     if !given("--bench") || briefly.into_iter().any(given) {
         return;
     }
-    for (name, size, requests, target) in BODIES {
-        for connections in [1, MANY] {
-            let [ours, nginx, bare] = proxies.medians(connections, (name, size), requests);
-            println!(
-                "upstream {name}, connections: {connections}: throughput outpost/nginx = {:.2} (target >= {target:.2}), outpost/bare = {:.2}",
-                nginx / ours,
-                bare / ours,
-            );
+    for connections in [1, MANY] {
+        for (name, size, requests, target) in BODIES {
+            let times = proxies.bodies(connections, (name, size), requests);
+            report(name, connections, target, times);
         }
+        report("websocket", connections, 0.9, proxies.talks(connections));
     }
 }
 
