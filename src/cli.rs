@@ -1,5 +1,7 @@
 //! The command line, and the commands that need nothing but it.
 
+#[cfg(feature = "discover")]
+pub mod discover;
 pub mod rules;
 
 use std::fmt::Write as _;
@@ -58,6 +60,9 @@ pub enum Command {
     },
     /// Say what would become of a request to an application, and why
     Rules(rules::Request),
+    /// Create applications at authentik from labels in Kubernetes; shows a plan first
+    #[cfg(feature = "discover")]
+    Discover(discover::Arguments),
 }
 
 impl Cli {

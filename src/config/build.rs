@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use super::reader::Reader;
 use super::sections::{
-    Authentik, Control, Listen, Log, Node, Redis, RedisPlace, Session, Shutdown, Tls, Upstream,
+    Authentik, Control, Discover, Discovery, Listen, Log, Node, Redis, RedisPlace, Session,
+    Shutdown, Tls, Upstream,
 };
 use super::{Config, parse, warnings};
 
@@ -27,6 +30,8 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let tls = Tls {
         ca_file: reader.optional("tls.ca_file", parse::path),
     };
+    let token = reader.optional("discover.token", parse::token);
+    let discover = discover(reader, token);
     let mut config = Config {
         authentik: authentik?,
         listen,
@@ -37,11 +42,35 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         shutdown,
         redis,
         tls,
+        discover,
         applications: reader.take_policies(),
         warnings: reader.take_warnings(),
     };
     warnings::add(&mut config, reader);
     Some(config)
+}
+
+/// What the command `discover` needs: no token of an outpost, and one of its own. `None` only if a
+/// problem was recorded.
+pub(super) fn discovery(reader: &mut Reader<'_>) -> Option<Discovery> {
+    let host = reader.required("authentik.host", parse::base_url);
+    let token = reader.required("discover.token", parse::token);
+    let insecure = reader.value("authentik.insecure", parse::flag);
+    let outpost_id = reader.optional("authentik.outpost_id", parse::uuid);
+    let request_timeout = reader.value("control.request_timeout", parse::duration(SHORT));
+    let ca_file = reader.optional("tls.ca_file", parse::path);
+    let level = reader.value("log.level", parse::level);
+    let discover = discover(reader, token.clone());
+    Some(Discovery {
+        host: host?,
+        token: token?,
+        insecure,
+        outpost_id,
+        request_timeout,
+        tls: Tls { ca_file },
+        log: Log { level },
+        discover,
+    })
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -124,6 +153,22 @@ fn shutdown(reader: &mut Reader<'_>) -> Shutdown {
         delay: reader.value("shutdown.delay", parse::duration(NONE)),
         timeout: reader.value("shutdown.timeout", parse::duration(NONE)),
     }
+}
+
+fn discover(reader: &mut Reader<'_>, token: Option<SecretString>) -> Discover {
+    let discover = Discover {
+        token,
+        owner: reader.value("discover.owner", parse::text),
+        authorization_flow: reader.value("discover.authorization_flow", parse::text),
+        invalidation_flow: reader.value("discover.invalidation_flow", parse::text),
+        cluster_domain: reader.value("discover.cluster_domain", parse::host),
+        interval: reader.value("discover.interval", parse::duration(10 * SECOND)),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if !discover.owner.chars().all(plain) {
+        reader.problem("discover.owner: may have letters, digits, \".\", \"_\" and \"-\" only");
+    }
+    discover
 }
 
 /// Everything is read even without a place, so that a mistake is never silent.

@@ -38,8 +38,8 @@ pub use env::Vars;
 pub use error::ConfigErrors;
 pub use help::environment_help;
 pub use sections::{
-    Authentik, Control, Listen, Log, LogLevel, Node, Redis, RedisPlace, Session, Shutdown, Tls,
-    TlsReqs, UnknownLogLevel, Upstream, WhenDown,
+    Authentik, Control, Discover, Discovery, Listen, Log, LogLevel, Node, Redis, RedisPlace,
+    Session, Shutdown, Tls, TlsReqs, UnknownLogLevel, Upstream, WhenDown,
 };
 pub use warnings::is_internal;
 
@@ -66,6 +66,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// Certificates that are trusted in addition to the system's.
     pub tls: Tls,
+    /// The command `discover`.
+    pub discover: Discover,
     /// What is set for single applications, by slug. Only in the file.
     pub applications: Policies,
     /// What is legal but probably not meant, one sentence each, to be logged at start.
@@ -96,6 +98,14 @@ impl Config {
         V: Into<OsString>,
     {
         Self::load(None, &pairs.into_iter().collect())
+    }
+
+    /// Only what the command `discover` needs: it runs without an outpost's token.
+    pub fn discovery(cli_path: Option<&Path>, vars: &Vars) -> Result<Discovery, ConfigErrors> {
+        let mut reader = Reader::open(cli_path, vars);
+        reader.check_variable_names();
+        let discovery = build::discovery(&mut reader);
+        reader.finish(discovery)
     }
 
     /// Only the addresses of the metrics listener, for `healthcheck`: what is wrong with or missing

@@ -304,6 +304,42 @@ pub const SETTINGS: &[Setting] = &[
         Fallback::Unset,
         "PEM file of more authorities to trust on connections to authentik",
     ),
+    own(
+        "discover.token",
+        Kind::Token,
+        Fallback::Unset,
+        "Token with which the command `discover` reads and writes at authentik",
+    ),
+    own(
+        "discover.owner",
+        Kind::Text,
+        Fallback::Value("authentik-proxy"),
+        "Name that tells what `discover` created here from what it created elsewhere",
+    ),
+    own(
+        "discover.authorization_flow",
+        Kind::Text,
+        Fallback::Value("default-provider-authorization-implicit-consent"),
+        "Slug of the flow with which new providers authorize",
+    ),
+    own(
+        "discover.invalidation_flow",
+        Kind::Text,
+        Fallback::Value("default-provider-invalidation-flow"),
+        "Slug of the flow with which new providers sign out",
+    ),
+    own(
+        "discover.cluster_domain",
+        Kind::Host,
+        Fallback::Value("cluster.local"),
+        "Domain below which Services have their names",
+    ),
+    own(
+        "discover.interval",
+        Kind::Duration,
+        Fallback::Value("10m"),
+        "With --watch, time between two looks when nothing changes; at least 10s",
+    ),
 ];
 
 #[cfg(test)]
