@@ -314,19 +314,19 @@ pub const SETTINGS: &[Setting] = &[
         "discover.owner",
         Kind::Text,
         Fallback::Value("authentik-proxy"),
-        "Name that tells what `discover` created here from what it created elsewhere",
+        "Mark on what `discover` creates; one for each cluster",
     ),
     own(
         "discover.authorization_flow",
         Kind::Text,
         Fallback::Value("default-provider-authorization-implicit-consent"),
-        "Slug of the flow with which new providers authorize",
+        "Slug of the authorization flow of new providers",
     ),
     own(
         "discover.invalidation_flow",
         Kind::Text,
         Fallback::Value("default-provider-invalidation-flow"),
-        "Slug of the flow with which new providers sign out",
+        "Slug of the sign-out flow of new providers",
     ),
     own(
         "discover.cluster_domain",
