@@ -162,12 +162,17 @@ fn every_component_can_be_rendered() {
     ];
     let components = components.map(|name| format!("  - {up}/kustomize/components/{name}\n"));
     let text = format!(
-        "resources:\n  - {up}/kustomize/base\ncomponents:\n  - {up}/grafana\n  - {up}/prometheus\n{}",
+        "namespace: elsewhere\nresources:\n  - {up}/kustomize/base\ncomponents:\n  - {up}/grafana\n  - {up}/prometheus\n{}",
         components.concat()
     );
     std::fs::write(directory.path().join("kustomization.yaml"), text).expect("a file");
     let path = directory.path().to_str().expect("text");
     if let Some(text) = run("kubectl", &["kustomize", path]) {
         assert!(text.contains("containerPort: 9001"));
+        // A binding to another namespace's account would give the rights to nobody.
+        let documents = parse(path, &text);
+        let binding = documents.iter().find(|d| d["kind"] == "ClusterRoleBinding");
+        let subject = &binding.expect("discovery has rights")["subjects"][0];
+        assert_eq!(subject["namespace"], "elsewhere");
     }
 }
