@@ -1,5 +1,7 @@
 //! The command line, and the commands that need nothing but it.
 
+#[cfg(feature = "discover")]
+pub mod discover;
 pub mod rules;
 
 use std::fmt::Write as _;
@@ -71,6 +73,9 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Create applications at authentik from labels in Kubernetes; shows a plan first
+    #[cfg(feature = "discover")]
+    Discover(discover::Arguments),
 }
 
 impl Cli {

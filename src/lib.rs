@@ -17,6 +17,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+#[cfg(feature = "discover")]
+pub mod discover;
 pub mod doctor;
 pub mod gateway;
 pub mod model;

@@ -7,11 +7,15 @@ use std::process::ExitCode;
 
 use authentik_proxy::app::App;
 use authentik_proxy::cli::{self, Cli, Command};
+#[cfg(feature = "discover")]
+use authentik_proxy::config::Discovery;
 use authentik_proxy::config::{self, Config, Vars};
 use authentik_proxy::doctor::{self, report::Status};
 use authentik_proxy::telemetry::log;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
+#[cfg(feature = "discover")]
+use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let arguments = Cli::parse();
@@ -31,6 +35,13 @@ fn main() -> ExitCode {
             cli::completions(shell, out);
             Ok(())
         }),
+        #[cfg(feature = "discover")]
+        Command::Discover(wish) => {
+            match Config::discovery(arguments.config.as_deref(), &Vars::process()) {
+                Ok(settings) => discover(&settings, &wish),
+                Err(errors) => fail(cli::EXIT_USAGE, &errors),
+            }
+        }
         Command::Healthcheck => match cli::healthcheck(&arguments, &Vars::process()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(reason) => fail(reason.exit_code(), &reason),
@@ -109,6 +120,61 @@ fn rules(config: &Config, request: &cli::rules::Request) -> ExitCode {
     match explained {
         Ok(text) => print(|out| out.write_all(text.as_bytes())),
         Err(error) => fail(cli::EXIT_FAILURE, &error),
+    }
+}
+
+/// Exit code 0 if everything is as it was asked for or can be made so, 1 if not.
+#[cfg(feature = "discover")]
+fn discover(settings: &Discovery, wish: &cli::discover::Arguments) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(cli::EXIT_FAILURE, &error),
+    };
+    // Nobody changes the level: authentik tells it outposts only.
+    let _level = wish.watch.then(|| log::init(settings.log.level.as_str()));
+    runtime.block_on(async {
+        let mut signals = StopSignals::listen();
+        let stop = CancellationToken::new();
+        let work = async {
+            if wish.watch {
+                let discover = wish.discover(settings).await?;
+                tracing::info!("looking for labelled objects");
+                discover.watch(&stop).await;
+                return Ok(None);
+            }
+            wish.once(settings, &stop).await.map(Some)
+        };
+        let stopped = async {
+            signals.received().await;
+            stop.cancel();
+            // What was begun is finished; whoever cannot wait asks again.
+            if wish.watch || wish.apply {
+                signals.received().await;
+            }
+        };
+        let told = tokio::select! {
+            told = work => told,
+            () = stopped => return ExitCode::from(cli::EXIT_FAILURE),
+        };
+        match told {
+            Ok(None) => ExitCode::SUCCESS,
+            Ok(Some(told)) => tell(&told),
+            Err(error) => fail(cli::EXIT_FAILURE, &error),
+        }
+    })
+}
+
+#[cfg(feature = "discover")]
+fn tell(told: &cli::discover::Told) -> ExitCode {
+    // Nobody is left to tell if standard output or standard error is closed.
+    let _ = write!(std::io::stdout(), "{}", told.text);
+    for failure in &told.failures {
+        let _ = writeln!(std::io::stderr(), "authentik-proxy: {failure}");
+    }
+    if told.well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(cli::EXIT_FAILURE)
     }
 }
 

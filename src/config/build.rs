@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use super::reader::Reader;
 use super::sections::{
-    Authentik, Control, Listen, Log, Node, Redis, RedisPlace, Session, Shutdown, Tls, Traces,
-    Upstream,
+    Authentik, Control, Discover, Discovery, Listen, Log, Node, Redis, RedisPlace, Session,
+    Shutdown, Tls, Traces, Upstream,
 };
 use super::{Config, parse, warnings};
 
@@ -29,6 +31,8 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         ca_file: reader.optional("tls.ca_file", parse::path),
     };
     let traces = traces(reader);
+    let token = reader.optional("discover.token", parse::token);
+    let discover = discover(reader, token);
     let mut config = Config {
         authentik: authentik?,
         listen,
@@ -40,6 +44,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         redis,
         tls,
         traces,
+        discover,
         applications: reader.take_policies(),
         warnings: reader.take_warnings(),
     };
@@ -57,6 +62,29 @@ fn traces(reader: &Reader<'_>) -> Traces {
         named: set("OTEL_SERVICE_NAME")
             || attributes.is_some_and(|all| all.contains("service.name=")),
     }
+}
+
+/// What the command `discover` needs: no token of an outpost, and one of its own. `None` only if a
+/// problem was recorded.
+pub(super) fn discovery(reader: &mut Reader<'_>) -> Option<Discovery> {
+    let host = reader.required("authentik.host", parse::base_url);
+    let token = reader.required("discover.token", parse::token);
+    let insecure = reader.value("authentik.insecure", parse::flag);
+    let outpost_id = reader.optional("authentik.outpost_id", parse::uuid);
+    let request_timeout = reader.value("control.request_timeout", parse::duration(SHORT));
+    let ca_file = reader.optional("tls.ca_file", parse::path);
+    let level = reader.value("log.level", parse::level);
+    let discover = discover(reader, token.clone());
+    Some(Discovery {
+        host: host?,
+        token: token?,
+        insecure,
+        outpost_id,
+        request_timeout,
+        tls: Tls { ca_file },
+        log: Log { level },
+        discover,
+    })
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -139,6 +167,22 @@ fn shutdown(reader: &mut Reader<'_>) -> Shutdown {
         delay: reader.value("shutdown.delay", parse::duration(NONE)),
         timeout: reader.value("shutdown.timeout", parse::duration(NONE)),
     }
+}
+
+fn discover(reader: &mut Reader<'_>, token: Option<SecretString>) -> Discover {
+    let discover = Discover {
+        token,
+        owner: reader.value("discover.owner", parse::text),
+        authorization_flow: reader.value("discover.authorization_flow", parse::text),
+        invalidation_flow: reader.value("discover.invalidation_flow", parse::text),
+        cluster_domain: reader.value("discover.cluster_domain", parse::host),
+        interval: reader.value("discover.interval", parse::duration(10 * SECOND)),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if !discover.owner.chars().all(plain) {
+        reader.problem("discover.owner: may have letters, digits, \".\", \"_\" and \"-\" only");
+    }
+    discover
 }
 
 /// Everything is read even without a place, so that a mistake is never silent.

@@ -39,8 +39,8 @@ pub use env::Vars;
 pub use error::ConfigErrors;
 pub use help::environment_help;
 pub use sections::{
-    Authentik, Control, Listen, Log, LogLevel, Node, Redis, RedisPlace, Session, Shutdown, Tls,
-    TlsReqs, Traces, UnknownLogLevel, Upstream, WhenDown,
+    Authentik, Control, Discover, Discovery, Listen, Log, LogLevel, Node, Redis, RedisPlace,
+    Session, Shutdown, Tls, TlsReqs, Traces, UnknownLogLevel, Upstream, WhenDown,
 };
 pub use show::{effective_settings, settings_table};
 pub use warnings::is_internal;
@@ -70,6 +70,8 @@ pub struct Config {
     pub tls: Tls,
     /// Traces of requests.
     pub traces: Traces,
+    /// The command `discover`.
+    pub discover: Discover,
     /// What is set for single applications, by slug. Only in the file.
     pub applications: Policies,
     /// What is legal but probably not meant, one sentence each, to be logged at start.
@@ -100,6 +102,14 @@ impl Config {
         V: Into<OsString>,
     {
         Self::load(None, &pairs.into_iter().collect())
+    }
+
+    /// Only what the command `discover` needs: it runs without an outpost's token.
+    pub fn discovery(cli_path: Option<&Path>, vars: &Vars) -> Result<Discovery, ConfigErrors> {
+        let mut reader = Reader::open(cli_path, vars);
+        reader.check_variable_names();
+        let discovery = build::discovery(&mut reader);
+        reader.finish(discovery)
     }
 
     /// Only the addresses of the metrics listener, for `healthcheck`: what is wrong with or missing

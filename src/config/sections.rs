@@ -279,6 +279,51 @@ pub enum TlsReqs {
     Required,
 }
 
+/// The command `discover`.
+#[derive(Debug, Clone)]
+pub struct Discover {
+    /// API token with rights to read and write; `AUTHENTIK_PROXY_DISCOVER__TOKEN`.
+    pub token: Option<SecretString>,
+    /// Part of the mark on what was created: letters, digits, `.`, `_` and `-`. Default
+    /// authentik-proxy; `AUTHENTIK_PROXY_DISCOVER__OWNER`.
+    pub owner: String,
+    /// Slug of the flow with which new providers authorize. Default
+    /// default-provider-authorization-implicit-consent;
+    /// `AUTHENTIK_PROXY_DISCOVER__AUTHORIZATION_FLOW`.
+    pub authorization_flow: String,
+    /// Slug of the flow with which new providers sign out. Default
+    /// default-provider-invalidation-flow; `AUTHENTIK_PROXY_DISCOVER__INVALIDATION_FLOW`.
+    pub invalidation_flow: String,
+    /// Domain below which Services have their names. Default cluster.local;
+    /// `AUTHENTIK_PROXY_DISCOVER__CLUSTER_DOMAIN`.
+    pub cluster_domain: String,
+    /// Time between two looks when nothing changes, at least 10 s. Default 10 min;
+    /// `AUTHENTIK_PROXY_DISCOVER__INTERVAL`.
+    pub interval: Duration,
+}
+
+/// All that the command `discover` needs to know of authentik, and of itself.
+#[derive(Debug, Clone)]
+pub struct Discovery {
+    /// As [`Authentik::host`].
+    pub host: Url,
+    /// As [`Discover::token`], which this command cannot do without.
+    pub token: SecretString,
+    /// As [`Authentik::insecure`].
+    pub insecure: bool,
+    /// The outpost that applications are assigned to; without it, the only one that is not
+    /// embedded. `AUTHENTIK_OUTPOST_ID`.
+    pub outpost_id: Option<Uuid>,
+    /// As [`Control::request_timeout`]; holds for requests to Kubernetes, too.
+    pub request_timeout: Duration,
+    /// Certificates that are trusted in addition to the system's.
+    pub tls: Tls,
+    /// Logging, with `--watch`.
+    pub log: Log,
+    /// What concerns this command alone.
+    pub discover: Discover,
+}
+
 /// Certificates that are trusted in addition to the system's, also of applications.
 #[derive(Debug, Clone)]
 pub struct Tls {

@@ -316,6 +316,42 @@ pub const SETTINGS: &[Setting] = &[
         Fallback::Unset,
         "PEM file of more authorities to trust on connections to authentik",
     ),
+    own(
+        "discover.token",
+        Kind::Token,
+        Fallback::Unset,
+        "Token with which the command `discover` reads and writes at authentik",
+    ),
+    own(
+        "discover.owner",
+        Kind::Text,
+        Fallback::Value("authentik-proxy"),
+        "Mark on what `discover` creates; one for each cluster",
+    ),
+    own(
+        "discover.authorization_flow",
+        Kind::Text,
+        Fallback::Value("default-provider-authorization-implicit-consent"),
+        "Slug of the authorization flow of new providers",
+    ),
+    own(
+        "discover.invalidation_flow",
+        Kind::Text,
+        Fallback::Value("default-provider-invalidation-flow"),
+        "Slug of the sign-out flow of new providers",
+    ),
+    own(
+        "discover.cluster_domain",
+        Kind::Host,
+        Fallback::Value("cluster.local"),
+        "Domain below which Services have their names",
+    ),
+    own(
+        "discover.interval",
+        Kind::Duration,
+        Fallback::Value("10m"),
+        "With --watch, time between two looks when nothing changes; at least 10s",
+    ),
 ];
 
 #[cfg(test)]

@@ -411,3 +411,30 @@ fn what_is_probably_not_meant_is_a_warning() {
         assert!(warnings[0].starts_with(expected), "{warnings:?}");
     }
 }
+
+#[test]
+fn discovery_needs_its_own_token_and_no_outposts() {
+    let host = ("AUTHENTIK_HOST", "https://authentik.company");
+    let discovery = |more: &[(&str, &str)]| {
+        let vars = [&[host], more].concat().into_iter().collect();
+        Config::discovery(None, &vars).map_err(|errors| errors.to_string())
+    };
+    let token = ("AUTHENTIK_PROXY_DISCOVER__TOKEN", "hunter2");
+    let usable = discovery(&[token]).expect("usable");
+    assert_eq!(usable.token.expose_secret(), "hunter2");
+    assert_eq!(usable.discover.owner, "authentik-proxy");
+    for (more, expected) in [
+        (vec![], "AUTHENTIK_PROXY_DISCOVER__TOKEN: is not set"),
+        (
+            vec![token, ("AUTHENTIK_PROXY_DISCOVER__OWNER", "a b")],
+            "discover.owner: may have",
+        ),
+        (
+            vec![token, ("AUTHENTIK_PROXY_DISCOVER__INTERVAL", "1s")],
+            "AUTHENTIK_PROXY_DISCOVER__INTERVAL",
+        ),
+    ] {
+        let problem = discovery(&more).expect_err("not usable");
+        assert!(problem.contains(expected), "{problem}");
+    }
+}

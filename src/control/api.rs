@@ -1,10 +1,7 @@
 //! authentik's REST API, as far as an outpost needs it.
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::de::DeserializeOwned;
+use http::StatusCode;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
@@ -13,33 +10,18 @@ use uuid::Uuid;
 use super::{Settings, wire};
 use crate::model::Outpost;
 use crate::route::user_agent;
-use crate::web::client::{BackChannel, FetchError};
+use crate::web::client::BackChannel;
+use crate::web::rest::{Rest, RestError};
 
-/// Entries per page; what the vendor's outpost asks for.
-const PAGE_SIZE: u32 = 100;
-/// Pages after which a list is taken for endless.
-const MAX_PAGES: u32 = 1000;
 /// Why authentik's API could not be used. Each text names the cause and the fix.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
-    #[error("authentik cannot be reached at {url}: {source}; {}", source.advice())]
-    Unreachable { url: String, source: FetchError },
+    #[error(transparent)]
+    Rest(RestError),
     #[error(
         "authentik refuses the token ({status} from {url}); set AUTHENTIK_TOKEN to the token shown by \"View deployment info\" of the outpost"
     )]
     Token { url: String, status: StatusCode },
-    #[error(
-        "{url} answered with {status}; check that AUTHENTIK_HOST is authentik's address with its path prefix, and authentik's own log"
-    )]
-    Status { url: String, status: StatusCode },
-    #[error(
-        "{url} answered with {kind} instead of JSON; AUTHENTIK_HOST seems to lead to something other than authentik, such as an ingress or a login page"
-    )]
-    NotJson { url: String, kind: String },
-    #[error(
-        "the answer of {url} is not understood: {reason}; check that AUTHENTIK_HOST leads to authentik itself, and that its version is not newer than this program knows"
-    )]
-    Shape { url: String, reason: String },
     #[error(
         "the token belongs to no outpost; create one of type \"proxy\" in authentik under Applications, Outposts, and use its token"
     )]
@@ -50,13 +32,26 @@ pub(super) enum ApiError {
     OtherOutpost { wanted: Uuid, listed: String },
 }
 
+impl From<RestError> for ApiError {
+    fn from(error: RestError) -> Self {
+        match error {
+            RestError::Status { url, status, .. }
+                if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
+            {
+                Self::Token { url, status }
+            }
+            error => Self::Rest(error),
+        }
+    }
+}
+
 impl ApiError {
     /// Whether authentik may be fine and is only not reached, or not up yet. When it refuses us,
     /// it means it.
     pub(super) fn is_outage(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::NotJson { .. } | Self::Shape { .. } => true,
-            Self::Status { status, .. } => status.is_server_error(),
+            Self::Rest(RestError::Status { status, .. }) => status.is_server_error(),
+            Self::Rest(_) => true,
             Self::Token { .. } | Self::NoOutpost | Self::OtherOutpost { .. } => false,
         }
     }
@@ -130,25 +125,26 @@ fn outposts(entries: &[Value]) -> Vec<wire::Outpost> {
 /// A client of the API.
 pub(super) struct Api<'a> {
     settings: &'a Settings,
-    back_channel: &'a BackChannel,
+    rest: Rest<'a>,
 }
 
 impl<'a> Api<'a> {
     pub(super) fn new(settings: &'a Settings, back_channel: &'a BackChannel) -> Self {
-        Self {
-            settings,
-            back_channel,
-        }
+        let user_agent = user_agent(env!("CARGO_PKG_VERSION"));
+        let rest = Rest::new(&settings.host, &settings.token, user_agent, back_channel);
+        Self { settings, rest }
     }
 
     /// The server's version, which we report as ours.
     async fn version(&self) -> Result<String, ApiError> {
-        match self.get::<wire::Version>("admin/version/").await {
+        let version = self.rest.get::<wire::Version>("admin/version/").await;
+        match version.map_err(ApiError::from) {
             Ok(version) => Ok(version.version_current),
             // A server that does not tell its version can still be served.
-            Err(ApiError::Status { .. } | ApiError::Shape { .. } | ApiError::Token { .. }) => {
-                Ok(env!("CARGO_PKG_VERSION").into())
-            }
+            Err(
+                ApiError::Rest(RestError::Status { .. } | RestError::Shape { .. })
+                | ApiError::Token { .. },
+            ) => Ok(env!("CARGO_PKG_VERSION").into()),
             Err(error) => Err(error),
         }
     }
@@ -162,7 +158,7 @@ impl<'a> Api<'a> {
         };
         // Without an outpost the list of providers says nothing.
         answers.outpost(self.settings.outpost_id)?;
-        answers.providers = self.list("outposts/proxy/").await?;
+        answers.providers = self.rest.list("outposts/proxy/").await?;
         Ok(answers)
     }
 
@@ -173,12 +169,13 @@ impl<'a> Api<'a> {
 
     /// The same as authentik sent them.
     pub(super) async fn outposts(&self) -> Result<Vec<Value>, ApiError> {
-        self.list("outposts/instances/").await
+        Ok(self.rest.list("outposts/instances/").await?)
     }
 
     /// Fingerprint of a key pair's certificate.
     pub(super) async fn fingerprint(&self, id: Uuid) -> Result<String, ApiError> {
         let pair: wire::KeyPair = self
+            .rest
             .get(&format!("crypto/certificatekeypairs/{id}/"))
             .await?;
         Ok(pair.fingerprint_sha256)
@@ -187,102 +184,20 @@ impl<'a> Api<'a> {
     /// The certificate of a key pair, PEM.
     pub(super) async fn certificate(&self, id: Uuid) -> Result<String, ApiError> {
         let path = format!("crypto/certificatekeypairs/{id}/view_certificate/");
-        self.get(&path).await.map(|pem: wire::Pem| pem.data)
+        let pem: wire::Pem = self.rest.get(&path).await?;
+        Ok(pem.data)
     }
 
     /// The private key of a key pair, PEM.
     pub(super) async fn private_key(&self, id: Uuid) -> Result<SecretString, ApiError> {
         let path = format!("crypto/certificatekeypairs/{id}/view_private_key/");
-        self.get(&path).await.map(|pem: wire::Pem| pem.data.into())
-    }
-
-    async fn list(&self, path: &str) -> Result<Vec<Value>, ApiError> {
-        let mut entries = Vec::new();
-        for number in 1..=MAX_PAGES {
-            let page: wire::Page = self
-                .get(&format!("{path}?page={number}&page_size={PAGE_SIZE}"))
-                .await?;
-            entries.extend(page.results);
-            if page.pagination.next <= f64::from(number) {
-                break;
-            }
-        }
-        Ok(entries)
+        let pem: wire::Pem = self.rest.get(&path).await?;
+        Ok(pem.data.into())
     }
 
     /// Adds an entry to authentik's event log.
     pub(super) async fn create_event(&self, event: &Value) -> Result<(), ApiError> {
-        let request = self
-            .request(Method::POST, "events/events/")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::from(event.to_string()));
-        self.exchange("events/events/", StatusCode::CREATED, request)
-            .await
-            .map(|_: Value| ())
+        let _: Value = self.rest.post("events/events/", event).await?;
+        Ok(())
     }
-
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        let request = self.request(Method::GET, path).body(Full::default());
-        self.exchange(path, StatusCode::OK, request).await
-    }
-
-    fn request(&self, method: Method, path: &str) -> http::request::Builder {
-        Request::builder()
-            .method(method)
-            .uri(format!("{}api/v3/{path}", self.settings.host))
-            .header(header::AUTHORIZATION, bearer(self.settings))
-            .header(header::ACCEPT, "application/json")
-            .header(header::USER_AGENT, user_agent(env!("CARGO_PKG_VERSION")))
-    }
-
-    async fn exchange<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        expected: StatusCode,
-        request: http::Result<Request<Full<Bytes>>>,
-    ) -> Result<T, ApiError> {
-        let path = path.split('?').next().unwrap_or_default();
-        let url = format!("{}api/v3/{path}", self.settings.host);
-        let request = request.map_err(|error| ApiError::Shape {
-            url: url.clone(),
-            reason: error.to_string(),
-        })?;
-        match self.back_channel.fetch(request).await {
-            Err(source) => Err(ApiError::Unreachable { url, source }),
-            Ok(answer) => decode(url, expected, &answer),
-        }
-    }
-}
-
-/// The value of the `Authorization` header.
-pub(super) fn bearer(settings: &Settings) -> String {
-    format!("Bearer {}", settings.token.expose_secret())
-}
-
-fn decode<T: DeserializeOwned>(
-    url: String,
-    expected: StatusCode,
-    answer: &Response<Bytes>,
-) -> Result<T, ApiError> {
-    let status = answer.status();
-    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        return Err(ApiError::Token { url, status });
-    }
-    if status != expected {
-        return Err(ApiError::Status { url, status });
-    }
-    let kind = answer
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
-    if !kind.is_some_and(|kind| kind.starts_with("application/json")) {
-        return Err(ApiError::NotJson {
-            url,
-            kind: kind.unwrap_or("no content type").to_owned(),
-        });
-    }
-    serde_json::from_slice(answer.body()).map_err(|error| ApiError::Shape {
-        url,
-        reason: error.to_string(),
-    })
 }

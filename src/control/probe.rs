@@ -14,6 +14,7 @@ use crate::model::Outpost;
 use crate::route::Snapshot;
 use crate::store::StoreError;
 use crate::web::client::FetchError;
+use crate::web::rest::RestError;
 
 /// Asks authentik. Changes nothing there, but for a hello on the websocket.
 pub struct Probe(Parted);
@@ -61,11 +62,11 @@ impl LoadError {
     #[must_use]
     pub fn trouble(&self) -> Trouble {
         match self.0 {
-            ApiError::Unreachable { .. } => Trouble::Unreachable,
-            ApiError::NotJson { .. } => Trouble::NotAuthentik,
+            ApiError::Rest(RestError::Unreachable { .. }) => Trouble::Unreachable,
+            ApiError::Rest(RestError::NotJson { .. }) => Trouble::NotAuthentik,
             ApiError::Token { .. } => Trouble::Token,
             ApiError::NoOutpost | ApiError::OtherOutpost { .. } => Trouble::Outpost,
-            ApiError::Status { .. } | ApiError::Shape { .. } => Trouble::Other,
+            ApiError::Rest(RestError::Status { .. } | RestError::Shape { .. }) => Trouble::Other,
         }
     }
 }

@@ -2,26 +2,9 @@
 //! defaults, so that no release of authentik stops us.
 
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::oidc::ProviderUrls;
-
-/// One page of a list. The entries are decoded one by one, so that a bad one fails alone.
-#[derive(Debug, Deserialize)]
-pub(super) struct Page {
-    #[serde(default, deserialize_with = "or_default")]
-    pub(super) pagination: Pagination,
-    pub(super) results: Vec<Value>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Pagination {
-    /// Number of the next page, 0 on the last one.
-    #[serde(deserialize_with = "or_default")]
-    pub(super) next: f64,
-}
 
 /// An outpost.
 #[derive(Debug, Deserialize)]

@@ -7,4 +7,5 @@ pub mod identity;
 pub mod inbound;
 pub mod navigation;
 pub mod page;
+pub mod rest;
 pub mod trust;

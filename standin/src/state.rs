@@ -10,6 +10,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::api::HealthRecord;
+use crate::api::admin::Admin;
 use crate::builder::{Builder, Dialect};
 use crate::fault::{Endpoint, Fault};
 use crate::keys::KeyPair;
@@ -111,6 +112,8 @@ pub(crate) struct State {
     pub(crate) faults: HashMap<Endpoint, Fault>,
     pub(crate) requests: Requests,
     pub(crate) events: Vec<Value>,
+    /// What an administrator has, if there is one.
+    pub(crate) admin: Option<Admin>,
 }
 
 impl State {
@@ -174,6 +177,7 @@ impl Shared {
             faults: HashMap::new(),
             requests: Requests::default(),
             events: Vec::new(),
+            admin: None,
         };
         Self {
             settings: Settings::new(builder, addr),

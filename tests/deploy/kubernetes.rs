@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use authentik_proxy::config::Config;
 use authentik_proxy::config::settings::FILE_VARIABLE;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{OURS, files, is_yaml, parse, read, root, run};
 
@@ -14,15 +14,41 @@ fn pods_obey_pod_security_restricted() {
     for name in [
         "deploy/kustomize/base/deployment.yaml",
         "deploy/kustomize/components/redis/redis.yaml",
+        "deploy/kustomize/components/discover/deployment.yaml",
     ] {
         for document in parse(name, &read(name)) {
             if document["kind"] == "Deployment" {
                 seen += 1;
-                restricted(&document["spec"]["template"]["spec"]);
+                let pod = &document["spec"]["template"]["spec"];
+                restricted(pod);
+                // One alone talks to Kubernetes.
+                let talks = name.contains("/discover/");
+                assert_eq!(pod["automountServiceAccountToken"], talks, "{name}");
             }
         }
     }
-    assert_eq!(seen, 2);
+    assert_eq!(seen, 3);
+}
+
+#[test]
+fn discovery_may_read_and_nothing_else() {
+    let name = "deploy/kustomize/components/discover/rbac.yaml";
+    let documents = parse(name, &read(name));
+    let found = documents
+        .iter()
+        .filter(|document| document["kind"] == "ClusterRole");
+    let rules: Vec<&Value> = found
+        .flat_map(|role| role["rules"].as_array().expect("rules"))
+        .collect();
+    for (rule, (group, resource)) in rules
+        .iter()
+        .zip([("", "services"), ("networking.k8s.io", "ingresses")])
+    {
+        assert_eq!(rule["apiGroups"], json!([group]));
+        assert_eq!(rule["resources"], json!([resource]));
+        assert_eq!(rule["verbs"], json!(["list", "watch"]));
+    }
+    assert_eq!(rules.len(), 2);
 }
 
 fn restricted(pod: &Value) {
@@ -30,7 +56,6 @@ fn restricted(pod: &Value) {
     assert_eq!(context["runAsNonRoot"], true);
     assert_eq!(context["seccompProfile"]["type"], "RuntimeDefault");
     assert!(context["runAsUser"].as_u64() > Some(0));
-    assert_eq!(pod["automountServiceAccountToken"], false);
     for container in pod["containers"].as_array().expect("containers") {
         let context = &container["securityContext"];
         assert_eq!(context["allowPrivilegeEscalation"], false);
@@ -81,6 +106,7 @@ fn the_overlay_is_what_the_first_user_runs() {
     assert_eq!(deployment["replicas"], 2);
     let pod = &deployment["template"]["spec"];
     restricted(pod);
+    assert_eq!(pod["automountServiceAccountToken"], false);
     let container = &pod["containers"][0];
     let variables: BTreeMap<&str, &str> = container["env"]
         .as_array()
@@ -127,16 +153,27 @@ fn every_component_can_be_rendered() {
     std::fs::create_dir_all(&target).expect("a directory");
     let directory = tempfile::tempdir_in(target).expect("a directory");
     let up = "../../deploy";
-    let components = ["ext-authz", "external-secret", "redis", "servicemonitor"];
+    let components = [
+        "discover",
+        "ext-authz",
+        "external-secret",
+        "redis",
+        "servicemonitor",
+    ];
     let components = components.map(|name| format!("  - {up}/kustomize/components/{name}\n"));
     let text = format!(
-        "resources:\n  - {up}/kustomize/base\ncomponents:\n  - {up}/grafana\n  - {up}/prometheus\n{}",
+        "namespace: elsewhere\nresources:\n  - {up}/kustomize/base\ncomponents:\n  - {up}/grafana\n  - {up}/prometheus\n{}",
         components.concat()
     );
     std::fs::write(directory.path().join("kustomization.yaml"), text).expect("a file");
     let path = directory.path().to_str().expect("text");
     if let Some(text) = run("kubectl", &["kustomize", path]) {
         assert!(text.contains("containerPort: 9001"));
+        // A binding to another namespace's account would give the rights to nobody.
+        let documents = parse(path, &text);
+        let binding = documents.iter().find(|d| d["kind"] == "ClusterRoleBinding");
+        let subject = &binding.expect("discovery has rights")["subjects"][0];
+        assert_eq!(subject["namespace"], "elsewhere");
     }
 }
 

@@ -27,6 +27,7 @@ use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::web::client::BackChannel;
 use crate::web::header_file::HeaderFiles;
+use crate::web::rest::RestError;
 use crate::web::trust::TlsOptions;
 
 fn control(base: &str, browser: Option<Url>) -> Parted {
@@ -170,18 +171,24 @@ async fn recorded_refusals_are_told_apart() {
             assert!(
                 matches!(
                     error,
-                    ApiError::Status {
+                    ApiError::Rest(RestError::Status {
                         status: StatusCode::NOT_FOUND,
                         ..
-                    }
+                    })
                 ),
                 "{name}: {error}"
             );
         }
         let error = asked("live", None).await;
-        assert!(matches!(error, ApiError::NotJson { .. }), "{error}");
+        assert!(
+            matches!(error, ApiError::Rest(RestError::NotJson { .. })),
+            "{error}"
+        );
         let error = asked("version", None).await;
-        assert!(matches!(error, ApiError::Shape { .. }), "{error}");
+        assert!(
+            matches!(error, ApiError::Rest(RestError::Shape { .. })),
+            "{error}"
+        );
         let error = asked("no_outpost", None).await;
         assert!(matches!(error, ApiError::NoOutpost), "{error}");
         let error = asked("outposts", Some(Uuid::max())).await;

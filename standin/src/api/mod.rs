@@ -1,5 +1,6 @@
 //! The REST API below `/api/v3/`.
 
+pub(crate) mod admin;
 mod events;
 mod health;
 mod keypairs;
@@ -24,6 +25,7 @@ pub(crate) fn answer(shared: &Shared, request: &Incoming, path: &[&str]) -> Answ
     let (status, body) = match (&request.method, path) {
         // Routing comes first: an unknown path is 404 for everyone.
         (_, path) if !exists(path) => return routes::not_found(),
+        _ if is_admin(&state, request) => admin::answer(shared, &mut state, request, path),
         _ if let Err(refused) = authenticate(&state, request) => refused,
         (&Method::GET, ["outposts", "instances", ""]) => outposts::list(shared, &state, request),
         (&Method::GET, ["outposts", "instances", id, ""]) => outposts::detail(shared, &state, id),
@@ -40,6 +42,9 @@ pub(crate) fn answer(shared: &Shared, request: &Incoming, path: &[&str]) -> Answ
             keypairs::answer(shared.settings.dialect, &state, id, rest)
         }
         (&Method::POST, ["events", "events", ""]) => events::create(&mut state, &request.body),
+        (_, ["providers" | "core" | "flows", ..]) => {
+            denied("You do not have permission to perform this action.")
+        }
         (method, _) => (
             StatusCode::METHOD_NOT_ALLOWED,
             json!({"detail": format!("Method \"{method}\" not allowed.")}),
@@ -63,8 +68,12 @@ fn exists(path: &[&str]) -> bool {
         return false;
     };
     match path {
-        ["outposts", "instances" | "proxy"]
-        | ["outposts", "instances", _]
+        ["providers", "proxy"]
+        | ["providers", "proxy", _]
+        | ["core", "applications"]
+        | ["core", "applications", _]
+        | ["outposts", "instances" | "proxy"]
+        | ["flows" | "outposts", "instances", _]
         | ["outposts", "instances", _, "health"]
         | ["root", "config"]
         | ["admin", "version"]
@@ -75,6 +84,13 @@ fn exists(path: &[&str]) -> bool {
         }
         _ => false,
     }
+}
+
+fn is_admin(state: &State, request: &Incoming) -> bool {
+    let sent = request.header(AUTHORIZATION.as_str());
+    let token = sent.and_then(|value| value.strip_prefix("Bearer "));
+    let admin = state.admin.as_ref();
+    admin.is_some_and(|admin| token == Some(admin.token.as_str()))
 }
 
 fn authenticate(state: &State, request: &Incoming) -> Result<(), ApiAnswer> {

@@ -10,7 +10,7 @@ use crate::http_types::Incoming;
 use crate::records::Entry;
 use crate::state::{Outpost, Settings, Shared, State};
 
-const EMBEDDED: &str = "goauthentik.io/outposts/embedded";
+pub(super) const EMBEDDED: &str = "goauthentik.io/outposts/embedded";
 
 pub(super) fn list(shared: &Shared, state: &State, request: &Incoming) -> ApiAnswer {
     let settings = &shared.settings;
@@ -56,7 +56,7 @@ pub(super) fn providers(shared: &Shared, state: &State, request: &Incoming) -> A
     paging::page(dialect, &request.query, &records)
 }
 
-fn record(settings: &Settings, state: &State, outpost: &Outpost) -> Value {
+pub(super) fn record(settings: &Settings, state: &State, outpost: &Outpost) -> Value {
     let serves: &[Entry] = if outpost.main { &state.providers } else { &[] };
     json!({
         "pk": outpost.id,

@@ -1,0 +1,151 @@
+//! Makes the changes of a plan. What fails for one application stops no other.
+
+use std::collections::BTreeSet;
+
+use tokio_util::sync::CancellationToken;
+
+use super::authentik::{Authentik, AuthentikError, Flows};
+use super::plan::{Actual, Change, Item, Outpost, Plan, Verdict};
+
+/// What became of a plan.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Steps that were made.
+    pub done: usize,
+    /// What failed: one sentence each, with the object that it is about.
+    pub failures: Vec<String>,
+}
+
+/// Makes the changes. Between two applications it looks whether to `stop`.
+pub async fn apply(
+    authentik: &Authentik<'_>,
+    plan: &Plan,
+    actual: &Actual,
+    prune: bool,
+    stop: &CancellationToken,
+) -> Outcome {
+    let mut run = Run {
+        authentik,
+        flows: None,
+        outcome: Outcome::default(),
+        assign: BTreeSet::new(),
+        unassign: BTreeSet::new(),
+    };
+    for item in &plan.items {
+        if stop.is_cancelled() {
+            break;
+        }
+        let done = match &item.verdict {
+            Verdict::Change(changes) => run.change(item, changes).await,
+            Verdict::Orphan { application } if prune => {
+                run.delete(item, application.as_deref()).await
+            }
+            Verdict::Orphan { .. } | Verdict::Refused(_) => Ok(()),
+        };
+        if let Err(error) = done {
+            let failure = format!("{}: {error}", item.source);
+            run.outcome.failures.push(failure);
+        }
+    }
+    run.reassign(actual).await;
+    run.outcome
+}
+
+struct Run<'a> {
+    authentik: &'a Authentik<'a>,
+    flows: Option<Flows>,
+    outcome: Outcome,
+    /// Providers that our outpost is to get.
+    assign: BTreeSet<i64>,
+    /// Providers that the embedded outpost is to lose.
+    unassign: BTreeSet<i64>,
+}
+
+impl Run<'_> {
+    /// The provider comes first, since the application names it; when both are there, the
+    /// application does, since the provider's name says which slug it has.
+    async fn change(&mut self, item: &Item, changes: &[Change]) -> Result<(), AuthentikError> {
+        let Some(wanted) = &item.wanted else {
+            return Ok(());
+        };
+        let authentik = self.authentik;
+        let pk = if let Some(pk) = item.provider {
+            pk
+        } else {
+            let flows = self.flows().await?;
+            let pk = authentik.create_provider(wanted, flows).await?;
+            self.outcome.done += 1;
+            pk
+        };
+        for change in changes {
+            match change {
+                Change::CreateApplication => authentik.create_application(wanted, pk).await?,
+                Change::UpdateApplication(slug, _) => {
+                    authentik.update_application(slug, wanted).await?;
+                }
+                _ => continue,
+            }
+            self.outcome.done += 1;
+        }
+        for change in changes {
+            match change {
+                Change::UpdateProvider(_) => {
+                    authentik.update_provider(pk, wanted).await?;
+                    self.outcome.done += 1;
+                }
+                Change::Assign(_) => self.assign.extend([pk]),
+                Change::Unassign => self.unassign.extend([pk]),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self, item: &Item, slug: Option<&str>) -> Result<(), AuthentikError> {
+        let Some(pk) = item.provider else {
+            return Ok(());
+        };
+        if let Some(slug) = slug {
+            self.authentik.delete_application(slug, pk).await?;
+            self.outcome.done += 1;
+        }
+        self.authentik.delete_provider(pk).await?;
+        self.outcome.done += 1;
+        Ok(())
+    }
+
+    async fn flows(&mut self) -> Result<Flows, AuthentikError> {
+        match self.flows {
+            Some(flows) => Ok(flows),
+            None => Ok(*self.flows.insert(self.authentik.flows().await?)),
+        }
+    }
+
+    /// One write for each outpost, since each write makes it fetch its configuration. Ours comes
+    /// first, so that there is never an application that nobody serves.
+    async fn reassign(&mut self, actual: &Actual) {
+        let (assign, unassign) = (&self.assign, &self.unassign);
+        if !assign.is_empty() {
+            let add = |outpost: &mut Outpost| outpost.providers.extend(assign);
+            if let Err(error) = self.authentik.reassign(actual.outpost.id, add).await {
+                let name = &actual.outpost.name;
+                self.outcome
+                    .failures
+                    .push(format!("outpost {name:?}: {error}"));
+                return;
+            }
+            self.outcome.done += assign.len();
+        }
+        if let Some(embedded) = actual.embedded.as_ref().filter(|_| !unassign.is_empty()) {
+            let remove =
+                |outpost: &mut Outpost| outpost.providers.retain(|pk| !unassign.contains(pk));
+            match self.authentik.reassign(embedded.id, remove).await {
+                Ok(()) => self.outcome.done += unassign.len(),
+                Err(error) => self
+                    .outcome
+                    .failures
+                    .push(format!("embedded outpost: {error}")),
+            }
+        }
+    }
+}

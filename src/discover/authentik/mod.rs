@@ -1,0 +1,319 @@
+//! authentik's API, as far as applications are read and written.
+
+mod error;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+pub use error::AuthentikError;
+use error::{found_or_none, gone, to};
+use wire::{ApplicationRecord, Created, Flow, OutpostRecord, ProviderRecord};
+
+use super::labels::Wanted;
+use super::mark::Mark;
+use super::plan::{Actual, ActualProvider, Application, Outpost};
+use crate::config::Discovery;
+use crate::web::client::BackChannel;
+use crate::web::rest::{Rest, RestError};
+
+/// What marks the outpost inside of authentik's server.
+const EMBEDDED: &str = "goauthentik.io/outposts/embedded";
+
+/// The flows of new providers.
+#[derive(Debug, Clone, Copy)]
+pub struct Flows {
+    authorization: Uuid,
+    invalidation: Uuid,
+}
+
+/// A client of the API.
+pub struct Authentik<'a> {
+    rest: Rest<'a>,
+    settings: &'a Discovery,
+}
+
+impl<'a> Authentik<'a> {
+    /// A client with the token of `settings`.
+    #[must_use]
+    pub fn new(settings: &'a Discovery, back_channel: &'a BackChannel) -> Self {
+        let user_agent = concat!("authentik-proxy/", env!("CARGO_PKG_VERSION")).to_owned();
+        let rest = Rest::new(&settings.host, &settings.token, user_agent, back_channel);
+        Self { rest, settings }
+    }
+
+    fn owner(&self) -> &str {
+        &self.settings.discover.owner
+    }
+
+    /// What is there, with the applications that have one of `slugs`.
+    pub async fn read(&self, slugs: impl Iterator<Item = &str>) -> Result<Actual, AuthentikError> {
+        let (outpost, embedded) = self.outposts().await?;
+        let providers = self.providers().await?;
+        let ours = providers
+            .iter()
+            .filter(|provider| Mark::read(&provider.name, self.owner()).is_some());
+        let mut slugs: BTreeSet<String> = slugs.map(str::to_owned).collect();
+        slugs.extend(ours.filter_map(|provider| provider.application.clone()));
+        let mut applications = BTreeMap::new();
+        // One by one: authentik's list leaves out what the token's user may not open.
+        for slug in slugs {
+            if let Some(application) = self.application(&slug).await? {
+                applications.insert(slug, application);
+            }
+        }
+        Ok(Actual {
+            providers,
+            applications,
+            outpost,
+            embedded,
+        })
+    }
+
+    async fn outposts(&self) -> Result<(Outpost, Option<Outpost>), AuthentikError> {
+        let attempt = to("list outposts", "authentik_outposts.view_outpost");
+        let records = self.rest.list("outposts/instances/").await;
+        let records = records.map_err(|error| attempt.failed(error))?;
+        let proxies = records
+            .into_iter()
+            .filter_map(|record| serde_json::from_value::<OutpostRecord>(record).ok())
+            .filter(|outpost| outpost.kind == "proxy");
+        let (embedded, others): (Vec<_>, Vec<_>) =
+            proxies.partition(|outpost| outpost.managed.as_deref() == Some(EMBEDDED));
+        let embedded = embedded.into_iter().next().map(Outpost::from);
+        Ok((self.choose(others)?, embedded))
+    }
+
+    fn choose(&self, outposts: Vec<OutpostRecord>) -> Result<Outpost, AuthentikError> {
+        let listed: Vec<_> = outposts
+            .iter()
+            .map(|outpost| format!("{:?} ({})", outpost.name, outpost.pk))
+            .collect();
+        let listed = listed.join(", ");
+        let mut found = outposts
+            .into_iter()
+            .filter(|outpost| self.settings.outpost_id.is_none_or(|id| id == outpost.pk));
+        let problem = match (found.next(), found.next()) {
+            (Some(outpost), None) => return Ok(outpost.into()),
+            (Some(_), Some(_)) => format!(
+                "authentik has several outposts of type \"proxy\": {listed}; set AUTHENTIK_OUTPOST_ID to choose"
+            ),
+            (None, _) if listed.is_empty() => "authentik has no outpost of type \"proxy\" but the embedded one, or the token may not see it; create one under Applications, Outposts".to_owned(),
+            (None, _) => format!(
+                "AUTHENTIK_OUTPOST_ID is no outpost of type \"proxy\" that is not embedded; those are {listed}"
+            ),
+        };
+        Err(AuthentikError::Outpost(problem))
+    }
+
+    async fn providers(&self) -> Result<Vec<ActualProvider>, AuthentikError> {
+        let attempt = to(
+            "list proxy providers",
+            "authentik_providers_proxy.view_proxyprovider",
+        );
+        let records = self.rest.list("providers/proxy/").await;
+        let records = records.map_err(|error| attempt.failed(error))?;
+        let is_ours = |record: &Value| {
+            let name = record["name"].as_str().unwrap_or_default();
+            Mark::read(name, self.owner()).is_some()
+        };
+        let decode = |record: Value| match ProviderRecord::deserialize(&record) {
+            Ok(provider) => Some(Ok(provider.into())),
+            Err(error) if is_ours(&record) => Some(Err(RestError::Shape {
+                url: "providers/proxy/".to_owned(),
+                reason: error.to_string(),
+            })),
+            // What others made need not be understood.
+            Err(_) => None,
+        };
+        let providers: Result<_, RestError> = records.into_iter().filter_map(decode).collect();
+        providers.map_err(AuthentikError::Rest)
+    }
+
+    async fn application(&self, slug: &str) -> Result<Option<Application>, AuthentikError> {
+        let attempt = to("read applications", "authentik_core.view_application");
+        let path = format!("core/applications/{slug}/");
+        let found = self.rest.get::<ApplicationRecord>(&path).await;
+        found_or_none(found, attempt).map(|found| found.map(Application::from))
+    }
+
+    /// The flows of new providers.
+    pub async fn flows(&self) -> Result<Flows, AuthentikError> {
+        let settings = &self.settings.discover;
+        Ok(Flows {
+            authorization: self
+                .flow(
+                    &settings.authorization_flow,
+                    "AUTHENTIK_PROXY_DISCOVER__AUTHORIZATION_FLOW",
+                )
+                .await?,
+            invalidation: self
+                .flow(
+                    &settings.invalidation_flow,
+                    "AUTHENTIK_PROXY_DISCOVER__INVALIDATION_FLOW",
+                )
+                .await?,
+        })
+    }
+
+    async fn flow(&self, slug: &str, variable: &'static str) -> Result<Uuid, AuthentikError> {
+        let attempt = to("read flows", "authentik_flows.view_flow");
+        let path = format!("flows/instances/{slug}/");
+        let found = self.rest.get::<Flow>(&path).await;
+        let found = found_or_none(found, attempt)?.ok_or_else(|| AuthentikError::NoFlow {
+            slug: slug.to_owned(),
+            variable,
+        })?;
+        Ok(found.pk)
+    }
+
+    /// Creates a provider. One that another run has created meanwhile is as good.
+    pub async fn create_provider(
+        &self,
+        wanted: &Wanted,
+        flows: Flows,
+    ) -> Result<i64, AuthentikError> {
+        let attempt = to(
+            "create proxy providers",
+            "authentik_providers_proxy.add_proxyprovider",
+        );
+        let mut body = self.provider_body(wanted);
+        body["authorization_flow"] = json!(flows.authorization);
+        body["invalidation_flow"] = json!(flows.invalidation);
+        let error = match self.rest.post::<Created>("providers/proxy/", &body).await {
+            Ok(created) => return Ok(created.pk),
+            Err(error) => attempt.failed(error),
+        };
+        if matches!(error, AuthentikError::Invalid { .. }) {
+            let name = Mark::name(&wanted.slug, self.owner(), &wanted.source);
+            let mut now = self.providers().await?.into_iter();
+            if let Some(same) = now.find(|provider| provider.name == name) {
+                return Ok(same.pk);
+            }
+        }
+        Err(error)
+    }
+
+    /// Changes a provider to what is wanted.
+    pub async fn update_provider(&self, pk: i64, wanted: &Wanted) -> Result<(), AuthentikError> {
+        let attempt = to(
+            "change proxy providers",
+            "authentik_providers_proxy.change_proxyprovider",
+        );
+        // All fields: authentik takes an absent `mode` for "proxy", and then misses the
+        // `internal_host`.
+        let body = self.provider_body(wanted);
+        let path = format!("providers/proxy/{pk}/");
+        let changed = self.rest.patch(&path, &body).await;
+        changed.map_err(|error| attempt.failed(error))
+    }
+
+    fn provider_body(&self, wanted: &Wanted) -> Value {
+        let mut body = json!(wanted.provider);
+        body["name"] = Mark::name(&wanted.slug, self.owner(), &wanted.source).into();
+        body
+    }
+
+    /// Creates an application for a provider. One that another run has created for it meanwhile is
+    /// as good.
+    pub async fn create_application(
+        &self,
+        wanted: &Wanted,
+        provider: i64,
+    ) -> Result<(), AuthentikError> {
+        let attempt = to("create applications", "authentik_core.add_application");
+        let mut body = application_body(wanted);
+        body["provider"] = provider.into();
+        let error = match self.rest.post::<Value>("core/applications/", &body).await {
+            Ok(_) => return Ok(()),
+            Err(error) => attempt.failed(error),
+        };
+        if matches!(error, AuthentikError::Invalid { .. }) {
+            let now = self.application(&wanted.slug).await?;
+            if now.is_some_and(|now| now.provider == Some(provider)) {
+                return Ok(());
+            }
+        }
+        Err(error)
+    }
+
+    /// Changes the application that has `slug` now.
+    pub async fn update_application(
+        &self,
+        slug: &str,
+        wanted: &Wanted,
+    ) -> Result<(), AuthentikError> {
+        let attempt = to("change applications", "authentik_core.change_application");
+        let path = format!("core/applications/{slug}/");
+        let changed = self.rest.patch(&path, &application_body(wanted)).await;
+        changed.map_err(|error| attempt.failed(error))
+    }
+
+    /// Deletes an application, if it still belongs to `provider`.
+    pub async fn delete_application(
+        &self,
+        slug: &str,
+        provider: i64,
+    ) -> Result<(), AuthentikError> {
+        let attempt = to("delete applications", "authentik_core.delete_application");
+        let now = self.application(slug).await?;
+        if now.is_none_or(|now| now.provider != Some(provider)) {
+            return Ok(());
+        }
+        gone(
+            self.rest
+                .delete(&format!("core/applications/{slug}/"))
+                .await,
+            attempt,
+        )
+    }
+
+    /// Deletes a provider, if it still has a mark of ours.
+    pub async fn delete_provider(&self, pk: i64) -> Result<(), AuthentikError> {
+        let attempt = to(
+            "delete proxy providers",
+            "authentik_providers_proxy.delete_proxyprovider",
+        );
+        let path = format!("providers/proxy/{pk}/");
+        let found = self.rest.get::<ProviderRecord>(&path).await;
+        let now = found_or_none(found, attempt)?;
+        if now.is_none_or(|now| Mark::read(&now.name, self.owner()).is_none()) {
+            return Ok(());
+        }
+        gone(self.rest.delete(&path).await, attempt)
+    }
+
+    /// Changes what an outpost serves: reads it, and writes if that differs. authentik takes whole
+    /// lists only, so the time in between is kept short.
+    pub async fn reassign(
+        &self,
+        outpost: Uuid,
+        change: impl FnOnce(&mut Outpost),
+    ) -> Result<(), AuthentikError> {
+        let attempt = to("change outposts", "authentik_outposts.change_outpost");
+        let path = format!("outposts/instances/{outpost}/");
+        let read = self.rest.get::<OutpostRecord>(&path).await;
+        let before: Outpost = read.map_err(|error| attempt.failed(error))?.into();
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before {
+            return Ok(());
+        }
+        // Without the type, authentik does not know which kind of provider to expect.
+        let body = json!({"type": "proxy", "providers": after.providers});
+        let changed = self.rest.patch(&path, &body).await;
+        changed.map_err(|error| attempt.failed(error))
+    }
+}
+
+fn application_body(wanted: &Wanted) -> Value {
+    json!({
+        "name": wanted.name,
+        "slug": wanted.slug,
+        "meta_description": wanted.description,
+        "meta_publisher": wanted.publisher,
+    })
+}

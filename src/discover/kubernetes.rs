@@ -1,0 +1,294 @@
+//! The Kubernetes API: labelled Services and Ingresses, and news of them.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures_util::stream::{BoxStream, SelectAll};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{Api, ListParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::{ObjectMeta, PartialObjectMeta};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Client, Config, Resource};
+use serde::de::DeserializeOwned;
+
+use super::labels::{Host, LABEL, Labelled, Port, Spec};
+use super::mark::{Kind, Source};
+use crate::web::client::classify;
+
+/// Why Kubernetes could not be asked. Each text names the cause and the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// There is no telling where it is.
+    #[error(
+        "there is no way to the Kubernetes API: {0}; set KUBECONFIG, or run in a pod whose ServiceAccount has a token (automountServiceAccountToken)"
+    )]
+    Config(String),
+    /// There was no answer.
+    #[error("the Kubernetes API cannot be reached: {0}")]
+    Unreachable(String),
+    /// It does not know us.
+    #[error(
+        "the Kubernetes API does not accept who we are (401 {0}); renew the credentials in KUBECONFIG, or the token of the pod's ServiceAccount"
+    )]
+    Unauthorized(String),
+    /// It knows us, and we may not.
+    #[error(
+        "the Kubernetes API does not let us {verb} {resource} {place}; add a rule to our {role}: apiGroups [{group:?}], resources [{resource}], verbs [list, watch] (deploy/kustomize/components/discover/rbac.yaml has it)"
+    )]
+    Forbidden {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        resource: &'static str,
+        /// The group of the API that it belongs to.
+        group: &'static str,
+        /// Where.
+        place: String,
+        /// What has to have the rule.
+        role: &'static str,
+    },
+    /// Anything else.
+    #[error("the Kubernetes API answered: {0}")]
+    Answer(String),
+}
+
+/// A cluster, or some namespaces of it.
+pub struct Cluster {
+    client: Client,
+    /// All of them, if there is none.
+    namespaces: Vec<String>,
+    timeout: Duration,
+}
+
+impl Cluster {
+    /// Finds the way, by `KUBECONFIG`, `~/.kube/config` or the pod's `ServiceAccount`; connects to
+    /// nothing yet. `context` is one of the file.
+    pub async fn find(
+        context: Option<&str>,
+        namespaces: Vec<String>,
+        timeout: Duration,
+    ) -> Result<Self, ClusterError> {
+        let unknown = |error: &dyn std::error::Error| ClusterError::Config(one_line(error));
+        let config = match context {
+            None => Config::infer().await.map_err(|error| unknown(&error))?,
+            Some(context) => {
+                let file = Kubeconfig::read().map_err(|error| unknown(&error))?;
+                let options = KubeConfigOptions {
+                    context: Some(context.to_owned()),
+                    ..KubeConfigOptions::default()
+                };
+                let config = Config::from_custom_kubeconfig(file, &options).await;
+                config.map_err(|error| unknown(&error))?
+            }
+        };
+        let client = Client::try_from(config).map_err(|error| unknown(&error))?;
+        Ok(Self {
+            client,
+            namespaces,
+            timeout,
+        })
+    }
+
+    /// Whether objects of that namespace are looked for.
+    #[must_use]
+    pub fn covers(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.iter().any(|name| name == namespace)
+    }
+
+    /// All labelled objects.
+    pub async fn labelled(&self) -> Result<Vec<Labelled>, ClusterError> {
+        let mut found = self.list(service).await?;
+        found.extend(self.list(ingress).await?);
+        Ok(found)
+    }
+
+    async fn list<K>(&self, read: fn(K) -> Option<Labelled>) -> Result<Vec<Labelled>, ClusterError>
+    where
+        K: Watched,
+    {
+        let mut found = Vec::new();
+        for (api, namespace) in self.apis::<K>() {
+            let parameters = ListParams::default().labels(LABEL);
+            let list = tokio::time::timeout(self.timeout, api.list(&parameters)).await;
+            let list = match list {
+                Err(_) => return Err(ClusterError::Unreachable("no answer in time".to_owned())),
+                Ok(list) => list.map_err(|error| explain::<K>(&error, "list", namespace))?,
+            };
+            found.extend(list.items.into_iter().filter_map(read));
+        }
+        Ok(found)
+    }
+
+    /// An item for every change of a labelled object. A connection that ends is made anew, after
+    /// growing pauses; of the errors on the way, each is an item, too.
+    pub fn changes(&self) -> SelectAll<BoxStream<'static, Result<(), ClusterError>>> {
+        let mut all = SelectAll::new();
+        self.watch::<Service>(&mut all);
+        self.watch::<Ingress>(&mut all);
+        all
+    }
+
+    fn watch<K>(&self, all: &mut SelectAll<BoxStream<'static, Result<(), ClusterError>>>)
+    where
+        K: Watched,
+    {
+        for (api, namespace) in self.apis::<PartialObjectMeta<K>>() {
+            let namespace = namespace.map(str::to_owned);
+            let events = watcher(api, watcher::Config::default().labels(LABEL));
+            let events = events
+                .default_backoff()
+                .try_filter_map(async |event| Ok(is_news(&event).then_some(())))
+                .map_err(move |error| explain_watch::<K>(&error, namespace.as_deref()));
+            all.push(events.boxed());
+        }
+    }
+
+    fn apis<K>(&self) -> Vec<(Api<K>, Option<&str>)>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        if self.namespaces.is_empty() {
+            return vec![(Api::all(self.client.clone()), None)];
+        }
+        let names = self.namespaces.iter().map(String::as_str);
+        names
+            .map(|name| (Api::namespaced(self.client.clone(), name), Some(name)))
+            .collect()
+    }
+}
+
+/// A kind of object that is looked for.
+trait Watched:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + 'static
+{
+    /// What rules call it.
+    const RESOURCE: &'static str;
+    /// The group of the API that it belongs to.
+    const GROUP: &'static str;
+}
+
+impl Watched for Service {
+    const RESOURCE: &'static str = "services";
+    const GROUP: &'static str = "";
+}
+
+impl Watched for Ingress {
+    const RESOURCE: &'static str = "ingresses";
+    const GROUP: &'static str = "networking.k8s.io";
+}
+
+/// Whether to look again. After a gap everything may have changed.
+fn is_news<K>(event: &watcher::Event<K>) -> bool {
+    match event {
+        watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone => true,
+        watcher::Event::Init | watcher::Event::InitApply(_) => false,
+    }
+}
+
+fn service(service: Service) -> Option<Labelled> {
+    let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
+    let ports = ports.into_iter().filter_map(|port| {
+        Some(Port {
+            number: u16::try_from(port.port).ok()?,
+            name: port.name,
+        })
+    });
+    let spec = Spec::Service(ports.collect());
+    labelled(Kind::Service, service.metadata, spec)
+}
+
+fn ingress(ingress: Ingress) -> Option<Labelled> {
+    let spec = ingress.spec.unwrap_or_default();
+    let secured: Vec<String> = spec
+        .tls
+        .into_iter()
+        .flatten()
+        .flat_map(|tls| tls.hosts.unwrap_or_default())
+        .collect();
+    let mut names: Vec<String> = spec
+        .rules
+        .into_iter()
+        .flatten()
+        .filter_map(|rule| rule.host)
+        .collect();
+    names.sort();
+    names.dedup();
+    let hosts = names.into_iter().map(|name| Host {
+        tls: secured.contains(&name),
+        name,
+    });
+    let spec = Spec::Ingress(hosts.collect());
+    labelled(Kind::Ingress, ingress.metadata, spec)
+}
+
+fn labelled(kind: Kind, metadata: ObjectMeta, spec: Spec) -> Option<Labelled> {
+    let source = Source {
+        kind,
+        namespace: metadata.namespace?,
+        name: metadata.name?,
+    };
+    let label = metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(LABEL))
+        .cloned();
+    let annotations = metadata.annotations.unwrap_or_default();
+    Some(Labelled {
+        source,
+        label: label?,
+        annotations: annotations.into_iter().collect::<BTreeMap<_, _>>(),
+        spec,
+    })
+}
+
+fn explain<K: Watched>(
+    error: &kube::Error,
+    verb: &'static str,
+    namespace: Option<&str>,
+) -> ClusterError {
+    let kube::Error::Api(status) = error else {
+        return ClusterError::Unreachable(classify(error).to_string());
+    };
+    match status.code {
+        401 => ClusterError::Unauthorized(status.message.clone()),
+        403 => ClusterError::Forbidden {
+            verb,
+            resource: K::RESOURCE,
+            group: K::GROUP,
+            place: namespace.map_or_else(
+                || "in all namespaces".to_owned(),
+                |name| format!("in namespace {name}"),
+            ),
+            role: if namespace.is_some() {
+                "Role"
+            } else {
+                "ClusterRole"
+            },
+        },
+        code => ClusterError::Answer(format!("{code} {}", status.message)),
+    }
+}
+
+fn explain_watch<K: Watched>(error: &watcher::Error, namespace: Option<&str>) -> ClusterError {
+    match error {
+        watcher::Error::InitialListFailed(error) => explain::<K>(error, "list", namespace),
+        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+            explain::<K>(error, "watch", namespace)
+        }
+        other => ClusterError::Answer(one_line(other)),
+    }
+}
+
+fn one_line(error: &dyn std::error::Error) -> String {
+    error.to_string().replace('\n', " ")
+}

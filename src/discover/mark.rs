@@ -1,0 +1,112 @@
+//! The mark on what was created: the name of the provider.
+//!
+//! Providers and applications have no field at authentik that is free for programs. A provider's
+//! name is unique there, so that two runs at once cannot create two, and people see it where they
+//! would otherwise wonder. It names the object of Kubernetes, so that what is renamed is found
+//! again, and the slug, so that an application is only taken for ours while it has the slug that
+//! it was given.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What kind of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// `v1/Service`.
+    Service,
+    /// `networking.k8s.io/v1/Ingress`.
+    Ingress,
+}
+
+/// An object of Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Source {
+    /// What kind it is of.
+    pub kind: Kind,
+    /// Where it is.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Service => "service",
+            Kind::Ingress => "ingress",
+        };
+        write!(f, "{kind} {}/{}", self.namespace, self.name)
+    }
+}
+
+/// A mark that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The slug that the application was given.
+    pub slug: String,
+    /// What it was made from.
+    pub source: Source,
+}
+
+impl Mark {
+    /// The name of a provider with this mark.
+    #[must_use]
+    pub fn name(slug: &str, owner: &str, source: &Source) -> String {
+        format!("{slug} ({owner}: {source})")
+    }
+
+    /// The mark in a provider's name, if `owner` has put one there.
+    #[must_use]
+    pub fn read(name: &str, owner: &str) -> Option<Self> {
+        let (slug, rest) = name.split_once(" (")?;
+        let rest = rest.strip_suffix(')')?;
+        let rest = rest.strip_prefix(owner)?.strip_prefix(": ")?;
+        let (kind, rest) = rest.split_once(' ')?;
+        let kind = match kind {
+            "service" => Kind::Service,
+            "ingress" => Kind::Ingress,
+            _ => return None,
+        };
+        let (namespace, name) = rest.split_once('/')?;
+        let source = Source {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        Some(Self {
+            slug: slug.to_owned(),
+            source,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_read_as_it_was_written_and_by_its_owner_only() {
+        let source = Source {
+            kind: Kind::Service,
+            namespace: "monitoring".into(),
+            name: "grafana".into(),
+        };
+        let name = Mark::name("graphs", "home", &source);
+        assert_eq!(name, "graphs (home: service monitoring/grafana)");
+        let slug = "graphs".to_owned();
+        assert_eq!(Mark::read(&name, "home"), Some(Mark { slug, source }));
+        for (name, owner) in [
+            (name.as_str(), "hom"),
+            (&name, "other"),
+            ("graphs", "home"),
+            ("graphs (home: service monitoring/grafana) 2", "home"),
+            ("graphs (home: secret monitoring/grafana)", "home"),
+            ("graphs (home: service grafana)", "home"),
+            ("(home: service monitoring/grafana)", "home"),
+        ] {
+            assert_eq!(Mark::read(name, owner), None, "{name} {owner}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `authentik-proxy discover`: applications at authentik from labels in Kubernetes.
+//!
+//! ```text
+//! Kubernetes ─► labels: what is asked for ─┐
+//!                                          ├─► plan ─► table, or apply
+//! authentik ──► what is there ─────────────┘
+//! ```
+//!
+//! Planning is pure; [`kubernetes`] and [`authentik`] read, [`apply`] alone writes.
+
+pub mod apply;
+pub mod authentik;
+pub mod kubernetes;
+pub mod labels;
+pub mod mark;
+pub mod plan;
+pub mod table;
+mod watch;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Discovery;
+use crate::web::client::BackChannel;
+use crate::web::trust::{TlsError, TlsOptions};
+use apply::{Outcome, apply};
+use authentik::{Authentik, AuthentikError};
+use kubernetes::{Cluster, ClusterError};
+use plan::{Actual, Desired, Plan};
+
+/// What to do with a plan.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Make the changes.
+    pub apply: bool,
+    /// Delete what was created from objects that are gone, too.
+    pub prune: bool,
+    /// Even if no object is labelled at all.
+    pub allow_empty: bool,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoverError {
+    /// Kubernetes could not be asked.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// authentik could not be asked.
+    #[error(transparent)]
+    Authentik(#[from] AuthentikError),
+    /// The settings for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Deleting everything is probably not meant.
+    #[error(
+        "no object is labelled, and --prune would delete everything that was created; this looks like the wrong cluster; if it is meant, add --allow-empty"
+    )]
+    Empty,
+}
+
+/// A cluster and an authentik.
+pub struct Discover<'a> {
+    settings: &'a Discovery,
+    cluster: Cluster,
+    back_channel: BackChannel,
+    options: Options,
+}
+
+impl<'a> Discover<'a> {
+    /// Puts them together; connects to nothing yet.
+    pub fn new(
+        settings: &'a Discovery,
+        cluster: Cluster,
+        options: Options,
+    ) -> Result<Self, DiscoverError> {
+        let tls = TlsOptions {
+            insecure: settings.insecure,
+            ca_file: settings.tls.ca_file.clone(),
+        };
+        Ok(Self {
+            settings,
+            cluster,
+            back_channel: BackChannel::new(&tls, settings.request_timeout)?,
+            options,
+        })
+    }
+
+    /// Looks at both, and compares.
+    pub async fn plan(&self) -> Result<(Plan, Actual), DiscoverError> {
+        let discover = &self.settings.discover;
+        let labelled = self.cluster.labelled().await?;
+        let nothing = labelled.is_empty();
+        let desired = Desired::of(&labelled, &discover.cluster_domain);
+        let actual = self.authentik().read(desired.slugs()).await?;
+        let in_scope = |namespace: &str| self.cluster.covers(namespace);
+        let plan = Plan::of(desired, &actual, &discover.owner, in_scope);
+        let Options {
+            prune, allow_empty, ..
+        } = self.options;
+        if nothing && prune && !allow_empty && !plan.items.is_empty() {
+            return Err(DiscoverError::Empty);
+        }
+        Ok((plan, actual))
+    }
+
+    /// Makes the changes of a plan.
+    pub async fn apply(&self, plan: &Plan, actual: &Actual, stop: &CancellationToken) -> Outcome {
+        apply(&self.authentik(), plan, actual, self.options.prune, stop).await
+    }
+
+    /// Looks again whenever a labelled object changes, and at intervals, until told to `stop`.
+    pub async fn watch(&self, stop: &CancellationToken) {
+        watch::watch(self, stop).await;
+    }
+
+    fn authentik(&self) -> Authentik<'_> {
+        Authentik::new(self.settings, &self.back_channel)
+    }
+}

@@ -1,0 +1,427 @@
+//! What has to change at authentik: the difference between what is wanted and what is there.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::labels::{Labelled, Problem, Provider, Wanted, unknown, wanted};
+use super::mark::{Mark, Source};
+
+/// What is at authentik, as far as it matters here.
+#[derive(Debug, Clone, Default)]
+pub struct Actual {
+    /// All proxy providers that the token may see.
+    pub providers: Vec<ActualProvider>,
+    /// Applications by slug: those that are wanted, and those of providers that are ours.
+    pub applications: BTreeMap<String, Application>,
+    /// The outpost that applications are assigned to.
+    pub outpost: Outpost,
+    /// authentik's embedded one.
+    pub embedded: Option<Outpost>,
+}
+
+/// A proxy provider.
+#[derive(Debug, Clone)]
+pub struct ActualProvider {
+    /// Its primary key.
+    pub pk: i64,
+    /// Its name, which may have our mark.
+    pub name: String,
+    /// The slug of its application.
+    pub application: Option<String>,
+    /// What annotations decide about.
+    pub settings: Provider,
+}
+
+/// An application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Application {
+    /// Its name.
+    pub name: String,
+    /// What people read about it.
+    pub description: String,
+    /// What people read about where it comes from.
+    pub publisher: String,
+    /// The primary key of its provider.
+    pub provider: Option<i64>,
+}
+
+/// An outpost and what it serves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outpost {
+    /// Its primary key.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// The providers that are assigned to it.
+    pub providers: BTreeSet<i64>,
+}
+
+/// What is to be done, for every object that is labelled and everything that once was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// In the order of the objects of Kubernetes.
+    pub items: Vec<Item>,
+    /// What is odd and stops nothing.
+    pub warnings: Vec<String>,
+}
+
+/// One application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// What it is made from.
+    pub source: Source,
+    /// Its slug, as far as it is known.
+    pub slug: String,
+    /// What is to be done.
+    pub verdict: Verdict,
+    /// What it should be.
+    #[serde(skip)]
+    pub wanted: Option<Wanted>,
+    /// The provider that is ours, if there is one.
+    #[serde(skip)]
+    pub provider: Option<i64>,
+}
+
+/// What is to be done about an application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// These changes; none if all is as it should be.
+    Change(Vec<Change>),
+    /// Nothing, for this reason: it cannot be had, or is not ours.
+    Refused(String),
+    /// It was made from something that is gone or no longer labelled.
+    Orphan {
+        /// The application that goes with the provider.
+        application: Option<String>,
+    },
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A provider that is not there yet.
+    CreateProvider,
+    /// A provider that differs.
+    UpdateProvider(Vec<Field>),
+    /// An application that is not there yet.
+    CreateApplication,
+    /// An application that differs, by the slug that it has now.
+    UpdateApplication(String, Vec<Field>),
+    /// The outpost of this name gets the provider.
+    Assign(String),
+    /// The embedded outpost no longer has it.
+    Unassign,
+}
+
+/// A field that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Field {
+    /// Its name at authentik.
+    pub name: &'static str,
+    /// What it is.
+    pub from: String,
+    /// What it should be.
+    pub to: String,
+}
+
+/// What labelled objects ask for, before anybody has looked at authentik.
+#[derive(Debug, Clone, Default)]
+pub struct Desired {
+    /// By object: an application, or why there is none.
+    pub asked: BTreeMap<Source, Result<Wanted, String>>,
+    /// What is odd and stops nothing.
+    pub warnings: Vec<String>,
+}
+
+impl Desired {
+    /// Reads all labelled objects. Of several that want the same, none gets it.
+    #[must_use]
+    pub fn of(labelled: &[Labelled], cluster_domain: &str) -> Self {
+        let mut desired = Self::default();
+        for object in labelled {
+            let odd = unknown(object).into_iter();
+            desired
+                .warnings
+                .extend(odd.map(|text| format!("{}: {text}", object.source)));
+            let asked = match wanted(object, cluster_domain) {
+                Ok(None) => continue,
+                Ok(Some(wanted)) => Ok(wanted),
+                Err(problems) => {
+                    let texts: Vec<_> = problems.iter().map(Problem::to_string).collect();
+                    Err(texts.join("; "))
+                }
+            };
+            desired.asked.insert(object.source.clone(), asked);
+        }
+        desired.refuse_shared("slug", |wanted| &wanted.slug);
+        desired.refuse_shared("address", |wanted| &wanted.provider.external_host);
+        desired
+    }
+
+    /// The slugs that are asked for.
+    pub fn slugs(&self) -> impl Iterator<Item = &str> {
+        let wanted = self.asked.values().filter_map(|asked| asked.as_ref().ok());
+        wanted.map(|wanted| wanted.slug.as_str())
+    }
+
+    fn refuse_shared(&mut self, what: &str, key: impl Fn(&Wanted) -> &String) {
+        let mut askers: HashMap<String, Vec<Source>> = HashMap::new();
+        for (source, asked) in &self.asked {
+            if let Ok(wanted) = asked {
+                let same = askers.entry(key(wanted).clone()).or_default();
+                same.push(source.clone());
+            }
+        }
+        for (shared, sources) in askers.into_iter().filter(|(_, s)| s.len() > 1) {
+            for source in &sources {
+                let others: Vec<_> = sources
+                    .iter()
+                    .filter(|other| *other != source)
+                    .map(Source::to_string)
+                    .collect();
+                let others = others.join(", ");
+                let text = format!("the {what} {shared:?} is asked for by {others} as well");
+                self.asked.insert(source.clone(), Err(text));
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// Compares. `owner` is whose marks count, `in_scope` whether objects of a namespace were
+    /// looked for at all.
+    #[must_use]
+    pub fn of(
+        desired: Desired,
+        actual: &Actual,
+        owner: &str,
+        in_scope: impl Fn(&str) -> bool,
+    ) -> Self {
+        let marked: BTreeMap<Source, (&ActualProvider, Mark)> = actual
+            .providers
+            .iter()
+            .filter_map(|provider| {
+                let mark = Mark::read(&provider.name, owner)?;
+                Some((mark.source.clone(), (provider, mark)))
+            })
+            .collect();
+        let mut items = Vec::new();
+        for (source, (provider, mark)) in &marked {
+            if !desired.asked.contains_key(source) && in_scope(&source.namespace) {
+                items.push(orphan(provider, mark));
+            }
+        }
+        for (source, asked) in desired.asked {
+            let ours = marked.get(&source);
+            items.push(match asked {
+                Err(reason) => Item {
+                    slug: ours.map_or_else(String::new, |(_, mark)| mark.slug.clone()),
+                    provider: ours.map(|(provider, _)| provider.pk),
+                    source,
+                    verdict: Verdict::Refused(reason),
+                    wanted: None,
+                },
+                Ok(wanted) => compare(wanted, ours, actual, owner),
+            });
+        }
+        items.sort_by(|one, other| one.source.cmp(&other.source));
+        Self {
+            items,
+            warnings: desired.warnings,
+        }
+    }
+
+    /// Whether something was asked for that will not be done.
+    #[must_use]
+    pub fn has_refusals(&self) -> bool {
+        let mut verdicts = self.items.iter().map(|item| &item.verdict);
+        verdicts.any(|verdict| matches!(verdict, Verdict::Refused(_)))
+    }
+}
+
+fn orphan(provider: &ActualProvider, mark: &Mark) -> Item {
+    let verdict = match &provider.application {
+        Some(slug) if *slug != mark.slug => Verdict::Refused(format!(
+            "the object is gone, but its provider is used by the application {slug:?}, which was not created here; it stays"
+        )),
+        application => Verdict::Orphan {
+            application: application.clone(),
+        },
+    };
+    Item {
+        source: mark.source.clone(),
+        slug: mark.slug.clone(),
+        verdict,
+        wanted: None,
+        provider: Some(provider.pk),
+    }
+}
+
+fn compare(
+    wanted: Wanted,
+    ours: Option<&(&ActualProvider, Mark)>,
+    actual: &Actual,
+    owner: &str,
+) -> Item {
+    let provider = ours.map(|(provider, _)| *provider);
+    let verdict = conflict(&wanted, ours, actual, owner).map_or_else(
+        || Verdict::Change(changes(&wanted, provider, actual, owner)),
+        Verdict::Refused,
+    );
+    Item {
+        source: wanted.source.clone(),
+        slug: wanted.slug.clone(),
+        verdict,
+        provider: provider.map(|provider| provider.pk),
+        wanted: Some(wanted),
+    }
+}
+
+/// Why what is wanted would touch what is not ours.
+fn conflict(
+    wanted: &Wanted,
+    ours: Option<&(&ActualProvider, Mark)>,
+    actual: &Actual,
+    owner: &str,
+) -> Option<String> {
+    let pk = ours.map(|(provider, _)| provider.pk);
+    let name = Mark::name(&wanted.slug, owner, &wanted.source);
+    let hand_over = |provider: &str| {
+        format!("; to hand it over, rename its provider at authentik from {provider:?} to {name:?}")
+    };
+    let application = actual.applications.get(&wanted.slug);
+    if let Some(application) = application.filter(|found| pk.is_none() || found.provider != pk) {
+        let mut providers = actual.providers.iter();
+        let other = providers.find(|other| Some(other.pk) == application.provider);
+        let hand_over = other.map_or_else(String::new, |other| hand_over(&other.name));
+        return Some(format!(
+            "the application {:?} was not created from this object{hand_over}",
+            wanted.slug
+        ));
+    }
+    if let Some((provider, mark)) = ours
+        && let Some(slug) = &provider.application
+        && *slug != mark.slug
+        && *slug != wanted.slug
+    {
+        return Some(format!(
+            "its provider is used by the application {slug:?}, which was not created here"
+        ));
+    }
+    let same_address = |other: &&ActualProvider| {
+        Some(other.pk) != pk && other.settings.external_host == wanted.provider.external_host
+    };
+    let other = actual.providers.iter().find(same_address)?;
+    Some(format!(
+        "{} is the address of the provider {:?} already{}",
+        wanted.provider.external_host,
+        other.name,
+        hand_over(&other.name)
+    ))
+}
+
+fn changes(
+    wanted: &Wanted,
+    provider: Option<&ActualProvider>,
+    actual: &Actual,
+    owner: &str,
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let name = Mark::name(&wanted.slug, owner, &wanted.source);
+    match provider {
+        None => changes.push(Change::CreateProvider),
+        Some(found) => {
+            let fields = provider_fields(found, &name, &wanted.provider);
+            if !fields.is_empty() {
+                changes.push(Change::UpdateProvider(fields));
+            }
+        }
+    }
+    let application = provider.and_then(|provider| {
+        let slug = provider.application.as_ref()?;
+        Some((slug, actual.applications.get(slug)?))
+    });
+    match application {
+        None => changes.push(Change::CreateApplication),
+        Some((slug, found)) => {
+            let fields = application_fields(slug, found, wanted);
+            if !fields.is_empty() {
+                changes.push(Change::UpdateApplication(slug.clone(), fields));
+            }
+        }
+    }
+    let serves = |outpost: &Outpost| provider.is_some_and(|p| outpost.providers.contains(&p.pk));
+    if !serves(&actual.outpost) {
+        changes.push(Change::Assign(actual.outpost.name.clone()));
+    }
+    if actual.embedded.as_ref().is_some_and(serves) {
+        changes.push(Change::Unassign);
+    }
+    changes
+}
+
+fn provider_fields(found: &ActualProvider, name: &str, wanted: &Provider) -> Vec<Field> {
+    let settings = &found.settings;
+    differing([
+        ("name", found.name.clone(), name.to_owned()),
+        (
+            "external_host",
+            settings.external_host.clone(),
+            wanted.external_host.clone(),
+        ),
+        (
+            "internal_host",
+            settings.internal_host.clone(),
+            wanted.internal_host.clone(),
+        ),
+        ("mode", settings.mode.clone(), wanted.mode.clone()),
+        (
+            "internal_host_ssl_validation",
+            settings.internal_host_ssl_validation.to_string(),
+            wanted.internal_host_ssl_validation.to_string(),
+        ),
+        (
+            "skip_path_regex",
+            settings.skip_path_regex.clone(),
+            wanted.skip_path_regex.clone(),
+        ),
+        (
+            "intercept_header_auth",
+            settings.intercept_header_auth.to_string(),
+            wanted.intercept_header_auth.to_string(),
+        ),
+    ])
+}
+
+fn application_fields(slug: &str, found: &Application, wanted: &Wanted) -> Vec<Field> {
+    differing([
+        ("slug", slug.to_owned(), wanted.slug.clone()),
+        ("name", found.name.clone(), wanted.name.clone()),
+        (
+            "meta_description",
+            found.description.clone(),
+            wanted.description.clone(),
+        ),
+        (
+            "meta_publisher",
+            found.publisher.clone(),
+            wanted.publisher.clone(),
+        ),
+    ])
+}
+
+fn differing<const N: usize>(fields: [(&'static str, String, String); N]) -> Vec<Field> {
+    fields
+        .into_iter()
+        .filter(|(_, from, to)| from != to)
+        .map(|(name, from, to)| Field { name, from, to })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

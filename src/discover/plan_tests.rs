@@ -1,0 +1,252 @@
+//! Tables of what is wanted, what is there, and what follows.
+
+use super::super::labels::{Port, Spec};
+use super::super::mark::Kind;
+use super::*;
+
+const OWNER: &str = "home";
+
+fn source(name: &str) -> Source {
+    Source {
+        kind: Kind::Service,
+        namespace: "apps".into(),
+        name: name.into(),
+    }
+}
+
+fn service(name: &str, annotations: &[(&str, &str)]) -> Labelled {
+    let host = format!("https://{name}.test");
+    let mut all = BTreeMap::from([("authentik.io/external-host".to_owned(), host)]);
+    all.extend(
+        annotations
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
+    );
+    Labelled {
+        source: source(name),
+        label: "enabled".into(),
+        annotations: all,
+        spec: Spec::Service(vec![Port {
+            number: 80,
+            name: None,
+        }]),
+    }
+}
+
+/// What is there after everything that `services` ask for was created.
+fn created(services: &[Labelled]) -> Actual {
+    let mut actual = Actual::default();
+    actual.outpost.name = "ours".into();
+    actual.embedded = Some(Outpost::default());
+    for (asked, pk) in Desired::of(services, "cluster.local")
+        .asked
+        .into_values()
+        .zip(1..)
+    {
+        let wanted = asked.expect("an application");
+        actual.providers.push(ActualProvider {
+            pk,
+            name: Mark::name(&wanted.slug, OWNER, &wanted.source),
+            application: Some(wanted.slug.clone()),
+            settings: wanted.provider,
+        });
+        let application = Application {
+            name: wanted.name,
+            description: wanted.description,
+            publisher: wanted.publisher,
+            provider: Some(pk),
+        };
+        actual.applications.insert(wanted.slug, application);
+        actual.outpost.providers.insert(pk);
+    }
+    actual
+}
+
+fn plan(services: &[Labelled], actual: &Actual) -> Vec<Verdict> {
+    let desired = Desired::of(services, "cluster.local");
+    let plan = Plan::of(desired, actual, OWNER, |_| true);
+    plan.items.into_iter().map(|item| item.verdict).collect()
+}
+
+fn reason(verdict: &Verdict) -> &str {
+    match verdict {
+        Verdict::Refused(reason) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_missing_is_created_and_what_is_there_is_left() {
+    let services = [service("a", &[])];
+    let mut empty = created(&[]);
+    empty.outpost.providers.insert(77);
+    let expected = vec![
+        Change::CreateProvider,
+        Change::CreateApplication,
+        Change::Assign("ours".into()),
+    ];
+    assert_eq!(plan(&services, &empty), [Verdict::Change(expected)]);
+    assert_eq!(
+        plan(&services, &created(&services)),
+        [Verdict::Change(vec![])]
+    );
+}
+
+#[test]
+fn each_step_that_failed_is_made_up_for() {
+    let services = [service("a", &[])];
+    let mut actual = created(&services);
+    actual.providers[0].application = None;
+    actual.applications.clear();
+    assert_eq!(
+        plan(&services, &actual),
+        [Verdict::Change(vec![Change::CreateApplication])]
+    );
+
+    let mut actual = created(&services);
+    actual.outpost.providers.clear();
+    actual
+        .embedded
+        .as_mut()
+        .expect("it is there")
+        .providers
+        .insert(1);
+    let moved = vec![Change::Assign("ours".into()), Change::Unassign];
+    assert_eq!(plan(&services, &actual), [Verdict::Change(moved)]);
+}
+
+#[test]
+fn what_differs_is_changed_field_by_field() {
+    let before = created(&[service("a", &[])]);
+    let after = [service(
+        "a",
+        &[
+            ("authentik.io/slug", "b"),
+            ("authentik.io/skip-path-regex", "^/x"),
+        ],
+    )];
+    let field = |name, from: &str, to: &str| Field {
+        name,
+        from: from.into(),
+        to: to.into(),
+    };
+    let expected = vec![
+        Change::UpdateProvider(vec![
+            field(
+                "name",
+                "a (home: service apps/a)",
+                "b (home: service apps/a)",
+            ),
+            field("skip_path_regex", "", "^/x"),
+        ]),
+        Change::UpdateApplication("a".into(), vec![field("slug", "a", "b")]),
+    ];
+    assert_eq!(plan(&after, &before), [Verdict::Change(expected)]);
+
+    // As it is when the run ended between the two: the application has its new slug already.
+    let mut between = before;
+    between.providers[0].application = Some("b".into());
+    let application = between.applications.remove("a").expect("it is there");
+    between.applications.insert("b".into(), application);
+    let verdicts = plan(&after, &between);
+    assert!(
+        matches!(&verdicts[..], [Verdict::Change(steps)] if steps.len() == 1),
+        "{verdicts:?}"
+    );
+}
+
+#[test]
+fn what_is_no_longer_asked_for_is_an_orphan_and_what_others_made_is_not() {
+    let services = [service("a", &[]), service("b", &[])];
+    let mut actual = created(&services);
+    for name in ["c", "c (other: service apps/c)"] {
+        let mut foreign = actual.providers[0].clone();
+        foreign.name = name.into();
+        foreign.settings.external_host = "https://c.test".into();
+        actual.providers.push(foreign);
+    }
+    let orphan = Verdict::Orphan {
+        application: Some("b".into()),
+    };
+    assert_eq!(
+        plan(&services[..1], &actual),
+        [Verdict::Change(vec![]), orphan]
+    );
+
+    let desired = Desired::of(&services[..1], "cluster.local");
+    let elsewhere = Plan::of(desired, &actual, OWNER, |namespace| namespace == "others");
+    assert_eq!(elsewhere.items.len(), 1, "{elsewhere:?}");
+}
+
+#[test]
+fn an_object_with_a_mistake_keeps_what_it_has() {
+    let services = [service("a", &[("authentik.io/internal-port", "81")])];
+    let verdicts = plan(&services, &created(&[service("a", &[])]));
+    assert!(
+        reason(&verdicts[0]).contains("is no port of the Service"),
+        "{verdicts:?}"
+    );
+    assert_eq!(verdicts.len(), 1);
+}
+
+#[test]
+fn of_two_that_want_the_same_none_gets_it() {
+    let slug = [("authentik.io/slug", "a")];
+    let verdicts = plan(
+        &[service("a", &[]), service("b", &slug)],
+        &created(&[service("a", &[])]),
+    );
+    assert_eq!(
+        reason(&verdicts[0]),
+        "the slug \"a\" is asked for by service apps/b as well"
+    );
+    assert_eq!(
+        reason(&verdicts[1]),
+        "the slug \"a\" is asked for by service apps/a as well"
+    );
+    let address = [("authentik.io/external-host", "a.test")];
+    let verdicts = plan(&[service("a", &[]), service("b", &address)], &created(&[]));
+    assert!(
+        reason(&verdicts[1]).starts_with("the address \"https://a.test\""),
+        "{verdicts:?}"
+    );
+}
+
+#[test]
+fn what_others_made_is_never_touched() {
+    let services = [service("a", &[])];
+    let foreign = |address: &str| {
+        let mut actual = created(&services);
+        actual.providers[0].name = "mine".into();
+        actual.providers[0].settings.external_host = address.into();
+        actual
+    };
+    let name = "\"a (home: service apps/a)\"";
+    let verdicts = plan(&services, &foreign("https://x.test"));
+    assert!(
+        reason(&verdicts[0]).contains("was not created from this object"),
+        "{verdicts:?}"
+    );
+    assert!(
+        reason(&verdicts[0]).contains(&format!("from \"mine\" to {name}")),
+        "{verdicts:?}"
+    );
+
+    let mut actual = foreign("https://a.test");
+    actual.applications.clear();
+    let verdicts = plan(&services, &actual);
+    assert!(
+        reason(&verdicts[0]).contains("is the address of the provider \"mine\""),
+        "{verdicts:?}"
+    );
+
+    // Somebody gave our provider to an application of their own.
+    let mut actual = created(&services);
+    actual.providers[0].application = Some("theirs".into());
+    let application = actual.applications.remove("a").expect("it is there");
+    actual.applications.insert("theirs".into(), application);
+    for services in [&services[..], &[]] {
+        let verdicts = plan(services, &actual);
+        assert!(reason(&verdicts[0]).contains("\"theirs\""), "{verdicts:?}");
+    }
+}

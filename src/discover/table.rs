@@ -1,0 +1,107 @@
+//! A plan for people.
+
+use std::fmt;
+
+use super::plan::{Change, Field, Item, Plan, Verdict};
+
+/// Shows a plan as a table: a line for every step.
+#[derive(Debug)]
+pub struct Table<'a> {
+    /// What is shown.
+    pub plan: &'a Plan,
+    /// Whether orphans are going to be deleted.
+    pub prune: bool,
+}
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let items = &self.plan.items;
+        let width = |text: fn(&Item) -> usize| items.iter().map(text).max().unwrap_or(0);
+        let slugs = width(|item| item.slug.chars().count());
+        let sources = width(|item| item.source.to_string().chars().count());
+        for item in items {
+            let source = item.source.to_string();
+            for (action, text) in lines(&item.verdict, item, self.prune) {
+                writeln!(
+                    f,
+                    "{action:7}  {:slugs$}  {source:sources$}  {text}",
+                    item.slug
+                )?;
+            }
+        }
+        for warning in &self.plan.warnings {
+            writeln!(f, "warning  {warning}")?;
+        }
+        let count = |is: fn(&Verdict) -> bool| items.iter().filter(|i| is(&i.verdict)).count();
+        writeln!(
+            f,
+            "{} applications: {} to change, {} up to date, {} refused, {} orphaned",
+            items.len(),
+            count(|verdict| matches!(verdict, Verdict::Change(steps) if !steps.is_empty())),
+            count(|verdict| matches!(verdict, Verdict::Change(steps) if steps.is_empty())),
+            count(|verdict| matches!(verdict, Verdict::Refused(_))),
+            count(|verdict| matches!(verdict, Verdict::Orphan { .. })),
+        )
+    }
+}
+
+/// What is to be done for an application, each with one word for it.
+pub(super) fn lines(verdict: &Verdict, item: &Item, prune: bool) -> Vec<(&'static str, String)> {
+    match verdict {
+        Verdict::Change(changes) if changes.is_empty() => vec![("ok", "up to date".to_owned())],
+        Verdict::Change(changes) => changes.iter().map(|change| line(change, item)).collect(),
+        Verdict::Refused(reason) => vec![("REFUSED", reason.clone())],
+        Verdict::Orphan { application } => {
+            let what = match application {
+                Some(_) => "application and provider",
+                None => "provider",
+            };
+            vec![if prune {
+                (
+                    "delete",
+                    format!("{what}: the object is gone or no longer labelled"),
+                )
+            } else {
+                (
+                    "orphan",
+                    format!(
+                        "{what} stay: the object is gone or no longer labelled; --prune deletes"
+                    ),
+                )
+            }]
+        }
+    }
+}
+
+fn line(change: &Change, item: &Item) -> (&'static str, String) {
+    let wanted = item.wanted.as_ref();
+    match change {
+        Change::CreateProvider => {
+            let text = wanted.map_or_else(String::new, |wanted| {
+                let settings = &wanted.provider;
+                match settings.internal_host.as_str() {
+                    "" => format!("{}, forward auth", settings.external_host),
+                    internal => format!("{} -> {internal}", settings.external_host),
+                }
+            });
+            ("create", format!("provider: {text}"))
+        }
+        Change::CreateApplication => {
+            let name = wanted.map_or("", |wanted| wanted.name.as_str());
+            ("create", format!("application: {name:?}"))
+        }
+        Change::UpdateProvider(fields) => ("update", format!("provider: {}", differences(fields))),
+        Change::UpdateApplication(_, fields) => {
+            ("update", format!("application: {}", differences(fields)))
+        }
+        Change::Assign(outpost) => ("assign", format!("to the outpost {outpost:?}")),
+        Change::Unassign => ("remove", "from the embedded outpost".to_owned()),
+    }
+}
+
+fn differences(fields: &[Field]) -> String {
+    let shown = fields
+        .iter()
+        .map(|Field { name, from, to }| format!("{name} {from:?} -> {to:?}"));
+    shown.collect::<Vec<_>>().join(", ")
+}

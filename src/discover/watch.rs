@@ -1,0 +1,110 @@
+//! Looking again and again.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::plan::{Plan, Verdict};
+use super::table::lines;
+use super::{Discover, DiscoverError};
+use crate::telemetry::Throttle;
+
+/// Changes often come together: how long others are waited for after the first.
+const GATHER: Duration = Duration::from_secs(2);
+/// After a failure, the pauses double from this to the interval.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Looks once, then whenever something changes, and at intervals.
+pub(super) async fn watch(discover: &Discover<'_>, stop: &CancellationToken) {
+    let interval = discover.settings.discover.interval;
+    let trouble = Throttle::default();
+    let mut changes = discover.cluster.changes();
+    let mut pause = FIRST_PAUSE;
+    let mut due = Instant::now();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            change = changes.next() => match change {
+                Some(Ok(())) => due = due.min(Instant::now() + GATHER),
+                Some(Err(error)) => {
+                    let error = error.to_string();
+                    if trouble.admits(&error) {
+                        tracing::warn!("{error}");
+                    }
+                }
+                // They never end; if they did, there would still be the interval.
+                None => return,
+            },
+            () = sleep_until(due) => {
+                let next = match once(discover, stop).await {
+                    Ok(true) => {
+                        pause = FIRST_PAUSE;
+                        interval
+                    }
+                    Ok(false) => grow(&mut pause, interval),
+                    Err(error) => {
+                        tracing::error!("{error}");
+                        grow(&mut pause, interval)
+                    }
+                };
+                due = Instant::now() + next;
+            }
+        }
+    }
+}
+
+fn grow(pause: &mut Duration, longest: Duration) -> Duration {
+    let now = (*pause).min(longest);
+    *pause = now * 2;
+    now
+}
+
+/// One look; whether everything that was tried went well.
+async fn once(discover: &Discover<'_>, stop: &CancellationToken) -> Result<bool, DiscoverError> {
+    let looking = async {
+        tokio::select! {
+            () = stop.cancelled() => None,
+            plan = discover.plan() => Some(plan),
+        }
+    };
+    let Some(plan) = looking.await else {
+        return Ok(true);
+    };
+    let (plan, actual) = plan?;
+    log(&plan, discover.options.prune);
+    if !discover.options.apply {
+        tracing::info!("nothing is changed without --apply");
+        return Ok(true);
+    }
+    let outcome = discover.apply(&plan, &actual, stop).await;
+    for failure in &outcome.failures {
+        tracing::error!("{failure}");
+    }
+    tracing::info!(
+        done = outcome.done,
+        failed = outcome.failures.len(),
+        applications = plan.items.len(),
+        "discovery is through",
+    );
+    Ok(outcome.failures.is_empty())
+}
+
+fn log(plan: &Plan, prune: bool) {
+    for warning in &plan.warnings {
+        tracing::warn!("{warning}");
+    }
+    for item in &plan.items {
+        for (action, text) in lines(&item.verdict, item, prune) {
+            let (slug, source) = (&item.slug, &item.source);
+            match &item.verdict {
+                Verdict::Refused(_) => tracing::warn!(%source, slug, "{action}: {text}"),
+                Verdict::Change(changes) if changes.is_empty() => {
+                    tracing::debug!(%source, slug, "{action}: {text}");
+                }
+                _ => tracing::info!(%source, slug, "{action}: {text}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! authentik's REST API as such: a token, JSON, pages. What is asked there is others' business.
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::Url;
+
+use super::client::{BackChannel, FetchError};
+
+/// Entries per page; what the vendor's outpost asks for.
+const PAGE_SIZE: u32 = 100;
+/// Pages after which a list is taken for endless.
+const MAX_PAGES: u32 = 1000;
+/// Longest part of an answer that an error keeps, in characters.
+const MAX_DETAIL: usize = 300;
+
+/// Why the API gave no answer that can be used. Each text names the cause and the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum RestError {
+    /// There was no answer.
+    #[error("authentik cannot be reached at {url}: {source}; {}", source.advice())]
+    Unreachable {
+        /// What was asked for, without its query.
+        url: String,
+        /// Why.
+        source: FetchError,
+    },
+    /// The answer has another status than the one that was expected.
+    #[error(
+        "{url} answered with {status}; check that AUTHENTIK_HOST is authentik's address with its path prefix, and authentik's own log"
+    )]
+    Status {
+        /// What was asked for, without its query.
+        url: String,
+        /// The status.
+        status: StatusCode,
+        /// What authentik says about it, if it does: on one line, shortened.
+        detail: String,
+    },
+    /// The answer is something for people.
+    #[error(
+        "{url} answered with {kind} instead of JSON; AUTHENTIK_HOST seems to lead to something other than authentik, such as an ingress or a login page"
+    )]
+    NotJson {
+        /// What was asked for, without its query.
+        url: String,
+        /// Its content type.
+        kind: String,
+    },
+    /// The answer is JSON of another form.
+    #[error(
+        "the answer of {url} is not understood: {reason}; check that AUTHENTIK_HOST leads to authentik itself, and that its version is not newer than this program knows"
+    )]
+    Shape {
+        /// What was asked for, without its query.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// One page of a list. The entries are decoded one by one, so that a bad one fails alone.
+#[derive(Debug, Deserialize)]
+struct Page {
+    pagination: Option<Pagination>,
+    results: Vec<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Pagination {
+    /// Number of the next page, 0 on the last one.
+    next: Option<f64>,
+}
+
+impl Page {
+    fn next(&self) -> f64 {
+        let pagination = self.pagination.as_ref();
+        pagination.and_then(|page| page.next).unwrap_or_default()
+    }
+}
+
+/// A client of the API below `api/v3/`.
+pub struct Rest<'a> {
+    host: &'a Url,
+    token: &'a SecretString,
+    user_agent: String,
+    back_channel: &'a BackChannel,
+}
+
+impl<'a> Rest<'a> {
+    /// A client that asks authentik at `host` with `token`, as `user_agent`.
+    #[must_use]
+    pub fn new(
+        host: &'a Url,
+        token: &'a SecretString,
+        user_agent: String,
+        back_channel: &'a BackChannel,
+    ) -> Self {
+        Self {
+            host,
+            token,
+            user_agent,
+            back_channel,
+        }
+    }
+
+    /// Reads one thing.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, RestError> {
+        let answer = self
+            .exchange(Method::GET, path, None, StatusCode::OK)
+            .await?;
+        json(self.url(path), &answer)
+    }
+
+    /// Reads a list, all its pages.
+    pub async fn list(&self, path: &str) -> Result<Vec<Value>, RestError> {
+        let mut entries = Vec::new();
+        for number in 1..=MAX_PAGES {
+            let page: Page = self
+                .get(&format!("{path}?page={number}&page_size={PAGE_SIZE}"))
+                .await?;
+            let next = page.next();
+            entries.extend(page.results);
+            if next <= f64::from(number) {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Creates something.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<T, RestError> {
+        let answer = self
+            .exchange(Method::POST, path, Some(body), StatusCode::CREATED)
+            .await?;
+        json(self.url(path), &answer)
+    }
+
+    /// Changes the fields that `body` has.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<(), RestError> {
+        self.exchange(Method::PATCH, path, Some(body), StatusCode::OK)
+            .await
+            .map(drop)
+    }
+
+    /// Deletes something.
+    pub async fn delete(&self, path: &str) -> Result<(), RestError> {
+        self.exchange(Method::DELETE, path, None, StatusCode::NO_CONTENT)
+            .await
+            .map(drop)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        expected: StatusCode,
+    ) -> Result<Response<Bytes>, RestError> {
+        let url = self.url(path);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}api/v3/{path}", self.host))
+            .header(
+                header::AUTHORIZATION,
+                format!("Bearer {}", self.token.expose_secret()),
+            )
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, &self.user_agent);
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = body.map_or_else(Full::default, |body| Full::from(body.to_string()));
+        let request = request.body(body).map_err(|error| RestError::Shape {
+            url: url.clone(),
+            reason: error.to_string(),
+        })?;
+        let answer = match self.back_channel.fetch(request).await {
+            Ok(answer) => answer,
+            Err(source) => return Err(RestError::Unreachable { url, source }),
+        };
+        let status = answer.status();
+        if status == expected {
+            return Ok(answer);
+        }
+        let detail = detail(answer.body());
+        Err(RestError::Status {
+            url,
+            status,
+            detail,
+        })
+    }
+
+    fn url(&self, path: &str) -> String {
+        let path = path.split('?').next().unwrap_or_default();
+        format!("{}api/v3/{path}", self.host)
+    }
+}
+
+fn json<T: DeserializeOwned>(url: String, answer: &Response<Bytes>) -> Result<T, RestError> {
+    let kind = answer
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    if !kind.is_some_and(|kind| kind.starts_with("application/json")) {
+        let kind = kind.unwrap_or("no content type").to_owned();
+        return Err(RestError::NotJson { url, kind });
+    }
+    serde_json::from_slice(answer.body()).map_err(|error| RestError::Shape {
+        url,
+        reason: error.to_string(),
+    })
+}
+
+/// What an answer says of a failure: authentik's `detail`, or what is wrong with each field.
+fn detail(body: &[u8]) -> String {
+    let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
+        return String::new();
+    };
+    let told = body.iter().map(|(field, value)| {
+        let texts = match value {
+            Value::Array(texts) => texts.as_slice(),
+            other => std::slice::from_ref(other),
+        };
+        let texts: Vec<_> = texts.iter().map(plain).collect();
+        match field.as_str() {
+            "detail" | "non_field_errors" => texts.join(" "),
+            field => format!("{field}: {}", texts.join(" ")),
+        }
+    });
+    let told = told.collect::<Vec<_>>().join("; ");
+    let shortened = told.chars().take(MAX_DETAIL);
+    shortened
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_in_one_line() {
+        for (body, expected) in [
+            (
+                r#"{"detail":"Token invalid/expired"}"#,
+                "Token invalid/expired",
+            ),
+            (
+                r#"{"name":["This field must be unique."],"slug":["Enter a valid slug.","Too long."]}"#,
+                "name: This field must be unique.; slug: Enter a valid slug. Too long.",
+            ),
+            (r#"{"non_field_errors":["a\nb"]}"#, "a b"),
+            (r#"{"code":7}"#, "code: 7"),
+            ("<html>", ""),
+            ("[]", ""),
+        ] {
+            assert_eq!(detail(body.as_bytes()), expected, "{body}");
+        }
+        let long = format!(r#"{{"detail":"{}"}}"#, "x".repeat(1000));
+        assert_eq!(detail(long.as_bytes()).len(), MAX_DETAIL);
+    }
+}

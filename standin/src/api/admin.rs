@@ -1,0 +1,405 @@
+//! What an administrator reads and writes: proxy providers, applications, outposts, flows. These
+//! records are apart from those that the outpost is served.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{ApiAnswer, no_match, outposts, paging};
+use crate::handle::Standin;
+use crate::http_types::Incoming;
+use crate::random;
+use crate::state::{Outpost, Shared, State};
+
+const FLOWS: [&str; 2] = [
+    "default-provider-authorization-implicit-consent",
+    "default-provider-invalidation-flow",
+];
+
+/// The records.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(super) token: String,
+    providers: BTreeMap<i64, Value>,
+    /// By slug.
+    applications: BTreeMap<String, Value>,
+    /// Providers of the outpost, and of the embedded one.
+    assigned: [Vec<i64>; 2],
+    embedded: Uuid,
+    flows: BTreeMap<&'static str, Uuid>,
+    denied: BTreeSet<String>,
+    last_pk: i64,
+}
+
+impl Admin {
+    fn new(token: &str) -> Self {
+        Self {
+            token: token.to_owned(),
+            providers: BTreeMap::new(),
+            applications: BTreeMap::new(),
+            assigned: [Vec::new(), Vec::new()],
+            embedded: Uuid::new_v4(),
+            flows: FLOWS.map(|slug| (slug, Uuid::new_v4())).into(),
+            denied: BTreeSet::new(),
+            last_pk: 0,
+        }
+    }
+
+    /// A provider as it is answered, with the names that authentik adds.
+    fn provider(&self, pk: i64) -> Value {
+        let mut record = self.providers[&pk].clone();
+        let mut applications = self.applications.values();
+        let application = applications.find(|application| application["provider"] == pk);
+        record["assigned_application_slug"] =
+            application.map_or(Value::Null, |a| a["slug"].clone());
+        record["assigned_application_name"] =
+            application.map_or(Value::Null, |a| a["name"].clone());
+        record
+    }
+}
+
+/// Answers a request with the administrator's token; `path` are the segments after `api/v3`.
+pub(super) fn answer(
+    shared: &Shared,
+    state: &mut State,
+    request: &Incoming,
+    path: &[&str],
+) -> ApiAnswer {
+    let action = match request.method {
+        Method::POST => "add",
+        Method::PATCH => "change",
+        Method::DELETE => "delete",
+        _ => "view",
+    };
+    let model = match path {
+        ["providers", "proxy", ..] => "authentik_providers_proxy.{}_proxyprovider",
+        ["core", "applications", ..] => "authentik_core.{}_application",
+        ["outposts", "instances", ..] => "authentik_outposts.{}_outpost",
+        _ => "authentik_flows.{}_flow",
+    };
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let Some(admin) = &mut state.admin else {
+        return no_match("Admin");
+    };
+    if admin.denied.contains(&model.replace("{}", action)) {
+        return super::denied("You do not have permission to perform this action.");
+    }
+    match (&request.method, path) {
+        (&Method::GET, ["providers", "proxy", ""]) => {
+            let records: Vec<_> = admin
+                .providers
+                .keys()
+                .map(|pk| admin.provider(*pk))
+                .collect();
+            paging::page(shared.settings.dialect, &request.query, &records)
+        }
+        (&Method::POST, ["providers", "proxy", ""]) => create_provider(admin, body),
+        (method, ["providers", "proxy", pk, ""]) => match pk.parse() {
+            Ok(pk) if admin.providers.contains_key(&pk) => provider(admin, method, pk, body),
+            _ => no_match("ProxyProvider"),
+        },
+        (&Method::POST, ["core", "applications", ""]) => create_application(admin, body),
+        (method, ["core", "applications", slug, ""]) => application(admin, method, slug, body),
+        (&Method::GET, ["flows", "instances", slug, ""]) => match admin.flows.get(slug) {
+            Some(pk) => (
+                StatusCode::OK,
+                json!({"pk": pk, "slug": slug, "name": slug}),
+            ),
+            None => no_match("Flow"),
+        },
+        (&Method::GET, ["outposts", "instances", ""]) => {
+            let records = [false, true].map(|embedded| outpost(shared, state, embedded));
+            paging::page(shared.settings.dialect, &request.query, &records)
+        }
+        (method, ["outposts", "instances", id, ""]) => {
+            let id = Uuid::parse_str(id).unwrap_or_default();
+            let embedded = id == admin.embedded;
+            if !embedded && id != shared.settings.outpost_id {
+                return no_match("Outpost");
+            }
+            if method == Method::PATCH {
+                let providers: Vec<i64> =
+                    serde_json::from_value(body["providers"].clone()).unwrap_or_default();
+                if providers.is_empty() && !embedded {
+                    return invalid("providers", "This list may not be empty.");
+                }
+                admin.assigned[usize::from(embedded)] = providers;
+            }
+            (StatusCode::OK, outpost(shared, state, embedded))
+        }
+        _ => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            json!({"detail": "Method not allowed."}),
+        ),
+    }
+}
+
+fn invalid(field: &str, text: &str) -> ApiAnswer {
+    (StatusCode::BAD_REQUEST, json!({field: [text]}))
+}
+
+/// The same check for creating and changing: an absent mode counts as "proxy" either way.
+fn check_provider(admin: &Admin, pk: Option<i64>, body: &Value) -> Option<ApiAnswer> {
+    let mut others = admin
+        .providers
+        .iter()
+        .filter(|(other, _)| Some(**other) != pk);
+    if others.any(|(_, other)| other["name"] == body["name"]) {
+        return Some(invalid("name", "provider with this name already exists."));
+    }
+    let proxied = body["mode"].as_str().unwrap_or("proxy") == "proxy";
+    if proxied
+        && body["internal_host"]
+            .as_str()
+            .unwrap_or_default()
+            .is_empty()
+    {
+        let text = "Internal host cannot be empty when forward auth is disabled.";
+        return Some(invalid("internal_host", text));
+    }
+    None
+}
+
+fn create_provider(admin: &mut Admin, body: Value) -> ApiAnswer {
+    for field in [
+        "name",
+        "authorization_flow",
+        "invalidation_flow",
+        "external_host",
+    ] {
+        if body[field].is_null() {
+            return invalid(field, "This field is required.");
+        }
+    }
+    if let Some(refused) = check_provider(admin, None, &body) {
+        return refused;
+    }
+    admin.last_pk += 1;
+    let pk = admin.last_pk;
+    let mut record = json!({
+        "pk": pk,
+        "authentication_flow": null,
+        "property_mappings": [],
+        "component": "ak-provider-proxy-form",
+        "verbose_name": "Proxy Provider",
+        "verbose_name_plural": "Proxy Providers",
+        "meta_model_name": "authentik_providers_proxy.proxyprovider",
+        "client_id": random::alphanumeric(40),
+        "internal_host": "",
+        "internal_host_ssl_validation": true,
+        "certificate": null,
+        "skip_path_regex": "",
+        "basic_auth_enabled": false,
+        "basic_auth_password_attribute": "",
+        "basic_auth_user_attribute": "",
+        "mode": "proxy",
+        "intercept_header_auth": true,
+        "cookie_domain": "",
+        "access_token_validity": "hours=1",
+        "refresh_token_validity": "days=30",
+    });
+    merge(&mut record, body);
+    admin.providers.insert(pk, record);
+    (StatusCode::CREATED, admin.provider(pk))
+}
+
+fn provider(admin: &mut Admin, method: &Method, pk: i64, body: Value) -> ApiAnswer {
+    match *method {
+        Method::PATCH => {
+            if let Some(refused) = check_provider(admin, Some(pk), &body) {
+                return refused;
+            }
+            if let Some(record) = admin.providers.get_mut(&pk) {
+                merge(record, body);
+            }
+        }
+        Method::DELETE => {
+            admin.providers.remove(&pk);
+            for assigned in &mut admin.assigned {
+                assigned.retain(|other| *other != pk);
+            }
+            for application in admin.applications.values_mut() {
+                if application["provider"] == pk {
+                    application["provider"] = Value::Null;
+                }
+            }
+            return (StatusCode::NO_CONTENT, Value::Null);
+        }
+        _ => {}
+    }
+    (StatusCode::OK, admin.provider(pk))
+}
+
+fn create_application(admin: &mut Admin, body: Value) -> ApiAnswer {
+    let slug = body["slug"].as_str().unwrap_or_default().to_owned();
+    if admin.applications.contains_key(&slug) {
+        return invalid("slug", "Application with this slug already exists.");
+    }
+    let taken =
+        |other: &Value| !body["provider"].is_null() && other["provider"] == body["provider"];
+    if admin.applications.values().any(taken) {
+        return invalid("provider", "Application with this provider already exists.");
+    }
+    let mut record = json!({
+        "pk": Uuid::new_v4(),
+        "provider": null,
+        "backchannel_providers": [],
+        "open_in_new_tab": false,
+        "meta_launch_url": "",
+        "meta_icon": null,
+        "meta_description": "",
+        "meta_publisher": "",
+        "policy_engine_mode": "any",
+        "group": "",
+    });
+    merge(&mut record, body);
+    admin.applications.insert(slug, record.clone());
+    (StatusCode::CREATED, record)
+}
+
+fn application(admin: &mut Admin, method: &Method, slug: &str, body: Value) -> ApiAnswer {
+    let Some(mut record) = admin.applications.get(slug).cloned() else {
+        return no_match("Application");
+    };
+    match *method {
+        Method::PATCH => {
+            let now = body["slug"].as_str().unwrap_or(slug).to_owned();
+            if now != slug && admin.applications.contains_key(&now) {
+                return invalid("slug", "Application with this slug already exists.");
+            }
+            merge(&mut record, body);
+            admin.applications.remove(slug);
+            admin.applications.insert(now, record.clone());
+            (StatusCode::OK, record)
+        }
+        Method::DELETE => {
+            admin.applications.remove(slug);
+            (StatusCode::NO_CONTENT, Value::Null)
+        }
+        _ => (StatusCode::OK, record),
+    }
+}
+
+fn outpost(shared: &Shared, state: &State, embedded: bool) -> Value {
+    let admin = state.admin.as_ref().expect("only administrators ask");
+    let shown = Outpost {
+        id: if embedded {
+            admin.embedded
+        } else {
+            shared.settings.outpost_id
+        },
+        name: if embedded {
+            "authentik Embedded Outpost"
+        } else {
+            "standin-outpost"
+        }
+        .to_owned(),
+        main: false,
+    };
+    let mut record = outposts::record(&shared.settings, state, &shown);
+    record["providers"] = json!(admin.assigned[usize::from(embedded)]);
+    if embedded {
+        record["managed"] = outposts::EMBEDDED.into();
+    }
+    record
+}
+
+fn merge(record: &mut Value, body: Value) {
+    if let (Value::Object(record), Value::Object(body)) = (record, body) {
+        record.extend(body);
+    }
+}
+
+/// What an administrator has.
+impl Standin {
+    /// Lets an administrator in, with this token.
+    ///
+    /// Their records are apart from the providers that the outpost is served.
+    pub fn admit_admin(&self, token: &str) {
+        self.shared().lock().admin = Some(Admin::new(token));
+    }
+
+    /// Takes a permission away, such as `authentik_core.add_application`.
+    pub fn deny_admin(&self, permission: &str) {
+        self.admin(|admin| admin.denied.extend([permission.to_owned()]));
+    }
+
+    /// Gives all permissions back.
+    pub fn allow_admin(&self) {
+        self.admin(|admin| admin.denied.clear());
+    }
+
+    /// Somebody else's application with its provider, assigned to the embedded outpost; returns
+    /// the provider's number.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "most tests never need the number"
+    )]
+    pub fn add_admin_application(&self, slug: &str, external_host: &str) -> i64 {
+        self.admin(|admin| {
+            let flow = Uuid::nil();
+            let (_, provider) = create_provider(
+                admin,
+                json!({
+                    "name": slug,
+                    "external_host": external_host,
+                    "mode": "forward_single",
+                    "authorization_flow": flow,
+                    "invalidation_flow": flow,
+                }),
+            );
+            let pk = provider["pk"].as_i64().unwrap_or_default();
+            create_application(admin, json!({"slug": slug, "name": slug, "provider": pk}));
+            admin.assigned[1].push(pk);
+            pk
+        })
+    }
+
+    /// The records of providers, by number.
+    #[must_use]
+    pub fn admin_providers(&self) -> Vec<Value> {
+        self.admin(|admin| {
+            admin
+                .providers
+                .keys()
+                .map(|pk| admin.provider(*pk))
+                .collect()
+        })
+    }
+
+    /// Renames a provider.
+    pub fn rename_admin_provider(&self, pk: i64, name: &str) {
+        self.admin(|admin| {
+            if let Some(record) = admin.providers.get_mut(&pk) {
+                record["name"] = name.into();
+            }
+        });
+    }
+
+    /// The records of applications, by slug.
+    #[must_use]
+    pub fn admin_applications(&self) -> Vec<Value> {
+        self.admin(|admin| admin.applications.values().cloned().collect())
+    }
+
+    /// The numbers of the providers of the outpost, and of the embedded one.
+    #[must_use]
+    pub fn admin_assigned(&self) -> [Vec<i64>; 2] {
+        self.admin(|admin| admin.assigned.clone())
+    }
+
+    /// Moves a provider to the embedded outpost.
+    pub fn assign_to_embedded(&self, pk: i64) {
+        self.admin(|admin| {
+            admin.assigned[0].retain(|other| *other != pk);
+            admin.assigned[1].push(pk);
+        });
+    }
+
+    fn admin<T>(&self, change: impl FnOnce(&mut Admin) -> T) -> T {
+        let mut state = self.shared().lock();
+        change(state.admin.as_mut().expect("an administrator was admitted"))
+    }
+}

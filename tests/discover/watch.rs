@@ -1,0 +1,127 @@
+//! `--watch`: what changes in the cluster arrives at authentik, and a signal ends it.
+
+use std::process::Stdio;
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout};
+
+use crate::cluster::{self, service};
+use crate::{GRAFANA, OUTPOST_TOKEN, TOKEN, World, within};
+
+/// The command, running.
+struct Watching {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    all: Vec<String>,
+}
+
+impl Watching {
+    fn start(world: &World, arguments: &[&str]) -> Self {
+        let mut command = world.command(arguments);
+        let command = command
+            .arg("--watch")
+            .env("AUTHENTIK_LOG_LEVEL", "trace")
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the program runs");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        Self {
+            child,
+            lines,
+            all: Vec::new(),
+        }
+    }
+
+    /// Waits for a line with this message.
+    async fn until(&mut self, text: &str) -> Value {
+        within(async {
+            loop {
+                let line = self.lines.next_line().await.expect("text");
+                let line =
+                    line.unwrap_or_else(|| panic!("it ended without {text}: {:#?}", self.all));
+                let json: Value = serde_json::from_str(&line).expect("every line is JSON");
+                self.all.push(line);
+                if json["event"]
+                    .as_str()
+                    .is_some_and(|event| event.contains(text))
+                {
+                    return json;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Asks it to stop, and expects that it does so in peace.
+    async fn stop(mut self) {
+        let id = i32::try_from(self.child.id().expect("it runs")).expect("process ids are small");
+        signal::kill(Pid::from_raw(id), Signal::SIGTERM).expect("it is ours");
+        while let Some(line) = within(self.lines.next_line()).await.expect("text") {
+            self.all.push(line);
+        }
+        let status = within(self.child.wait()).await.expect("it ends");
+        assert_eq!(status.code(), Some(0));
+        for line in &self.all {
+            for secret in [TOKEN, OUTPOST_TOKEN, cluster::TOKEN] {
+                assert!(!line.contains(secret), "{line}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_happens_in_the_cluster_arrives_at_authentik() {
+    let world = World::new().await;
+    world.cluster.put(service("monitoring", "grafana", &[]));
+    let mut watching = Watching::start(&world, &["--apply", "--prune"]);
+    watching.until("discovery is through").await;
+    world.provider(GRAFANA);
+    within(world.cluster.wait_watches(2)).await;
+
+    world.cluster.put(service("apps", "wiki", &[]));
+    watching.until("to the outpost").await;
+    watching.until("discovery is through").await;
+    assert_eq!(world.slugs(), ["grafana", "wiki"]);
+
+    world.cluster.remove("grafana");
+    watching.until("delete: application").await;
+    watching.until("discovery is through").await;
+    assert_eq!(world.slugs(), ["wiki"]);
+
+    // The server forgets: the watch lists anew, and goes on from there.
+    world.cluster.expire();
+    within(world.cluster.wait_watches(4)).await;
+    world.cluster.put(service("apps", "notes", &[]));
+    watching
+        .until("create: provider: https://notes.home.example")
+        .await;
+    watching.until("discovery is through").await;
+    assert_eq!(world.slugs(), ["notes", "wiki"]);
+    watching.stop().await;
+}
+
+#[tokio::test]
+async fn without_apply_it_only_tells() {
+    let world = World::new().await;
+    world.cluster.put(service("monitoring", "grafana", &[]));
+    let mut watching = Watching::start(&world, &[]);
+    watching.until("create: application").await;
+    watching.until("nothing is changed without --apply").await;
+    watching.stop().await;
+    assert_eq!(world.writes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_and_awaited_without_haste() {
+    let world = World::new().await;
+    world.cluster.deny("ingresses");
+    let mut watching = Watching::start(&world, &["--apply"]);
+    let line = watching.until("resources [ingresses]").await;
+    assert!(
+        line["level"] == "error" || line["level"] == "warning",
+        "{line}"
+    );
+    watching.stop().await;
+}
