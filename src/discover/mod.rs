@@ -6,7 +6,7 @@
 //! authentik ──► what is there ─────────────┘
 //! ```
 //!
-//! Planning is pure; [`kubernetes`] and [`authentik`] read, [`apply`] alone writes.
+//! Planning is pure; [`kubernetes`] and [`authentik`] read, [`mod@apply`] alone writes.
 
 pub mod apply;
 pub mod authentik;
