@@ -6,10 +6,11 @@
 //! authentik ──► what is there ─────────────┘
 //! ```
 //!
-//! Planning is pure; [`kubernetes`] and [`authentik`] read, [`apply`] alone writes.
+//! Planning is pure; [`kubernetes`] and [`authentik`] read, [`mod@apply`] alone writes.
 
 pub mod apply;
 pub mod authentik;
+pub mod desired;
 pub mod kubernetes;
 pub mod labels;
 pub mod mark;
@@ -24,8 +25,9 @@ use crate::web::client::BackChannel;
 use crate::web::trust::{TlsError, TlsOptions};
 use apply::{Outcome, apply};
 use authentik::{Authentik, AuthentikError};
+use desired::Desired;
 use kubernetes::{Cluster, ClusterError};
-use plan::{Actual, Desired, Plan};
+use plan::{Actual, Plan};
 
 /// What to do with a plan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

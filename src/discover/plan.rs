@@ -1,11 +1,12 @@
 //! What has to change at authentik: the difference between what is wanted and what is there.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::labels::{Labelled, Problem, Provider, Wanted, unknown, wanted};
+use super::desired::Desired;
+use super::labels::{Provider, Wanted};
 use super::mark::{Mark, Source};
 
 /// What is at authentik, as far as it matters here.
@@ -126,69 +127,6 @@ pub struct Field {
     pub from: String,
     /// What it should be.
     pub to: String,
-}
-
-/// What labelled objects ask for, before anybody has looked at authentik.
-#[derive(Debug, Clone, Default)]
-pub struct Desired {
-    /// By object: an application, or why there is none.
-    pub asked: BTreeMap<Source, Result<Wanted, String>>,
-    /// What is odd and stops nothing.
-    pub warnings: Vec<String>,
-}
-
-impl Desired {
-    /// Reads all labelled objects. Of several that want the same, none gets it.
-    #[must_use]
-    pub fn of(labelled: &[Labelled], cluster_domain: &str) -> Self {
-        let mut desired = Self::default();
-        for object in labelled {
-            let odd = unknown(object).into_iter();
-            desired
-                .warnings
-                .extend(odd.map(|text| format!("{}: {text}", object.source)));
-            let asked = match wanted(object, cluster_domain) {
-                Ok(None) => continue,
-                Ok(Some(wanted)) => Ok(wanted),
-                Err(problems) => {
-                    let texts: Vec<_> = problems.iter().map(Problem::to_string).collect();
-                    Err(texts.join("; "))
-                }
-            };
-            desired.asked.insert(object.source.clone(), asked);
-        }
-        desired.refuse_shared("slug", |wanted| &wanted.slug);
-        desired.refuse_shared("address", |wanted| &wanted.provider.external_host);
-        desired
-    }
-
-    /// The slugs that are asked for.
-    pub fn slugs(&self) -> impl Iterator<Item = &str> {
-        let wanted = self.asked.values().filter_map(|asked| asked.as_ref().ok());
-        wanted.map(|wanted| wanted.slug.as_str())
-    }
-
-    fn refuse_shared(&mut self, what: &str, key: impl Fn(&Wanted) -> &String) {
-        let mut askers: HashMap<String, Vec<Source>> = HashMap::new();
-        for (source, asked) in &self.asked {
-            if let Ok(wanted) = asked {
-                let same = askers.entry(key(wanted).clone()).or_default();
-                same.push(source.clone());
-            }
-        }
-        for (shared, sources) in askers.into_iter().filter(|(_, s)| s.len() > 1) {
-            for source in &sources {
-                let others: Vec<_> = sources
-                    .iter()
-                    .filter(|other| *other != source)
-                    .map(Source::to_string)
-                    .collect();
-                let others = others.join(", ");
-                let text = format!("the {what} {shared:?} is asked for by {others} as well");
-                self.asked.insert(source.clone(), Err(text));
-            }
-        }
-    }
 }
 
 impl Plan {

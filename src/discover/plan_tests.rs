@@ -1,6 +1,6 @@
 //! Tables of what is wanted, what is there, and what follows.
 
-use super::super::labels::{Port, Spec};
+use super::super::labels::{Labelled, Port, Spec};
 use super::super::mark::Kind;
 use super::*;
 

@@ -26,16 +26,15 @@ pub(super) async fn watch(discover: &Discover<'_>, stop: &CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            change = changes.next() => match change {
-                Some(Ok(())) => due = due.min(Instant::now() + GATHER),
-                Some(Err(error)) => {
+            // They never end; if they did, there would still be the interval.
+            Some(change) = changes.next() => match change {
+                Ok(()) => due = due.min(Instant::now() + GATHER),
+                Err(error) => {
                     let error = error.to_string();
                     if trouble.admits(&error) {
                         tracing::warn!("{error}");
                     }
                 }
-                // They never end; if they did, there would still be the interval.
-                None => return,
             },
             () = sleep_until(due) => {
                 let next = match once(discover, stop).await {
@@ -63,16 +62,10 @@ fn grow(pause: &mut Duration, longest: Duration) -> Duration {
 
 /// One look; whether everything that was tried went well.
 async fn once(discover: &Discover<'_>, stop: &CancellationToken) -> Result<bool, DiscoverError> {
-    let looking = async {
-        tokio::select! {
-            () = stop.cancelled() => None,
-            plan = discover.plan() => Some(plan),
-        }
+    let (plan, actual) = tokio::select! {
+        () = stop.cancelled() => return Ok(true),
+        plan = discover.plan() => plan?,
     };
-    let Some(plan) = looking.await else {
-        return Ok(true);
-    };
-    let (plan, actual) = plan?;
     log(&plan, discover.options.prune);
     if !discover.options.apply {
         tracing::info!("nothing is changed without --apply");

@@ -7,7 +7,7 @@ mod watch;
 
 use std::time::Duration;
 
-use authentik_standin::Standin;
+use authentik_standin::{Endpoint, Fault, Standin};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -325,6 +325,27 @@ async fn ours_leave_the_embedded_outpost_and_others_stay() {
         "one for each outpost: {:?}",
         world.writes()
     );
+}
+
+#[tokio::test]
+async fn what_others_assign_meanwhile_is_not_lost() {
+    let world = World::furnished().await;
+    let grafana = world.provider(GRAFANA)["pk"].as_i64().expect("a number");
+    world.authentik.assign_to_embedded(grafana);
+    // Held between the outposts, which were read, and the rest.
+    let authentik = &world.authentik;
+    authentik.fault(Endpoint::Outposts, Fault::Slow(Duration::ZERO));
+    authentik.fault(Endpoint::Any, Fault::Hang);
+    let meanwhile = async {
+        let held = authentik.wait_requests(1, |request| request.path.ends_with("/proxy/"));
+        within(held).await;
+        let foreign = authentik.add_admin_application("theirs", "https://theirs.test");
+        authentik.clear_faults();
+        foreign
+    };
+    let (said, foreign) = tokio::join!(world.run(&["--apply"]), meanwhile);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.authentik.admin_assigned()[1], [foreign]);
 }
 
 #[tokio::test]
