@@ -98,6 +98,10 @@ pub(super) fn session_with_token(
         sid: sid.map(Into::into),
         ..Claims::default()
     };
+    session_of(claims, expires_at, token)
+}
+
+pub(super) fn session_of(claims: Claims, expires_at: i64, token: &str) -> Arc<Session> {
     let headers = APP.headers(&claims, token);
     Arc::new(Session::new(
         "client",
