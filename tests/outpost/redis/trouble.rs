@@ -194,6 +194,25 @@ async fn credentials_are_asked_about_once_while_their_session_cannot_be_stored()
 }
 
 #[tokio::test]
+async fn a_record_of_a_later_version_is_left_alone_and_named_in_the_log() {
+    let redis = Server::start(&[]).await;
+    let authentik = authentik().await;
+    let here = program(&authentik, redis.address().port(), &[]).await;
+    let mut browser = Browser::default();
+    browser.log_in(&here, HOST, PAGE).await;
+    let names: Vec<String> = redis.run(&["KEYS", "authentik-proxy:session:*"]).await;
+    let later = ["SET", &names[0], "\u{2}of a later version", "KEEPTTL"];
+    redis.run::<()>(&later).await;
+    assert_eq!(status(&here, &browser).await, 200, "its own copy stands");
+    let there = program(&authentik, redis.address().port(), &[]).await;
+    there.outpost.wait_line("is connected").await;
+    assert_eq!(status(&there, &browser).await, 401);
+    let reason = "it has version 2, and this program reads version 1";
+    there.outpost.wait_line(reason).await;
+    assert_eq!(redis.run::<String>(&["GET", &names[0]]).await, later[2]);
+}
+
+#[tokio::test]
 async fn a_full_redis_refuses_logins_and_serves_who_is_signed_in() {
     let redis = Server::start(&["--maxmemory-policy", "noeviction"]).await;
     let world = beside(&redis, &[]).await;
