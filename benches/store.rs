@@ -378,6 +378,8 @@ fn config() -> Criterion {
     criterion
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_secs(1))
+        .nresamples(1_000)
+        .without_plots()
 }
 
 criterion_group!(name = benches; config = config(); targets = store);
