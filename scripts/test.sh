@@ -59,4 +59,4 @@ step format;     cargo fmt --all --check
 step lints;      cargo clippy --workspace --all-targets --all-features -- -D warnings
 step tests;      cargo test --workspace --all-features
 step documents;  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --quiet
-step benchmarks; cargo bench --bench auth_check --bench routing --bench login --bench upstream -- --quick
+step benchmarks; cargo bench --bench auth_check --bench routing --bench login --bench upstream --bench store -- --quick

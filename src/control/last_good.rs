@@ -157,10 +157,7 @@ impl LastGood {
         };
         let sealed = self.seal.seal(CONTEXT, &serde_json::to_vec(&plain)?);
         match &self.place {
-            Place::File(path) => replace(path, &sealed).map_err(|reason| KeepError::File {
-                path: path.clone(),
-                reason,
-            }),
+            Place::File(path) => on_disk(path, move |path| replace(path, &sealed)).await,
             Place::Store(store, name) => Ok(store.keep_blob(name, &sealed).await?),
             Place::Nowhere => Ok(()),
         }
@@ -168,17 +165,31 @@ impl LastGood {
 
     async fn load(&self) -> Result<Option<Vec<u8>>, KeepError> {
         match &self.place {
-            Place::File(path) => match std::fs::read(path) {
-                Ok(sealed) => Ok(Some(sealed)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(reason) => Err(KeepError::File {
-                    path: path.clone(),
-                    reason,
-                }),
-            },
+            Place::File(path) => on_disk(path, read_if_there).await,
             Place::Store(store, name) => Ok(store.blob(name).await?),
             Place::Nowhere => Ok(None),
         }
+    }
+}
+
+/// Works on a file where nobody is kept waiting by a slow disk.
+async fn on_disk<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
+) -> Result<T, KeepError> {
+    let there = path.to_owned();
+    let done = tokio::task::spawn_blocking(move || work(&there)).await;
+    let done = done.unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)));
+    done.map_err(|reason| KeepError::File {
+        path: path.to_owned(),
+        reason,
+    })
+}
+
+fn read_if_there(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        content => content.map(Some),
     }
 }
 
@@ -236,5 +247,22 @@ mod tests {
 
         std::fs::write(&path, &file[..file.len() - 1]).expect("written");
         assert!(ours.read().await.is_none(), "cut off");
+    }
+
+    #[tokio::test]
+    async fn a_slow_disk_keeps_nobody_else_waiting() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let pipe = directory.path().join("last-good");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("it runs").success());
+        let ours = at(&pipe, b"token");
+        // Reading goes on only when somebody writes, which is somebody else of this thread.
+        let write = async {
+            let pipe = pipe.clone();
+            let written = tokio::task::spawn_blocking(move || std::fs::write(pipe, b"x"));
+            written.await.expect("no panic").expect("written");
+        };
+        let (kept, ()) = tokio::join!(ours.read(), write);
+        assert!(kept.is_none(), "not ours");
     }
 }

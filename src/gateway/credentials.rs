@@ -16,6 +16,7 @@ use super::login;
 use crate::model::{Session, SessionId, SessionKey};
 use crate::oidc::{OidcError, Tokens};
 use crate::route::Site;
+use crate::store::StoreError;
 
 /// Seconds for which credentials that were good are taken for good (CVE-2025-29928).
 const GOOD_FOR: i64 = 60;
@@ -51,6 +52,8 @@ enum Finding {
     Refused,
     /// authentik could not be asked. Remembered, so that those who wait do not ask one by one.
     Failed(Arc<OidcError>),
+    /// They are good, and their session could not be stored. Remembered for the same reason.
+    Unkept(StoreError),
 }
 
 impl Verdict {
@@ -59,7 +62,7 @@ impl Verdict {
         match &self.finding {
             Finding::Good(session) => (0..GOOD_FOR).contains(&age) && session.is_live(now),
             Finding::Refused => (0..BAD_FOR).contains(&age),
-            Finding::Failed(_) => (0..FAILED_FOR).contains(&age),
+            Finding::Failed(_) | Finding::Unkept(_) => (0..FAILED_FOR).contains(&age),
         }
     }
 }
@@ -159,10 +162,10 @@ impl Parted {
             Err(place) => place,
         };
         let (finding, cookie) = match self.ask(site, &credentials).await {
-            Ok(Some(tokens)) => {
-                let (session, cookie) = self.open(site, &id, tokens).await?;
-                (Finding::Good(session), Some(cookie))
-            }
+            Ok(Some(tokens)) => match self.open(site, &id, tokens).await {
+                Ok((session, cookie)) => (Finding::Good(session), Some(cookie)),
+                Err(failure) => (Finding::Unkept(failure), None),
+            },
             Ok(None) => {
                 // They may have been good before.
                 self.store.forget(&key).await;
@@ -207,7 +210,7 @@ impl Parted {
         site: &Arc<Site>,
         id: &SessionId,
         tokens: Tokens,
-    ) -> Result<(Arc<Session>, String), GatewayError> {
+    ) -> Result<(Arc<Session>, String), StoreError> {
         let session = Arc::new(login::session(site, tokens, self.clock.now()));
         let kept = Arc::clone(&session);
         self.store.insert(id, &**site, kept).await?;
@@ -228,6 +231,7 @@ fn presented(
             site: Arc::clone(site),
             failure,
         }),
+        Finding::Unkept(failure) => Err(failure.into()),
     }
 }
 

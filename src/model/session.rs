@@ -178,6 +178,14 @@ impl Session {
         Self { refresh, ..self }
     }
 
+    /// When the person signed in, Unix seconds: as we noted for a session that can be refreshed, as
+    /// authentik says for others. 0 if nobody said.
+    #[must_use]
+    pub fn began_at(&self) -> i64 {
+        let noted = self.refresh.as_ref().map(|refresh| refresh.began_at);
+        noted.or(self.claims.iat).unwrap_or_default()
+    }
+
     /// Whether the session should be refreshed at `now` (Unix seconds).
     #[must_use]
     pub fn is_due(&self, now: i64) -> bool {

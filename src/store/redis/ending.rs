@@ -1,9 +1,9 @@
 //! The end of sessions: here at once, at Redis and at the other replicas as soon as Redis can be
 //! told. The cost depends on how many end, never on how many there are.
 
-use super::news::News;
-use super::scripts::{self, Index};
-use super::{Redis, keys, names};
+use super::news::{News, SignedOut};
+use super::scripts::{self, Index, Member};
+use super::{Redis, names};
 use crate::model::SessionKey;
 use crate::store::StoreError;
 use crate::store::cache::Slot;
@@ -19,9 +19,14 @@ impl Redis {
         if let Some(Slot::Session(entry)) = slot {
             let (sid, subject) = self.names(&entry.session);
             let indexes = [sid.map(Index::Sid), Some(Index::Subject(subject))];
+            let began_at = entry.session.began_at();
+            let member = Member {
+                key: *key,
+                began_at,
+            };
             for index in indexes.into_iter().flatten() {
                 // A member that stays leaves when it would have expired.
-                let _: Result<i64, _> = self.connection.query(&index.leave(key)).await;
+                let _: Result<i64, _> = self.connection.query(&index.leave(&member)).await;
             }
         }
     }
@@ -43,7 +48,8 @@ impl Redis {
 
     /// Ends every session of a person, everywhere; returns how many are known of.
     pub(in crate::store) async fn end_subject(&self, sub: &str) -> usize {
-        self.end(News::Subject(self.subject_hash(sub))).await
+        let now = SignedOut::at(self.clock.now());
+        self.end(News::Subject(self.subject_hash(sub), now)).await
     }
 
     async fn end(&self, news: News) -> usize {
@@ -81,7 +87,7 @@ impl Redis {
                 keys.iter().filter(held).copied().collect()
             }
             News::Sid(hash) => self.held.end_sid(hash, now),
-            News::Subject(hash) => self.held.end_subject(hash, now),
+            News::Subject(hash, then) => self.held.end_subject(hash, *then, now),
         };
         for key in &ended {
             self.cache.insert(*key, Slot::Ended(now));
@@ -99,10 +105,14 @@ impl Redis {
         let index = match news {
             News::Sessions(ended) => return self.end_records(ended).await,
             News::Sid(hash) => Index::Sid(*hash),
-            News::Subject(hash) => Index::Subject(*hash),
+            News::Subject(hash, _) => Index::Subject(*hash),
         };
         let members: Vec<Vec<u8>> = self.connection.query(&index.end()).await?;
-        let mut ended = keys(&members);
+        let mut members = Member::list(&members);
+        if let News::Subject(_, then) = news {
+            members.retain(|member| then.ends(member.began_at));
+        }
+        let mut ended: Vec<_> = members.iter().map(|member| member.key).collect();
         for key in held {
             if !ended.contains(key) {
                 ended.push(*key);
@@ -111,8 +121,8 @@ impl Redis {
         self.end_records(&ended).await?;
         self.publish(news).await?;
         // Last: what fails before is tried again, and has to find them.
-        for key in &ended {
-            self.connection.query::<i64>(&index.leave(key)).await?;
+        for member in &members {
+            self.connection.query::<i64>(&index.leave(member)).await?;
         }
         Ok(ended.len())
     }

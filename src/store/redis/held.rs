@@ -8,6 +8,7 @@ use dashmap::DashMap;
 use quick_cache::sync::Cache;
 
 use super::names::Hash;
+use super::news::SignedOut;
 use crate::model::{Session, SessionKey};
 
 /// How many ends are remembered, for sessions that are just being read.
@@ -71,12 +72,14 @@ impl Held {
     /// Ends every session of authentik's session, now and for good.
     pub(super) fn end_sid(&self, sid: &Hash, now: u64) -> Vec<SessionKey> {
         self.ends.insert(Ended::Sid(*sid), now);
-        self.by_sid.end(sid)
+        self.by_sid.end(sid, |_| true)
     }
 
-    /// Ends every session of a person; they may sign in again.
-    pub(super) fn end_subject(&self, subject: &Hash, now: u64) -> Vec<SessionKey> {
-        let keys = self.by_subject.end(subject);
+    /// Ends every session of a person that had begun when they signed out.
+    pub(super) fn end_subject(&self, subject: &Hash, then: SignedOut, now: u64) -> Vec<SessionKey> {
+        let keys = self
+            .by_subject
+            .end(subject, |session| then.ends(session.began_at()));
         for key in &keys {
             self.note(*key, now);
         }
@@ -114,17 +117,23 @@ impl Index {
         }
     }
 
-    fn end(&self, name: &Hash) -> Vec<SessionKey> {
-        let Some((_, held)) = self.names.remove(name) else {
-            return Vec::new();
-        };
+    /// Ends the sessions that carry the name and are meant.
+    fn end(&self, name: &Hash, is_meant: impl Fn(&Session) -> bool) -> Vec<SessionKey> {
         let mut ended = Vec::new();
-        for (key, session) in held {
-            if let Some(session) = session.upgrade() {
-                session.end();
-                ended.push(key);
-            }
-        }
+        self.names.remove_if_mut(name, |_, held| {
+            held.retain(|(key, session)| {
+                let Some(session) = session.upgrade() else {
+                    return false;
+                };
+                if is_meant(&session) {
+                    session.end();
+                    ended.push(*key);
+                    return false;
+                }
+                true
+            });
+            held.is_empty()
+        });
         ended
     }
 }
@@ -159,7 +168,7 @@ mod tests {
         let (held, key) = (Held::new(), SessionId::random().key());
         let (before, reading, after) = (session(), session(), session());
         held.add(key, &before, None, &[9; 32], 0);
-        held.end_subject(&[9; 32], 5);
+        held.end_subject(&[9; 32], SignedOut::at(0), 5);
         held.add(key, &reading, None, &[9; 32], 4);
         held.add(key, &after, None, &[9; 32], 6);
         assert!(!before.is_live(0));

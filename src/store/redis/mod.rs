@@ -52,7 +52,7 @@ use held::Held;
 use loss::Holding;
 use news::News;
 use pending::{Login, Pending};
-use scripts::{Index, Put};
+use scripts::{Index, Member, Put};
 use server::Server;
 use subscription::Subscription;
 
@@ -360,10 +360,14 @@ impl Redis {
             session.end();
             return Ok(());
         }
+        let member = Member {
+            key,
+            began_at: session.began_at(),
+        };
         // Indexed after it was written: an end in between finds the record, or leaves its mark.
         let (sid, subject) = self.names(session);
         if let Some(sid) = sid {
-            let enter = Index::Sid(sid).enter(&key, expires, now, PER_SID);
+            let enter = Index::Sid(sid).enter(&member, expires, now, PER_SID);
             let entered: Option<Vec<Vec<u8>>> = self.connection.query(&enter).await?;
             if entered.is_none() {
                 session.end();
@@ -371,12 +375,13 @@ impl Redis {
                 return Ok(());
             }
         }
-        let enter = Index::Subject(subject).enter(&key, expires, now, PER_SUBJECT);
+        let enter = Index::Subject(subject).enter(&member, expires, now, PER_SUBJECT);
         let replaced: Vec<Vec<u8>> = self.connection.query(&enter).await?;
         if replaced.is_empty() {
             return Ok(());
         }
-        let news = News::Sessions(keys(&replaced));
+        let replaced = Member::list(&replaced);
+        let news = News::Sessions(replaced.iter().map(|member| member.key).collect());
         self.apply(&news);
         self.carry_out(&news, &[]).await.map(|_| ())
     }
@@ -416,11 +421,4 @@ impl Redis {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn keys(members: &[Vec<u8>]) -> Vec<SessionKey> {
-    members
-        .iter()
-        .filter_map(|member| SessionKey::from_bytes(member))
-        .collect()
 }

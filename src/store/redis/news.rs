@@ -12,19 +12,43 @@ pub(super) enum News {
     Sessions(Vec<SessionKey>),
     /// Every session of authentik's session.
     Sid(Hash),
-    /// Every session of a person as of now.
-    Subject(Hash),
+    /// Every session of a person that had begun when they signed out.
+    Subject(Hash, SignedOut),
+}
+
+/// When somebody signed out, in Unix seconds. It may be long ago when it is told: who signed in
+/// after it stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SignedOut(i64);
+
+/// How far the clocks of authentik, which says when sessions begin, and of the replica where
+/// somebody signs out may be apart, in seconds. In doubt a session ends: whoever signed in again so
+/// soon after a sign-out that Redis missed has to do so once more.
+const SKEW: i64 = 5;
+
+impl SignedOut {
+    /// They did so now.
+    pub(super) fn at(now: i64) -> Self {
+        Self(now)
+    }
+
+    /// Whether it ends a session that began then, Unix seconds.
+    pub(super) fn ends(self, began_at: i64) -> bool {
+        began_at <= self.0.saturating_add(SKEW)
+    }
 }
 
 impl News {
     /// The text form: a word, then hashes.
     pub(super) fn to_text(&self) -> String {
-        let (word, hashes): (_, Vec<_>) = match self {
-            Self::Sessions(keys) => ("sessions", keys.iter().map(SessionKey::as_bytes).collect()),
-            Self::Sid(hash) => ("sid", vec![hash]),
-            Self::Subject(hash) => ("subject", vec![hash]),
+        let (mut text, hashes): (_, Vec<_>) = match self {
+            Self::Sessions(keys) => (
+                "sessions".to_owned(),
+                keys.iter().map(SessionKey::as_bytes).collect(),
+            ),
+            Self::Sid(hash) => ("sid".to_owned(), vec![hash]),
+            Self::Subject(hash, SignedOut(then)) => (format!("subject@{then}"), vec![hash]),
         };
-        let mut text = word.to_owned();
         for hash in hashes {
             text.push(' ');
             URL_SAFE_NO_PAD.encode_string(hash, &mut text);
@@ -46,7 +70,10 @@ impl News {
                 Some(Self::Sessions(keys.collect()))
             }
             ("sid", [hash]) => Some(Self::Sid(*hash)),
-            ("subject", [hash]) => Some(Self::Subject(*hash)),
+            (word, [hash]) => {
+                let then = word.strip_prefix("subject@")?.parse().ok()?;
+                Some(Self::Subject(*hash, SignedOut(then)))
+            }
             _ => None,
         }
     }
@@ -63,7 +90,8 @@ mod tests {
         for news in [
             News::Sessions(keys),
             News::Sid([1; 32]),
-            News::Subject([2; 32]),
+            News::Subject([2; 32], SignedOut(-1)),
+            News::Subject([2; 32], SignedOut(1_700_000_000)),
         ] {
             assert_eq!(News::parse(news.to_text().as_bytes()), Some(news));
         }
@@ -74,6 +102,9 @@ mod tests {
             "sid x",
             "later x",
             &format!("sid {hash} {hash}"),
+            &format!("subject {hash}"),
+            &format!("subject@ {hash}"),
+            "subject@1",
             &format!("sid  {hash}"),
         ] {
             assert_eq!(News::parse(strange.as_bytes()), None, "{strange}");

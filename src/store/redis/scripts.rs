@@ -82,9 +82,10 @@ impl Index {
     }
 
     /// [`ENTER`]; `None` if the index has ended.
-    pub(super) fn enter(&self, key: &SessionKey, expires: i64, now: i64, most: usize) -> Cmd {
+    pub(super) fn enter(&self, member: &Member, expires: i64, now: i64, most: usize) -> Cmd {
         let mut command = self.command(ENTER);
-        command.arg(key.as_bytes()).arg(expires).arg(now).arg(most);
+        command.arg(member.to_bytes()).arg(expires);
+        command.arg(now).arg(most);
         command
     }
 
@@ -96,14 +97,44 @@ impl Index {
     }
 
     /// Takes one session out.
-    pub(super) fn leave(&self, key: &SessionKey) -> Cmd {
+    pub(super) fn leave(&self, member: &Member) -> Cmd {
         let name = match self {
             Self::Sid(hash) => names::sid(hash),
             Self::Subject(hash) => names::subject(hash),
         };
         let mut command = redis::cmd("ZREM");
-        command.arg(name).arg(key.as_bytes());
+        command.arg(name).arg(member.to_bytes());
         command
+    }
+}
+
+/// A session in an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) key: SessionKey,
+    /// When the person signed in, Unix seconds.
+    pub(super) began_at: i64,
+}
+
+impl Member {
+    fn to_bytes(self) -> Vec<u8> {
+        [&self.key.as_bytes()[..], &self.began_at.to_be_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (key, began_at) = bytes.split_at_checked(32)?;
+        Some(Self {
+            key: SessionKey::from_bytes(key)?,
+            began_at: i64::from_be_bytes(began_at.try_into().ok()?),
+        })
+    }
+
+    /// Those that an index lists. Others can only be a stranger's.
+    pub(super) fn list(members: &[Vec<u8>]) -> Vec<Self> {
+        let members = members.iter();
+        members
+            .filter_map(|member| Self::from_bytes(member))
+            .collect()
     }
 }
 

@@ -22,6 +22,7 @@ use crate::support::{settings, within};
 const PEOPLE: usize = 6;
 /// Answers that each part of a fault lasts.
 const ENOUGH: usize = 150;
+const NOTHING: &str = "nothing";
 const DURABLE: [&str; 2] = ["--appendonly", "yes"];
 
 /// The parts that break, and the browsers.
@@ -53,7 +54,7 @@ impl Chaos {
             host,
             replicas: addresses,
             people: Mutex::default(),
-            fault: watch::Sender::new("none"),
+            fault: watch::Sender::new(NOTHING),
             counts: Mutex::default(),
             answers: watch::Sender::new(0),
             names: AtomicUsize::new(0),
@@ -183,7 +184,10 @@ impl Chaos {
 
         self.redis.pause();
         self.fault("Redis hangs (SIGSTOP) and goes on");
-        self.bear().await;
+        // Longer than anybody waits for it.
+        for _ in 0..4 {
+            self.bear().await;
+        }
         self.redis.resume();
         self.settle().await;
 
@@ -208,7 +212,7 @@ impl Chaos {
         self.nginx.stop().await.expect("stopped");
         let counts = std::mem::take(&mut *self.scene.counts.lock().expect("no panic"));
         let mut table = String::from(
-            "| fault | answers | right | unavailable | wrong | sign-ins | ends |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+            "| fault | answers | right | unavailable | wrong | sign-ins | ends | last replica to notice one |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n",
         );
         let mut wrong = Vec::new();
         for (fault, counts) in counts {
@@ -217,6 +221,7 @@ impl Chaos {
                 unavailable,
                 logins,
                 ends,
+                slowest,
                 ..
             } = counts;
             let errors = counts.wrong.len();
@@ -224,7 +229,7 @@ impl Chaos {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 table,
-                "| {fault} | {answers} | {right} | {unavailable} | {errors} | {logins} | {ends} |"
+                "| {fault} | {answers} | {right} | {unavailable} | {errors} | {logins} | {ends} | {slowest:.0?} |"
             );
             wrong.extend(
                 counts
@@ -240,6 +245,8 @@ impl Chaos {
 #[expect(clippy::print_stdout, reason = "docs/RELIABILITY.md has such a table")]
 async fn survives(replicas: usize) {
     let mut chaos = Chaos::start(replicas).await;
+    chaos.fault(NOTHING);
+    chaos.settle().await;
     chaos.kill_each_replica().await;
     chaos.stop_each_replica().await;
     chaos.break_redis().await;

@@ -98,6 +98,10 @@ pub(super) fn session_with_token(
         sid: sid.map(Into::into),
         ..Claims::default()
     };
+    session_of(claims, expires_at, token)
+}
+
+pub(super) fn session_of(claims: Claims, expires_at: i64, token: &str) -> Arc<Session> {
     let headers = APP.headers(&claims, token);
     Arc::new(Session::new(
         "client",
@@ -318,4 +322,42 @@ async fn redis_conforms() {
         ("AUTHENTIK_REDIS__PORT", &port),
     ];
     suite(|cache_bytes| Replicas::at_redis(&settings, cache_bytes)).await;
+}
+
+#[tokio::test]
+async fn nothing_at_redis_outlives_its_session() {
+    let server = Server::start(&[]).await;
+    let port = server.port();
+    let settings = [
+        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
+        ("AUTHENTIK_REDIS__PORT", port.as_str()),
+    ];
+    let replicas = Replicas::at_redis(&settings, 1);
+    let short = insert(&replicas.here, "alice", Some("sid"), 100).await;
+    let long = insert(&replicas.here, "alice", Some("sid"), 1_000).await;
+    let lives = async |name: &str| server.run::<i64>(&["TTL", name]).await;
+    for (id, until) in [(&short, 100), (&long, 1_000)] {
+        let name = format!("authentik-proxy:session:{}", id.key().to_text());
+        // A second may have begun since.
+        assert!((until - 30..=until).contains(&lives(&name).await));
+    }
+    let mut indexes: Vec<String> = server.run(&["KEYS", "authentik-proxy:s*:*"]).await;
+    indexes.retain(|name| !name.contains(":session:"));
+    assert_eq!(indexes.len(), 2, "by authentik's session and by person");
+    for index in &indexes {
+        assert!((1_000..=1_060).contains(&lives(index).await), "{index}");
+        assert_eq!(server.run::<usize>(&["ZCARD", index]).await, 2);
+    }
+    replicas.clock.advance(100);
+    insert(&replicas.here, "alice", Some("sid"), 1_000).await;
+    for index in &indexes {
+        let members = server.run::<usize>(&["ZCARD", index]).await;
+        assert_eq!(members, 2, "the first one's time is over");
+    }
+    replicas.here.end_sid("sid").await;
+    for index in &indexes[..] {
+        let members = server.run::<usize>(&["ZCARD", index]).await;
+        let is_sid = index.contains(":sid:");
+        assert!(!is_sid || members == 0, "{index} lists who has ended");
+    }
 }

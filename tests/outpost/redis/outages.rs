@@ -1,10 +1,11 @@
 //! Redis goes away, hangs, forgets, and comes back: what the store makes of it.
 
-use authentik_proxy::model::SessionId;
+use authentik_proxy::model::{Claims, SessionId};
+use authentik_proxy::store::Store;
 use secrecy::ExposeSecret as _;
 
 use super::conformance::{
-    APP, NOW, Replicas, becomes, insert, is_live, session, session_with_token,
+    APP, NOW, Replicas, becomes, insert, is_live, session, session_of, session_with_token,
 };
 use super::server::Server;
 use crate::support::within;
@@ -175,6 +176,43 @@ async fn logins_are_refused_while_redis_is_down_or_kept_if_that_is_wanted() {
     becomes(&keeping.there, &ended, false).await;
     keeping.there.end_sid("sid").await;
     becomes(&keeping.here, &kept, false).await;
+}
+
+#[tokio::test]
+async fn a_sign_out_that_is_told_late_spares_who_signed_in_after_it() {
+    let user = ["--user", "late", "on", "nopass", "~*", "&*", "+@all"];
+    let server = Server::start(&user).await;
+    let user = [
+        ("AUTHENTIK_REDIS__USERNAME", "late"),
+        ("AUTHENTIK_REDIS__PASSWORD", "any"),
+    ];
+    let (late, others) = (replicas(&server, &user), replicas(&server, &[]));
+    let login = async |store: &Store, at: i64| {
+        let claims = Claims {
+            sub: "carol".into(),
+            iat: Some(at),
+            ..Claims::default()
+        };
+        let id = SessionId::random();
+        let session = session_of(claims, NOW + 1_000, "token");
+        store.insert(&id, &APP, session).await.expect("inserted");
+        id
+    };
+    let before = login(&others.here, NOW).await;
+    becomes(&late.here, &before, true).await;
+    server.run::<()>(&["ACL", "SETUSER", "late", "off"]).await;
+    let kill = ["CLIENT", "KILL", "USER", "late"];
+    server.run::<i64>(&kill).await;
+    late.here.end_subject("carol").await;
+    assert!(!is_live(&late.here, &before).await);
+    assert!(is_live(&others.here, &before).await, "nobody could tell");
+    let after = login(&others.here, NOW + 60).await;
+    server.run::<()>(&["ACL", "SETUSER", "late", "on"]).await;
+    for store in [&others.here, &others.there, &late.there] {
+        becomes(store, &before, false).await;
+        assert!(is_live(store, &after).await, "signed in after it");
+    }
+    becomes(&late.here, &after, true).await;
 }
 
 #[tokio::test]

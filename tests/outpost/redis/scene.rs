@@ -26,6 +26,8 @@ pub(super) struct Counts {
     pub(super) unavailable: usize,
     pub(super) logins: usize,
     pub(super) ends: usize,
+    /// Longest time from an end to its notice by every replica.
+    pub(super) slowest: Duration,
     pub(super) wrong: Vec<String>,
 }
 
@@ -210,6 +212,7 @@ impl Scene {
     /// authentik ends somebody's session, and every replica notices.
     pub(super) async fn end(self: Arc<Self>, person: Arc<Person>) {
         person.stands(Standing::Ending);
+        let begun = Instant::now();
         self.authentik.end_sessions_of(&person.name);
         self.count(|counts| counts.ends += 1);
         for &replica in &self.replicas {
@@ -217,6 +220,8 @@ impl Scene {
             let denied = [Some(401), Some(500), None];
             self.says(replica, &person, &denied).await;
         }
+        let noticed = begun.elapsed();
+        self.count(|counts| counts.slowest = counts.slowest.max(noticed));
         person.stands(Standing::Ended(Instant::now()));
     }
 }

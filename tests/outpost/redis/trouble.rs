@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use authentik_standin::Standin;
 use authentik_standin::nginx::free_address;
+use authentik_standin::{Standin, User};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -160,6 +161,55 @@ async fn a_redis_that_hangs_costs_no_session_and_recovers_without_a_restart() {
     assert_eq!(status(&there, &browser).await, 200);
     let metrics = get(there.outpost.metrics(), "/metrics", "x", &[]).await;
     assert!(text(&metrics).contains("authentik_outpost_redis_up 1"));
+}
+
+#[tokio::test]
+async fn credentials_are_asked_about_once_while_their_session_cannot_be_stored() {
+    let mut redis = Server::start(&[]).await;
+    let authentik = authentik().await;
+    authentik.add_user(User {
+        app_password: Some("app-pass".into()),
+        ..User::new("robot", "robot-pass")
+    });
+    let world = program(&authentik, redis.address().port(), &[]).await;
+    world.outpost.wait_line("is connected").await;
+    redis.kill().await;
+    let credentials = format!("Basic {}", STANDARD.encode("robot:app-pass"));
+    let authorization = [("authorization", credentials.as_str())];
+    let requests = (0..20).map(|_| world.nginx(PAGE, "", &authorization));
+    for answer in futures_util::future::join_all(requests).await {
+        assert_eq!(answer.status(), 500, "unknown");
+        assert!(answer.headers()["x-authentik-proxy-error"].to_str().is_ok());
+    }
+    let asked = authentik.requests().into_iter();
+    let asked = asked.filter(|request| request.body.contains("client_credentials"));
+    assert_eq!(asked.count(), 1);
+    redis.start_again().await;
+    within(async {
+        while world.nginx(PAGE, "", &authorization).await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_record_of_a_later_version_is_left_alone_and_named_in_the_log() {
+    let redis = Server::start(&[]).await;
+    let authentik = authentik().await;
+    let here = program(&authentik, redis.address().port(), &[]).await;
+    let mut browser = Browser::default();
+    browser.log_in(&here, HOST, PAGE).await;
+    let names: Vec<String> = redis.run(&["KEYS", "authentik-proxy:session:*"]).await;
+    let later = ["SET", &names[0], "\u{2}of a later version", "KEEPTTL"];
+    redis.run::<()>(&later).await;
+    assert_eq!(status(&here, &browser).await, 200, "its own copy stands");
+    let there = program(&authentik, redis.address().port(), &[]).await;
+    there.outpost.wait_line("is connected").await;
+    assert_eq!(status(&there, &browser).await, 401);
+    let reason = "it has version 2, and this program reads version 1";
+    there.outpost.wait_line(reason).await;
+    assert_eq!(redis.run::<String>(&["GET", &names[0]]).await, later[2]);
 }
 
 #[tokio::test]
