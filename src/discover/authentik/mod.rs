@@ -3,7 +3,7 @@
 mod error;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -52,25 +52,39 @@ impl<'a> Authentik<'a> {
     /// What is there, with the applications that have one of `slugs`.
     pub async fn read(&self, slugs: impl Iterator<Item = &str>) -> Result<Actual, AuthentikError> {
         let (outpost, embedded) = self.outposts().await?;
+        // Applications before providers: an application that somebody creates meanwhile, from the
+        // same object, comes with a provider that is then in the list.
+        let mut applications = BTreeMap::new();
+        self.applications(slugs, &mut applications).await?;
         let providers = self.providers().await?;
         let ours = providers
             .iter()
             .filter(|provider| Mark::read(&provider.name, self.owner()).is_some());
-        let mut slugs: BTreeSet<String> = slugs.map(str::to_owned).collect();
-        slugs.extend(ours.filter_map(|provider| provider.application.clone()));
-        let mut applications = BTreeMap::new();
-        // One by one: authentik's list leaves out what the token's user may not open.
-        for slug in slugs {
-            if let Some(application) = self.application(&slug).await? {
-                applications.insert(slug, application);
-            }
-        }
+        let slugs = ours.filter_map(|provider| provider.application.as_deref());
+        self.applications(slugs, &mut applications).await?;
         Ok(Actual {
             providers,
             applications,
             outpost,
             embedded,
         })
+    }
+
+    /// Reads applications that are not known yet, one by one: authentik's list leaves out what the
+    /// token's user may not open.
+    async fn applications(
+        &self,
+        slugs: impl Iterator<Item = &str>,
+        known: &mut BTreeMap<String, Application>,
+    ) -> Result<(), AuthentikError> {
+        for slug in slugs {
+            if !known.contains_key(slug)
+                && let Some(application) = self.application(slug).await?
+            {
+                known.insert(slug.to_owned(), application);
+            }
+        }
+        Ok(())
     }
 
     async fn outposts(&self) -> Result<(Outpost, Option<Outpost>), AuthentikError> {
