@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use authentik_standin::nginx::{Nginx, free_address, resident};
@@ -46,6 +47,8 @@ struct World {
     replicas: Vec<Child>,
     nginx: Nginx,
     bare: Nginx,
+    /// What the bare servers answer.
+    answer: Answer,
     client: Client<HttpConnector, Empty<Bytes>>,
     directory: tempfile::TempDir,
 }
@@ -81,8 +84,10 @@ impl World {
             free_address().expect("a port"),
             free_address().expect("one"),
         );
-        let bare = [bare().await, bare().await];
+        let answer = Answer::default();
+        let bare = [bare(&answer).await, bare(&answer).await];
         let world = Self {
+            answer,
             nginx: Nginx::spreading(front, &addresses)
                 .await
                 .expect("nginx is installed"),
@@ -233,21 +238,21 @@ fn replica(
         .expect("the program runs")
 }
 
-/// A server that answers like an outpost, without looking at the request.
-async fn bare() -> SocketAddr {
+/// The headers of an outpost's answer, once there is one.
+type Answer = Arc<OnceLock<HeaderMap>>;
+
+/// A server that gives the same answer as the outposts, without looking at the request.
+async fn bare(answer: &Answer) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
+    let answer = Arc::clone(answer);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let service = service_fn(|_| async {
-                Ok::<_, Infallible>(
-                    Response::builder()
-                        .header("x-authentik-username", "alice")
-                        .header("x-authentik-groups", "admins|editors")
-                        .header("x-authentik-email", "alice@example.com")
-                        .body(Empty::<Bytes>::new())
-                        .expect("an answer"),
-                )
+            let answer = Arc::clone(&answer);
+            let service = service_fn(move |_| {
+                let mut response = Response::new(Empty::<Bytes>::new());
+                *response.headers_mut() = answer.get().cloned().unwrap_or_default();
+                async move { Ok::<_, Infallible>(response) }
             });
             let builder = hyper::server::conn::http1::Builder::new();
             tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
@@ -391,6 +396,13 @@ async fn main() {
     for number in 0..PEOPLE {
         people.push(world.sign_in(&format!("person {number}")).await);
     }
+    let answer = world.get(world.nginx.address(), CHECK, &people[0]).await;
+    let (status, mut headers) = answer.expect("an answer");
+    assert_eq!(status, StatusCode::OK);
+    for of_the_connection in [header::CONNECTION, header::CONTENT_LENGTH, header::DATE] {
+        headers.remove(of_the_connection);
+    }
+    let _ = world.answer.set(headers);
     ramp(&world, &people, step).await;
     soak(&world, &people, time, minutes.is_some()).await;
 }

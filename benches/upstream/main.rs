@@ -26,7 +26,6 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
-use url::Url;
 
 use servers::{application, bare};
 
@@ -56,7 +55,6 @@ impl Outpost {
         let authentik = Standin::builder().start().await.expect("a stand-in");
         let internal = format!("http://{application}");
         let provider = Provider::proxy("app", &format!("http://{HOST}"), &internal);
-        let client_id = provider.client_id.clone();
         authentik.add_provider(provider);
         authentik.add_user(User::new("alice", "alice-pass"));
         let config = Config::from_pairs([
@@ -73,7 +71,7 @@ impl Outpost {
         while app.live().load().table.sites().is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let cookie = sign_in(&authentik, &client_id, app.http_addresses()[0]).await;
+        let cookie = sign_in(&authentik, app.http_addresses()[0]).await;
         Self {
             app,
             cookie,
@@ -83,34 +81,14 @@ impl Outpost {
 }
 
 /// Signs alice in through the outpost; returns the session cookie.
-async fn sign_in(authentik: &Standin, client_id: &str, outpost: SocketAddr) -> String {
+async fn sign_in(authentik: &Standin, outpost: SocketAddr) -> String {
     let mut client = Client::connect(outpost).await;
     let (begun, _) = client.send(get("/outpost.goauthentik.io/start", "")).await;
     let authorize = begun.headers()[header::LOCATION]
         .to_str()
         .expect("a location");
-    let authorize = Url::parse(authorize).expect("a URL");
-    let parameter = |name: &str| {
-        let mut pairs = authorize.query_pairs();
-        let found = pairs.find(|(key, _)| key == name).expect("a parameter");
-        found.1.into_owned()
-    };
-    let redirect = parameter("redirect_uri");
-    let (nonce, challenge) = (parameter("nonce"), parameter("code_challenge"));
-    let code = authentik.issue_code(
-        client_id,
-        "alice",
-        &redirect,
-        Some(&nonce),
-        Some(&challenge),
-    );
-    let mut callback = Url::parse(&redirect).expect("a URL");
-    callback
-        .query_pairs_mut()
-        .append_pair("code", &code)
-        .append_pair("state", &parameter("state"));
-    let target = &callback[url::Position::BeforePath..];
-    let (done, _) = client.send(get(target, &cookie_of(&begun))).await;
+    let target = authentik.authorize(authorize, "alice");
+    let (done, _) = client.send(get(&target, &cookie_of(&begun))).await;
     assert_eq!(done.status(), StatusCode::FOUND, "the login is finished");
     cookie_of(&done)
 }

@@ -337,7 +337,7 @@ async fn what_others_assign_meanwhile_is_not_lost() {
     authentik.fault(Endpoint::Outposts, Fault::Slow(Duration::ZERO));
     authentik.fault(Endpoint::Any, Fault::Hang);
     let meanwhile = async {
-        let held = authentik.wait_requests(1, |request| request.path.ends_with("/proxy/"));
+        let held = authentik.wait_requests(1, |request| request.path.contains("/applications/"));
         within(held).await;
         let foreign = authentik.add_admin_application("theirs", "https://theirs.test");
         authentik.clear_faults();
