@@ -141,6 +141,19 @@ async fn each_mistake_is_found_and_named() {
         ),
         (&[], |a| a.refuse_websockets(true), "websocket", "403"),
         (
+            // Nobody has this address (RFC 5737).
+            &[("AUTHENTIK_LISTEN__HTTP", "192.0.2.1:9000")],
+            |_| {},
+            "listen http",
+            "192.0.2.1:9000 cannot be used",
+        ),
+        (
+            &[],
+            |a| a.fault(Endpoint::Authorize, Fault::Status(400)),
+            "grafana: redirect URI",
+            "authentik refuses https://grafana.test/",
+        ),
+        (
             &[
                 ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
                 ("AUTHENTIK_REDIS__PORT", "1"),
@@ -212,6 +225,52 @@ async fn settings_that_cannot_be_used_are_all_named() {
     let (code, findings) = doctor(&authentik, &[], &wrong).await;
     assert_eq!(code, 2);
     assert_eq!(failed(&findings).len(), 2);
+}
+
+#[tokio::test]
+async fn a_secret_file_that_is_missing_is_named() {
+    let authentik = authentik().await;
+    let wrong = [("AUTHENTIK_TOKEN", "file:///nowhere/token")];
+    let (code, findings) = doctor(&authentik, &[], &wrong).await;
+    assert_eq!(code, 2);
+    let failed = failed(&findings);
+    assert!(failed[0].1.contains("file:///nowhere/token"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_trusts_is_named() {
+    let authentik = crate::tls::Authority::new().authentik().await;
+    let (code, findings) = doctor(&authentik, &[], &[]).await;
+    assert_eq!(code, 1);
+    let [(status, text)] = found(&findings, "tls")[..] else {
+        panic!("one in {findings:?}");
+    };
+    assert_eq!(status, "failed");
+    assert!(text.contains("UnknownIssuer"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_odd_is_a_warning() {
+    let several = authentik().await;
+    several.add_outpost("another");
+    let old = authentik().await;
+    old.set_version("2024.2.0");
+    let embedded = Standin::builder().managed_embedded().start().await;
+    let embedded = embedded.expect("started");
+    embedded.add_provider(Provider::forward_single("grafana", "https://grafana.test"));
+    for (authentik, check, expected) in [
+        (several, "outpost", "the token lists"),
+        (old, "version", "older than any"),
+        (embedded, "outpost", "is the embedded outpost"),
+    ] {
+        let (code, findings) = doctor(&authentik, &[], &[]).await;
+        assert_eq!(code, 0, "{check}: {findings:?}");
+        let [(status, text)] = found(&findings, check)[..] else {
+            panic!("one {check} in {findings:?}");
+        };
+        assert_eq!(status, "warning", "{text}");
+        assert!(text.contains(expected), "{text}");
+    }
 }
 
 #[tokio::test]

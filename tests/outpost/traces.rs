@@ -127,13 +127,10 @@ async fn world(collector: SocketAddr, upstream: &Upstream, trusted: &str) -> Wor
     World { authentik, outpost }
 }
 
-#[tokio::test]
-async fn a_trusted_senders_trace_goes_on_to_the_application() {
-    let mut collected = Collected::start().await;
-    let mut upstream = Upstream::start().await;
-    let world = world(collected.address, &upstream, "127.0.0.0/8").await;
+/// Signs in and asks for a page in a trace; returns the cookies and the answer.
+async fn ask(world: &World<Process>, target: &str) -> (String, http::Response<bytes::Bytes>) {
     let mut browser = Browser::default();
-    browser.log_in(&world, HOST, "/").await;
+    browser.log_in(world, HOST, "/").await;
     let cookie = browser.cookies(HOST);
     let parent = format!("00-{TRACE}-{SPAN}-01");
     let headers = [
@@ -141,7 +138,16 @@ async fn a_trusted_senders_trace_goes_on_to_the_application() {
         ("traceparent", parent.as_str()),
         ("x-request-id", "abc-123"),
     ];
-    let answer = get(world.address(), "/page?secret=1", HOST, &headers).await;
+    let answer = get(world.address(), target, HOST, &headers).await;
+    (cookie, answer)
+}
+
+#[tokio::test]
+async fn a_trusted_senders_trace_goes_on_to_the_application() {
+    let mut collected = Collected::start().await;
+    let mut upstream = Upstream::start().await;
+    let world = world(collected.address, &upstream, "127.0.0.0/8").await;
+    let (cookie, answer) = ask(&world, "/page?secret=1").await;
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["x-request-id"], "abc-123");
     let span = collected.span("/page").await;
@@ -200,16 +206,7 @@ async fn strangers_begin_no_trace_of_theirs_and_failures_say_why() {
     let mut collected = Collected::start().await;
     let upstream = Upstream::answering(|_| Vec::new()).await;
     let mut world = world(collected.address, &upstream, "none").await;
-    let mut browser = Browser::default();
-    browser.log_in(&world, HOST, "/").await;
-    let cookie = browser.cookies(HOST);
-    let parent = format!("00-{TRACE}-{SPAN}-01");
-    let headers = [
-        ("cookie", cookie.as_str()),
-        ("traceparent", parent.as_str()),
-        ("x-request-id", "abc-123"),
-    ];
-    let answer = get(world.address(), "/broken", HOST, &headers).await;
+    let (_, answer) = ask(&world, "/broken").await;
     assert_eq!(answer.status(), 502);
     assert_ne!(answer.headers()["x-request-id"], "abc-123");
     let span = collected.span("/broken").await;
