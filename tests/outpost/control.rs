@@ -202,13 +202,7 @@ async fn the_configured_outpost_is_chosen_among_several() {
     let id = authentik.outpost_id().to_string();
     let grafana = Provider::forward_single("grafana", "http://grafana.test");
     let world = World::beside(authentik, vec![grafana], &[("AUTHENTIK_OUTPOST_ID", &id)]).await;
-    let outpost = world
-        .outpost
-        .live()
-        .load()
-        .outpost
-        .clone()
-        .expect("configured");
+    let outpost = world.served();
     assert_eq!(outpost.id.to_string(), id);
 }
 

@@ -120,13 +120,7 @@ async fn the_status_says_how_things_are() {
     let mut seen = status().await;
     let age = seen["configuration"]["age_seconds"].take();
     assert!(age.as_i64().is_some_and(|age| age >= 0), "{age}");
-    let outpost = world
-        .outpost
-        .live()
-        .load()
-        .outpost
-        .clone()
-        .expect("configured");
+    let outpost = world.served();
     assert_eq!(seen["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(seen["ready"], true);
     assert_eq!(seen["outpost"]["name"], outpost.name);

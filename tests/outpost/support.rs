@@ -69,6 +69,12 @@ impl World {
         world
     }
 
+    /// The outpost that is served, as authentik told.
+    pub(crate) fn served(&self) -> authentik_proxy::model::Outpost {
+        let snapshot = self.outpost.live().load();
+        snapshot.outpost.clone().expect("configured")
+    }
+
     /// The same with a configuration file for the outpost, YAML.
     pub(crate) async fn with_file(
         authentik: Standin,

@@ -213,10 +213,7 @@ impl Redis {
             // Somebody else who waited for the same answer was quicker.
             return Ok(Some(session));
         }
-        if found.is_none() {
-            self.knows_all().await?;
-        }
-        Ok(self.adopt(id, owner, found.as_deref(), now, epoch))
+        self.adopt(id, owner, found.as_deref(), now, epoch).await
     }
 
     /// The live session of `id` as Redis has it, whatever the cache says.
@@ -227,25 +224,27 @@ impl Redis {
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let (now, epoch) = (self.millis(), self.subscription.epoch());
         let found: Option<Vec<u8>> = self.connection.query(&scripts::read(&id.key())).await?;
-        if found.is_none() {
-            self.knows_all().await?;
-        }
-        Ok(self.adopt(id, owner, found.as_deref(), now, epoch))
+        self.adopt(id, owner, found.as_deref(), now, epoch).await
     }
 
-    /// Takes over what was found under a session's name.
-    fn adopt(
+    /// Takes over what was found under a session's name. Nothing is an answer only if Redis has not
+    /// lost what it knew.
+    async fn adopt(
         &self,
         id: &SessionId,
         owner: &(impl Owner + ?Sized),
         found: Option<&[u8]>,
         now: u64,
         epoch: u64,
-    ) -> Option<Arc<Session>> {
-        let (key, bytes) = (id.key(), found?);
+    ) -> Result<Option<Arc<Session>>, StoreError> {
+        let key = id.key();
+        let Some(bytes) = found else {
+            self.knows_all().await?;
+            return Ok(None);
+        };
         if *bytes == *record::ENDED {
             self.cache.insert(key, Slot::Ended(now));
-            return None;
+            return Ok(None);
         }
         let seal = record::seal(id, owner.seal_key());
         let record = match record::decode(&seal, &names::session(&key), bytes) {
@@ -258,17 +257,17 @@ impl Redis {
                         "a session in Redis cannot be read and counts as ended: {reason}"
                     );
                 }
-                return None;
+                return Ok(None);
             }
         };
         let headers = owner.headers(&record.claims, record.token());
         let session = Arc::new(record.into_session(headers));
         self.keep(key, &session, seal, now, epoch);
         if !session.is_live(self.clock.now()) {
-            return None;
+            return Ok(None);
         }
         self.due.consider(key, &session);
-        Some(session)
+        Ok(Some(session))
     }
 
     /// One read of a record at a time, whoever asks.
