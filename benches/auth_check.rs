@@ -7,6 +7,8 @@
 )]
 #![expect(clippy::print_stdout, reason = "the ratio is the result")]
 
+mod common;
+
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -26,12 +28,13 @@ use authentik_standin::{Provider, Standin, User};
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1::{SendRequest, handshake};
+use http_body_util::Empty;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+
+use common::{Client, sign_in};
 
 const HOST: &str = "grafana.localhost";
 const CHECK: &str = "/outpost.goauthentik.io/auth/nginx";
@@ -85,7 +88,7 @@ impl Outpost {
             .await
             .expect("a configuration from the stand-in");
         let address = app.http_addresses()[0];
-        let cookie = sign_in(&authentik, address).await;
+        let cookie = sign_in(&authentik, address, HOST).await;
         Self {
             app,
             address,
@@ -132,56 +135,6 @@ impl Outpost {
     }
 }
 
-/// Signs alice in through the outpost; returns the session cookie.
-async fn sign_in(authentik: &Standin, outpost: SocketAddr) -> String {
-    let get = |target: &str, cookie: &str| {
-        Request::builder()
-            .uri(target)
-            .header(header::HOST, HOST)
-            .header(header::COOKIE, cookie)
-            .body(Empty::new())
-            .expect("a request")
-    };
-    let mut client = Client::connect(outpost).await;
-    let begun = client.send(get("/outpost.goauthentik.io/start", "")).await;
-    assert_eq!(begun.status(), StatusCode::FOUND, "a login begins");
-    let authorize = begun.headers()[header::LOCATION]
-        .to_str()
-        .expect("a location");
-    let target = authentik.authorize(authorize, "alice");
-    let done = client.send(get(&target, &cookie_of(&begun))).await;
-    assert_eq!(done.status(), StatusCode::FOUND, "the login is finished");
-    cookie_of(&done)
-}
-
-/// The cookie that an answer sets, `name=value`.
-fn cookie_of(response: &Response<()>) -> String {
-    let set = &response.headers()[header::SET_COOKIE];
-    let text = set.to_str().expect("a cookie");
-    text.split(';').next().unwrap_or_default().to_owned()
-}
-
-/// One kept connection.
-struct Client(SendRequest<Empty<Bytes>>);
-
-impl Client {
-    async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("a connection");
-        stream.set_nodelay(true).expect("TCP_NODELAY");
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
-        tokio::spawn(connection);
-        Self(sender)
-    }
-
-    async fn send(&mut self, request: Request<Empty<Bytes>>) -> Response<()> {
-        self.0.ready().await.expect("an open connection");
-        let response = self.0.send_request(request).await.expect("an answer");
-        let (head, body) = response.into_parts();
-        body.collect().await.expect("a body");
-        Response::from_parts(head, ())
-    }
-}
-
 /// Several connections to one server, and the request that all of them repeat.
 struct Load {
     clients: Vec<Client>,
@@ -207,7 +160,7 @@ impl Load {
                 let request = self.request.clone();
                 tokio::spawn(async move {
                     for _ in 0..requests {
-                        let response = client.send(request.clone()).await;
+                        let (response, _) = client.send(request.clone()).await;
                         assert_eq!(response.status(), StatusCode::OK);
                     }
                     client
@@ -250,7 +203,7 @@ async fn bare_twin(outpost: &Outpost) -> SocketAddr {
         headers.insert(header::DATE, HeaderValue::from_static("now"));
         headers
     };
-    let answer = Client::connect(outpost.address)
+    let (answer, _) = Client::connect(outpost.address)
         .await
         .send(outpost.check())
         .await;
@@ -261,7 +214,7 @@ async fn bare_twin(outpost: &Outpost) -> SocketAddr {
     headers.remove(header::DATE);
     headers.remove(header::CONTENT_LENGTH);
     let address = bare_server(headers).await;
-    let copy = Client::connect(address).await.send(outpost.check()).await;
+    let (copy, _) = Client::connect(address).await.send(outpost.check()).await;
     assert_eq!(
         without_date(copy),
         without_date(answer),

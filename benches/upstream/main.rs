@@ -7,6 +7,8 @@
 )]
 #![expect(clippy::print_stdout, reason = "the ratio is the result")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod servers;
 
 use std::net::SocketAddr;
@@ -19,14 +21,13 @@ use authentik_standin::nginx::{Nginx, free_address};
 use authentik_standin::{Provider, Standin, User};
 use bytes::Bytes;
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
+use http::{Request, StatusCode, header};
+use http_body_util::Empty;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
+use common::{Client, sign_in};
 use servers::{application, bare};
 
 const HOST: &str = "app.localhost";
@@ -71,33 +72,13 @@ impl Outpost {
         while app.live().load().table.sites().is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let cookie = sign_in(&authentik, app.http_addresses()[0]).await;
+        let cookie = sign_in(&authentik, app.http_addresses()[0], HOST).await;
         Self {
             app,
             cookie,
             _authentik: authentik,
         }
     }
-}
-
-/// Signs alice in through the outpost; returns the session cookie.
-async fn sign_in(authentik: &Standin, outpost: SocketAddr) -> String {
-    let mut client = Client::connect(outpost).await;
-    let (begun, _) = client.send(get("/outpost.goauthentik.io/start", "")).await;
-    let authorize = begun.headers()[header::LOCATION]
-        .to_str()
-        .expect("a location");
-    let target = authentik.authorize(authorize, "alice");
-    let (done, _) = client.send(get(&target, &cookie_of(&begun))).await;
-    assert_eq!(done.status(), StatusCode::FOUND, "the login is finished");
-    cookie_of(&done)
-}
-
-/// The cookie that an answer sets, `name=value`.
-fn cookie_of(response: &Response<()>) -> String {
-    let set = &response.headers()[header::SET_COOKIE];
-    let text = set.to_str().expect("a cookie");
-    text.split(';').next().unwrap_or_default().to_owned()
 }
 
 /// A request as a browser sends it.
@@ -111,31 +92,6 @@ fn get(target: &str, cookie: &str) -> Request<Empty<Bytes>> {
         .header(header::COOKIE, format!("theme=dark; {cookie}"))
         .body(Empty::new())
         .expect("a request")
-}
-
-/// One kept connection.
-struct Client(SendRequest<Empty<Bytes>>);
-
-impl Client {
-    async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("a connection");
-        stream.set_nodelay(true).expect("TCP_NODELAY");
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
-        tokio::spawn(connection);
-        Self(sender)
-    }
-
-    /// Sends a request; returns the head of the answer, and the size of its body.
-    async fn send(&mut self, request: Request<Empty<Bytes>>) -> (Response<()>, usize) {
-        self.0.ready().await.expect("an open connection");
-        let response = self.0.send_request(request).await.expect("an answer");
-        let (head, mut body) = response.into_parts();
-        let mut size = 0;
-        while let Some(frame) = body.frame().await {
-            size += frame.expect("a body").data_ref().map_or(0, Bytes::len);
-        }
-        (Response::from_parts(head, ()), size)
-    }
 }
 
 /// Several connections to one proxy, and the request that all of them repeat.
