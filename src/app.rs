@@ -349,11 +349,11 @@ fn control(
 }
 
 fn store(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Store, SetupError> {
-    let cache_bytes = config.session.cache_bytes as u64;
     let Some(redis) = config.redis.clone() else {
-        return Ok(Store::memory(cache_bytes, clock.clone()));
+        return Ok(Store::memory(clock.clone()));
     };
-    let people = config.authentik.token.clone();
+    let cache_bytes = config.session.cache_bytes as u64;
+    let people = &config.authentik.token;
     Store::redis(redis, people, cache_bytes, clock.clone(), metrics.store())
 }
 

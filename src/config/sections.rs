@@ -158,7 +158,7 @@ pub struct Control {
 /// Sessions of signed-in users.
 #[derive(Debug, Clone)]
 pub struct Session {
-    /// Memory for cached sessions, in bytes, at least 1 MiB. Default 64 MiB;
+    /// Memory for cached sessions of Redis, in bytes, at least 1 MiB. Default 64 MiB;
     /// `AUTHENTIK_PROXY_SESSION__CACHE_BYTES`.
     pub cache_bytes: usize,
     /// How often authentik is asked whether an active session still stands. Default 600 s;

@@ -164,9 +164,9 @@ pub const SETTINGS: &[Setting] = &[
         "session.cache_bytes",
         Kind::Size,
         Fallback::Value("64MiB"),
-        "Memory for cached sessions; at least 1MiB",
+        "Memory for cached sessions of Redis; at least 1MiB",
     )
-    .more("Without Redis the sessions themselves are kept in memory beyond it, at most 512 a person."),
+    .more("Without Redis all sessions are kept in memory, at most 512 a person."),
     own(
         "session.recheck_interval",
         Kind::Duration,

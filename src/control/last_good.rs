@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Parted;
 use super::api::Answers;
-use crate::store::seal::{Seal, keyed_hash};
+use crate::store::seal::{KeyedHash, Seal};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Throttle;
 
@@ -73,7 +73,7 @@ impl LastGood {
             Some(path) => Place::File(path.clone()),
             None if control.store.is_shared() => {
                 // Several outposts may share a Redis.
-                let own = keyed_hash(token, CONTEXT);
+                let own = KeyedHash::new(token).of(CONTEXT);
                 let name = format!("last-good:{}", URL_SAFE_NO_PAD.encode(own));
                 Place::Store(control.store.clone(), name)
             }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use super::cache::{Cache, Entry, Slot};
 use crate::clock::Clock;
 use crate::model::{Session, SessionKey};
 
@@ -18,7 +17,6 @@ const ENDED_REMEMBERED: usize = 4096;
 pub(super) const PER_SUBJECT: usize = 512;
 
 pub(super) struct Memory {
-    cache: Cache,
     sessions: DashMap<SessionKey, Arc<Session>>,
     by_sid: Index,
     by_subject: Index,
@@ -27,9 +25,8 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new(cache_bytes: u64, clock: Clock) -> Self {
+    pub(super) fn new(clock: Clock) -> Self {
         Self {
-            cache: Cache::new(cache_bytes),
             sessions: DashMap::new(),
             by_sid: Index::default(),
             by_subject: Index::default(),
@@ -38,20 +35,10 @@ impl Memory {
         }
     }
 
-    pub(super) fn cached(&self, key: &SessionKey) -> Option<Arc<Session>> {
-        self.cache.live(key, self.clock.now())
-    }
-
     pub(super) fn load(&self, key: &SessionKey) -> Option<Arc<Session>> {
-        if let Some(session) = self.cached(key) {
-            return Some(session);
-        }
-        let session = Arc::clone(&*self.sessions.get(key)?);
-        if !session.is_live(self.clock.now()) {
-            return None;
-        }
-        self.cache(*key, &session);
-        Some(session)
+        let session = self.sessions.get(key)?;
+        let live = session.is_live(self.clock.now());
+        live.then(|| Arc::clone(&session))
     }
 
     /// Keeps a session. If the person has more than [`PER_SUBJECT`] then, the one that would have
@@ -72,7 +59,6 @@ impl Memory {
                 self.remove(&first);
             }
         }
-        self.cache(key, session);
         // Looked up after the insertion: an event in between finds the session in the index.
         let sid = session.claims.sid.as_deref();
         if sid.is_some_and(|sid| self.ended.get(sid).is_some()) {
@@ -84,14 +70,8 @@ impl Memory {
     pub(super) fn renew(&self, key: SessionKey, session: &Arc<Session>) {
         session.checked(self.clock.now());
         // In one step: whoever ends it either comes before, or finds the new one.
-        let Some(mut entry) = self.sessions.get_mut(&key) else {
-            return;
-        };
-        *entry = Arc::clone(session);
-        drop(entry);
-        self.cache(key, session);
-        if !self.sessions.contains_key(&key) {
-            self.cache.remove(&key);
+        if let Some(mut entry) = self.sessions.get_mut(&key) {
+            *entry = Arc::clone(session);
         }
     }
 
@@ -108,7 +88,6 @@ impl Memory {
             }
             self.by_subject.drop(&session.claims.sub, key);
         }
-        self.cache.remove(key);
     }
 
     pub(super) fn end_sid(&self, sid: &str) -> usize {
@@ -149,16 +128,6 @@ impl Memory {
             self.remove(key);
         }
         keys.len()
-    }
-
-    fn cache(&self, key: SessionKey, session: &Arc<Session>) {
-        let entry = Entry {
-            session: Arc::clone(session),
-            seal: None,
-            confirmed: 0,
-            epoch: 0,
-        };
-        self.cache.insert(key, Slot::Session(entry));
     }
 }
 

@@ -1,9 +1,8 @@
-//! Sessions: a cache bounded by bytes in front of a backend that knows them all.
+//! Sessions, in the memory of this process or in Redis.
 //!
-//! The backend is the memory of this process or Redis. Ended sessions are marked in the session
+//! Ended sessions are marked in the session
 //! itself, so that no copy that a cache or a request still holds can open anything.
 
-mod cache;
 mod memory;
 mod redis;
 pub mod seal;
@@ -64,17 +63,17 @@ enum Backend {
 }
 
 impl Store {
-    /// A store in memory whose cache takes about `cache_bytes` bytes.
+    /// A store in memory, which ends with this process.
     #[must_use]
-    pub fn memory(cache_bytes: u64, clock: Clock) -> Self {
-        Self(Backend::Memory(Arc::new(Memory::new(cache_bytes, clock))))
+    pub fn memory(clock: Clock) -> Self {
+        Self(Backend::Memory(Arc::new(Memory::new(clock))))
     }
 
-    /// A store in Redis. It connects once [`Store::run`] runs, and needs not be there yet.
+    /// A store in Redis with about `cache_bytes` bytes of sessions at hand. It connects once [`Store::run`] runs, and needs not be there yet.
     /// `people` is a secret of all replicas under which persons are indexed.
     pub fn redis(
         config: config::Redis,
-        people: SecretString,
+        people: &SecretString,
         cache_bytes: u64,
         clock: Clock,
         metrics: StoreMetrics,
@@ -96,7 +95,7 @@ impl Store {
     #[must_use]
     pub fn cached(&self, key: &SessionKey) -> Option<Arc<Session>> {
         match &self.0 {
-            Backend::Memory(memory) => memory.cached(key),
+            Backend::Memory(memory) => memory.load(key),
             Backend::Redis(redis) => redis.cached(key),
         }
     }

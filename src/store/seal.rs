@@ -77,13 +77,24 @@ impl std::fmt::Debug for Seal {
     }
 }
 
-/// A name that only who has `secret` can compute, for what must be found but not guessed.
-#[must_use]
-pub fn keyed_hash(secret: &[u8], text: &[u8]) -> [u8; 32] {
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), text);
-    let mut hash = [0; 32];
-    hash.copy_from_slice(tag.as_ref());
-    hash
+/// Names that only who has a secret can compute, for what must be found but not guessed.
+#[derive(Debug)]
+pub struct KeyedHash(hmac::Key);
+
+impl KeyedHash {
+    /// Names under `secret`.
+    #[must_use]
+    pub fn new(secret: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// The name of `text`.
+    #[must_use]
+    pub fn of(&self, text: &[u8]) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(hmac::sign(&self.0, text).as_ref());
+        hash
+    }
 }
 
 #[cfg(test)]

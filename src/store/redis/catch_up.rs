@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::cache::Entry;
 use super::confirming::AT_ONCE;
 use super::scripts::{self, Put};
 use super::{Redis, SessionKey};
 use crate::store::StoreError;
-use crate::store::cache::Entry;
 
 /// Sessions after which Redis is told that there are more.
 const CHUNK: usize = 1_000;
@@ -67,16 +67,14 @@ impl Redis {
     /// was too full. authentik is asked about it as soon as possible, because what Redis knew of
     /// ended sessions is lost too.
     pub(super) async fn put_back(&self, key: SessionKey, entry: &Entry) -> Result<(), StoreError> {
-        let Some(seal) = &entry.seal else {
-            return Ok(());
-        };
         if self.lost.admits("") {
             tracing::warn!(
                 "Redis has lost sessions that are in use; they are written again. A Redis of its own, with persistence and without eviction, keeps them"
             );
         }
         entry.session.checked(0);
-        self.store(key, &entry.session, seal, Put::Back).await?;
+        self.store(key, &entry.session, &entry.seal, Put::Back)
+            .await?;
         if entry.session.has_ended() {
             // Whoever ended it meanwhile found nothing to mark.
             let _: Option<()> = self.connection.query(&scripts::end(&key)).await?;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use tokio::sync::{Mutex, mpsc};
 
+use super::cache::{Entry, Slot};
 use super::{Redis, names, record, scripts};
 use crate::model::{Session, SessionKey};
 use crate::store::StoreError;
-use crate::store::cache::{Entry, Slot};
 use crate::store::seal::Seal;
 
 /// Sessions that may wait for being re-checked; more wait for the next sweep.
@@ -51,10 +51,7 @@ impl Redis {
     /// again.
     pub(in crate::store) async fn checked(&self, key: &SessionKey, session: &Session) {
         session.checked(self.clock.now());
-        let Some(Slot::Session(Entry {
-            seal: Some(seal), ..
-        })) = self.cache.get(key)
-        else {
+        let Some(Slot::Session(Entry { seal, .. })) = self.cache.get(key) else {
             return;
         };
         let Ok(Some(before)) = self.record(key).await else {
@@ -78,10 +75,10 @@ impl Redis {
         if !entry.session.is_same(session) {
             return false;
         }
-        let (Some(seal), Ok(Some(found))) = (&entry.seal, self.record(key).await) else {
+        let Ok(Some(found)) = self.record(key).await else {
             return true;
         };
-        let current = *found == *record::ENDED || is_record_of(key, session, seal, &found);
+        let current = *found == *record::ENDED || is_record_of(key, session, &entry.seal, &found);
         if !current {
             self.cache.remove(key);
         }

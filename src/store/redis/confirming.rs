@@ -6,10 +6,10 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Mutex, mpsc};
 
+use super::cache::{Entry, Slot};
 use super::{Redis, record};
 use crate::model::SessionKey;
 use crate::store::StoreError;
-use crate::store::cache::{Entry, Slot};
 
 /// Sessions that may wait; more are looked for with a later request.
 const MOST: usize = 1024;
@@ -123,7 +123,7 @@ mod tests {
         let (redis, people) = (config.redis.expect("a place"), config.authentik.token);
         let metrics = Metrics::new().store();
         let store =
-            Redis::new(redis, people, 16 << 20, Clock::manual(0), metrics).expect("a store");
+            Redis::new(redis, &people, 16 << 20, Clock::manual(0), metrics).expect("a store");
         let mut store = Arc::into_inner(store).expect("nobody else has it");
         store.started -= 2 * CONFIRM_EVERY;
         store
@@ -133,7 +133,7 @@ mod tests {
         let claims = Claims::default();
         Entry {
             session: Arc::new(Session::new("c", claims, "t".into(), 10, HeaderMap::new())),
-            seal: None,
+            seal: record::seal(&SessionId::random(), &[7; 32]),
             confirmed: 0,
             epoch: 0,
         }

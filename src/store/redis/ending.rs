@@ -1,12 +1,12 @@
 //! The end of sessions: here at once, at Redis and at the other replicas as soon as Redis can be
 //! told. The cost depends on how many end, never on how many there are.
 
+use super::cache::Slot;
 use super::news::{News, SignedOut};
 use super::scripts::{self, Index, Member};
 use super::{Redis, names};
 use crate::model::SessionKey;
 use crate::store::StoreError;
-use crate::store::cache::Slot;
 
 impl Redis {
     /// Ends one session, everywhere.

@@ -1,7 +1,6 @@
 //! Reads in flight: whoever wants a record that is just being read waits for the same answer.
 
-use std::sync::Arc;
-
+use bytes::Bytes;
 use dashmap::DashMap;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
@@ -10,7 +9,7 @@ use crate::model::SessionKey;
 use crate::store::StoreError;
 
 /// What a read finds.
-pub(super) type Found = Result<Option<Arc<[u8]>>, StoreError>;
+pub(super) type Found = Result<Option<Bytes>, StoreError>;
 type Flight = Shared<BoxFuture<'static, Found>>;
 
 /// See the module.
@@ -55,6 +54,7 @@ impl Drop for Door<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::sync::Notify;
@@ -72,7 +72,7 @@ mod tests {
                 let answer = Arc::clone(&answer);
                 async move {
                     answer.notified().await;
-                    Ok(Some(Arc::from(&b"x"[..])))
+                    Ok(Some(Bytes::from_static(b"x")))
                 }
                 .boxed()
             })

@@ -10,6 +10,7 @@
 //! A record that has ended leaves a mark until it would have expired, so that a replica may put a
 //! session back that Redis has lost, and never one that has ended.
 
+mod cache;
 mod catch_up;
 mod checks;
 mod confirming;
@@ -32,18 +33,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
-use super::cache::{Cache, Entry, Slot};
-use super::seal::Seal;
+use super::seal::{KeyedHash, Seal};
 use super::{Owner, SetupError, StoreError};
 use crate::clock::Clock;
 use crate::config::{self, WhenDown};
 use crate::model::{Session, SessionId, SessionKey};
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{Lookup, StoreMetrics};
+use cache::{Cache, Entry, Slot};
 use checks::Due;
 use confirming::Doubtful;
 use connection::Connection;
@@ -91,14 +93,14 @@ struct Settings {
     revalidate: Duration,
     when_down: WhenDown,
     /// Names people in the index. Made from the outpost's token, which all replicas have.
-    people: SecretString,
+    people: KeyedHash,
 }
 
 impl Redis {
     /// Connects to nothing yet: that is what [`Redis::run`] does.
     pub(super) fn new(
         config: config::Redis,
-        people: SecretString,
+        people: &SecretString,
         cache_bytes: u64,
         clock: Clock,
         metrics: StoreMetrics,
@@ -106,7 +108,7 @@ impl Redis {
         let settings = Settings {
             revalidate: config.revalidate,
             when_down: config.when_down,
-            people,
+            people: KeyedHash::new(people.expose_secret().as_bytes()),
         };
         // What ended before this process started, nobody told it.
         let due = Due::new(clock.now());
@@ -278,7 +280,7 @@ impl Redis {
             .join(key, move || {
                 async move {
                     let bytes: Option<Vec<u8>> = connection.query(&scripts::read(&key)).await?;
-                    Ok(bytes.map(Arc::from))
+                    Ok(bytes.map(Bytes::from))
                 }
                 .boxed()
             })
@@ -290,7 +292,7 @@ impl Redis {
         self.held.add(key, session, sid.as_ref(), &subject, now);
         let entry = Entry {
             session: Arc::clone(session),
-            seal: Some(seal),
+            seal,
             confirmed: now,
             epoch,
         };
@@ -409,7 +411,7 @@ impl Redis {
     }
 
     fn subject_hash(&self, sub: &str) -> names::Hash {
-        names::subject_hash(self.settings.people.expose_secret().as_bytes(), sub)
+        names::subject_hash(&self.settings.people, sub)
     }
 
     /// Milliseconds since the start; a monotonic clock, since it decides about freshness.

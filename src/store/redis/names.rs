@@ -5,7 +5,7 @@ use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::model::SessionKey;
-use crate::store::seal::keyed_hash;
+use crate::store::seal::KeyedHash;
 
 /// What all our names begin with; an access rule at Redis is `~authentik-proxy:*`.
 const PREFIX: &str = "authentik-proxy:";
@@ -67,6 +67,6 @@ pub(super) fn sid_hash(sid: &str) -> Hash {
 }
 
 /// The keyed hash of a subject.
-pub(super) fn subject_hash(secret: &[u8], sub: &str) -> Hash {
-    keyed_hash(secret, format!("authentik-proxy/sub/{sub}").as_bytes())
+pub(super) fn subject_hash(people: &KeyedHash, sub: &str) -> Hash {
+    people.of(format!("authentik-proxy/sub/{sub}").as_bytes())
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as Inner;
 
-use super::seal::Seal;
 use crate::model::{Session, SessionKey};
+use crate::store::seal::Seal;
 
 /// About what a session takes; decides how many the cache makes room for at first.
 const USUAL_BYTES: u64 = 4096;
@@ -17,9 +17,9 @@ const MARK_BYTES: u64 = 160;
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) session: Arc<Session>,
-    /// Seals the session's record at the backend, where that takes a key.
-    pub(super) seal: Option<Seal>,
-    /// When the backend last confirmed it, in milliseconds since the start of the process.
+    /// Seals the session's record.
+    pub(super) seal: Seal,
+    /// When Redis last confirmed it, in milliseconds since the start of the process.
     pub(super) confirmed: u64,
     /// The subscription to news under which that was.
     pub(super) epoch: u64,
