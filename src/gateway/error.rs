@@ -254,6 +254,19 @@ impl GatewayError {
         }
     }
 
+    /// What a gRPC call to an application is told. Other failures are not about an application in
+    /// proxy mode, and stay what they are.
+    fn told_to_calls(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(_)
+            | Self::Denied { .. }
+            | Self::Ambiguous(_)
+            | Self::Credentials { .. }
+            | Self::Upstream(_) => Some(self.words().1),
+            _ => None,
+        }
+    }
+
     /// The answer, with the operator's message for the log.
     pub(super) fn answer(self, endpoint: Endpoint<'_>, id: &RequestId) -> Answer {
         let error = (!matches!(self, Self::NotFound(_))).then(|| self.to_string());
@@ -308,6 +321,9 @@ impl GatewayError {
             }
             response
         };
+        let told_to_calls = (endpoint == Endpoint::Other)
+            .then(|| self.told_to_calls())
+            .flatten();
         let session = match self {
             Self::Upstream(unanswered) => unanswered.session,
             _ => None,
@@ -319,6 +335,7 @@ impl GatewayError {
             quiet: false,
             passed_on: false,
             error,
+            told_to_calls,
         }
     }
 }

@@ -100,6 +100,9 @@ impl Parted {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Consumed;
 
+/// What a program without a session is told.
+pub(super) const SIGN_IN: &str = "Sign in first: open the application in a browser.";
+
 /// 401: nginx sends people to `/start` on it; scripts are told what is the matter.
 pub(super) fn unauthorized(site: &Arc<Site>, is_shown: bool, reason: Refusal) -> Answer {
     site.metrics.refusals.count(reason);
@@ -109,7 +112,7 @@ pub(super) fn unauthorized(site: &Arc<Site>, is_shown: bool, reason: Refusal) ->
             status,
             &serde_json::json!({
                 "error": "login_required",
-                "message": "Sign in first: open the application in a browser.",
+                "message": SIGN_IN,
                 "url": site.application.external.as_str(),
             }),
         );

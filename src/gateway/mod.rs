@@ -10,6 +10,7 @@ mod error;
 #[cfg(feature = "ext-authz")]
 pub mod ext_authz;
 mod forward;
+mod grpc;
 pub mod listener;
 mod login;
 mod proxy;
@@ -267,6 +268,7 @@ impl Parted {
             quiet,
             passed_on,
             error,
+            told_to_calls,
         } = answer;
         if !passed_on {
             response.headers_mut().insert(POWERED_BY, POWERED_BY_VALUE);
@@ -295,7 +297,11 @@ impl Parted {
             request_id: id.as_str(),
             error: error.as_deref(),
         });
-        response
+        // Last, so that the log and traces say of all failures in HTTP's words what they are.
+        match told_to_calls {
+            Some(message) if grpc::is_call(parts) => grpc::restated(&response, message),
+            _ => response,
+        }
     }
 
     /// Tells, now and then, of a peer that behaves like a reverse proxy but is not trusted as one:
