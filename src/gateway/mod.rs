@@ -37,7 +37,7 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Begun, Ended, Span, Traces};
 use crate::telemetry::{Misconfiguration, Reporter, Throttle};
-use crate::web::inbound::{Inbound, Peer, TrustedProxies, is_forwarded};
+use crate::web::inbound::{Inbound, Peer, TrustedProxies, is_forwarded, names_two_hosts};
 use access::AccessLine;
 use answer::{Answer, REQUEST_ID, RequestId};
 pub use credentials::Verdicts;
@@ -190,6 +190,9 @@ impl Parted {
     {
         if snapshot.outpost.is_none() {
             return Err(GatewayError::NotConfigured);
+        }
+        if names_two_hosts(parts) {
+            return Err(GatewayError::TwoHosts);
         }
         if let Endpoint::Forward(surface) = endpoint {
             return self.forward(surface, parts, inbound, snapshot).await;
