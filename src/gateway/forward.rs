@@ -79,19 +79,14 @@ impl Parted {
                 }
                 Ok(answer)
             }
-            Admission::Login
+            Admission::Refused(Refusal::SignInRequired)
                 if surface.is_shown()
                     && (application.policy.redirect_scripts || is_navigation(method, headers)) =>
             {
                 let target = target::of(application, Some(&url.to_string()));
                 self.begin(site, headers, target, 1)
             }
-            Admission::Login => Ok(unauthorized(
-                site,
-                surface.is_shown(),
-                Refusal::SignInRequired,
-            )),
-            Admission::Refused => Ok(unauthorized(site, surface.is_shown(), Refusal::Credentials)),
+            Admission::Refused(reason) => Ok(unauthorized(site, surface.is_shown(), reason)),
         }
     }
 }

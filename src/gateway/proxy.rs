@@ -65,22 +65,16 @@ impl Parted {
                 }
                 Ok(answer)
             }
-            Admission::Login
+            Admission::Refused(Refusal::SignInRequired)
                 if site.application.policy.redirect_scripts || is_navigation(method, headers) =>
             {
                 Ok(start(site, &url))
             }
-            Admission::Login => Ok(refused(site, Refusal::SignInRequired)),
-            Admission::Refused => Ok(refused(site, Refusal::Credentials)),
+            Admission::Refused(reason) => Ok(Answer {
+                told_to_calls: Some(SIGN_IN),
+                ..unauthorized(site, true, reason)
+            }),
         }
-    }
-}
-
-/// Tells scripts and programs that they have to sign in.
-fn refused(site: &Arc<Site>, reason: Refusal) -> Answer {
-    Answer {
-        told_to_calls: Some(SIGN_IN),
-        ..unauthorized(site, true, reason)
     }
 }
 
