@@ -13,6 +13,7 @@ use authentik_proxy::config::{self, Config, Vars};
 use authentik_proxy::doctor::{self, report::Status};
 use authentik_proxy::telemetry::log;
 use clap::Parser as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 #[cfg(feature = "discover")]
 use tokio_util::sync::CancellationToken;
@@ -187,6 +188,7 @@ fn serve(config: &Config) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    raise_file_limit();
     runtime.block_on(async {
         // Before anybody is told that we run: a signal that nobody awaits yet would end us at once.
         let mut signals = StopSignals::listen();
@@ -209,6 +211,29 @@ fn serve(config: &Config) -> ExitCode {
             () = signals.received() => ExitCode::from(cli::EXIT_FAILURE),
         }
     })
+}
+
+/// Lets as many files be open as may be, as programs in Go do. Service managers and container
+/// runtimes often leave the soft limit at 1024, for programs that use `select`.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => tracing::info!(
+            from = limit.current,
+            to = raised.current,
+            "the soft limit of open files was raised to the hard one",
+        ),
+        Err(error) => tracing::warn!(
+            "the soft limit of open files cannot be raised to the hard one, and stays as it was: {error}"
+        ),
+    }
 }
 
 /// SIGTERM and SIGINT; none is lost between two calls of `received`.

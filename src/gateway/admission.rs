@@ -12,15 +12,15 @@ use super::credentials::Presented;
 use super::error::GatewayError;
 use crate::model::Question;
 use crate::route::Site;
+use crate::telemetry::metrics::Refusal;
 
 /// What becomes of a request that is not denied outright.
 pub(super) enum Admission {
     /// It passes.
     Passed(Pass),
-    /// Somebody has to sign in first.
-    Login,
-    /// Wrong credentials, which never start a browser's login; or a question that nobody may ask.
-    Refused,
+    /// Somebody has to sign in first; or it has wrong credentials, which never start a browser's
+    /// login.
+    Refused(Refusal),
 }
 
 /// The right to pass.
@@ -68,11 +68,11 @@ impl Parted {
                         by_credentials: true,
                     })),
                     Decision::Deny(reason) => Err(denied(reason)),
-                    Decision::Login => Ok(Admission::Refused),
+                    Decision::Login => Ok(Admission::Refused(Refusal::Credentials)),
                 }
             }
-            Presented::Nothing => Ok(Admission::Login),
-            Presented::Refused => Ok(Admission::Refused),
+            Presented::Nothing => Ok(Admission::Refused(Refusal::SignInRequired)),
+            Presented::Refused => Ok(Admission::Refused(Refusal::Credentials)),
         }
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Answer {
     pub(super) passed_on: bool,
     /// Why the request is not served, for operators.
     pub(super) error: Option<String>,
+    /// What a gRPC call is told instead; nothing unless we stand in for an application.
+    pub(super) told_to_calls: Option<&'static str>,
 }
 
 impl Answer {
@@ -33,6 +35,7 @@ impl Answer {
             quiet: false,
             passed_on: false,
             error: None,
+            told_to_calls: None,
         }
     }
 }

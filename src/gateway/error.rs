@@ -30,6 +30,11 @@ pub(super) enum GatewayError {
     /// A `Host` that is no host.
     #[error("the Host header is not acceptable: {0}")]
     Host(#[from] AuthorityError),
+    /// An HTTP/2 request that is for one host, and for another one.
+    #[error(
+        "the Host header names another host than :authority; the client, or a proxy that sets one of them, must send them alike"
+    )]
+    TwoHosts,
     /// No application has this host.
     #[error(
         "no app for hostname {0:?}; assign its provider to this outpost, or fix the provider's external host"
@@ -175,7 +180,7 @@ impl GatewayError {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotConfigured | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Host(_) | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
+            Self::Host(_) | Self::TwoHosts | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
             Self::Misasked(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Denied { .. } | Self::Ambiguous(_) => StatusCode::FORBIDDEN,
@@ -196,7 +201,9 @@ impl GatewayError {
                 "Sessions unavailable",
                 "Your session cannot be checked right now. Please try again in a moment.",
             ),
-            Self::Host(_) => ("Bad request", "The address of this request is not valid."),
+            Self::Host(_) | Self::TwoHosts => {
+                ("Bad request", "The address of this request is not valid.")
+            }
             Self::NoApplication(_) | Self::Misasked(_) => (
                 "Misconfigured",
                 "This address is not set up. Tell your administrator.",
@@ -224,7 +231,7 @@ impl GatewayError {
             }
             Self::Upstream(unanswered) => return unanswered.count(),
             Self::NotConfigured => Refusal::NotConfigured,
-            Self::Host(_) => Refusal::InvalidHost,
+            Self::Host(_) | Self::TwoHosts => Refusal::InvalidHost,
             Self::NoApplication(_) => Refusal::UnknownHost,
             Self::Misasked(_) => Refusal::MisconfiguredProxy,
             Self::NotFound(_) => Refusal::NotFound,
@@ -250,6 +257,19 @@ impl GatewayError {
             | Self::Credentials { site, .. }
             | Self::Login { site, .. } => Some(site),
             Self::Upstream(unanswered) => Some(&unanswered.site),
+            _ => None,
+        }
+    }
+
+    /// What a gRPC call to an application is told. Other failures are not about an application in
+    /// proxy mode, and stay what they are.
+    fn told_to_calls(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(_)
+            | Self::Denied { .. }
+            | Self::Ambiguous(_)
+            | Self::Credentials { .. }
+            | Self::Upstream(_) => Some(self.words().1),
             _ => None,
         }
     }
@@ -308,6 +328,9 @@ impl GatewayError {
             }
             response
         };
+        let told_to_calls = (endpoint == Endpoint::Other)
+            .then(|| self.told_to_calls())
+            .flatten();
         let session = match self {
             Self::Upstream(unanswered) => unanswered.session,
             _ => None,
@@ -319,6 +342,7 @@ impl GatewayError {
             quiet: false,
             passed_on: false,
             error,
+            told_to_calls,
         }
     }
 }

@@ -79,19 +79,14 @@ impl Parted {
                 }
                 Ok(answer)
             }
-            Admission::Login
+            Admission::Refused(Refusal::SignInRequired)
                 if surface.is_shown()
                     && (application.policy.redirect_scripts || is_navigation(method, headers)) =>
             {
                 let target = target::of(application, Some(&url.to_string()));
                 self.begin(site, headers, target, 1)
             }
-            Admission::Login => Ok(unauthorized(
-                site,
-                surface.is_shown(),
-                Refusal::SignInRequired,
-            )),
-            Admission::Refused => Ok(unauthorized(site, surface.is_shown(), Refusal::Credentials)),
+            Admission::Refused(reason) => Ok(unauthorized(site, surface.is_shown(), reason)),
         }
     }
 }
@@ -99,6 +94,9 @@ impl Parted {
 /// On an answer: the request's `Authorization` was for us, and not for the application.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Consumed;
+
+/// What a program without a session is told.
+pub(super) const SIGN_IN: &str = "Sign in first: open the application in a browser.";
 
 /// 401: nginx sends people to `/start` on it; scripts are told what is the matter.
 pub(super) fn unauthorized(site: &Arc<Site>, is_shown: bool, reason: Refusal) -> Answer {
@@ -109,7 +107,7 @@ pub(super) fn unauthorized(site: &Arc<Site>, is_shown: bool, reason: Refusal) ->
             status,
             &serde_json::json!({
                 "error": "login_required",
-                "message": "Sign in first: open the application in a browser.",
+                "message": SIGN_IN,
                 "url": site.application.external.as_str(),
             }),
         );

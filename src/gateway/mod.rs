@@ -10,6 +10,7 @@ mod error;
 #[cfg(feature = "ext-authz")]
 pub mod ext_authz;
 mod forward;
+mod grpc;
 pub mod listener;
 mod login;
 mod proxy;
@@ -36,7 +37,7 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Begun, Ended, Span, Traces};
 use crate::telemetry::{Misconfiguration, Reporter, Throttle};
-use crate::web::inbound::{Inbound, Peer, TrustedProxies, is_forwarded};
+use crate::web::inbound::{Inbound, Peer, TrustedProxies, is_forwarded, names_two_hosts};
 use access::AccessLine;
 use answer::{Answer, REQUEST_ID, RequestId};
 pub use credentials::Verdicts;
@@ -190,6 +191,9 @@ impl Parted {
         if snapshot.outpost.is_none() {
             return Err(GatewayError::NotConfigured);
         }
+        if names_two_hosts(parts) {
+            return Err(GatewayError::TwoHosts);
+        }
         if let Endpoint::Forward(surface) = endpoint {
             return self.forward(surface, parts, inbound, snapshot).await;
         }
@@ -267,6 +271,7 @@ impl Parted {
             quiet,
             passed_on,
             error,
+            told_to_calls,
         } = answer;
         if !passed_on {
             response.headers_mut().insert(POWERED_BY, POWERED_BY_VALUE);
@@ -295,7 +300,11 @@ impl Parted {
             request_id: id.as_str(),
             error: error.as_deref(),
         });
-        response
+        // Last, so that the log and traces say of all failures in HTTP's words what they are.
+        match told_to_calls {
+            Some(message) if grpc::is_call(parts) => grpc::restated(&response, message),
+            _ => response,
+        }
     }
 
     /// Tells, now and then, of a peer that behaves like a reverse proxy but is not trusted as one:

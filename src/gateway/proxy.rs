@@ -11,7 +11,7 @@ use super::Parted;
 use super::admission::Admission;
 use super::answer::Answer;
 use super::error::GatewayError;
-use super::forward::unauthorized;
+use super::forward::{SIGN_IN, unauthorized};
 use super::login::{append_cookie, redirect, target};
 use super::upstream::Passage;
 use crate::model::{Question, RequestedUrl};
@@ -65,13 +65,15 @@ impl Parted {
                 }
                 Ok(answer)
             }
-            Admission::Login
+            Admission::Refused(Refusal::SignInRequired)
                 if site.application.policy.redirect_scripts || is_navigation(method, headers) =>
             {
                 Ok(start(site, &url))
             }
-            Admission::Login => Ok(unauthorized(site, true, Refusal::SignInRequired)),
-            Admission::Refused => Ok(unauthorized(site, true, Refusal::Credentials)),
+            Admission::Refused(reason) => Ok(Answer {
+                told_to_calls: Some(SIGN_IN),
+                ..unauthorized(site, true, reason)
+            }),
         }
     }
 }
@@ -83,5 +85,8 @@ fn start(site: &Arc<Site>, url: &RequestedUrl<'_>) -> Answer {
     let home = application.external.as_str().trim_end_matches('/');
     let target = utf8_percent_encode(&target, ENCODED);
     let location = format!("{home}/outpost.goauthentik.io/start?rd={target}");
-    Answer::of(site, redirect(&location))
+    Answer {
+        told_to_calls: Some(SIGN_IN),
+        ..Answer::of(site, redirect(&location))
+    }
 }

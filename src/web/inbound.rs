@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, header, request::Parts};
+use http::{HeaderMap, Version, header, request::Parts};
 use ipnet::IpNet;
 
 use crate::model::Scheme;
@@ -97,12 +97,29 @@ impl<'a> Inbound<'a> {
     }
 }
 
-/// The host that the request itself is for, unchecked, whatever headers say of another one.
+/// The host that the request itself is for, unchecked, whatever headers say of another one. Where
+/// the target names a host, that counts and not `Host` (RFC 9112 section 3.2.2).
 #[must_use]
 pub fn own_host(parts: &Parts) -> &str {
-    text(&parts.headers, header::HOST.as_str())
-        .or_else(|| parts.uri.authority().map(http::uri::Authority::as_str))
-        .unwrap_or_default()
+    let host = match parts.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => text(&parts.headers, header::HOST.as_str()),
+    };
+    host.unwrap_or_default()
+}
+
+/// Whether `Host` names another host than `:authority`, which makes an HTTP/2 request malformed
+/// (RFC 9113 section 8.3.1).
+#[must_use]
+pub fn names_two_hosts(parts: &Parts) -> bool {
+    let authority = parts.uri.authority();
+    authority
+        .filter(|_| parts.version == Version::HTTP_2)
+        .is_some_and(|authority| {
+            let authority = authority.as_str().as_bytes();
+            let mut hosts = parts.headers.get_all(header::HOST).into_iter();
+            hosts.any(|host| !host.as_bytes().eq_ignore_ascii_case(authority))
+        })
 }
 
 impl Inbound<'_> {

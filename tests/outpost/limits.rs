@@ -12,7 +12,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{Browser, World, get, raw, until_closed, within};
+use crate::process::{Process, after};
+use crate::support::{Browser, World, get, raw, settings, until_closed, within};
 
 const HOST: &str = "grafana.test";
 const PAGE: &str = "http://grafana.test/";
@@ -297,5 +298,35 @@ async fn several_addresses_are_served() {
     for &address in http.iter().chain(metrics) {
         let answer = get(address, "/outpost.goauthentik.io/ready", "x", &[]).await;
         assert_eq!(answer.status(), 200, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn as_many_files_may_be_open_as_the_hard_limit_says() {
+    let authentik = Standin::builder().start().await.expect("started");
+    for (limits, raised) in [
+        ("ulimit -Sn 256 && ulimit -Hn 512", true),
+        ("ulimit -n 512", false),
+    ] {
+        let mut process = Process::of(after(limits).envs(settings(&authentik, &[]))).await;
+        let path = format!("/proc/{}/limits", process.id());
+        let found = std::fs::read_to_string(path).expect("it runs");
+        let files = found
+            .lines()
+            .find(|line| line.starts_with("Max open files"));
+        let files: Vec<_> = files.expect("a line").split_whitespace().collect();
+        assert_eq!(files[3..], ["512", "512", "files"], "{limits}");
+        // It listens already, and this is said before.
+        let lines = process.lines();
+        let said = lines.iter().find(|line| {
+            let event = line["event"].as_str().unwrap_or_default();
+            event.contains("limit of open files")
+        });
+        assert_eq!(said.is_some(), raised, "{limits}: {lines:?}");
+        if let Some(said) = said {
+            assert_eq!((&said["from"], &said["to"]), (&256.into(), &512.into()));
+            assert_eq!(said["level"], "info");
+        }
+        process.stop().await;
     }
 }

@@ -37,8 +37,12 @@ impl Process {
         N: AsRef<std::ffi::OsStr>,
         V: AsRef<std::ffi::OsStr>,
     {
-        let mut child = command(&[])
-            .envs(variables)
+        Self::of(command(&[]).envs(variables)).await
+    }
+
+    /// Runs a command that becomes the program, and waits until it listens.
+    pub(crate) async fn of(command: &mut Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program runs");
@@ -174,9 +178,23 @@ fn addresses(list: &Value) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// The program, with nothing in its environment that would decide for the test.
+/// The program.
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_authentik-proxy"));
+    clean(env!("CARGO_BIN_EXE_authentik-proxy"), arguments)
+}
+
+/// The program, begun by a shell once it has done something else.
+pub(crate) fn after(first: &str) -> Command {
+    let script = format!("{first} && exec \"$0\"");
+    clean(
+        "sh",
+        &["-c", &script, env!("CARGO_BIN_EXE_authentik-proxy")],
+    )
+}
+
+/// A command with nothing in its environment that would decide for the test.
+fn clean(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command
         .args(arguments)
         .stdin(Stdio::null())

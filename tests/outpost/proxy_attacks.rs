@@ -2,6 +2,9 @@
 //! their own.
 
 use authentik_standin::{Provider, Standin};
+use axum::body::Body;
+use http::Request;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -247,4 +250,72 @@ async fn request_smuggling_nothing_hides_in_http_2_on_its_way_to_http_1_1() {
     over_http2(&world, &good, b"last").await;
     assert_eq!(upstream.next().await.body, b"last");
     assert!(upstream.arrived().is_none());
+}
+
+#[tokio::test]
+async fn a_request_that_names_two_hosts_reaches_the_target_s_or_none() {
+    let mut upstream = Upstream::start().await;
+    let address = format!("http://{}", upstream.address);
+    let mut open = provider(upstream.address);
+    open.skip_path_regex = "^/open$".into();
+    let private = Provider::proxy("other", "http://other.test", &address);
+    let authentik = Standin::builder().start().await.expect("started");
+    let world = World::beside(authentik, vec![open, private], &[]).await;
+
+    let stream = TcpStream::connect(world.address())
+        .await
+        .expect("a connection");
+    let handshake =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = within(handshake).await.expect("a handshake");
+    tokio::spawn(connection);
+    let envoy = "/outpost.goauthentik.io/auth/envoy/open";
+    for (authority, hosts, path, expected) in [
+        (HOST, [].as_slice(), "/open", 200),
+        (HOST, &[HOST], "/open", 200),
+        (HOST, &["APP.test"], "/open", 200),
+        (HOST, &["other.test"], "/open", 400),
+        ("other.test", &[HOST], "/open", 400),
+        (HOST, &["app.test:1"], "/open", 400),
+        (HOST, &[HOST, "other.test"], "/open", 400),
+        (HOST, &[""], "/open", 400),
+        (HOST, &[HOST], envoy, 200),
+        ("other.test", &[HOST], envoy, 400),
+    ] {
+        let mut request = Request::get(format!("http://{authority}{path}"));
+        for host in hosts {
+            request = request.header("host", *host);
+        }
+        let request = request.body(Body::empty()).expect("a request");
+        let answer = within(sender.send_request(request))
+            .await
+            .expect("an answer");
+        assert_eq!(answer.status(), expected, "{authority} {hosts:?} {path}");
+        match upstream.arrived() {
+            Some(recorded) => {
+                assert_eq!((expected, path), (200, "/open"), "{authority} {hosts:?}");
+                assert_eq!(recorded.one("host"), authority, "{hosts:?}");
+                assert_eq!(recorded.one("x-forwarded-host"), authority, "{hosts:?}");
+            }
+            None => assert!(expected == 400 || path == envoy, "{authority} {hosts:?}"),
+        }
+    }
+
+    // HTTP/1.1 has the target's count (RFC 9112 section 3.2.2).
+    for (target, host, status) in [
+        ("http://app.test/open", "other.test", "200"),
+        ("http://app.test/open", "app.test", "200"),
+        ("http://other.test/open", "app.test", "302"),
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = raw(world.address(), request.as_bytes()).await;
+        let wanted = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&wanted), "{target} {host}: {answer}");
+        let arrived = upstream.arrived();
+        assert_eq!(arrived.is_some(), status == "200", "{target} {host}");
+        if let Some(recorded) = arrived {
+            assert_eq!(recorded.one("host"), HOST, "{target} {host}");
+            assert_eq!(recorded.one("x-forwarded-host"), HOST, "{target} {host}");
+        }
+    }
 }

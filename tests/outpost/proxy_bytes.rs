@@ -289,7 +289,7 @@ async fn trailers_pass_in_both_directions() {
     let world = world(provider(upstream.address), &[]).await;
     let cookie = alice(&world).await;
     let request = format!(
-        "POST / HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\nConnection: close, TE\r\nTE: trailers\r\nTrailer: X-Check, X-authentik-username, X_authentik_groups, Authorization\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Check: 5\r\nX-authentik-username: admin\r\nX_authentik_groups: admins\r\nAuthorization: forged\r\n\r\n"
+        "POST / HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\nConnection: close, TE\r\nTE: trailers\r\nTrailer: X-Check, X-Note, X_Note, X-authentik-username, X_authentik_groups, Authorization\r\nX-Note: n\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Check: 5\r\nX-Note: changed\r\nX_Note: changed\r\nX-authentik-username: admin\r\nX_authentik_groups: admins\r\nAuthorization: forged\r\n\r\n"
     );
     let answer = raw(world.address(), request.as_bytes()).await;
     let answer = String::from_utf8_lossy(&answer).into_owned();

@@ -7,6 +7,11 @@ use std::sync::Arc;
 use authentik_standin::{Provider, Standin, User};
 use axum::body::Body;
 use bytes::Bytes;
+#[cfg(feature = "ext-authz")]
+use envoy_types::{
+    ext_authz::v3::pb::CheckRequest,
+    pb::envoy::service::auth::v3::authorization_client::AuthorizationClient,
+};
 use http::{HeaderMap, Request, Response, Version};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -18,6 +23,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_rustls::TlsAcceptor;
+#[cfg(feature = "ext-authz")]
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
 
 use crate::https::{client, connect};
 use crate::support::{Browser, PASSWORD, World, get, text, within};
@@ -193,7 +203,14 @@ async fn a_grpc_stream_passes_message_by_message_with_its_trailers() {
 #[tokio::test]
 async fn a_grpc_call_without_a_login_reaches_nothing() {
     let (address, mut heads) = echo(None).await;
-    let world = world(&format!("http://{address}"), &[]).await;
+    let authentik = Standin::builder().start().await.expect("started");
+    let app = Provider::proxy(
+        "app",
+        &format!("http://{HOST}"),
+        &format!("http://{address}"),
+    );
+    let grafana = Provider::forward_single("grafana", "http://grafana.test");
+    let world = World::with_file(authentik, vec![app, grafana], FILE, &[]).await;
     let mut sender = over_tls(&world).await;
     let (_tell, body) = told();
     let request = Request::post(format!("https://{HOST}/flows.Flows/Watch"))
@@ -205,8 +222,43 @@ async fn a_grpc_call_without_a_login_reaches_nothing() {
     let answer = within(sender.send_request(request))
         .await
         .expect("an answer");
-    assert_eq!(answer.status(), 401);
+    assert_eq!(answer.status(), 200);
+    for (name, value) in [
+        ("content-type", "application/grpc"),
+        ("grpc-status", "16"),
+        (
+            "grpc-message",
+            "Sign in first: open the application in a browser.",
+        ),
+    ] {
+        assert_eq!(answer.headers()[name], value);
+    }
+    let nothing = within(answer.into_body().frame()).await;
+    assert!(nothing.is_none(), "{nothing:?}");
     assert!(heads.try_recv().is_err());
+
+    // To who asks about a call, or by mistake as if they were one, 200 would be permission.
+    for (host, target) in [
+        (HOST, "/outpost.goauthentik.io/auth/nginx"),
+        (HOST, "/outpost.goauthentik.io/auth/traefik"),
+        (HOST, "/outpost.goauthentik.io/auth/caddy"),
+        (HOST, "/outpost.goauthentik.io/auth/envoy/x"),
+        (HOST, "/outpost.goauthentik.io/x"),
+        ("grafana.test", "/"),
+        ("unknown.test", "/"),
+    ] {
+        let (_tell, body) = told();
+        let request = Request::post(format!("https://{host}{target}"))
+            .header("content-type", "application/grpc")
+            .header("x-original-url", "http://app.test/")
+            .header("x-forwarded-method", "POST")
+            .body(body)
+            .expect("a request");
+        let answer = within(sender.send_request(request))
+            .await
+            .expect("an answer");
+        assert!(!answer.status().is_success(), "{host} {target}");
+    }
 }
 
 #[tokio::test]
@@ -224,14 +276,27 @@ async fn an_application_that_speaks_no_http_2_is_told_to_administrators() {
     assert!(page.contains("upstream_protocol"), "{page}");
 }
 
-/// The service is that of Envoy's questions, because a server and a client of it are here already.
+/// A client of the service of Envoy's questions, because a server and a client of it are here
+/// already.
+#[cfg(feature = "ext-authz")]
+async fn client_of(world: &World, host: &str) -> AuthorizationClient<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{}", world.address())).expect("a URL");
+    let origin = format!("http://{host}").parse().expect("a URL");
+    let channel = endpoint.origin(origin).connect().await;
+    AuthorizationClient::new(channel.expect("a connection"))
+}
+
+#[cfg(feature = "ext-authz")]
+fn asked(cookie: &str) -> tonic::Request<CheckRequest> {
+    let mut asked = tonic::Request::new(CheckRequest::default());
+    let cookie = cookie.parse().expect("a value");
+    asked.metadata_mut().insert("cookie", cookie);
+    asked
+}
+
 #[cfg(feature = "ext-authz")]
 #[tokio::test]
 async fn a_real_grpc_server_answers_a_real_grpc_client() {
-    use envoy_types::ext_authz::v3::pb::CheckRequest;
-    use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
-    use tonic::transport::Endpoint;
-
     let authentik = Standin::builder().start().await.expect("started");
     let listen = [("AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ", "127.0.0.1:0")];
     let grafana = Provider::forward_single("grafana", "http://grafana.test");
@@ -239,21 +304,53 @@ async fn a_real_grpc_server_answers_a_real_grpc_client() {
     let address = service.outpost.ext_authz_addresses()[0];
     let world = world(&format!("http://{address}"), &[]).await;
     let cookie = alice(&world).await;
-
-    let endpoint = Endpoint::from_shared(format!("http://{}", world.address()));
-    let channel = endpoint
-        .expect("a URL")
-        .connect()
+    let mut client = client_of(&world, HOST).await;
+    let answer = within(client.check(asked(&cookie)))
         .await
-        .expect("a connection");
-    let origin = format!("http://{HOST}").parse().expect("a URL");
-    let mut client = AuthorizationClient::with_origin(channel, origin);
-    let mut asked = tonic::Request::new(CheckRequest::default());
-    let refused = within(client.check(tonic::Request::new(CheckRequest::default()))).await;
-    assert!(refused.is_err(), "nobody is signed in");
-    asked
-        .metadata_mut()
-        .insert("cookie", cookie.parse().expect("a value"));
-    let answer = within(client.check(asked)).await.expect("an answer");
+        .expect("an answer");
     assert!(answer.into_inner().status.is_some());
+}
+
+#[cfg(feature = "ext-authz")]
+#[tokio::test]
+async fn a_real_grpc_client_is_told_why_it_is_not_served() {
+    let free = authentik_standin::nginx::free_address().expect("a port");
+    let (address, mut heads) = echo(None).await;
+    let providers = [("app", address), ("gone", free)].map(|(name, address)| {
+        let external = format!("http://{name}.test");
+        Provider::proxy(name, &external, &format!("http://{address}"))
+    });
+    let file = "applications: {app: {upstream_protocol: http2, rules: [{action: require, groups: [admins]}]}, gone: {upstream_protocol: http2, rules: [{action: allow}]}}";
+    let authentik = Standin::builder().start().await.expect("started");
+    authentik.add_user(User::new("bob", PASSWORD));
+    let world = World::with_file(authentik, providers.to_vec(), file, &[]).await;
+    let bob = Browser::default().log_in_as(&world, HOST, "bob").await;
+    for (host, cookie, code, message) in [
+        (
+            HOST,
+            "",
+            Code::Unauthenticated,
+            "Sign in first: open the application in a browser.",
+        ),
+        (
+            HOST,
+            &bob,
+            Code::PermissionDenied,
+            "You are not permitted to open this page. Ask its administrator for access.",
+        ),
+        (
+            "gone.test",
+            "",
+            Code::Unavailable,
+            "The application behind this address does not answer right now. Please try again in a moment.",
+        ),
+    ] {
+        let mut client = client_of(&world, host).await;
+        let told = within(client.check(asked(cookie)))
+            .await
+            .expect_err("a status");
+        assert_eq!((told.code(), told.message()), (code, message));
+        assert!(told.metadata().contains_key("x-request-id"), "{code:?}");
+        assert!(heads.try_recv().is_err(), "{code:?}");
+    }
 }

@@ -3,17 +3,20 @@
 
 use std::time::Duration;
 
-use authentik_standin::{Provider, Standin};
+use authentik_standin::{Provider, Standin, User};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};
 
-use crate::support::{World, get, within};
+use crate::support::{Browser, PASSWORD, World, get, within};
 use crate::tls::Authority;
 use crate::upstream::{HOST, Upstream, alice, provider, raw, status};
 
@@ -189,4 +192,172 @@ async fn home_assistant_keeps_its_own_tokens_and_its_pages_need_a_login() {
         assert_eq!(said[1]["type"], verdict);
         assert_eq!(said[2]["id"], 7);
     }
+}
+
+/// Longhorn's manager: to `/v1/ws/<period>/<resource>` it sends the collection, at once and whenever
+/// it has changed.
+struct Longhorn {
+    address: std::net::SocketAddr,
+    heads: UnboundedReceiver<Request>,
+    /// Names of what there is, in every collection.
+    names: watch::Sender<Vec<&'static str>>,
+    /// Resources whose websocket is over.
+    ended: UnboundedReceiver<String>,
+}
+
+impl Longhorn {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (told, heads) = unbounded_channel();
+        let (end, ended) = unbounded_channel();
+        let names = watch::Sender::new(vec!["pvc-1"]);
+        let all = names.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (told, end, names) = (told.clone(), end.clone(), all.subscribe());
+                tokio::spawn(async move {
+                    let resource = Self::push(stream, &told, names).await;
+                    // The test may have ended.
+                    let _ = end.send(resource);
+                });
+            }
+        });
+        Self {
+            address,
+            heads,
+            names,
+            ended,
+        }
+    }
+
+    /// Serves one websocket until it is over; returns what it was about.
+    async fn push(
+        stream: TcpStream,
+        told: &UnboundedSender<Request>,
+        mut names: watch::Receiver<Vec<&'static str>>,
+    ) -> String {
+        let mut resource = String::new();
+        #[expect(clippy::result_large_err, reason = "the library's own type")]
+        let look = |request: &Request, response: Response| {
+            let plural = request.uri().path().rsplit('/').next().unwrap_or_default();
+            plural.trim_end_matches('s').clone_into(&mut resource);
+            let _ = told.send(request.clone());
+            Ok(response)
+        };
+        let Ok(mut socket) = accept_hdr_async(stream, look).await else {
+            return resource;
+        };
+        loop {
+            let data: Vec<_> = names
+                .borrow_and_update()
+                .iter()
+                .map(|name| json!({"type": resource, "name": name}))
+                .collect();
+            let collection = json!({"type": "collection", "resourceType": resource, "data": data});
+            let sent = socket.send(Message::text(collection.to_string())).await;
+            let changed = tokio::select! {
+                changed = names.changed() => changed.is_ok(),
+                _ = socket.next() => false,
+            };
+            if sent.is_err() || !changed {
+                return resource;
+            }
+        }
+    }
+}
+
+/// Opens one of the websockets of Longhorn's pages.
+async fn longhorn_page(
+    world: &World,
+    target: &str,
+    cookie: &str,
+) -> Result<WebSocketStream<TcpStream>, Error> {
+    let mut request = format!("ws://{HOST}{target}").into_client_request()?;
+    for (name, value) in [
+        ("origin", "http://app.test"),
+        ("cookie", cookie),
+        ("x-authentik-username", "forged"),
+        ("x_authentik_groups", "forged"),
+    ] {
+        request.headers_mut().insert(name, value.parse()?);
+    }
+    let stream = TcpStream::connect(world.address()).await?;
+    Ok(within(client_async(request, stream)).await?.0)
+}
+
+#[tokio::test]
+async fn longhorn_pushes_what_changes_for_as_long_as_the_session_lasts() {
+    let mut longhorn = Longhorn::start().await;
+    let authentik = Standin::builder().start().await.expect("started");
+    authentik.add_user(User::new("bob", PASSWORD));
+    let file = "applications: {app: {rules: [{action: require, groups: [admins]}]}}";
+    let world = World::with_file(authentik, vec![provider(longhorn.address)], file, &[]).await;
+    let bob = Browser::default().log_in_as(&world, HOST, "bob").await;
+    for (cookie, expected) in [("", 401), (bob.as_str(), 403)] {
+        match longhorn_page(&world, "/v1/ws/1s/volumes", cookie).await {
+            Err(Error::Http(answer)) => assert_eq!(answer.status(), expected),
+            other => panic!("{expected}: {other:?}"),
+        }
+        assert!(longhorn.heads.try_recv().is_err(), "{expected}");
+    }
+
+    let cookies = format!("theme=dark; {}", alice(&world).await);
+    let mut pages = Vec::new();
+    for (target, resource) in [
+        ("/v1/ws/1s/volumes", "volume"),
+        ("/v1/ws/1s/nodes", "node"),
+        ("/v1/ws/5s/events", "event"),
+        ("/v1/ws/settings", "setting"),
+    ] {
+        let page = longhorn_page(&world, target, &cookies).await;
+        pages.push((resource, page.expect("a websocket")));
+        let head = within(longhorn.heads.recv()).await.expect("it runs");
+        assert_eq!(head.uri().path(), target);
+        for (name, value) in [
+            ("host", HOST),
+            ("origin", "http://app.test"),
+            ("cookie", "theme=dark"),
+            ("x-authentik-username", "alice"),
+            ("x-authentik-groups", "admins|users"),
+            ("x-forwarded-host", HOST),
+            ("x-forwarded-proto", "http"),
+        ] {
+            let said: Vec<_> = head.headers().get_all(name).iter().collect();
+            assert_eq!(said, [value], "{target} {name}");
+        }
+        assert!(!head.headers().contains_key("x_authentik_groups"));
+    }
+    for names in [vec!["pvc-1"], vec!["pvc-1", "pvc-2"], vec![]] {
+        longhorn.names.send_if_modified(|known| {
+            let is_new = *known != names;
+            known.clone_from(&names);
+            is_new
+        });
+        for (resource, page) in &mut pages {
+            let frame = within(page.next()).await.expect("open").expect("a frame");
+            let frame = frame.into_text().expect("text");
+            let frame: Value = serde_json::from_str(&frame).expect("JSON");
+            assert_eq!(frame["resourceType"], *resource);
+            let data = frame["data"].as_array().expect("a list").iter();
+            let pushed: Vec<_> = data.map(|item| item["name"].as_str()).collect();
+            let expected: Vec<_> = names.iter().copied().map(Some).collect();
+            assert_eq!(pushed, expected, "{resource}");
+        }
+    }
+    assert!(longhorn.ended.try_recv().is_err(), "all are open");
+
+    for sid in world.authentik.sids_of("alice") {
+        world.authentik.end_session(&sid);
+    }
+    for (resource, mut page) in pages {
+        let end = within(page.next()).await;
+        assert!(!matches!(end, Some(Ok(_))), "{resource} is cut: {end:?}");
+    }
+    let mut ended = Vec::new();
+    while ended.len() < 4 {
+        ended.push(within(longhorn.ended.recv()).await.expect("it runs"));
+    }
+    ended.sort_unstable();
+    assert_eq!(ended, ["event", "node", "setting", "volume"]);
 }

@@ -8,7 +8,7 @@ use authentik_standin::{Provider, Standin};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{World, within};
+use crate::support::{World, get, within};
 use crate::upstream::{HOST, provider, world};
 
 const SIZE: u64 = 1 << 30;
@@ -275,6 +275,43 @@ async fn a_client_that_leaves_is_no_longer_served() {
     assert_eq!(within(arrived.recv()).await, Some(()));
     drop(stream);
     assert_eq!(within(told.recv()).await, Some(true));
+    // Who only stops sending cannot be told from who has left, until there is something to say to
+    // them; an event stream may have nothing to say for hours.
+    let mut stream = ask(world.address(), "GET / HTTP/1.1").await;
+    assert_eq!(within(arrived.recv()).await, Some(()));
+    stream.shutdown().await.expect("half closed");
+    assert_eq!(within(told.recv()).await, Some(true));
+    let mut answer = Vec::new();
+    let _ = within(stream.read_to_end(&mut answer)).await;
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_with_its_half_of_the_connection_is_passed_on_whole() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let provider = application(move |mut stream| {
+        let tell = tell.clone();
+        async move {
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+                .await?;
+            for _ in 0..64 {
+                stream.write_all(&[b'x'; 16 << 10]).await?;
+            }
+            stream.shutdown().await?;
+            // Nothing more is asked on this connection.
+            let mut more = Vec::new();
+            stream.read_to_end(&mut more).await?;
+            tell.send(more).map_err(std::io::Error::other)
+        }
+    })
+    .await;
+    let world = world(provider, &[]).await;
+    // The length is not known: were it cut short, the last chunk would be missing.
+    let answer = get(world.address(), "/", HOST, &[]).await;
+    assert!(!answer.headers().contains_key("connection"));
+    assert_eq!(answer.body().len(), 1 << 20);
+    assert_eq!(within(told.recv()).await.expect("it runs"), b"");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use axum::body::{Body, HttpBody as _};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -94,10 +94,16 @@ impl Parted {
         let pace = Pace::new();
         let mut request = outgoing.request(upgrade.as_ref(), has_body)?;
         if has_body {
+            let head = request.headers().keys();
+            let head = if may_have_trailers(passage.parts) {
+                head.cloned().collect()
+            } else {
+                Vec::new()
+            };
             *request.body_mut() = Body::new(Paced {
                 body,
                 pace: pace.clone(),
-                head: request.headers().keys().cloned().collect(),
+                head,
             });
         }
         let mut answer = self.upstream.send(request, outgoing.way(), &pace).await;
@@ -152,6 +158,11 @@ impl Parted {
         headers.extend(protocol.map(|protocol| (header::UPGRADE, protocol)));
         Ok(response)
     }
+}
+
+/// Whether trailers can follow a request. In HTTP/1.1 they end chunks (RFC 9112 section 7.1.2).
+fn may_have_trailers(parts: &Parts) -> bool {
+    parts.version == Version::HTTP_2 || parts.headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 /// Where the request goes: to the application, or where the person's token says.

@@ -69,7 +69,7 @@ impl Pace {
 pub(super) struct Paced {
     pub(super) body: Body,
     pub(super) pace: Pace,
-    /// The names in the request's head.
+    /// The names in the request's head; none where no trailers can follow.
     pub(super) head: Vec<HeaderName>,
 }
 

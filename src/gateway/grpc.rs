@@ -1,0 +1,114 @@
+//! What a gRPC call is told where the application is not reached: a status that gRPC's clients
+//! understand, in the place of a page that none of them reads. Envoy's local replies are the same.
+
+use axum::body::Body;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::POWERED_BY;
+use super::answer::REQUEST_ID;
+
+const CONTENT_TYPE: &[u8] = b"application/grpc";
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// What does not stand for itself in a message: all but visible ASCII and spaces, and `%`.
+const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// Whether a request is a gRPC call. Every call is a `POST` over HTTP/2, which no question of a
+/// reverse proxy is: one that is asked at a wrong path must not take a status in a header, under
+/// 200, for permission. `application/grpc-web` is for browsers, and another protocol.
+pub(super) fn is_call(parts: &Parts) -> bool {
+    let sent = parts.headers.get(header::CONTENT_TYPE);
+    let rest = sent.and_then(|sent| sent.as_bytes().strip_prefix(CONTENT_TYPE));
+    parts.version == Version::HTTP_2
+        && parts.method == Method::POST
+        && matches!(rest, Some([] | [b'+' | b';', ..]))
+}
+
+/// An answer of ours in gRPC's words: "Trailers-Only"
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>).
+pub(super) fn restated(answer: &Response<Body>, message: &str) -> Response<Body> {
+    let mut headers = HeaderMap::new();
+    let kind = HeaderValue::from_static("application/grpc");
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(STATUS, HeaderValue::from_static(code(answer.status())));
+    let message = utf8_percent_encode(message, ENCODED).to_string();
+    if let Ok(message) = HeaderValue::from_str(&message) {
+        headers.insert(MESSAGE, message);
+    }
+    for name in [POWERED_BY, REQUEST_ID] {
+        if let Some(value) = answer.headers().get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    let mut response = Response::new(Body::empty());
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The status code that stands for HTTP's
+/// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
+fn code(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::BAD_REQUEST => "13",
+        // A redirect leads to the sign-in.
+        StatusCode::UNAUTHORIZED | StatusCode::FOUND => "16",
+        StatusCode::FORBIDDEN => "7",
+        StatusCode::NOT_FOUND => "12",
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => "14",
+        _ => "2",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_a_post_over_http_2_of_grpcs_type() {
+        let call = (Method::POST, Version::HTTP_2, "application/grpc");
+        for ((method, version, kind), expected) in [
+            (call.clone(), true),
+            ((call.0.clone(), call.1, "application/grpc+proto"), true),
+            ((call.0.clone(), call.1, "application/grpc;a=b"), true),
+            ((call.0.clone(), call.1, "application/grpc-web"), false),
+            (
+                (call.0.clone(), call.1, "application/grpc-web+proto"),
+                false,
+            ),
+            ((call.0.clone(), call.1, "application/json"), false),
+            ((call.0, Version::HTTP_11, call.2), false),
+            ((Method::GET, call.1, call.2), false),
+        ] {
+            let request = http::Request::builder()
+                .method(&method)
+                .version(version)
+                .header(header::CONTENT_TYPE, kind);
+            let (parts, ()) = request.body(()).expect("a request").into_parts();
+            assert_eq!(is_call(&parts), expected, "{method} {version:?} {kind}");
+        }
+    }
+
+    #[test]
+    fn messages_are_percent_encoded_and_nothing_else_stays() {
+        let answer = Response::builder()
+            .status(502)
+            .header("x-request-id", "7")
+            .header("retry-after", "5")
+            .body(Body::from("a page"))
+            .expect("an answer");
+        let restated = restated(&answer, "100 %\n\u{e4}");
+        assert_eq!(restated.status(), 200);
+        let said = |name: &str| restated.headers()[name].to_str().expect("text");
+        assert_eq!(said("content-type"), "application/grpc");
+        assert_eq!(said("grpc-status"), "14");
+        assert_eq!(said("grpc-message"), "100 %25%0A%C3%A4");
+        assert_eq!(said("x-request-id"), "7");
+        assert_eq!(restated.headers().len(), 4);
+    }
+}
