@@ -1,5 +1,6 @@
 //! What passing a request on costs: the outpost next to a real nginx and to a bare reverse proxy,
-//! all in front of the same application.
+//! all in front of the same application, which gets the same headers from all of them: the others
+//! add what the outpost says of the person, without asking who it is.
 
 #![allow(
     missing_docs,
@@ -28,7 +29,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use common::{Client, sign_in};
-use servers::{application, bare};
+use servers::{ADDED, application, bare};
 
 const HOST: &str = "app.localhost";
 /// Connections of the concurrent comparisons.
@@ -78,6 +79,27 @@ impl Outpost {
             cookie,
             _authentik: authentik,
         }
+    }
+
+    /// The headers that it adds to a request: names and values.
+    async fn added(&self) -> Vec<(String, String)> {
+        let address = self.app.http_addresses()[0];
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let request = format!(
+            "GET {ADDED} HTTP/1.1\r\nHost: {HOST}\r\nCookie: {}\r\nConnection: close\r\n\r\n",
+            self.cookie
+        );
+        stream.write_all(request.as_bytes()).await.expect("written");
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer).await;
+        read.expect("text");
+        let (_, lines) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let lines = lines.lines().filter_map(|line| line.split_once(": "));
+        let added: Vec<_> = lines
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        assert!(added.len() > 10, "all that applications are told: {answer}");
+        added
     }
 }
 
@@ -208,10 +230,12 @@ impl Proxies {
         let (runtime, ours, theirs) = (new("clients"), new("outpost"), new("bare"));
         let application = runtime.block_on(application());
         let outpost = ours.block_on(Outpost::start(application));
-        let bare = theirs.block_on(bare(application));
+        // The application is to get the same from all of them.
+        let added = ours.block_on(outpost.added());
+        let bare = theirs.block_on(bare(application, &added));
         let nginx = free_address().expect("a port");
         let nginx = runtime
-            .block_on(Nginx::passing(nginx, application))
+            .block_on(Nginx::passing_with(nginx, application, &added))
             .expect("nginx is installed: apt-get install nginx-light");
         Self {
             all: [

@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -42,6 +43,17 @@ where
     address
 }
 
+/// Where the application shows the headers that the outpost adds, a line each.
+pub(crate) const ADDED: &str = "/added";
+
+fn added(headers: &HeaderMap) -> axum::body::Body {
+    let lines = headers
+        .iter()
+        .filter(|(name, _)| name.as_str().starts_with("x-"));
+    let lines = lines.map(|(name, value)| format!("{name}: {}\n", value.to_str().expect("text")));
+    axum::body::Body::from(lines.collect::<String>())
+}
+
 /// An application with a body of each size, and a websocket that sends every byte back.
 pub(crate) async fn application() -> SocketAddr {
     let bodies = BODIES.map(|(name, size, ..)| (format!("/{name}"), Bytes::from(vec![7; size])));
@@ -54,6 +66,9 @@ pub(crate) async fn application() -> SocketAddr {
                 tokio::io::copy(&mut read, &mut write).await
             });
             return std::future::ready(switching());
+        }
+        if request.uri().path() == ADDED {
+            return std::future::ready(Response::new(added(request.headers())));
         }
         let found = bodies.iter().find(|(path, _)| path == request.uri().path());
         let body = found.expect("a path").1.clone();
@@ -70,14 +85,23 @@ fn switching() -> Response<axum::body::Body> {
     response.body(axum::body::Body::empty()).expect("an answer")
 }
 
-/// The least that a reverse proxy made of the same parts can do.
-pub(crate) async fn bare(application: SocketAddr) -> SocketAddr {
+/// The least that a reverse proxy made of the same parts can do, which adds headers to each request.
+pub(crate) async fn bare(application: SocketAddr, added: &[(String, String)]) -> SocketAddr {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let pool = Pool::builder(TokioExecutor::new()).build(connector);
+    let added: HeaderMap = added
+        .iter()
+        .map(|(name, value)| {
+            let name = HeaderName::try_from(name).expect("a name");
+            (name, HeaderValue::try_from(value).expect("a value"))
+        })
+        .collect();
+    let added = Arc::new(added);
     serve(move |mut request| {
         let target = format!("http://{application}{}", request.uri().path());
         *request.uri_mut() = target.parse::<Uri>().expect("a URL");
+        request.headers_mut().extend((*added).clone());
         let pool = pool.clone();
         let client = hyper::upgrade::on(&mut request);
         async move {
