@@ -193,7 +193,7 @@ fn open_paths(application: &Application, check: &str, report: &mut Report) {
 
 async fn issuer(site: &Site, check: &str, report: &mut Report) {
     let accepted = &site.relying_party.endpoints().issuers;
-    match site.relying_party.discovered_issuer().await {
+    match site.relying_party.discovered_issuer(&site.application.slug).await {
         Ok(issuer) if accepted.contains(&issuer) => report.ok(check, issuer),
         Ok(issuer) => report.failed(
             check,

@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use crate::model::Claims;
 
 /// Clock skew between authentik and us that is tolerated, in seconds.
-const LEEWAY: i64 = 60;
+pub const LEEWAY: i64 = 60;
 
 /// Why a token is refused. Never carries the token.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

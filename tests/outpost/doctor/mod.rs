@@ -1,5 +1,7 @@
 //! The doctor, with each thing broken in turn.
 
+mod clock_and_issuer;
+
 use authentik_standin::{Endpoint, Fault, Provider, Standin};
 use serde_json::{Value, json};
 
