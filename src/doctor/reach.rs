@@ -25,7 +25,11 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
         }
     };
     let shown: Vec<_> = addresses.iter().map(|a| a.ip().to_string()).collect();
-    report.ok("dns", format!("{name} is {}", shown.join(", ")));
+    if shown == [bare] {
+        report.ok("dns", format!("{name} is an address already"));
+    } else {
+        report.ok("dns", format!("{name} is {}", shown.join(", ")));
+    }
     match probe.clock_ahead().await {
         Err(error) => {
             let check = if matches!(error, FetchError::Tls(_)) {

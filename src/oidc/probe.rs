@@ -40,6 +40,20 @@ impl RelyingParty {
             .map_err(|error| answer(&url, error))
     }
 
+    /// The number of keys that authentik publishes for this provider's tokens; `None` where they
+    /// are signed with the client secret.
+    pub async fn published_keys(&self) -> Result<Option<usize>, OidcError> {
+        if self.verifier.published_keys().is_some() {
+            self.fetch_keys().await?;
+        }
+        Ok(self.verifier.published_keys())
+    }
+
+    /// Whether authentik answers when it is asked about a token.
+    pub async fn introspects(&self) -> Result<(), OidcError> {
+        self.is_active(&"probe".into()).await.map(|_| ())
+    }
+
     /// Whether authentik accepts our authorization request with its redirect URI.
     pub async fn accepted(&self) -> Result<Accepted, OidcError> {
         let text = |text: &str| text.to_owned();

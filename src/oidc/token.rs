@@ -92,6 +92,16 @@ impl Verifier {
         }
     }
 
+    /// The number of authentik's keys that are known; `None` where tokens are signed with the
+    /// client secret.
+    #[must_use]
+    pub fn published_keys(&self) -> Option<usize> {
+        match &self.key {
+            Key::Secret(_) => None,
+            Key::Published { keys, .. } => Some(keys.load().keys.len()),
+        }
+    }
+
     /// Takes over freshly fetched keys.
     pub fn replace_keys(&self, fresh: JwkSet) {
         if let Key::Published { keys, .. } = &self.key {
