@@ -2,6 +2,7 @@
 //! metrics, images and the alerts. Where `kubectl` or `promtool` is missing, a test says so and
 //! leaves out that part.
 
+mod custom;
 mod kubernetes;
 mod monitoring;
 
