@@ -22,11 +22,12 @@ const PACKAGES: &[(&str, &str)] = &[
     ("traefik.io", "traefik"),
 ];
 
-/// Groups that are not looked at here: Kubernetes' own are validated elsewhere, kustomize reads its
-/// own, and nobody publishes models of Envoy Gateway's.
+/// Groups that are not looked at here: Kubernetes' own are validated elsewhere, kustomize and Helm
+/// (`v2`) read their own, and nobody publishes models of Envoy Gateway's.
 const ELSEWHERE: &[&str] = &[
     "",
     "v1",
+    "v2",
     "apps",
     "networking.k8s.io",
     "policy",
