@@ -54,6 +54,28 @@ if ! command -v kubernetes-validate >/dev/null; then
     echo "kubernetes-validate could not be fetched" >&2
 fi
 
+# Renders the chart. Its package is its source, which takes minutes to compile, once.
+helm="$tools/helm/v4.3.1"
+export PATH="$PATH:$helm"
+if ! command -v helm >/dev/null && command -v go >/dev/null; then
+  mkdir -p "$tools"
+  GOBIN="$helm" go install "helm.sh/helm/v4/cmd/helm@${helm##*/}" >"$tools/helm.log" 2>&1 ||
+    echo "helm could not be built: $tools/helm.log" >&2
+fi
+
+# Know the custom resources of others. They are complete if the copy of what was asked for is there.
+models="$tools/models" wanted=tests/deploy/models/package.json
+export PATH="$PATH:$models/node_modules/.bin"
+if command -v npm >/dev/null && ! cmp -s "$wanted" "$models/fetched.json"; then
+  mkdir -p "$models"
+  cp "$wanted" "$models/package.json"
+  if npm install --prefix "$models" --no-package-lock --no-audit --no-fund --ignore-scripts --silent; then
+    cp "$wanted" "$models/fetched.json"
+  else
+    echo "the models of custom resources could not be fetched" >&2
+  fi
+fi
+
 step() { printf '\n== %s\n' "$*"; }
 step format;     cargo fmt --all --check
 step lints;      cargo clippy --workspace --all-targets --all-features -- -D warnings

@@ -104,7 +104,7 @@ impl Arguments {
         }
         Ok(Told {
             text,
-            well: failures.is_empty() && !plan.has_refusals(),
+            well: failures.is_empty() && plan.refusals() == 0,
             failures,
         })
     }

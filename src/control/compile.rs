@@ -54,10 +54,8 @@ impl Compiler<'_> {
                 _ => match (self.site(record), before) {
                     (Ok(site), _) => Arc::new(site),
                     (Err(reason), before) => {
-                        let name = record
-                            .get("name")
-                            .and_then(Value::as_str)
-                            .unwrap_or("without name");
+                        let text = |field| record.get(field).and_then(Value::as_str);
+                        let name = text("name").unwrap_or("without name");
                         let kept = if before.is_some() {
                             "its last good form is kept"
                         } else {
@@ -66,6 +64,9 @@ impl Compiler<'_> {
                         tracing::error!("provider {name:?} cannot be used: {reason}; {kept}");
                         refused.push(Refused {
                             provider: name.to_owned(),
+                            slug: text("assigned_application_slug")
+                                .unwrap_or_default()
+                                .to_owned(),
                             reason: reason.to_string(),
                             kept: before.is_some(),
                         });

@@ -173,11 +173,13 @@ impl Plan {
         }
     }
 
-    /// Whether something was asked for that will not be done.
+    /// How many applications were asked for that will not be had.
     #[must_use]
-    pub fn has_refusals(&self) -> bool {
-        let mut verdicts = self.items.iter().map(|item| &item.verdict);
-        verdicts.any(|verdict| matches!(verdict, Verdict::Refused(_)))
+    pub fn refusals(&self) -> usize {
+        let verdicts = self.items.iter().map(|item| &item.verdict);
+        verdicts
+            .filter(|verdict| matches!(verdict, Verdict::Refused(_)))
+            .count()
     }
 }
 

@@ -44,8 +44,9 @@ pub(super) async fn watch(discover: &Discover<'_>, stop: &CancellationToken) {
                     }
                     Ok(false) => grow(&mut pause, interval),
                     Err(error) => {
-                        tracing::error!("{error}");
-                        grow(&mut pause, interval)
+                        let again = grow(&mut pause, interval);
+                        tracing::error!(again_s = again.as_secs(), "discovery failed: {error}");
+                        again
                     }
                 };
                 due = Instant::now() + next;
@@ -67,21 +68,28 @@ async fn once(discover: &Discover<'_>, stop: &CancellationToken) -> Result<bool,
         plan = discover.plan() => plan?,
     };
     log(&plan, discover.options.prune);
+    let (applications, refused) = (plan.items.len(), plan.refusals());
     if !discover.options.apply {
-        tracing::info!("nothing is changed without --apply");
+        tracing::info!(applications, refused, "nothing is changed without --apply");
         return Ok(true);
     }
     let outcome = discover.apply(&plan, &actual, stop).await;
     for failure in &outcome.failures {
         tracing::error!("{failure}");
     }
-    tracing::info!(
-        done = outcome.done,
-        failed = outcome.failures.len(),
-        applications = plan.items.len(),
-        "discovery is through",
-    );
-    Ok(outcome.failures.is_empty())
+    let (done, failed) = (outcome.done, outcome.failures.len());
+    if failed == 0 {
+        tracing::info!(applications, refused, done, failed, "discovery is through");
+    } else {
+        tracing::warn!(
+            applications,
+            refused,
+            done,
+            failed,
+            "discovery is through, with failures"
+        );
+    }
+    Ok(failed == 0)
 }
 
 fn log(plan: &Plan, prune: bool) {

@@ -1,18 +1,23 @@
 //! The applications, one by one.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream;
 use http::{Request, header};
 use http_body_util::Full;
 
 use super::report::Report;
 use crate::config::{Config, is_internal};
 use crate::model::{Application, Backend, Mode};
-use crate::oidc::Accepted;
+use crate::oidc::{Accepted, OidcError};
 use crate::route::{Refused, Site, Snapshot};
 use crate::web::client::BackChannel;
 use crate::web::trust::Trust;
+
+/// How many applications are looked at at the same time: each takes several requests to authentik.
+const AT_ONCE: usize = 8;
 
 /// Looks at all applications, or at the one with the slug `only`.
 pub(super) async fn examine(
@@ -21,58 +26,70 @@ pub(super) async fn examine(
     only: Option<&str>,
     report: &mut Report,
 ) {
-    let sites = snapshot.table.sites();
+    let meant = |slug: &str| only.is_none_or(|only| slug == only);
+    let refused: Vec<_> = snapshot.refused.iter().filter(|r| meant(&r.slug)).collect();
     for Refused {
         provider, reason, ..
-    } in &snapshot.refused
+    } in &refused
     {
         let fix = "correct the provider in authentik; the others are served";
         report.failed(format!("provider {provider:?}"), reason, fix);
     }
-    if sites.is_empty() {
-        let name = snapshot
-            .outpost
-            .as_ref()
-            .map_or("", |outpost| &outpost.name);
-        report.failed(
-            "applications",
-            format!("none is assigned to outpost {name:?}"),
-            "in authentik: Applications > Outposts > edit it and select the applications; they may still belong to the embedded outpost",
-        );
+    let sites = snapshot.table.sites();
+    let (examined, others): (Vec<_>, Vec<_>) =
+        sites.iter().partition(|site| meant(&site.application.slug));
+    if examined.is_empty() {
+        if refused.is_empty() {
+            nothing_to_look_at(snapshot, only, report);
+        }
         return;
     }
-    let slugs: Vec<_> = sites
-        .iter()
-        .map(|site| site.application.slug.as_str())
-        .collect();
-    if let Some(only) = only
-        && !slugs.contains(&only)
-    {
-        report.failed(
-            "applications",
-            format!("none has the slug {only:?}; there are {}", slugs.join(", ")),
-            "assign it to this outpost, or correct the slug",
-        );
-        return;
-    }
-    report.ok("applications", slugs.join(", "));
-    shared_addresses(sites.iter().map(|site| &site.application), report);
-    let examined = sites
-        .iter()
-        .filter(|site| only.is_none_or(|only| site.application.slug == only))
-        .map(|site| application(config, site));
-    for found in join_all(examined).await {
+    report.ok("applications", slugs(sites));
+    // Those that are meant last, so that each of them is the one that is complained of.
+    let ordered = others.into_iter().chain(examined.iter().copied());
+    shared_addresses(ordered.map(|site| &site.application), &meant, report);
+    let examined = examined.into_iter().map(|site| application(config, site));
+    let mut examined = stream::iter(examined).buffered(AT_ONCE);
+    while let Some(found) = examined.next().await {
         report.extend(found);
     }
 }
 
+fn slugs(sites: &[Arc<Site>]) -> String {
+    let slugs: Vec<_> = sites.iter().map(|s| s.application.slug.as_str()).collect();
+    slugs.join(", ")
+}
+
+fn nothing_to_look_at(snapshot: &Snapshot, only: Option<&str>, report: &mut Report) {
+    let sites = snapshot.table.sites();
+    let outpost = snapshot.outpost.as_ref();
+    let name = outpost.map_or("", |outpost| &outpost.name);
+    match only {
+        Some(only) if !sites.is_empty() => report.failed(
+            "applications",
+            format!("none has the slug {only:?}; there are {}", slugs(sites)),
+            "assign it to this outpost, or correct the slug",
+        ),
+        _ => report.failed(
+            "applications",
+            format!("none is assigned to outpost {name:?}"),
+            "in authentik: Applications > Outposts > edit it and select the applications; they may still belong to the embedded outpost",
+        ),
+    }
+}
+
 /// Two applications at one address: the second is never reached.
-fn shared_addresses<'a>(applications: impl Iterator<Item = &'a Application>, report: &mut Report) {
+fn shared_addresses<'a>(
+    applications: impl Iterator<Item = &'a Application>,
+    meant: &impl Fn(&str) -> bool,
+    report: &mut Report,
+) {
     let mut taken: HashMap<(String, &str), &str> = HashMap::new();
     for application in applications {
         let external = &application.external;
         let address = (external.origin(), external.path_prefix());
-        if let Some(other) = taken.insert(address, &application.name) {
+        let other = taken.insert(address, &application.name);
+        if let Some(other) = other.filter(|_| meant(&application.slug)) {
             report.failed(
                 format!("{}: external host", application.slug),
                 format!("{} is that of {other:?}, too", external.as_str()),
@@ -124,6 +141,8 @@ async fn application(config: &Config, site: &Site) -> Report {
     }
     issuer(site, &check("issuer"), report).await;
     redirect_uri(site, &check("redirect URI"), report).await;
+    signing_keys(site, &check("signing keys"), report).await;
+    introspection(site, &check("introspection"), report).await;
     if let Some(backend) = &application.backend {
         internal_host(
             config,
@@ -193,14 +212,14 @@ fn open_paths(application: &Application, check: &str, report: &mut Report) {
 
 async fn issuer(site: &Site, check: &str, report: &mut Report) {
     let accepted = &site.relying_party.endpoints().issuers;
-    match site.relying_party.discovered_issuer().await {
+    match site.relying_party.discovered_issuer(&site.application.slug).await {
         Ok(issuer) if accepted.contains(&issuer) => report.ok(check, issuer),
         Ok(issuer) => report.failed(
             check,
             format!("tokens will be issued by {issuer}, expected {}", accepted.join(" or ")),
             "set AUTHENTIK_HOST_BROWSER to the address of authentik that browsers use, scheme included",
         ),
-        Err(error) => report.failed(check, error.to_string(), ""),
+        Err(error) => unanswered(check, &error, report),
     }
 }
 
@@ -216,6 +235,37 @@ async fn redirect_uri(site: &Site, check: &str, report: &mut Report) {
         Ok(Accepted::Unclear(status)) => {
             report.warning(check, format!("authentik answered {status}"), "look at its log");
         }
-        Err(error) => report.failed(check, error.to_string(), ""),
+        Err(error) => unanswered(check, &error, report),
     }
+}
+
+/// Whether there is what tokens are verified with.
+async fn signing_keys(site: &Site, check: &str, report: &mut Report) {
+    match site.relying_party.published_keys().await {
+        Ok(None) => report.ok(check, "tokens are signed with the client secret"),
+        Ok(Some(0)) => report.failed(
+            check,
+            "authentik publishes no key, so that no token can be verified",
+            "save the provider in authentik once more; it then signs with the client secret",
+        ),
+        Ok(Some(count)) => report.ok(check, format!("authentik publishes {count}")),
+        Err(error) => unanswered(check, &error, report),
+    }
+}
+
+/// Whether authentik can be asked if a session still stands.
+async fn introspection(site: &Site, check: &str, report: &mut Report) {
+    match site.relying_party.introspects().await {
+        Ok(()) => report.ok(check, "authentik says whether a token is still good"),
+        Err(error) => unanswered(check, &error, report),
+    }
+}
+
+fn unanswered(check: &str, error: &OidcError, report: &mut Report) {
+    let fix = match error {
+        // Its text says so.
+        OidcError::Unreachable { .. } => "",
+        _ => "look at authentik's own log, and at what lies between it and here",
+    };
+    report.failed(check, error.to_string(), fix);
 }

@@ -31,12 +31,16 @@ pub async fn examine(
 ) -> Report {
     let mut report = Report::default();
     local::settings(config, &mut report);
-    progress("the listeners");
-    local::listeners(config, &mut report).await;
-    progress("Redis");
-    outpost::store(probe, &mut report).await;
-    progress("authentik");
-    let reached = reach::authentik(config, probe, &mut report).await;
+    progress("the listeners, Redis and the way to authentik");
+    let (mut here, mut store, mut way) = (Report::default(), Report::default(), Report::default());
+    let ((), (), reached) = tokio::join!(
+        local::listeners(config, &mut here),
+        outpost::store(probe, &mut store),
+        reach::authentik(config, probe, &mut way),
+    );
+    for part in [here, store, way] {
+        report.extend(part);
+    }
     if !reached {
         let first = "authentik has to be reached first";
         for check in ["token", "outpost", "applications", "websocket"] {
@@ -44,16 +48,20 @@ pub async fn examine(
         }
         return report;
     }
+    progress("the outpost");
     let Some(snapshot) = outpost::load(config, probe, &mut report).await else {
         for check in ["applications", "websocket"] {
             report.skipped(check, "the outpost has to be found first");
         }
         return report;
     };
-    progress("the websocket");
-    outpost::websocket(probe, &snapshot, &mut report).await;
-    progress("the applications");
-    applications::examine(config, &snapshot, only, &mut report).await;
+    progress("the websocket and the applications");
+    let mut applications = Report::default();
+    tokio::join!(
+        outpost::websocket(probe, &snapshot, &mut report),
+        applications::examine(config, &snapshot, only, &mut applications),
+    );
+    report.extend(applications);
     report
 }
 

@@ -10,6 +10,8 @@ use crate::route::Snapshot;
 
 /// Oldest version of authentik that this program was tried with.
 const OLDEST: (u32, u32) = (2025, 6);
+/// Newest one.
+const NEWEST: (u32, u32) = (2026, 2);
 
 /// Looks at token and outpost, and loads the configuration.
 pub(super) async fn load(
@@ -56,7 +58,12 @@ pub(super) async fn load(
             format!("set AUTHENTIK_OUTPOST_ID={}", outpost.id),
         );
     } else {
-        report.ok("outpost", format!("{name:?} ({}) is served", outpost.id));
+        let id = outpost.id;
+        let others = match names.len() {
+            0 | 1 => String::new(),
+            _ => format!("; the token lists {}", names.join(", ")),
+        };
+        report.ok("outpost", format!("{name:?} ({id}) is served{others}"));
     }
     version(&outpost.version, report);
     Some(snapshot)
@@ -112,6 +119,10 @@ fn version(text: &str, report: &mut Report) {
             "version",
             format!("authentik {text} is older than any that this program was tried with"),
             format!("upgrade to {}.{} or later", OLDEST.0, OLDEST.1),
+        ),
+        Some(found) if found > NEWEST => report.ok(
+            "version",
+            format!("authentik {text}, newer than any that this program was tried with"),
         ),
         Some(_) => report.ok("version", format!("authentik {text}")),
         None => report.skipped("version", "authentik does not tell"),

@@ -5,10 +5,8 @@ use url::Url;
 use super::report::Report;
 use crate::config::Config;
 use crate::control::Probe;
+use crate::oidc::LEEWAY;
 use crate::web::client::FetchError;
-
-/// Seconds by which clocks may differ before tokens are refused.
-const SKEW: i64 = 60;
 
 /// Looks at each step to authentik; whether it can be asked anything.
 pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Report) -> bool {
@@ -27,7 +25,11 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
         }
     };
     let shown: Vec<_> = addresses.iter().map(|a| a.ip().to_string()).collect();
-    report.ok("dns", format!("{name} is {}", shown.join(", ")));
+    if shown == [bare] {
+        report.ok("dns", format!("{name} is an address already"));
+    } else {
+        report.ok("dns", format!("{name} is {}", shown.join(", ")));
+    }
     match probe.clock_ahead().await {
         Err(error) => {
             let check = if matches!(error, FetchError::Tls(_)) {
@@ -62,16 +64,25 @@ fn tls(config: &Config, host: &Url, report: &mut Report) {
 fn clock(ahead: Option<i64>, report: &mut Report) {
     match ahead {
         None => report.skipped("clock", "the answer has no Date"),
-        Some(ahead) if ahead.abs() <= SKEW / 2 => {
+        Some(ahead) if ahead.abs() <= LEEWAY / 2 => {
             report.ok("clock", "authentik's clock and ours agree");
         }
         Some(ahead) => {
-            let (seconds, side) = (ahead.abs(), if ahead > 0 { "ahead of" } else { "behind" });
-            report.failed(
-                "clock",
-                format!("authentik's clock is {seconds} s {side} ours; fresh tokens are \"not yet valid\" or expired"),
-                "synchronise the clocks of both hosts (NTP)",
+            let (side, then) = if ahead > 0 {
+                ("ahead of", "fresh tokens are \"not yet valid\"")
+            } else {
+                ("behind", "tokens expire before their time")
+            };
+            let found = format!(
+                "authentik's clock is {} s {side} ours; beyond {LEEWAY} s {then}",
+                ahead.abs()
             );
+            let fix = "synchronise the clocks of both hosts (NTP)";
+            if ahead.abs() > LEEWAY {
+                report.failed("clock", found, fix);
+            } else {
+                report.warning("clock", found, fix);
+            }
         }
     }
 }

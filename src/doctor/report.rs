@@ -92,7 +92,8 @@ impl Report {
         self.findings.push(Finding {
             check: check.into(),
             status,
-            found: found.into(),
+            // One line each, whatever a library says.
+            found: found.into().lines().collect::<Vec<_>>().join("; "),
             fix: fix.filter(|fix| !fix.is_empty()),
         });
     }
@@ -153,14 +154,14 @@ mod tests {
     fn a_report_is_a_table_and_json() {
         let mut report = Report::default();
         report.ok("token", "accepted");
-        report.failed("clock", "90 s ahead", "run NTP on both hosts");
+        report.failed("clock", "90 s\nahead", "run NTP on both hosts");
         report.skipped("websocket", "the token has to work first");
         assert_eq!(report.worst(), Status::Failed);
         let table = report.table(false).to_string();
         assert_eq!(
             table,
             "ok       token      accepted\n\
-             FAILED   clock      90 s ahead\n\
+             FAILED   clock      90 s; ahead\n\
              \u{20}                   -> run NTP on both hosts\n\
              skipped  websocket  the token has to work first\n\
              3 checks, 1 failed, 0 with warnings\n"

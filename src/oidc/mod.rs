@@ -15,4 +15,4 @@ pub use endpoints::{Endpoints, EndpointsError, Origin, ProviderUrls};
 pub use keys::Keys;
 pub use probe::Accepted;
 pub use state::{LoginState, StateError};
-pub use token::{TokenError, Verifier};
+pub use token::{LEEWAY, TokenError, Verifier};

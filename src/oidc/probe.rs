@@ -18,16 +18,19 @@ pub enum Accepted {
 }
 
 impl RelyingParty {
-    /// The issuer that tokens will carry: what discovery says when it is asked in the name that
-    /// the back channel uses (`OpenID` Connect Discovery 1.0 section 4).
-    pub async fn discovered_issuer(&self) -> Result<String, OidcError> {
+    /// The issuer that tokens will carry: what the discovery document of the application `slug`
+    /// says when it is asked for in the name that the back channel uses. Where that document is,
+    /// authentik decides: with one issuer for all providers it is not below the issuer, as
+    /// `OpenID` Connect Discovery 1.0 section 4 wants it.
+    pub async fn discovered_issuer(&self, slug: &str) -> Result<String, OidcError> {
         #[derive(serde::Deserialize)]
         struct Discovery {
             issuer: String,
         }
-        let expected = self.endpoints.issuers.first().map_or("", String::as_str);
-        let url = format!("{expected}.well-known/openid-configuration");
-        let url = self.inside(&url)?;
+        // Both are below `/application/o/`.
+        let path = format!("../{slug}/.well-known/openid-configuration");
+        let token = &self.endpoints.token;
+        let url = token.join(&path).map_err(|error| answer(token, error))?;
         let request = Request::builder().uri(url.as_str()).body(Vec::new());
         let request = request.map_err(|error| answer(&url, error))?;
         let found = self.send_expecting_ok(request).await?;
@@ -35,6 +38,20 @@ impl RelyingParty {
         found
             .map(|found| found.issuer)
             .map_err(|error| answer(&url, error))
+    }
+
+    /// The number of keys that authentik publishes for this provider's tokens; `None` where they
+    /// are signed with the client secret.
+    pub async fn published_keys(&self) -> Result<Option<usize>, OidcError> {
+        if self.verifier.published_keys().is_some() {
+            self.fetch_keys().await?;
+        }
+        Ok(self.verifier.published_keys())
+    }
+
+    /// Whether authentik answers when it is asked about a token.
+    pub async fn introspects(&self) -> Result<(), OidcError> {
+        self.is_active(&"probe".into()).await.map(|_| ())
     }
 
     /// Whether authentik accepts our authorization request with its redirect URI.

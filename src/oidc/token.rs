@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use crate::model::Claims;
 
 /// Clock skew between authentik and us that is tolerated, in seconds.
-const LEEWAY: i64 = 60;
+pub const LEEWAY: i64 = 60;
 
 /// Why a token is refused. Never carries the token.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +89,16 @@ impl Verifier {
                     .and_then(|header| header.kid);
                 kid.is_none_or(|kid| keys.load().find(&kid).is_none())
             }
+        }
+    }
+
+    /// The number of authentik's keys that are known; `None` where tokens are signed with the
+    /// client secret.
+    #[must_use]
+    pub fn published_keys(&self) -> Option<usize> {
+        match &self.key {
+            Key::Secret(_) => None,
+            Key::Published { keys, .. } => Some(keys.load().keys.len()),
         }
     }
 

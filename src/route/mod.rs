@@ -34,6 +34,8 @@ pub struct Snapshot {
 pub struct Refused {
     /// Its name at authentik.
     pub provider: String,
+    /// The slug of its application, empty if it tells none.
+    pub slug: String,
     /// Why.
     pub reason: String,
     /// Whether its last good form is served instead.

@@ -86,8 +86,11 @@ impl FetchError {
         match self {
             Self::Dns => "check the host name in AUTHENTIK_HOST and the cluster's DNS",
             Self::Refused => "check the port in AUTHENTIK_HOST and that authentik is running",
-            Self::Tls(_) => {
+            Self::Tls(rustls::Error::InvalidCertificate(_)) => {
                 "name the authority of authentik's certificate in AUTHENTIK_PROXY_TLS__CA_FILE, or set AUTHENTIK_INSECURE=true to skip verification"
+            }
+            Self::Tls(_) => {
+                "check scheme and port in AUTHENTIK_HOST: is it http:// instead of https://?"
             }
             Self::Timeout => {
                 "check that firewalls and network policies let us reach AUTHENTIK_HOST, or allow more time with AUTHENTIK_PROXY_CONTROL__REQUEST_TIMEOUT"

@@ -27,6 +27,8 @@ pub enum Endpoint {
     Token,
     /// The introspection endpoint.
     Introspect,
+    /// The discovery document of an application.
+    Discovery,
     /// The key set of a provider.
     Jwks,
     /// The handshake of the outpost websocket.
@@ -50,6 +52,7 @@ impl Endpoint {
             ["application", "o", "authorize", ..] => Self::Authorize,
             ["application", "o", "token", ..] => Self::Token,
             ["application", "o", "introspect", ..] => Self::Introspect,
+            ["application", "o", _, ".well-known", ..] => Self::Discovery,
             ["application", "o", _, "jwks", ..] => Self::Jwks,
             ["application", "o", _, "end-session", ..] => Self::EndSession,
             _ => Self::Any,
@@ -78,6 +81,9 @@ pub enum Fault {
     ExtraFields,
     /// This field is absent from every object of the answer.
     MissingField(String),
+    /// The right answer of a clock that is ahead by so many seconds, or behind if negative. Only
+    /// its `Date` tells: tokens are issued by the right time.
+    ClockAhead(i64),
 }
 
 /// Adds an unknown field to every object in `value`.

@@ -3,9 +3,11 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::header::DATE;
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming as IncomingBody};
 use hyper::service::service_fn;
@@ -122,7 +124,7 @@ async fn read(request: Request<IncomingBody>, shared: &Shared) -> Result<Incomin
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
     let query = parts.uri.query().unwrap_or_default();
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     shared.lock().requests.push(Recorded {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
@@ -167,7 +169,13 @@ async fn instead(fault: Option<&Fault>) -> Result<Option<Answer>, Cut> {
         }
         Some(Fault::Reset) => return Err(Cut),
         // A request that hangs was held before, until it no longer does.
-        Some(Fault::Hang | Fault::Truncated | Fault::ExtraFields | Fault::MissingField(_))
+        Some(
+            Fault::Hang
+            | Fault::Truncated
+            | Fault::ExtraFields
+            | Fault::MissingField(_)
+            | Fault::ClockAhead(_),
+        )
         | None => None,
     })
 }
@@ -180,8 +188,23 @@ fn spoil(answer: Answer, fault: Option<Fault>) -> Response<Body> {
         Some(Fault::MissingField(name)) => {
             answer.map(|body| whole(edit(body, |value| fault::remove_field(value, &name))))
         }
+        Some(Fault::ClockAhead(seconds)) => {
+            let mut answer = answer.map(whole);
+            answer.headers_mut().insert(DATE, date(seconds));
+            answer
+        }
         _ => answer.map(whole),
     }
+}
+
+/// The time as a header, so many seconds from now.
+fn date(ahead_s: i64) -> HeaderValue {
+    let (now, by) = (
+        SystemTime::now(),
+        Duration::from_secs(ahead_s.unsigned_abs()),
+    );
+    let time = if ahead_s < 0 { now - by } else { now + by };
+    HeaderValue::from_str(&httpdate::fmt_http_date(time)).expect("dates are ASCII")
 }
 
 /// Changes a body if it is JSON.

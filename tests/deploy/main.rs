@@ -2,6 +2,8 @@
 //! metrics, images and the alerts. Where `kubectl` or `promtool` is missing, a test says so and
 //! leaves out that part.
 
+mod custom;
+mod helm;
 mod kubernetes;
 mod monitoring;
 
@@ -47,9 +49,11 @@ fn files(directory: &str) -> Vec<(String, String)> {
     found
 }
 
+/// Whether it is YAML as it stands: templates of a chart become it.
 fn is_yaml(name: &str) -> bool {
     let extension = Path::new(name).extension();
-    extension.is_some_and(|extension| extension == "yaml" || extension == "yml")
+    let template = name.contains("/templates/");
+    !template && extension.is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
 fn parse(name: &str, text: &str) -> Vec<Value> {

@@ -71,12 +71,24 @@ impl Watching {
     }
 }
 
+/// Applications, and how many were refused; changes, and how many failed.
+fn counts(line: &Value) -> [u64; 4] {
+    ["applications", "refused", "done", "failed"].map(|name| {
+        line[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{name} in {line}"))
+    })
+}
+
 #[tokio::test]
 async fn what_happens_in_the_cluster_arrives_at_authentik() {
     let world = World::new().await;
     world.cluster.put(service("monitoring", "grafana", &[]));
     let mut watching = Watching::start(&world, &["--apply", "--prune"]);
-    watching.until("discovery is through").await;
+    let line = watching.until("discovery is through").await;
+    assert_eq!(line["level"], "info");
+    // Provider, application, assignment.
+    assert_eq!(counts(&line), [1, 0, 3, 0], "{line}");
     world.provider(GRAFANA);
     within(world.cluster.wait_watches(2)).await;
 
@@ -123,5 +135,26 @@ async fn a_refusal_is_told_and_awaited_without_haste() {
         line["level"] == "error" || line["level"] == "warning",
         "{line}"
     );
+    watching.stop().await;
+}
+
+#[tokio::test]
+async fn a_look_that_fails_is_told_with_its_counts_and_made_again() {
+    let world = World::new().await;
+    world.cluster.put(service("apps", "wiki", &[]));
+    world
+        .cluster
+        .put(service("monitoring", "grafana", &[("internal-port", "81")]));
+    world
+        .authentik
+        .deny_admin("authentik_providers_proxy.add_proxyprovider");
+    let mut watching = Watching::start(&world, &["--apply"]);
+    let line = watching.until("through, with failures").await;
+    assert_eq!(line["level"], "warning");
+    assert_eq!(counts(&line), [2, 1, 0, 1], "{line}");
+
+    world.authentik.allow_admin();
+    watching.until("discovery is through").await;
+    assert_eq!(world.slugs(), ["wiki"]);
     watching.stop().await;
 }

@@ -120,11 +120,7 @@ async fn ca_file_names_an_authority() {
 #[tokio::test]
 async fn ssl_cert_file_names_an_authority() {
     let authority = Authority::new();
-    everything_works(
-        &authority,
-        &[("AUTHENTIK_PROXY_TLS__CA_FILE", &authority.file())],
-    )
-    .await;
+    everything_works(&authority, &[("SSL_CERT_FILE", &authority.file())]).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,206 @@
+//! The chart: what it renders is what kustomize does.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::{OURS, VERSION, parse, read, root, run};
+
+const CHART: &str = "deploy/helm/authentik-proxy";
+
+/// Further objects and every value that has an effect.
+const EVERYTHING: &[&str] = &[
+    "--set=serviceMonitor.enabled=true,replicas=2,priorityClassName=high",
+    "--set-string=image.tag=1",
+    "--set-json=env={\"AUTHENTIK_REDIS__HOST\":\"redis\",\"AUTHENTIK_INSECURE\":true}",
+    "--set-json=extraEnv=[{\"name\":\"AUTHENTIK_REDIS__PASSWORD\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"redis\",\"key\":\"password\"}}}]",
+    "--set-json=image.pullSecrets=[{\"name\":\"registry\"}]",
+    "--set-json=podLabels={\"team\":\"home\"}",
+    "--set-json=podAnnotations={\"linkerd.io/inject\":\"enabled\"}",
+    "--set-json=nodeSelector={\"kubernetes.io/arch\":\"amd64\"}",
+    "--set-json=tolerations=[{\"key\":\"edge\",\"operator\":\"Exists\"}]",
+    "--set-json=topologySpreadConstraints=[{\"maxSkew\":1,\"topologyKey\":\"zone\",\"whenUnsatisfiable\":\"ScheduleAnyway\"}]",
+    "--set-json=affinity={\"nodeAffinity\":{}}",
+];
+
+fn template(release: &str, values: &[&str]) -> Option<Vec<Value>> {
+    let text = run("helm", &[&["template", release, CHART], values].concat())?;
+    Some(parse(CHART, &text))
+}
+
+/// What is left when the marks of the tool that rendered it are gone, by kind.
+fn plain(documents: Vec<Value>) -> BTreeMap<String, Value> {
+    let plain = documents.into_iter().map(|mut document| {
+        let labels = document["metadata"]["labels"].as_object_mut();
+        let labels = labels.expect("everything has labels");
+        labels.retain(|label, _| label.starts_with("app.kubernetes.io/name"));
+        let kind = document["kind"].as_str().expect("a kind").to_owned();
+        match kind.as_str() {
+            // One has a hash in its name, the other comments in its file.
+            "ConfigMap" => {
+                document["metadata"]["name"] = json!(OURS);
+                let file = &mut document["data"]["authentik-proxy.yaml"];
+                *file = parse("the file", file.as_str().expect("text")).remove(0);
+            }
+            "Deployment" => {
+                let template = &mut document["spec"]["template"];
+                template["spec"]["volumes"][0]["configMap"]["name"] = json!(OURS);
+                if let Some(annotations) = template["metadata"].as_object_mut() {
+                    annotations.remove("annotations");
+                }
+            }
+            _ => {}
+        }
+        (kind, document)
+    });
+    plain.collect()
+}
+
+#[test]
+fn it_renders_what_the_base_does() {
+    let Some(text) = run("kubectl", &["kustomize", "deploy/kustomize/base"]) else {
+        return;
+    };
+    let Some(documents) = template(OURS, &[]) else {
+        return;
+    };
+    let (base, chart) = (plain(parse("base", &text)), plain(documents));
+    assert_eq!(base.len(), 6);
+    assert_eq!(base, chart);
+}
+
+#[test]
+fn every_value_has_its_effect_and_the_schemas_accept_it() {
+    run("helm", &["lint", "--strict", CHART]);
+    let Some(documents) = template("edge", EVERYTHING) else {
+        return;
+    };
+    let find = |kind: &str| {
+        let found = documents.iter().find(|document| document["kind"] == kind);
+        found.unwrap_or_else(|| panic!("no {kind}"))
+    };
+    // Named and selected by the release, so that two of them do not meet.
+    let name = "edge-authentik-proxy";
+    let selector = json!({"app.kubernetes.io/name": name});
+    for document in &documents {
+        assert_eq!(document["metadata"]["name"], name);
+    }
+    assert_eq!(find("Service")["spec"]["selector"], selector);
+    let deployment = find("Deployment");
+    let template = &deployment["spec"]["template"];
+    for (pointer, expected) in [
+        ("/metadata/labels/team", json!("home")),
+        ("/metadata/annotations/linkerd.io~1inject", json!("enabled")),
+        ("/spec/priorityClassName", json!("high")),
+        ("/spec/imagePullSecrets/0/name", json!("registry")),
+        ("/spec/nodeSelector/kubernetes.io~1arch", json!("amd64")),
+        ("/spec/tolerations/0/key", json!("edge")),
+        ("/spec/topologySpreadConstraints/0/maxSkew", json!(1)),
+        ("/spec/affinity", json!({"nodeAffinity": {}})),
+        ("/spec/containers/0/image", json!(format!("{OURS}:1"))),
+        (
+            "/spec/containers/0/env/3",
+            json!({"name": "AUTHENTIK_INSECURE", "value": "true"}),
+        ),
+        (
+            "/spec/containers/0/env/4",
+            json!({"name": "AUTHENTIK_REDIS__HOST", "value": "redis"}),
+        ),
+        (
+            "/spec/containers/0/env/5/valueFrom/secretKeyRef/key",
+            json!("password"),
+        ),
+    ] {
+        assert_eq!(template.pointer(pointer), Some(&expected), "{pointer}");
+    }
+    assert_eq!(deployment["spec"]["replicas"], 2);
+
+    let monitor = "deploy/kustomize/components/servicemonitor/servicemonitor.yaml";
+    let mut expected = parse(monitor, &read(monitor)).remove(0);
+    expected["spec"]["selector"]["matchLabels"] = selector;
+    let found = find("ServiceMonitor");
+    assert_eq!(found["spec"], expected["spec"]);
+    assert_eq!(
+        found["metadata"]["labels"]["release"],
+        "kube-prometheus-stack"
+    );
+
+    let rendered = tempfile::NamedTempFile::with_suffix(".yaml").expect("a file");
+    let texts: Vec<_> = documents.iter().map(Value::to_string).collect();
+    std::fs::write(rendered.path(), texts.join("\n---\n")).expect("written");
+    let path = rendered.path().to_str().expect("text");
+    if let Some(said) = run("kubernetes-validate", &["--strict", "--no-warn", path]) {
+        assert!(!said.contains("ERROR"), "{said}");
+        assert_eq!(said.matches("passed for resource").count(), 6, "{said}");
+    }
+}
+
+#[test]
+fn a_change_of_the_file_restarts_the_pods() {
+    let pods = |values: &[&str]| {
+        let documents = template(OURS, values)?;
+        let mut found = documents.into_iter().filter(|d| d["kind"] == "Deployment");
+        Some(found.next().expect("a Deployment")["spec"]["template"].take())
+    };
+    let file = "--set-json=config={\"applications\":{\"grafana\":{}}}";
+    let Some(before) = pods(&[]) else { return };
+    assert_eq!(pods(&[]), Some(before.clone()));
+    assert_ne!(pods(&[file]), Some(before));
+}
+
+#[test]
+fn a_policy_without_sources_admits_nobody() {
+    let nobody = ["--set-json=networkPolicy={\"from\":[],\"metricsFrom\":[]}"];
+    let Some(documents) = template(OURS, &nobody) else {
+        return;
+    };
+    let mut policies = documents.iter().filter(|d| d["kind"] == "NetworkPolicy");
+    let policy = policies.next().expect("a NetworkPolicy");
+    assert_eq!(policy["spec"]["ingress"], json!([]));
+}
+
+#[test]
+fn values_that_do_not_exist_are_refused() {
+    for (value, expected) in [
+        ("imagee.tag=1", "imagee"),
+        ("networkPolicy.form=null", "form"),
+        ("replicas=two", "replicas"),
+        ("env.AUTHENTIK_TOKEN=secret", "AUTHENTIK_TOKEN"),
+        ("env.authentik_insecure=x", "authentik_insecure"),
+    ] {
+        let output = Command::new("helm")
+            .args(["template", OURS, CHART, "--set", value])
+            .current_dir(root())
+            .output();
+        // That it is left out was said before.
+        let Ok(output) = output else { return };
+        assert!(!output.status.success(), "{value}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(expected), "{value}: {said}");
+    }
+}
+
+#[test]
+fn replicas_without_a_shared_store_are_warned_of() {
+    let dry = ["install", OURS, CHART, "--dry-run=client"];
+    for (values, warned) in [
+        ("replicas=2", true),
+        ("replicas=1", false),
+        ("replicas=2,env.AUTHENTIK_REDIS__HOST=redis", false),
+    ] {
+        if let Some(text) = run("helm", &[&dry[..], &["--set", values]].concat()) {
+            assert!(text.contains("authentik-proxy doctor"), "{text}");
+            assert_eq!(text.contains("WARNING"), warned, "{text}");
+        }
+    }
+}
+
+#[test]
+fn chart_and_program_have_one_version() {
+    let name = format!("{CHART}/Chart.yaml");
+    let chart = parse(&name, &read(&name)).remove(0);
+    for field in ["version", "appVersion"] {
+        assert_eq!(chart[field], VERSION, "{field}");
+    }
+}

@@ -1,0 +1,137 @@
+//! What is looked at for each application.
+
+use authentik_standin::{Endpoint, Fault, Provider, Signing};
+use serde_json::json;
+
+use super::{Break, authentik, doctor, failed, found, is_found};
+
+#[tokio::test]
+async fn each_mistake_of_a_provider_is_found_and_named() {
+    for (environment, breaks, check, expected) in [
+        (
+            &[][..],
+            (|a| {
+                a.add_provider(Provider {
+                    external_host: "no host".to_owned(),
+                    ..Provider::forward_single("lost", "https://lost.test")
+                });
+            }) as Break,
+            "provider \"lost\"",
+            "",
+        ),
+        (
+            &[],
+            |a| {
+                a.add_provider(Provider::proxy(
+                    "app",
+                    "https://app.test",
+                    "http://127.0.0.1:1",
+                ));
+            },
+            "app: internal host",
+            "http://127.0.0.1:1/: the connection was refused",
+        ),
+        (
+            &[],
+            |a| {
+                a.add_provider(Provider::forward_single("twin", "https://grafana.test"));
+            },
+            "twin: external host",
+            "is that of \"grafana\", too",
+        ),
+        (
+            &[],
+            |a| {
+                a.add_provider(Provider {
+                    signing: Signing::Rs256,
+                    ..Provider::forward_single("app", "https://app.test")
+                });
+                a.fault(Endpoint::Jwks, Fault::Html);
+            },
+            "app: signing keys",
+            "is not understood",
+        ),
+        (
+            &[],
+            |a| a.fault(Endpoint::Introspect, Fault::Status(502)),
+            "grafana: introspection",
+            "502 Bad Gateway",
+        ),
+    ] {
+        is_found(environment, breaks, check, expected).await;
+    }
+}
+
+#[tokio::test]
+async fn one_application_can_be_looked_at_alone() {
+    let authentik = authentik().await;
+    authentik.add_provider(Provider::forward_single("other", "http://other.test"));
+    let (code, findings) = doctor(&authentik, &["--app", "grafana"], &[]).await;
+    assert_eq!(code, 0);
+    assert!(!json!(findings).to_string().contains("other: issuer"));
+    let (code, findings) = doctor(&authentik, &["--app", "nobody"], &[]).await;
+    assert_eq!((code, failed(&findings)[0].0), (1, "applications"));
+}
+
+#[tokio::test]
+async fn other_providers_do_not_matter_to_one_application() {
+    let authentik = authentik().await;
+    authentik.add_provider(Provider {
+        external_host: "no host".to_owned(),
+        ..Provider::forward_single("lost", "https://lost.test")
+    });
+    let (code, findings) = doctor(&authentik, &["--app", "grafana"], &[]).await;
+    assert_eq!((code, failed(&findings)), (0, vec![]));
+    let (code, findings) = doctor(&authentik, &["--app", "lost"], &[]).await;
+    let failed = failed(&findings);
+    assert_eq!((code, failed.len()), (1, 1), "{failed:?}");
+    assert_eq!(failed[0].0, "provider \"lost\"");
+}
+
+#[tokio::test]
+async fn published_keys_are_counted() {
+    let authentik = authentik().await;
+    authentik.add_provider(Provider {
+        signing: Signing::Rs256,
+        ..Provider::forward_single("app", "https://app.test")
+    });
+    let (code, findings) = doctor(&authentik, &[], &[]).await;
+    assert_eq!(code, 0);
+    let keys = found(&findings, "app: signing keys");
+    assert_eq!(keys, [("ok", "authentik publishes 1")]);
+}
+
+#[tokio::test]
+async fn what_is_open_to_everybody_is_listed() {
+    let authentik = authentik().await;
+    authentik.add_provider(Provider {
+        skip_path_regex: "^/health$\n(".to_owned(),
+        ..Provider::forward_single("app", "https://app.test")
+    });
+    let (code, findings) = doctor(&authentik, &[], &[]).await;
+    assert_eq!(code, 0);
+    let [warning, open] = found(&findings, "app: open paths")[..] else {
+        panic!("two in {findings:?}");
+    };
+    assert_eq!(warning.0, "warning");
+    assert!(
+        warning.1.starts_with("\"(\" is no expression"),
+        "{warning:?}"
+    );
+    assert_eq!(open, ("ok", "without a sign-in: ^/health$"));
+    let grafana = found(&findings, "grafana: open paths");
+    assert_eq!(grafana, [("ok", "authentik opens none")]);
+}
+
+#[tokio::test]
+async fn an_application_that_answers_is_found_to_do_so() {
+    let upstream = crate::upstream::Upstream::start().await;
+    let authentik = authentik().await;
+    let address = format!("http://{}", upstream.address);
+    authentik.add_provider(Provider::proxy("app", "https://app.test", &address));
+    let (code, findings) = doctor(&authentik, &["--app", "app"], &[]).await;
+    assert_eq!(code, 0);
+    let expected = format!("{address}/ answers (200)");
+    let internal = found(&findings, "app: internal host");
+    assert_eq!(internal, [("ok", expected.as_str())]);
+}
