@@ -2,6 +2,7 @@
 //! to, and says of each thing that does not what to do.
 
 mod applications;
+mod certificates;
 mod local;
 mod outpost;
 mod reach;

@@ -1,7 +1,6 @@
 //! The way to authentik: name, connection, TLS, clock.
 
-use url::Url;
-
+use super::certificates::Chain;
 use super::report::Report;
 use crate::config::Config;
 use crate::control::Probe;
@@ -31,33 +30,53 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
         report.ok("dns", format!("{name} is {}", shown.join(", ")));
     }
     match probe.clock_ahead().await {
-        Err(error) => {
-            let check = if matches!(error, FetchError::Tls(_)) {
-                "tls"
-            } else {
-                "connection"
+        Err(error @ FetchError::Tls(_)) => {
+            let shown = match Chain::shown(config, bare, port).await {
+                Some(chain) => format!("; it shows {chain}"),
+                None => String::new(),
             };
-            report.failed(check, format!("{host}: {error}"), error.advice());
+            let found = format!("{host}: {error}{shown}");
+            report.failed("tls", found, error.advice());
+            false
+        }
+        Err(error) => {
+            report.failed("connection", format!("{host}: {error}"), error.advice());
             false
         }
         Ok(ahead) => {
             report.ok("connection", format!("{host} answers on port {port}"));
-            tls(config, host, report);
+            if host.scheme() == "https" {
+                tls(config, Chain::shown(config, bare, port).await, report);
+            } else {
+                report.ok("tls", "not used; fine inside of a cluster");
+            }
             clock(ahead, report);
             true
         }
     }
 }
 
-fn tls(config: &Config, host: &Url, report: &mut Report) {
-    match (host.scheme(), config.authentik.insecure) {
-        ("https", false) => report.ok("tls", "authentik's certificate is trusted"),
-        ("https", true) => report.warning(
+fn tls(config: &Config, chain: Option<Chain>, report: &mut Report) {
+    let said = chain.as_ref().map(|chain| format!(": {chain}"));
+    let said = said.unwrap_or_default();
+    if config.authentik.insecure {
+        report.warning(
             "tls",
-            "authentik's certificate is not verified",
+            format!("authentik's certificate is not verified{said}"),
             "name its authority in AUTHENTIK_PROXY_TLS__CA_FILE and unset AUTHENTIK_INSECURE",
+        );
+        return;
+    }
+    match chain.and_then(|chain| chain.ends_soon()) {
+        None => report.ok("tls", format!("authentik's certificate is trusted{said}")),
+        Some(left) => report.warning(
+            "tls",
+            format!(
+                "authentik's certificate is trusted for {} days more{said}",
+                left.as_secs() / 86_400
+            ),
+            "renew it where TLS ends in front of authentik; with cert-manager, kubectl describe certificate says why that has not happened",
         ),
-        _ => report.ok("tls", "not used; fine inside of a cluster"),
     }
 }
 

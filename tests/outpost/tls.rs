@@ -5,10 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use authentik_standin::{Provider, Standin};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    SanType,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tempfile::TempDir;
+use time::OffsetDateTime;
 
 use crate::process::Process;
 use crate::support::{Browser, Outpost as _, World, get};
@@ -25,6 +29,7 @@ impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name = named("authority of the tests");
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("a certificate");
         let directory = tempfile::tempdir().expect("a directory");
@@ -45,8 +50,14 @@ impl Authority {
 
     /// How a server on 127.0.0.1 serves TLS with a certificate of this authority.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
+        self.server_until(rcgen::date_time_ymd(4096, 1, 1))
+    }
+
+    fn server_until(&self, not_after: OffsetDateTime) -> Arc<ServerConfig> {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
+        params.distinguished_name = named("authentik of the tests");
+        params.not_after = not_after;
         let loopback = SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST));
         params.subject_alt_names.push(loopback);
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
@@ -66,6 +77,19 @@ impl Authority {
         let builder = Standin::builder().tls(self.server());
         builder.start().await.expect("started")
     }
+
+    /// The same with one that ends in so many days.
+    pub(crate) async fn authentik_until(&self, days: i64) -> Standin {
+        let not_after = OffsetDateTime::now_utc() + time::Duration::days(days);
+        let builder = Standin::builder().tls(self.server_until(not_after));
+        builder.start().await.expect("started")
+    }
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut names = DistinguishedName::new();
+    names.push(DnType::CommonName, name);
+    names
 }
 
 /// REST, websocket and code exchange work with these variables.

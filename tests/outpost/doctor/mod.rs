@@ -1,6 +1,7 @@
 //! The doctor, with each thing broken in turn.
 
 mod applications;
+mod certificates;
 mod clock_and_issuer;
 
 use authentik_standin::{Endpoint, Fault, Provider, Standin};
@@ -201,18 +202,6 @@ async fn a_secret_file_that_is_missing_is_named() {
     assert_eq!(code, 2);
     let failed = failed(&findings);
     assert!(failed[0].1.contains("file:///nowhere/token"), "{failed:?}");
-}
-
-#[tokio::test]
-async fn a_certificate_that_nobody_trusts_is_named() {
-    let authentik = crate::tls::Authority::new().authentik().await;
-    let (code, findings) = doctor(&authentik, &[], &[]).await;
-    assert_eq!(code, 1);
-    let [(status, text)] = found(&findings, "tls")[..] else {
-        panic!("one in {findings:?}");
-    };
-    assert_eq!(status, "failed");
-    assert!(text.contains("UnknownIssuer"), "{text}");
 }
 
 #[tokio::test]
