@@ -179,11 +179,8 @@ impl App {
     /// Asks authentik step by step, for the command that looks for what is wrong.
     pub fn probe(config: &Config) -> Result<Probe, StartError> {
         let trust = Trust::load(config.tls.ca_file.as_deref())?;
-        Ok(Probe::new(control(
-            config,
-            &trust,
-            LevelHandle::disconnected(),
-        )?))
+        let control = control(config, &trust, LevelHandle::disconnected())?;
+        Ok(Probe::new(control, trust))
     }
 
     /// Loads what is protected once, for commands; serves nothing.

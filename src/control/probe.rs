@@ -15,9 +15,13 @@ use crate::route::Snapshot;
 use crate::store::StoreError;
 use crate::web::client::FetchError;
 use crate::web::rest::RestError;
+use crate::web::trust::Trust;
 
 /// Asks authentik. Changes nothing there, but for a hello on the websocket.
-pub struct Probe(Parted);
+pub struct Probe {
+    control: Parted,
+    trust: Trust,
+}
 
 /// An outpost that the token lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,32 +76,38 @@ impl LoadError {
 }
 
 impl Probe {
-    /// A probe of the authentik that `parts` lead to.
+    /// A probe of the authentik that `control` leads to over connections that `trust` allows.
     #[must_use]
-    pub fn new(parts: Parted) -> Self {
-        Self(parts)
+    pub fn new(control: Parted, trust: Trust) -> Self {
+        Self { control, trust }
+    }
+
+    /// Whose certificates are believed.
+    #[must_use]
+    pub fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// Seconds by which authentik's clock (the `Date` of its answer) is ahead of ours.
     pub async fn clock_ahead(&self) -> Result<Option<i64>, FetchError> {
-        let host = &self.0.settings.host;
+        let host = &self.control.settings.host;
         let request = Request::builder()
             .uri(format!("{host}-/health/live/"))
             .body(Full::default());
         let request = request.map_err(|error| FetchError::Connection(error.to_string()))?;
-        let answer = self.0.back_channel.fetch(request).await?;
+        let answer = self.control.back_channel.fetch(request).await?;
         let date = answer.headers().get(header::DATE);
         let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
         let seconds = |time: SystemTime| {
             let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
             i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
         };
-        Ok(date.map(|date| seconds(date) - self.0.clock.now()))
+        Ok(date.map(|date| seconds(date) - self.control.clock.now()))
     }
 
     /// The outposts that the token lists.
     pub async fn outposts(&self) -> Result<Vec<Listed>, LoadError> {
-        let api = Api::new(&self.0.settings, &self.0.back_channel);
+        let api = Api::new(&self.control.settings, &self.control.back_channel);
         let listed = api.listed().await?;
         Ok(listed
             .into_iter()
@@ -111,13 +121,15 @@ impl Probe {
 
     /// The configuration as the server would load it.
     pub async fn load(&self) -> Result<Arc<Snapshot>, LoadError> {
-        Refresher::new(&self.0).fetch(&Signals::default()).await?;
-        Ok(self.0.live.load_full())
+        Refresher::new(&self.control)
+            .fetch(&Signals::default())
+            .await?;
+        Ok(self.control.live.load_full())
     }
 
     /// Writes something to the session store and reads it back; returns what is known of it.
     pub async fn store(&self) -> Result<Stored, StoreError> {
-        let store = &self.0.store;
+        let store = &self.control.store;
         if !store.is_shared() {
             return Ok(Stored::Memory);
         }
@@ -139,6 +151,6 @@ impl Probe {
 
     /// Connects the websocket, says hello, waits for the acknowledgement, and leaves.
     pub async fn websocket(&self, outpost: &Outpost) -> Result<(), String> {
-        events::greet(&self.0, outpost).await
+        events::greet(&self.control, outpost).await
     }
 }

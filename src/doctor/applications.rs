@@ -22,6 +22,7 @@ const AT_ONCE: usize = 8;
 /// Looks at all applications, or at the one with the slug `only`.
 pub(super) async fn examine(
     config: &Config,
+    trust: &Trust,
     snapshot: &Snapshot,
     only: Option<&str>,
     report: &mut Report,
@@ -48,7 +49,9 @@ pub(super) async fn examine(
     // Those that are meant last, so that each of them is the one that is complained of.
     let ordered = others.into_iter().chain(examined.iter().copied());
     shared_addresses(ordered.map(|site| &site.application), &meant, report);
-    let examined = examined.into_iter().map(|site| application(config, site));
+    let examined = examined
+        .into_iter()
+        .map(|site| application(config, trust, site));
     let mut examined = stream::iter(examined).buffered(AT_ONCE);
     while let Some(found) = examined.next().await {
         report.extend(found);
@@ -99,7 +102,7 @@ fn shared_addresses<'a>(
     }
 }
 
-async fn application(config: &Config, site: &Site) -> Report {
+async fn application(config: &Config, trust: &Trust, site: &Site) -> Report {
     let mut found = Report::default();
     let report = &mut found;
     let application = &site.application;
@@ -146,6 +149,7 @@ async fn application(config: &Config, site: &Site) -> Report {
     if let Some(backend) = &application.backend {
         internal_host(
             config,
+            trust,
             application,
             backend,
             &check("internal host"),
@@ -160,6 +164,7 @@ async fn application(config: &Config, site: &Site) -> Report {
 /// Whether the application itself answers; what it answers does not matter.
 async fn internal_host(
     config: &Config,
+    trust: &Trust,
     application: &Application,
     backend: &Backend,
     check: &str,
@@ -170,13 +175,12 @@ async fn internal_host(
         .uri(&address)
         .header(header::HOST, application.external.host())
         .body(Full::default());
-    let trust = Trust::load(config.tls.ca_file.as_deref());
-    let (Ok(request), Ok(trust)) = (request, trust) else {
+    let Ok(request) = request else {
         return report.failed(check, format!("{address} is not usable"), "");
     };
     let insecure = application.backend_insecure;
     let patience = config.upstream.connect_timeout;
-    match BackChannel::over(&trust, insecure, patience).fetch(request).await {
+    match BackChannel::over(trust, insecure, patience).fetch(request).await {
         Ok(_) if insecure && backend.scheme().as_str() == "https" => report.warning(
             check,
             format!("{address} answers; its certificate is not verified"),

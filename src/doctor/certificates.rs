@@ -1,7 +1,7 @@
 //! The certificates that authentik shows, for who wonders why they are not trusted, or until when.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,6 @@ use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-use crate::config::Config;
 use crate::web::trust::Trust;
 
 /// A certificate that ends within this time should have been renewed.
@@ -26,16 +25,20 @@ const MOST_NAMES: usize = 5;
 pub(super) struct Chain(Vec<Certificate>);
 
 impl Chain {
-    /// What is shown at `port` of a host, whether it is trusted or not.
-    pub(super) async fn shown(config: &Config, host: &str, port: u16) -> Option<Self> {
-        let trust = Trust::load(config.tls.ca_file.as_deref()).ok()?;
+    /// What a host shows at its addresses within a time, whether it is trusted or not.
+    pub(super) async fn shown(
+        trust: &Trust,
+        host: &str,
+        addresses: &[SocketAddr],
+        patience: Duration,
+    ) -> Option<Self> {
         let connector = TlsConnector::from(Arc::new(trust.client(true)));
         let name = ServerName::try_from(host.to_owned()).ok()?;
         let shaken = async {
-            let stream = TcpStream::connect((host, port)).await.ok()?;
+            let stream = TcpStream::connect(addresses).await.ok()?;
             connector.connect(name, stream).await.ok()
         };
-        let stream = timeout(config.control.request_timeout, shaken).await;
+        let stream = timeout(patience, shaken).await;
         let shown = stream.ok()??;
         let shown = shown.get_ref().1.peer_certificates()?;
         let chain = shown.iter().map(read).collect::<Option<Vec<_>>>()?;

@@ -60,7 +60,7 @@ pub async fn examine(
     let mut applications = Report::default();
     tokio::join!(
         outpost::websocket(probe, &snapshot, &mut report),
-        applications::examine(config, &snapshot, only, &mut applications),
+        applications::examine(config, probe.trust(), &snapshot, only, &mut applications),
     );
     report.extend(applications);
     report

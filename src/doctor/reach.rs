@@ -29,9 +29,11 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
     } else {
         report.ok("dns", format!("{name} is {}", shown.join(", ")));
     }
+    let patience = config.control.request_timeout;
+    let chain = Chain::shown(probe.trust(), bare, &addresses, patience);
     match probe.clock_ahead().await {
         Err(error @ FetchError::Tls(_)) => {
-            let shown = match Chain::shown(config, bare, port).await {
+            let shown = match chain.await {
                 Some(chain) => format!("; it shows {chain}"),
                 None => String::new(),
             };
@@ -46,7 +48,7 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
         Ok(ahead) => {
             report.ok("connection", format!("{host} answers on port {port}"));
             if host.scheme() == "https" {
-                tls(config, Chain::shown(config, bare, port).await, report);
+                tls(config, chain.await, report);
             } else {
                 report.ok("tls", "not used; fine inside of a cluster");
             }

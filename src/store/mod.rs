@@ -1,7 +1,7 @@
 //! Sessions, in the memory of this process or in Redis.
 //!
-//! Ended sessions are marked in the session
-//! itself, so that no copy that a cache or a request still holds can open anything.
+//! Ended sessions are marked in the session itself, so that no copy that a cache or a request still
+//! holds can open anything.
 
 mod memory;
 mod redis;
@@ -69,8 +69,9 @@ impl Store {
         Self(Backend::Memory(Arc::new(Memory::new(clock))))
     }
 
-    /// A store in Redis with about `cache_bytes` bytes of sessions at hand. It connects once [`Store::run`] runs, and needs not be there yet.
-    /// `people` is a secret of all replicas under which persons are indexed.
+    /// A store in Redis with about `cache_bytes` bytes of sessions at hand. It connects once
+    /// [`Store::run`] runs, and needs not be there yet. `people` is a secret of all replicas under
+    /// which persons are indexed.
     pub fn redis(
         config: config::Redis,
         people: &SecretString,

@@ -60,10 +60,7 @@ impl Nginx {
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if nginx is not installed.
     pub async fn passing(address: SocketAddr, upstream: SocketAddr) -> io::Result<Self> {
-        Self::run(address, |work| {
-            passing(work, address, &[upstream], LARGE, "")
-        })
-        .await
+        Self::passing_with(address, upstream, &[]).await
     }
 
     /// Starts the same with the buffers that nginx has by itself.
