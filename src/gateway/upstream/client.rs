@@ -14,20 +14,19 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use quick_cache::sync::Cache;
 use tower_service::Service;
 
+use super::connections::Connections;
 use super::failure::Failure;
 use super::pace::Pace;
 use crate::model::{Backend, UpstreamProtocol};
-use crate::web::client::{Connector, classify, connector};
+use crate::web::client::{Connector, FetchError, classify, connector};
 use crate::web::trust::Trust;
 
-/// For how long an unused connection is kept. Applications close theirs after 5 s (Node.js), 75 s
-/// (nginx) or never; a connection that was closed meanwhile is noticed and replaced.
-const KEPT: Duration = Duration::from_secs(30);
 /// Unused connections to one application.
-const KEPT_EACH: usize = 256;
+pub(super) const KEPT_EACH: usize = 256;
 /// For how long connections are given to new requests. Each new connection looks the application's
 /// name up, so that a Service that moved is followed within this time. As long as the names of a
-/// cluster live at `CoreDNS`.
+/// cluster live at `CoreDNS`. Applications close unused connections after 5 s (Node.js), 75 s
+/// (nginx) or never; one that was closed meanwhile is noticed and replaced.
 const MAX_AGE: Duration = Duration::from_secs(30);
 /// Applications whose connections are kept; those of further ones are opened anew.
 const APPLICATIONS: usize = 1024;
@@ -74,33 +73,67 @@ impl Upstream {
         }
     }
 
-    /// Sends a request and waits for the head of the answer.
+    /// Sends a request and waits for the head of the answer; also says whether the whole of it is
+    /// known to have come.
     pub(super) async fn send(
         &self,
         request: Request<Body>,
         way: Way<'_>,
         pace: &Pace,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<(Response<Incoming>, bool), Failure> {
         let pools = &self.pools[way.protocol as usize][usize::from(way.insecure)];
-        let answered = pools.of(way.backend).pool.request(request);
+        let generation = pools.of(way.backend);
         tokio::select! {
             biased;
-            answer = answered => answer.map_err(|error| failure(&error, self.patience)),
+            answer = generation.send(request) => {
+                answer.map_err(|unsent| failure(unsent, self.patience))
+            }
             () = pace.silence(self.patience.response) => Err(Failure::Silent(self.patience.response)),
         }
     }
 }
 
-fn failure(error: &Error, patience: Patience) -> Failure {
-    if error.is_connect() {
-        return Failure::Connect(classify(error), patience.connect);
+/// Why no answer came.
+pub(super) enum Unsent {
+    /// There is no connection.
+    Unconnected(Box<dyn std::error::Error + Send + Sync>),
+    /// The connection ended.
+    Broken {
+        /// How.
+        error: hyper::Error,
+        /// Whether it had served a request before.
+        reused: bool,
+    },
+    /// Either of them.
+    Pool(Error),
+}
+
+fn failure(unsent: Unsent, patience: Patience) -> Failure {
+    match unsent {
+        Unsent::Unconnected(error) => Failure::Connect(classify(&*error), patience.connect),
+        Unsent::Broken { error, reused } => broken(&error, reused),
+        Unsent::Pool(error) if error.is_connect() => {
+            Failure::Connect(classify(&error), patience.connect)
+        }
+        Unsent::Pool(error) => {
+            let source = std::error::Error::source(&error);
+            match source.and_then(|source| source.downcast_ref::<hyper::Error>()) {
+                // Nobody says whether it was; most are.
+                Some(error) => broken(error, true),
+                None => Failure::Broken(classify(&error)),
+            }
+        }
     }
-    let source = std::error::Error::source(error);
-    let hyper = source.and_then(|source| source.downcast_ref::<hyper::Error>());
-    if hyper.is_some_and(|error| error.is_user() || error.is_body_write_aborted()) {
+}
+
+fn broken(error: &hyper::Error, reused: bool) -> Failure {
+    if error.is_user() || error.is_body_write_aborted() {
         return Failure::Client;
     }
-    Failure::Broken(classify(error))
+    match classify(error) {
+        FetchError::Connection(text) if reused => Failure::Stale(text),
+        error => Failure::Broken(error),
+    }
 }
 
 /// A pool of connections for each application. One for all would tell them apart by the authority
@@ -115,8 +148,25 @@ struct Pools {
 /// The connections that were opened to one application since some time. Those that are in use go
 /// on when the next generation begins, and are closed after that.
 struct Generation {
-    pool: Pool<To, Body>,
+    connections: Kind,
     begun: Instant,
+}
+
+enum Kind {
+    Http1(Arc<Connections>),
+    Http2(Box<Pool<To, Body>>),
+}
+
+impl Generation {
+    async fn send(&self, request: Request<Body>) -> Result<(Response<Incoming>, bool), Unsent> {
+        match &self.connections {
+            Kind::Http1(connections) => connections.send(request).await,
+            Kind::Http2(pool) => {
+                let answer = pool.request(request).await.map_err(Unsent::Pool)?;
+                Ok((answer, false))
+            }
+        }
+    }
 }
 
 impl Pools {
@@ -142,7 +192,7 @@ impl Pools {
             return current;
         }
         let next = Arc::new(Generation {
-            pool: self.pool(backend),
+            connections: self.connections(backend),
             begun: Instant::now(),
         });
         // If others do the same at this moment, some connections more are opened.
@@ -150,18 +200,24 @@ impl Pools {
         next
     }
 
-    fn pool(&self, backend: &Backend) -> Pool<To, Body> {
-        Pool::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(KEPT)
-            .pool_max_idle_per_host(KEPT_EACH)
-            .http2_only(self.protocol == UpstreamProtocol::Http2)
-            .http2_adaptive_window(true)
-            .build(To {
-                dialer: Arc::clone(&self.dialer),
-                address: backend.uri().clone(),
-            })
+    fn connections(&self, backend: &Backend) -> Kind {
+        let to = To {
+            dialer: Arc::clone(&self.dialer),
+            address: backend.uri().clone(),
+        };
+        match self.protocol {
+            UpstreamProtocol::Http1 => Kind::Http1(Connections::new(to, self.max_age)),
+            UpstreamProtocol::Http2 => Kind::Http2(Box::new(
+                Pool::builder(TokioExecutor::new())
+                    .pool_timer(TokioTimer::new())
+                    .timer(TokioTimer::new())
+                    .pool_idle_timeout(MAX_AGE)
+                    .pool_max_idle_per_host(KEPT_EACH)
+                    .http2_only(true)
+                    .http2_adaptive_window(true)
+                    .build(to),
+            )),
+        }
     }
 }
 
@@ -174,9 +230,9 @@ struct Dialer {
 
 /// Opens connections to one address, whatever requests say.
 #[derive(Clone)]
-struct To {
+pub(super) struct To {
     dialer: Arc<Dialer>,
-    address: Uri,
+    pub(super) address: Uri,
 }
 
 impl Service<Uri> for To {
@@ -246,8 +302,9 @@ mod tests {
             for _ in 0..16 {
                 let mut request = Request::new(Body::empty());
                 *request.uri_mut() = "http://person.test/".parse().expect("a URL");
-                let answer = pools.of(&backend).pool.request(request).await;
-                let body = answer.expect("an answer").collect().await;
+                let answer = pools.of(&backend).send(request).await;
+                let (answer, _) = answer.ok().expect("an answer");
+                let body = answer.collect().await;
                 connections.push(body.expect("a body").to_bytes());
             }
             connections.sort();

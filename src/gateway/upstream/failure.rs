@@ -36,6 +36,10 @@ pub(in crate::gateway) enum Failure {
     /// The connection ended before the answer began.
     #[error("the connection ended without an answer: {0}")]
     Broken(FetchError),
+    /// The same with a connection that had served before: it may have been closed at the other end
+    /// just when we took it.
+    #[error("the connection ended without an answer: {0}")]
+    Stale(String),
     /// It was the client that did not finish its request.
     #[error("the client did not finish its request")]
     Client,
@@ -58,7 +62,7 @@ impl Failure {
             Self::Connect(FetchError::Tls(_), _) => UpstreamError::Tls,
             Self::Connect(FetchError::Timeout, _) => UpstreamError::ConnectTimeout,
             Self::Silent(_) => UpstreamError::ResponseTimeout,
-            Self::Connect(FetchError::Connection(_), _) | Self::Broken(_) => {
+            Self::Connect(FetchError::Connection(_), _) | Self::Broken(_) | Self::Stale(_) => {
                 UpstreamError::Connection
             }
             Self::Client => UpstreamError::Client,
@@ -88,7 +92,7 @@ impl Failure {
                 "Misconfigured",
                 "This application is not set up correctly. Tell your administrator.",
             ),
-            Self::Connect(..) | Self::Broken(_) => (
+            Self::Connect(..) | Self::Broken(_) | Self::Stale(_) => (
                 "The application cannot be reached",
                 "The application behind this address does not answer right now. Please try again in a moment.",
             ),
@@ -102,18 +106,13 @@ impl Failure {
                 "check the application, or allow more time with AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT"
             }
             Self::Connect(error, _) | Self::Broken(error) => error.advice_for_applications(),
+            Self::Stale(text) => FetchError::Connection(text.clone()).advice_for_applications(),
             Self::Client => "the client or a proxy in front of us gave up",
             Self::Protocol => "check the application",
             Self::Override(_) | Self::HostHeader => {
                 "correct the property mapping of the provider at authentik that sets it"
             }
         }
-    }
-
-    /// Whether the same request may be sent once more: a connection that was kept may have been
-    /// closed at the other end just when we took it.
-    pub(super) fn is_worth_another_try(&self) -> bool {
-        matches!(self, Self::Broken(FetchError::Connection(_)))
     }
 }
 

@@ -2,7 +2,9 @@
 //! in both directions as fast as the slower side takes them.
 
 mod client;
+mod connections;
 mod failure;
+mod guard;
 mod headers;
 mod pace;
 mod upgrade;
@@ -27,8 +29,9 @@ use crate::web::inbound::Inbound;
 use client::Way;
 pub use client::{Patience, Upstream};
 pub(super) use failure::{Failure, Unanswered};
+use guard::{Guard, guarded};
 use pace::{Pace, Paced};
-use upgrade::{Guard, Upgrade};
+use upgrade::Upgrade;
 
 /// A request on its way.
 #[derive(Clone, Copy)]
@@ -109,14 +112,11 @@ impl Parted {
         let mut answer = self.upstream.send(request, outgoing.way(), &pace).await;
         let repeatable =
             !has_body && matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        if repeatable
-            && let Err(failure) = &answer
-            && failure.is_worth_another_try()
-        {
+        if repeatable && let Err(Failure::Stale(_)) = &answer {
             let again = outgoing.request(upgrade.as_ref(), has_body)?;
             answer = self.upstream.send(again, outgoing.way(), &pace).await;
         }
-        let answer = answer?;
+        let (answer, is_whole) = answer?;
         if let Some(metrics) = &passage.site.upstream_metrics
             && passage.backend == backend
         {
@@ -126,7 +126,9 @@ impl Parted {
             let upgrade = upgrade.ok_or(Failure::Protocol)?;
             return self.change(outgoing, upgrade, answer);
         }
-        Ok(respond(answer))
+        let is_whole = is_whole || answer.body().is_end_stream();
+        let guard = if is_whole { None } else { self.guard(outgoing) };
+        Ok(respond(answer, guard))
     }
 
     /// Both sides change to another protocol.
@@ -140,9 +142,19 @@ impl Parted {
         let application = answer.extensions_mut().remove::<OnUpgrade>();
         let application = application.filter(|_| granted).ok_or(Failure::Protocol)?;
         let protocol = answer.headers().get(header::UPGRADE).cloned();
-        let passage = outgoing.passage;
-        let (site, headers) = (passage.site, &passage.parts.headers);
-        let guard = outgoing.session.map(|session| Guard {
+        upgrade.tunnel(application, self.guard(outgoing));
+        let mut response = respond(answer, None).map(|_| Body::empty());
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.extend(protocol.map(|protocol| (header::UPGRADE, protocol)));
+        Ok(response)
+    }
+
+    /// What watches over the session, where the person has one.
+    fn guard(&self, outgoing: &Outgoing<'_>) -> Option<Guard> {
+        let Passage { site, parts, .. } = outgoing.passage;
+        let headers = &parts.headers;
+        outgoing.session.map(|session| Guard {
             session: Arc::clone(session),
             ids: session_ids(site, headers)
                 .chain(super::credentials::session_id(site, headers))
@@ -150,13 +162,7 @@ impl Parted {
             site: Arc::clone(site),
             store: self.store.clone(),
             clock: self.clock.clone(),
-        });
-        upgrade.tunnel(application, guard);
-        let mut response = respond(answer).map(|_| Body::empty());
-        let headers = response.headers_mut();
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.extend(protocol.map(|protocol| (header::UPGRADE, protocol)));
-        Ok(response)
+        })
     }
 }
 
@@ -208,19 +214,19 @@ impl Outgoing<'_> {
             headers.insert(header::UPGRADE, upgrade.protocol.clone());
         }
         let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(self.backend.scheme().clone());
-        uri.path_and_query = parts.uri.path_and_query().cloned();
-        // HTTP/2 says the host in the target, and nowhere else (RFC 9113 section 8.3.1).
-        uri.authority = Some(match self.protocol {
+        let target = parts.uri.path_and_query().cloned();
+        uri.path_and_query = Some(target.ok_or(Failure::Client)?);
+        match self.protocol {
             UpstreamProtocol::Http1 => {
                 headers.insert(header::HOST, host);
-                self.backend.authority().clone()
             }
-            UpstreamProtocol::Http2 => host
-                .as_bytes()
-                .try_into()
-                .map_err(|_| Failure::HostHeader)?,
-        });
+            // HTTP/2 says the host in the target, and nowhere else (RFC 9113 section 8.3.1).
+            UpstreamProtocol::Http2 => {
+                uri.scheme = Some(self.backend.scheme().clone());
+                let host = host.as_bytes().try_into();
+                uri.authority = Some(host.map_err(|_| Failure::HostHeader)?);
+            }
+        }
         let mut request = Request::new(Body::empty());
         *request.method_mut() = parts.method.clone();
         *request.headers_mut() = headers;
@@ -245,9 +251,12 @@ impl Outgoing<'_> {
 }
 
 /// The application's answer as the client gets it.
-fn respond(answer: Response<Incoming>) -> Response<Body> {
+fn respond(answer: Response<Incoming>, guard: Option<Guard>) -> Response<Body> {
     let (parts, body) = answer.into_parts();
-    let mut response = Response::new(Body::new(body));
+    let mut response = Response::new(match guard {
+        Some(guard) => guarded(body, guard),
+        None => Body::new(body),
+    });
     *response.status_mut() = parts.status;
     *response.headers_mut() = headers::inbound(parts.headers);
     if let Some(reason) = parts.extensions.get::<hyper::ext::ReasonPhrase>() {

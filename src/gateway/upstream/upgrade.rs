@@ -1,23 +1,14 @@
 //! Protocols other than HTTP that begin as a request (RFC 9110 section 7.8), such as websockets:
 //! bytes are passed on in both directions until one side, the session, or the program ends.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
-use crate::clock::Clock;
+use super::guard::{Guard, over};
 use crate::gateway::listener::Hold;
-use crate::model::{Session, SessionId};
-use crate::route::Site;
-use crate::store::{Store, StoreError};
-
-/// How often a tunnel's session is looked up besides, in case the news of its end was lost.
-const LOOKED_UP: Duration = Duration::from_secs(30);
 
 /// What a client wants to change to.
 pub(super) struct Upgrade {
@@ -74,51 +65,6 @@ impl Upgrade {
                 () = stop.cancelled() => {}
             }
         });
-    }
-}
-
-/// The session that holds a tunnel open.
-pub(super) struct Guard {
-    pub(super) session: Arc<Session>,
-    /// The ones that the request named.
-    pub(super) ids: Vec<SessionId>,
-    pub(super) site: Arc<Site>,
-    pub(super) store: Store,
-    pub(super) clock: Clock,
-}
-
-/// Waits until the session is over; for ever without one.
-async fn over(guard: Option<Guard>) {
-    let Some(mut guard) = guard else {
-        return std::future::pending().await;
-    };
-    loop {
-        let left = guard.session.expires_at - guard.clock.now();
-        let left = Duration::from_secs(u64::try_from(left).unwrap_or_default());
-        tokio::select! {
-            () = guard.session.ended() => {}
-            () = tokio::time::sleep(left.min(LOOKED_UP)) => {}
-        }
-        match guard.look_up().await {
-            // A session that was renewed has another end.
-            Ok(Some(session)) => guard.session = session,
-            Err(_) if guard.session.is_live(guard.clock.now()) => {}
-            Ok(None) | Err(_) => return,
-        }
-    }
-}
-
-impl Guard {
-    /// The session as the store knows it now.
-    async fn look_up(&self) -> Result<Option<Arc<Session>>, StoreError> {
-        for id in &self.ids {
-            if let Some(session) = self.store.load(id, &*self.site).await?
-                && session.client_id == self.session.client_id
-            {
-                return Ok(Some(session));
-            }
-        }
-        Ok(None)
     }
 }
 

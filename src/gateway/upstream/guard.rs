@@ -1,0 +1,110 @@
+//! What outlives the request that began it, and must not outlive the session that opened it:
+//! tunnels, and answers that take their time.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+
+use crate::clock::Clock;
+use crate::model::{Session, SessionId};
+use crate::route::Site;
+use crate::store::{Store, StoreError};
+
+/// How often a session is looked up besides, in case the news of its end was lost.
+const LOOKED_UP: Duration = Duration::from_secs(30);
+
+/// The session that holds something open.
+pub(super) struct Guard {
+    pub(super) session: Arc<Session>,
+    /// The ones that the request named.
+    pub(super) ids: Vec<SessionId>,
+    pub(super) site: Arc<Site>,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+}
+
+/// Waits until the session is over; for ever without one.
+pub(super) async fn over(guard: Option<Guard>) {
+    let Some(mut guard) = guard else {
+        return std::future::pending().await;
+    };
+    loop {
+        let left = guard.session.expires_at - guard.clock.now();
+        let left = Duration::from_secs(u64::try_from(left).unwrap_or_default());
+        tokio::select! {
+            () = guard.session.ended() => {}
+            () = tokio::time::sleep(left.min(LOOKED_UP)) => {}
+        }
+        match guard.look_up().await {
+            // A session that was renewed has another end.
+            Ok(Some(session)) => guard.session = session,
+            Err(_) if guard.session.is_live(guard.clock.now()) => {}
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+impl Guard {
+    /// The session as the store knows it now.
+    async fn look_up(&self) -> Result<Option<Arc<Session>>, StoreError> {
+        for id in &self.ids {
+            if let Some(session) = self.store.load(id, &*self.site).await?
+                && session.client_id == self.session.client_id
+            {
+                return Ok(Some(session));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// An answer's body that breaks off when the session is over.
+pub(super) fn guarded(body: Incoming, guard: Guard) -> Body {
+    Body::new(Guarded {
+        body,
+        over: Box::pin(over(Some(guard))),
+    })
+}
+
+struct Guarded {
+    body: Incoming,
+    over: BoxFuture<'static, ()>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Body(#[from] hyper::Error),
+    #[error("the session is over")]
+    SessionOver,
+}
+
+impl HttpBody for Guarded {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Broken::from)));
+        }
+        let over = self.over.as_mut().poll(context);
+        over.map(|()| Some(Err(Broken::SessionOver)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
