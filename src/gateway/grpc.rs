@@ -1,5 +1,5 @@
 //! What a gRPC call is told where the application is not reached: a status that gRPC's clients
-//! understand, in the place of a page that none of them reads. Envoy's local replies are the same.
+//! understand, in the place of a page that none of them reads.
 
 use axum::body::Body;
 use http::request::Parts;
@@ -16,9 +16,9 @@ const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// What does not stand for itself in a message: all but visible ASCII and spaces, and `%`.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// Whether a request is a gRPC call. Every call is a `POST` over HTTP/2, which no question of a
-/// reverse proxy is: one that is asked at a wrong path must not take a status in a header, under
-/// 200, for permission. `application/grpc-web` is for browsers, and another protocol.
+/// Whether a request is a gRPC call: a `POST` over HTTP/2 of its type. `application/grpc-web` is for
+/// browsers, and another protocol. A reverse proxy that asks at a wrong path and passes its client's
+/// headers on may look like one; the answer's HTTP status denies that, too.
 pub(super) fn is_call(parts: &Parts) -> bool {
     let sent = parts.headers.get(header::CONTENT_TYPE);
     let rest = sent.and_then(|sent| sent.as_bytes().strip_prefix(CONTENT_TYPE));
@@ -28,12 +28,19 @@ pub(super) fn is_call(parts: &Parts) -> bool {
 }
 
 /// An answer of ours in gRPC's words: "Trailers-Only"
-/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>).
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>), but for the HTTP
+/// status, which stays: 200 would be permission to whoever asks about a call. Clients have to prefer
+/// `grpc-status`; those that do not make the same code of the HTTP status and lose the message.
 pub(super) fn restated(answer: &Response<Body>, message: &str) -> Response<Body> {
+    let status = match answer.status() {
+        status if status.is_client_error() || status.is_server_error() => status,
+        // A redirect leads to the sign-in.
+        _ => StatusCode::UNAUTHORIZED,
+    };
     let mut headers = HeaderMap::new();
     let kind = HeaderValue::from_static("application/grpc");
     headers.insert(header::CONTENT_TYPE, kind);
-    headers.insert(STATUS, HeaderValue::from_static(code(answer.status())));
+    headers.insert(STATUS, HeaderValue::from_static(code(status)));
     let message = utf8_percent_encode(message, ENCODED).to_string();
     if let Ok(message) = HeaderValue::from_str(&message) {
         headers.insert(MESSAGE, message);
@@ -44,6 +51,7 @@ pub(super) fn restated(answer: &Response<Body>, message: &str) -> Response<Body>
         }
     }
     let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
 }
@@ -53,8 +61,7 @@ pub(super) fn restated(answer: &Response<Body>, message: &str) -> Response<Body>
 fn code(status: StatusCode) -> &'static str {
     match status {
         StatusCode::BAD_REQUEST => "13",
-        // A redirect leads to the sign-in.
-        StatusCode::UNAUTHORIZED | StatusCode::FOUND => "16",
+        StatusCode::UNAUTHORIZED => "16",
         StatusCode::FORBIDDEN => "7",
         StatusCode::NOT_FOUND => "12",
         StatusCode::TOO_MANY_REQUESTS
@@ -103,12 +110,34 @@ mod tests {
             .body(Body::from("a page"))
             .expect("an answer");
         let restated = restated(&answer, "100 %\n\u{e4}");
-        assert_eq!(restated.status(), 200);
+        assert_eq!(restated.status(), 502);
         let said = |name: &str| restated.headers()[name].to_str().expect("text");
         assert_eq!(said("content-type"), "application/grpc");
         assert_eq!(said("grpc-status"), "14");
         assert_eq!(said("grpc-message"), "100 %25%0A%C3%A4");
         assert_eq!(said("x-request-id"), "7");
         assert_eq!(restated.headers().len(), 4);
+    }
+
+    #[test]
+    fn no_status_is_permission() {
+        for (status, expected, code) in [
+            (200, 401, "16"),
+            (302, 401, "16"),
+            (400, 400, "13"),
+            (401, 401, "16"),
+            (403, 403, "7"),
+            (404, 404, "12"),
+            (429, 429, "14"),
+            (500, 500, "2"),
+            (502, 502, "14"),
+            (503, 503, "14"),
+            (504, 504, "14"),
+        ] {
+            let answer = Response::builder().status(status).body(Body::empty());
+            let restated = restated(&answer.expect("an answer"), "");
+            assert_eq!(restated.status(), expected, "{status}");
+            assert_eq!(restated.headers()["grpc-status"], code, "{status}");
+        }
     }
 }

@@ -278,6 +278,10 @@ impl Parted {
         }
         let ids = response.headers_mut().entry(REQUEST_ID);
         ids.or_insert_with(|| id.value());
+        let response = match told_to_calls {
+            Some(message) if grpc::is_call(parts) => grpc::restated(&response, message),
+            _ => response,
+        };
         let elapsed = started.elapsed();
         match &site {
             Some(site) => site.metrics.observe(&parts.method, elapsed),
@@ -300,11 +304,7 @@ impl Parted {
             request_id: id.as_str(),
             error: error.as_deref(),
         });
-        // Last, so that the log and traces say of all failures in HTTP's words what they are.
-        match told_to_calls {
-            Some(message) if grpc::is_call(parts) => grpc::restated(&response, message),
-            _ => response,
-        }
+        response
     }
 
     /// Tells, now and then, of a peer that behaves like a reverse proxy but is not trusted as one:

@@ -49,13 +49,18 @@ impl Memory {
         if let Some(sid) = &session.claims.sid {
             self.by_sid.add(sid, key);
         }
+        // Before the insertion: whoever ends all of a person's sessions finds each that can be used.
+        let count = self.by_subject.add(subject, key);
         self.sessions.insert(key, Arc::clone(session));
-        if self.by_subject.add(subject, key) > PER_SUBJECT {
+        if count > PER_SUBJECT {
             let others = self.by_subject.keys(subject).into_iter();
             let others = others.filter(|other| *other != key);
-            let expiry =
-                |other: &SessionKey| self.sessions.get(other).map(|other| other.expires_at);
-            if let Some(first) = others.min_by_key(expiry) {
+            // One that is just being inserted or removed makes no room.
+            let ends = others.filter_map(|other| {
+                let expires_at = self.sessions.get(&other)?.expires_at;
+                Some((expires_at, other))
+            });
+            if let Some((_, first)) = ends.min_by_key(|(expires_at, _)| *expires_at) {
                 self.remove(&first);
             }
         }
@@ -81,13 +86,20 @@ impl Memory {
     }
 
     pub(super) fn remove(&self, key: &SessionKey) {
-        if let Some((_, session)) = self.sessions.remove(key) {
-            session.end();
-            if let Some(sid) = &session.claims.sid {
-                self.by_sid.drop(sid, key);
-            }
-            self.by_subject.drop(&session.claims.sub, key);
+        self.end(key);
+    }
+
+    /// Whether there was such a session.
+    fn end(&self, key: &SessionKey) -> bool {
+        let Some((_, session)) = self.sessions.remove(key) else {
+            return false;
+        };
+        session.end();
+        if let Some(sid) = &session.claims.sid {
+            self.by_sid.drop(sid, key);
         }
+        self.by_subject.drop(&session.claims.sub, key);
+        true
     }
 
     pub(super) fn end_sid(&self, sid: &str) -> usize {
@@ -124,10 +136,7 @@ impl Memory {
     }
 
     fn remove_all(&self, keys: &[SessionKey]) -> usize {
-        for key in keys {
-            self.remove(key);
-        }
-        keys.len()
+        keys.iter().filter(|key| self.end(key)).count()
     }
 }
 

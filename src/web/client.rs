@@ -13,7 +13,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
 use hyper_util::rt::TokioExecutor;
-use rustls::ClientConfig;
+use rustls::{CertificateError, ClientConfig};
 use tower_service::Service;
 
 use super::trust::{TlsError, TlsOptions, Trust};
@@ -67,9 +67,11 @@ impl FetchError {
             Self::Refused => {
                 "nothing listens there: check the port of the provider's internal host, and whether the application runs"
             }
-            Self::Tls(rustls::Error::InvalidCertificate(_)) => {
-                "name the authority of its certificate in AUTHENTIK_PROXY_TLS__CA_FILE, or turn off \"Internal host SSL Validation\" of the provider"
-            }
+            Self::Tls(rustls::Error::InvalidCertificate(error)) => for_certificate(
+                error,
+                "correct the provider's internal host to a name that the certificate is for",
+                "name the authority of its certificate in AUTHENTIK_PROXY_TLS__CA_FILE, or turn off \"Internal host SSL Validation\" of the provider",
+            ),
             Self::Tls(_) => "is it http:// instead of https://? Check the provider's internal host",
             Self::Timeout => {
                 "check that network policies and firewalls let us reach it, or allow more time with AUTHENTIK_PROXY_UPSTREAM__CONNECT_TIMEOUT"
@@ -86,9 +88,11 @@ impl FetchError {
         match self {
             Self::Dns => "check the host name in AUTHENTIK_HOST and the cluster's DNS",
             Self::Refused => "check the port in AUTHENTIK_HOST and that authentik is running",
-            Self::Tls(rustls::Error::InvalidCertificate(_)) => {
-                "name the authority of authentik's certificate in AUTHENTIK_PROXY_TLS__CA_FILE, or set AUTHENTIK_INSECURE=true to skip verification"
-            }
+            Self::Tls(rustls::Error::InvalidCertificate(error)) => for_certificate(
+                error,
+                "correct the host in AUTHENTIK_HOST to a name that the certificate is for",
+                "name the authority of authentik's certificate in AUTHENTIK_PROXY_TLS__CA_FILE, or set AUTHENTIK_INSECURE=true to skip verification",
+            ),
             Self::Tls(_) => {
                 "check scheme and port in AUTHENTIK_HOST: is it http:// instead of https://?"
             }
@@ -97,6 +101,23 @@ impl FetchError {
             }
             Self::Connection(_) => "check AUTHENTIK_HOST (http or https?) and authentik's own log",
         }
+    }
+}
+
+/// What helps against a certificate that is not accepted: `named` if it is for other names, and
+/// `trusted` if it is not its time either.
+fn for_certificate(
+    error: &CertificateError,
+    named: &'static str,
+    trusted: &'static str,
+) -> &'static str {
+    use CertificateError as E;
+    match error {
+        E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. } => {
+            "renew the certificate, or set this host's clock right"
+        }
+        E::NotValidForName | E::NotValidForNameContext { .. } => named,
+        _ => trusted,
     }
 }
 
@@ -229,5 +250,55 @@ impl Service<Name> for Resolver {
     fn call(&mut self, name: Name) -> Self::Future {
         let lookup = self.0.call(name);
         Box::pin(async move { lookup.await.map_err(|error| DnsError(error).into()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::{ServerName, UnixTime};
+
+    use super::*;
+
+    #[test]
+    fn advice_on_certificates_is_about_what_is_wrong_with_them() {
+        use CertificateError as E;
+        let time = UnixTime::since_unix_epoch(Duration::ZERO);
+        let expected = ServerName::try_from("app.test").expect("a name");
+        let renew = ["renew the certificate"; 2];
+        let name = ["AUTHENTIK_HOST to a name", "internal host to a name"];
+        let trust = ["AUTHENTIK_INSECURE=true", "SSL Validation"];
+        for (error, [authentik, application]) in [
+            (E::Expired, renew),
+            (
+                E::ExpiredContext {
+                    time,
+                    not_after: time,
+                },
+                renew,
+            ),
+            (E::NotValidYet, renew),
+            (
+                E::NotValidYetContext {
+                    time,
+                    not_before: time,
+                },
+                renew,
+            ),
+            (E::NotValidForName, name),
+            (
+                E::NotValidForNameContext {
+                    expected,
+                    presented: Vec::new(),
+                },
+                name,
+            ),
+            (E::UnknownIssuer, trust),
+            (E::BadEncoding, trust),
+        ] {
+            let failure = FetchError::Tls(rustls::Error::InvalidCertificate(error));
+            let (to, of) = (failure.advice(), failure.advice_for_applications());
+            assert!(to.contains(authentik), "{failure}: {to}");
+            assert!(of.contains(application), "{failure}: {of}");
+        }
     }
 }

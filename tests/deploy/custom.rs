@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::{documents, run};
+use crate::{documents, read, run};
 
 /// Which package has the models of an API group.
 const PACKAGES: &[(&str, &str)] = &[
@@ -69,12 +69,17 @@ fn resources() -> Vec<Resource> {
     found
 }
 
-/// The directory that the programs of the models are in, if they are installed.
+/// The directory that the programs of the models are in, if they are installed completely: the copy
+/// of what was asked for is written last.
 fn models() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
+    let wanted = read("tests/deploy/models/package.json");
     let found = std::env::split_paths(&path)
         .filter_map(|bin| Some(bin.parent()?.to_owned()))
-        .find(|modules| modules.join("@kubernetes-models").is_dir());
+        .find(|modules| {
+            let fetched = modules.with_file_name("fetched.json");
+            std::fs::read_to_string(fetched).is_ok_and(|fetched| fetched == wanted)
+        });
     if found.is_none() {
         // Not captured by the harness: what is left out must be seen.
         let left_out = "the models of custom resources are not installed: they are not checked";

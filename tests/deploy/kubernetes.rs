@@ -31,6 +31,20 @@ fn pods_obey_pod_security_restricted() {
 }
 
 #[test]
+fn no_pod_stops_before_its_successor_is_ready() {
+    let name = "deploy/kustomize/base/deployment.yaml";
+    let [deployment] = &parse(name, &read(name))[..] else {
+        panic!("one in {name}");
+    };
+    let strategy = &deployment["spec"]["strategy"];
+    let rolling = json!({"maxUnavailable": 0, "maxSurge": 1});
+    assert_eq!(
+        *strategy,
+        json!({"type": "RollingUpdate", "rollingUpdate": rolling})
+    );
+}
+
+#[test]
 fn discovery_may_read_and_nothing_else() {
     let name = "deploy/kustomize/components/discover/rbac.yaml";
     let documents = parse(name, &read(name));

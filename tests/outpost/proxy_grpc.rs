@@ -222,7 +222,7 @@ async fn a_grpc_call_without_a_login_reaches_nothing() {
     let answer = within(sender.send_request(request))
         .await
         .expect("an answer");
-    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.status(), 401);
     for (name, value) in [
         ("content-type", "application/grpc"),
         ("grpc-status", "16"),
@@ -239,6 +239,7 @@ async fn a_grpc_call_without_a_login_reaches_nothing() {
 
     // To who asks about a call, or by mistake as if they were one, 200 would be permission.
     for (host, target) in [
+        (HOST, "/flows.Flows/Watch"),
         (HOST, "/outpost.goauthentik.io/auth/nginx"),
         (HOST, "/outpost.goauthentik.io/auth/traefik"),
         (HOST, "/outpost.goauthentik.io/auth/caddy"),

@@ -41,5 +41,8 @@ async fn the_chain_is_told_whether_it_is_trusted_or_not() {
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
+        let tls = findings.iter().find(|finding| finding["check"] == "tls");
+        let fix = tls.and_then(|tls| tls["fix"].as_str()).unwrap_or_default();
+        assert_eq!(fix.contains("renew the certificate"), days < 0, "{fix}");
     }
 }
