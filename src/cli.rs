@@ -7,7 +7,7 @@ pub mod rules;
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -67,7 +67,11 @@ pub enum Command {
         reference: bool,
     },
     /// Print the manual page (roff)
-    Man,
+    Man {
+        /// Write the pages of all commands into this directory instead
+        #[arg(long, value_name = "PATH")]
+        directory: Option<PathBuf>,
+    },
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -88,7 +92,12 @@ impl Cli {
 
 /// Writes the manual page.
 pub fn manual_page(out: &mut impl io::Write) -> io::Result<()> {
-    clap_mangen::Man::new(Cli::command()).render(out)
+    clap_mangen::Man::new(Cli::command().disable_help_subcommand(true)).render(out)
+}
+
+/// Writes the manual pages of the program and of all its commands into `directory`.
+pub fn manual_pages(directory: &Path) -> io::Result<()> {
+    clap_mangen::generate_to(Cli::command(), directory)
 }
 
 /// Writes what makes `shell` complete our command line.
@@ -265,6 +274,25 @@ mod tests {
         ] {
             assert!(page.contains(wanted), "{wanted} is missing in\n{page}");
         }
+    }
+
+    #[test]
+    fn every_manual_page_that_is_referred_to_exists() {
+        let directory = tempfile::tempdir().expect("a directory");
+        manual_pages(directory.path()).expect("it can be written");
+        let read = |name: &str| {
+            let page = std::fs::read_to_string(directory.path().join(format!("{name}.1")));
+            page.unwrap_or_else(|error| panic!("{name}: {error}"))
+                .replace('\\', "")
+        };
+        let top = read("authentik-proxy");
+        let reference = regex::Regex::new(r"(authentik-proxy-[a-z-]+)\(1\)").expect("a pattern");
+        let mut pages = String::new();
+        for found in reference.captures_iter(&top) {
+            pages.push_str(&read(&found[1]));
+        }
+        assert!(pages.contains("--app"), "{pages}");
+        assert_eq!(pages.contains("--prune"), cfg!(feature = "discover"));
     }
 
     #[test]

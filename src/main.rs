@@ -31,7 +31,16 @@ fn main() -> ExitCode {
             Err(errors) => fail(cli::EXIT_USAGE, &errors),
         },
         Command::Config { reference } => config(arguments.config.as_deref(), reference),
-        Command::Man => print(cli::manual_page),
+        Command::Man { directory: None } => print(cli::manual_page),
+        Command::Man {
+            directory: Some(directory),
+        } => match cli::manual_pages(&directory) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(
+                cli::EXIT_FAILURE,
+                &format!("{}: {error}", directory.display()),
+            ),
+        },
         Command::Completions { shell } => print(|out| {
             cli::completions(shell, out);
             Ok(())

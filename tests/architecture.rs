@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("control", BELOW_PLANES),
     ("admin", BELOW_PLANES),
     ("doctor", EVERYTHING),
-    ("discover", &["config", "telemetry", "web"]),
+    ("discover", &["model", "config", "telemetry", "web"]),
     ("app", EVERYTHING),
     ("cli", EVERYTHING),
     ("main", EVERYTHING),

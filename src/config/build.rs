@@ -31,6 +31,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         ca_file: reader.optional("tls.ca_file", parse::path),
     };
     let traces = traces(reader);
+    check_protocol(reader, traces);
     let token = reader.optional("discover.token", parse::token);
     let discover = discover(reader, token);
     let mut config = Config {
@@ -54,13 +55,32 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
 
 fn traces(reader: &Reader<'_>) -> Traces {
     let set = |name| reader.environment(name).is_some();
-    let disabled = reader.environment("OTEL_SDK_DISABLED");
+    let is = |name, expected: &str| {
+        let value = reader.environment(name);
+        value.is_some_and(|value| value.trim().eq_ignore_ascii_case(expected))
+    };
     let attributes = reader.environment("OTEL_RESOURCE_ATTRIBUTES");
     Traces {
-        wanted: !disabled.is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        wanted: !is("OTEL_SDK_DISABLED", "true")
+            && !is("OTEL_TRACES_EXPORTER", "none")
             && (set("OTEL_EXPORTER_OTLP_ENDPOINT") || set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")),
         named: set("OTEL_SERVICE_NAME")
             || attributes.is_some_and(|all| all.contains("service.name=")),
+    }
+}
+
+/// The SDK would ignore another protocol and speak gRPC to a port that does not understand it.
+fn check_protocol(reader: &mut Reader<'_>, traces: Traces) {
+    let names = [
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+    ];
+    let set = |name| Some((name, reader.environment(name)?));
+    let other = names.into_iter().find_map(set);
+    if let Some((name, _)) = other.filter(|(_, value)| traces.wanted && value.trim() != "grpc") {
+        reader.problem(format!(
+            "{name}: traces are exported by gRPC only; expected grpc, and the collector's port for it (4317 as a rule)"
+        ));
     }
 }
 
@@ -272,6 +292,24 @@ mod tests {
                 true,
             ),
             (
+                &[
+                    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
+                    ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+                    ("OTEL_TRACES_EXPORTER", "none"),
+                ],
+                false,
+                false,
+            ),
+            (
+                &[
+                    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
+                    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
+                    ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+                ],
+                true,
+                false,
+            ),
+            (
                 &[("OTEL_RESOURCE_ATTRIBUTES", "a=b,service.name=door")],
                 false,
                 true,
@@ -287,6 +325,27 @@ mod tests {
                 config.expect("it is valid").traces,
                 expected,
                 "{variables:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_protocol_that_is_not_spoken_is_a_problem() {
+        for name in [
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        ] {
+            let settings = [
+                ("AUTHENTIK_HOST", "https://a.test"),
+                ("AUTHENTIK_TOKEN", "t"),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
+                (name, "http/protobuf"),
+            ];
+            let problem = Config::from_pairs(settings).expect_err("not spoken");
+            let problem = problem.to_string();
+            assert!(
+                problem.contains(name) && problem.contains("4317"),
+                "{problem}"
             );
         }
     }

@@ -302,8 +302,12 @@ fn explain(setting: &Setting, found: &Found, wrong: &Wrong) -> String {
 
 /// Whether a value, or a part of it, may be shown.
 fn is_public(setting: &Setting, found: &Found, value: &str) -> bool {
-    // A URL with `@` holds a password.
-    found.public && !setting.is_secret() && !value.contains('@')
+    // A URL with `@` holds a password, and its query or fragment may hold a token.
+    let credentials = match setting.kind {
+        Kind::Url => value.contains(['@', '?', '#']),
+        _ => value.contains('@'),
+    };
+    found.public && !setting.is_secret() && !credentials
 }
 
 fn quote(value: &str) -> String {

@@ -178,7 +178,8 @@ pub struct Session {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traces {
     /// Whether there is a collector: `OTEL_EXPORTER_OTLP_ENDPOINT` or
-    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, and not `OTEL_SDK_DISABLED`.
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, and neither `OTEL_SDK_DISABLED` nor
+    /// `OTEL_TRACES_EXPORTER=none`.
     pub wanted: bool,
     /// Whether the service has a name: `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES`.
     pub named: bool,

@@ -269,6 +269,8 @@ fn secrets_are_never_shown() {
             "https://hunter2:hunter2@authentik.company",
         )]),
         with(&[("AUTHENTIK_HOST", "hunter2:hunter2@authentik.company")]),
+        with(&[("AUTHENTIK_HOST", "https://a.test/?token=hunter2")]),
+        with(&[("AUTHENTIK_HOST", "https://a.test/#hunter2")]),
         // Referred to by mistake.
         with(&[("AUTHENTIK_LOG_LEVEL", "env://AUTHENTIK_TOKEN")]),
         with(&[("AUTHENTIK_LISTEN__HTTP", "env://AUTHENTIK_TOKEN")]),

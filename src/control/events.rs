@@ -72,7 +72,6 @@ pub(super) async fn run(control: &Parted, signals: &Signals, stop: CancellationT
                     signals.gap.notify_one();
                     signals.update.notify_one();
                 }
-                control.metrics.connected(&outpost, true);
                 let mut talk = Conversation {
                     control,
                     signals,
@@ -208,7 +207,7 @@ impl Conversation<'_> {
                 Ok(()) = outposts.changed() => match outposts.borrow_and_update().clone() {
                     Some(outpost) if outpost.id == self.outpost.id => {
                         // Another version or name: the next hello tells.
-                        self.control.metrics.connected(&outpost, true);
+                        self.control.metrics.connected(&outpost, heard);
                         self.outpost = outpost;
                         continue;
                     }
@@ -233,6 +232,8 @@ impl Conversation<'_> {
                 Some(Ok(Message::Text(text))) => {
                     if !heard {
                         heard = true;
+                        // A handshake alone proves nothing: some proxies pass no frames on.
+                        self.control.metrics.connected(&self.outpost, true);
                         tracing::info!("websocket to authentik is connected");
                     }
                     self.hear(text.as_str()).await;

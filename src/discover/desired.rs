@@ -34,8 +34,8 @@ impl Desired {
             };
             desired.asked.insert(object.source.clone(), asked);
         }
-        desired.refuse_shared("slug", |wanted| &wanted.slug);
-        desired.refuse_shared("address", |wanted| &wanted.provider.external_host);
+        desired.refuse_shared("slug", |wanted| wanted.slug.clone());
+        desired.refuse_shared("address", |wanted| wanted.provider.address());
         desired
     }
 
@@ -45,11 +45,11 @@ impl Desired {
         wanted.map(|wanted| wanted.slug.as_str())
     }
 
-    fn refuse_shared(&mut self, what: &str, key: impl Fn(&Wanted) -> &String) {
+    fn refuse_shared(&mut self, what: &str, key: impl Fn(&Wanted) -> String) {
         let mut askers: HashMap<String, Vec<Source>> = HashMap::new();
         for (source, asked) in &self.asked {
             if let Ok(wanted) = asked {
-                let same = askers.entry(key(wanted).clone()).or_default();
+                let same = askers.entry(key(wanted)).or_default();
                 same.push(source.clone());
             }
         }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::mark::{Kind, Source};
+use crate::model::ExternalUrl;
 
 /// The label that makes an object ours to look at.
 pub const LABEL: &str = "authentik.io/proxy";
@@ -118,6 +119,20 @@ pub struct Provider {
     pub skip_path_regex: String,
     /// Whether the outpost looks at `Authorization`.
     pub intercept_header_auth: bool,
+}
+
+impl Provider {
+    /// Host, port and path as requests are routed by, so that two ways to write an address are one;
+    /// what is no address, as it is.
+    pub(super) fn address(&self) -> String {
+        let Ok(url) = ExternalUrl::parse(&self.external_host) else {
+            return self.external_host.clone();
+        };
+        let port = url
+            .port()
+            .map_or_else(String::new, |port| format!(":{port}"));
+        format!("{}{port}{}", url.host(), url.path_prefix())
+    }
 }
 
 /// Something wrong with the annotations of an object, or odd about them.

@@ -252,9 +252,9 @@ fn conflict(
             "its provider is used by the application {slug:?}, which was not created here"
         ));
     }
-    let same_address = |other: &&ActualProvider| {
-        Some(other.pk) != pk && other.settings.external_host == wanted.provider.external_host
-    };
+    let address = wanted.provider.address();
+    let same_address =
+        |other: &&ActualProvider| Some(other.pk) != pk && other.settings.address() == address;
     let other = actual.providers.iter().find(same_address)?;
     Some(format!(
         "{} is the address of the provider {:?} already{}",

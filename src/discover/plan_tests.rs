@@ -204,12 +204,55 @@ fn of_two_that_want_the_same_none_gets_it() {
         reason(&verdicts[1]),
         "the slug \"a\" is asked for by service apps/a as well"
     );
-    let address = [("authentik.io/external-host", "a.test")];
-    let verdicts = plan(&[service("a", &[]), service("b", &address)], &created(&[]));
-    assert!(
-        reason(&verdicts[1]).starts_with("the address \"https://a.test\""),
-        "{verdicts:?}"
-    );
+    for address in ["a.test", "A.test:443/", "http://a.test"] {
+        let address = [("authentik.io/external-host", address)];
+        let verdicts = plan(&[service("a", &[]), service("b", &address)], &created(&[]));
+        assert!(
+            reason(&verdicts[1]).starts_with("the address \"a.test\""),
+            "{verdicts:?}"
+        );
+    }
+}
+
+#[test]
+fn an_address_is_taken_however_it_is_written() {
+    for (wanted, written, taken) in [
+        ("https://a.test", "https://a.test", true),
+        ("https://a.test", "https://a.test/", true),
+        ("https://a.test", "https://A.Test", true),
+        ("https://a.test", "https://a.test:443", true),
+        ("https://a.test", " https://a.test. ", true),
+        // Requests are told apart by host, port and path, not by scheme.
+        ("https://a.test", "http://a.test", true),
+        ("https://a.test/sub", "https://a.test/sub/", true),
+        ("https://a.test:8443", "https://a.test:8443/", true),
+        (
+            "https://b\u{fc}cher.test",
+            "https://xn--bcher-kva.test/",
+            true,
+        ),
+        ("https://a.test", "https://a.test:8443", false),
+        ("https://a.test", "https://a.test/sub", false),
+        ("https://a.test/sub", "https://a.test/Sub", false),
+        ("https://a.test", "https://other.test", false),
+        // No address at all is compared as text.
+        ("https://a.test", "a.test", true),
+        ("https://a.test", "", false),
+    ] {
+        let services = [service("a", &[("authentik.io/external-host", wanted)])];
+        let mut actual = created(&services);
+        actual.applications.clear();
+        actual.providers[0].name = "mine".into();
+        actual.providers[0].settings.external_host = written.into();
+        let verdicts = plan(&services, &actual);
+        match &verdicts[0] {
+            Verdict::Refused(reason) => assert!(
+                taken && reason.contains("is the address of the provider \"mine\""),
+                "{wanted} {written:?}: {reason}"
+            ),
+            other => assert!(!taken, "{wanted} {written:?}: {other:?}"),
+        }
+    }
 }
 
 #[test]
@@ -229,14 +272,6 @@ fn what_others_made_is_never_touched() {
     );
     assert!(
         reason(&verdicts[0]).contains(&format!("from \"mine\" to {name}")),
-        "{verdicts:?}"
-    );
-
-    let mut actual = foreign("https://a.test");
-    actual.applications.clear();
-    let verdicts = plan(&services, &actual);
-    assert!(
-        reason(&verdicts[0]).contains("is the address of the provider \"mine\""),
         "{verdicts:?}"
     );
 

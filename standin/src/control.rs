@@ -222,6 +222,11 @@ impl Standin {
     pub fn refuse_websockets(&self, refuse: bool) {
         self.shared().lock().refuse_websockets = refuse;
     }
+
+    /// Whether hellos are left unanswered from now on, as where a proxy passes no frames on.
+    pub fn ignore_hellos(&self, ignore: bool) {
+        self.shared().lock().ignore_hellos = ignore;
+    }
 }
 
 /// Faults.

@@ -105,6 +105,7 @@ pub(crate) struct State {
     pub(crate) peers: Vec<Peer>,
     pub(crate) last_peer: u64,
     pub(crate) refuse_websockets: bool,
+    pub(crate) ignore_hellos: bool,
     pub(crate) hellos: Vec<Value>,
     /// The codes of the close frames that arrived.
     pub(crate) closes: Vec<Option<u16>>,
@@ -171,6 +172,7 @@ impl Shared {
             peers: Vec::new(),
             last_peer: 0,
             refuse_websockets: false,
+            ignore_hellos: false,
             hellos: Vec::new(),
             closes: Vec::new(),
             health: Vec::new(),

@@ -201,7 +201,11 @@ impl Connection<'_> {
             Some(0) => Reply::Nothing,
             Some(1) => {
                 self.hello(&frame["args"]);
-                Reply::Ack
+                if self.shared.lock().ignore_hellos {
+                    Reply::Nothing
+                } else {
+                    Reply::Ack
+                }
             }
             // Instructions that mean nothing here are acknowledged all the same.
             Some(_) => Reply::Ack,

@@ -233,6 +233,20 @@ fn every_path_exists() {
 }
 
 #[test]
+fn nothing_but_the_program_is_run_in_our_image() {
+    // It is made from nothing: there is no shell in it, and no tool.
+    let call = pattern(r"\bexec\b[^\n]*\bauthentik-proxy\b[^\n]* -- +(\S+)");
+    let mut calls = 0;
+    for (name, text) in files("docs").into_iter().chain(files("deploy")) {
+        for found in call.captures_iter(&text) {
+            assert_eq!(&found[1], OURS, "{name}: {}", &found[0]);
+            calls += 1;
+        }
+    }
+    assert!(calls > 0, "the pattern finds nothing");
+}
+
+#[test]
 fn cve_2021_25746_no_snippet_annotation() {
     // They let whoever may make an Ingress write nginx's configuration (CVE-2021-25742 and
     // CVE-2021-25746, CVE-2023-5043, CVE-2023-5044).

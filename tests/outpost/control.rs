@@ -226,6 +226,35 @@ async fn metrics_have_the_vendors_names() {
     assert_eq!(ping.status(), 204);
 }
 
+/// Whether the gauge of the websocket says that it is connected.
+async fn is_connected(world: &World) -> bool {
+    let address = world.outpost.metrics_addresses()[0];
+    let metrics = crate::support::get(address, "/metrics", "x", &[]).await;
+    let metrics = crate::support::text(&metrics);
+    let gauge = metrics
+        .lines()
+        .find(|line| line.starts_with("authentik_outpost_connection{"));
+    gauge.expect("the gauge").ends_with(" 1")
+}
+
+#[tokio::test]
+async fn a_websocket_is_connected_once_something_was_heard() {
+    let authentik = Standin::builder().start().await.expect("started");
+    authentik.ignore_hellos(true);
+    let world = World::beside(authentik, vec![], &[]).await;
+    world.authentik.wait_hellos(1).await;
+    assert!(!is_connected(&world).await, "the handshake is no answer");
+    world.authentik.trigger_update();
+    let heard = async {
+        while !is_connected(&world).await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), heard)
+        .await
+        .expect("a frame is an answer");
+}
+
 #[tokio::test]
 async fn stopping_drains_and_says_goodbye() {
     let world = World::with_grafana().await;

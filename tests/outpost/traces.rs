@@ -223,3 +223,14 @@ async fn strangers_begin_no_trace_of_theirs_and_failures_say_why() {
     assert_eq!(world.outpost.wait_exit().await, Some(0));
     collected.span("/late").await;
 }
+
+#[tokio::test]
+async fn a_collector_that_is_not_there_is_named_in_the_log() {
+    let upstream = Upstream::start().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let nobody = listener.local_addr().expect("an address");
+    drop(listener);
+    let world = world(nobody, &upstream, "none").await;
+    get(world.address(), "/", HOST, &[]).await;
+    world.outpost.wait_line("traces are not exported: ").await;
+}

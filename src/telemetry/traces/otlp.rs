@@ -10,9 +10,11 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData, SpanExporter as Export};
 
+use super::super::Throttle;
 use super::{Begun, Ended, TracesError};
 use crate::config;
 
@@ -35,7 +37,10 @@ impl Traces {
         let exporter = SpanExporter::builder().with_tonic().build();
         let exporter = exporter.map_err(|error| TracesError(error.to_string()))?;
         let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(exporter)
+            .with_batch_exporter(Reporting {
+                exporter,
+                trouble: Throttle::default(),
+            })
             .with_resource(resource(config.named))
             .build();
         let tracer = provider.tracer(SERVICE);
@@ -108,6 +113,41 @@ impl Span {
             span.set_status(Status::error(ended.error.unwrap_or_default().to_owned()));
         }
         span.end();
+    }
+}
+
+/// Logs why traces do not arrive: the SDK drops them without a word.
+#[derive(Debug)]
+struct Reporting {
+    exporter: SpanExporter,
+    trouble: Throttle,
+}
+
+impl Export for Reporting {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let sent = self.exporter.export(batch).await;
+        if let Err(error) = &sent {
+            // Has the code and, of what went wrong on this side, the cause; never a header.
+            let message = error.to_string();
+            if self.trouble.admits(&message) {
+                tracing::warn!(
+                    "traces are not exported: {message}; the collector has to listen for OTLP over gRPC at OTEL_EXPORTER_OTLP_ENDPOINT (port 4317 as a rule)"
+                );
+            }
+        }
+        sent
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
     }
 }
 
