@@ -76,6 +76,10 @@ pub(super) fn sift_trailers(trailers: &mut HeaderMap, head: &[HeaderName]) {
 /// The application's headers, for the client.
 pub(super) fn inbound(mut headers: HeaderMap) -> HeaderMap {
     let nominated = Nominated::of(&headers).0;
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // Chunks counted when the answer was read (RFC 9112 section 6.3).
+        headers.remove(header::CONTENT_LENGTH);
+    }
     for name in [
         header::CONNECTION,
         KEEP_ALIVE,
