@@ -1,6 +1,7 @@
 //! Which of our own pages a request is for.
 
 use super::surface::Surface;
+use crate::model::eager_path;
 
 const CALLBACK_MARKER: &str = "X-authentik-auth-callback";
 const LOGOUT_MARKER: &str = "X-authentik-logout";
@@ -44,6 +45,9 @@ impl<'a> Endpoint<'a> {
             Some("/auth/traefik" | "/auth/caddy") => return Self::Forward(Surface::Forwarded),
             Some(own) if own == ENVOY || own.starts_with("/auth/envoy/") => {
                 let start = path.len() - own.len() + ENVOY.len();
+                if leaves(path, &path[..start]) {
+                    return Self::Unknown;
+                }
                 return Self::Forward(Surface::Envoy(&target[start..]));
             }
             Some(own) if own.starts_with("/static/") => return Self::Static,
@@ -63,6 +67,13 @@ impl<'a> Endpoint<'a> {
             _ => Self::Other,
         }
     }
+}
+
+/// Whether a server in front of us may take a path that begins with `prefix` for another one, such
+/// as that of a login, and let clients ask what only reverse proxies may.
+fn leaves(path: &str, prefix: &str) -> bool {
+    (path.contains("..") || path.contains('%'))
+        && !eager_path(path).starts_with(&eager_path(prefix))
 }
 
 /// Whether the query has `name=true`; authentik's error redirects go on with a second `?`.
@@ -129,6 +140,22 @@ mod tests {
             (
                 "/outpost.goauthentik.io/auth/envoy/outpost.goauthentik.io/ping",
                 Endpoint::Forward(Surface::Envoy("/outpost.goauthentik.io/ping")),
+            ),
+            (
+                "/outpost.goauthentik.io/auth/envoy/a/..%2fb%20",
+                Endpoint::Forward(Surface::Envoy("/a/..%2fb%20")),
+            ),
+            (
+                "/outpost.goauthentik.io/auth/envoy/..%2f..%2fstart",
+                Endpoint::Unknown,
+            ),
+            (
+                "/outpost.goauthentik.io/auth/envoy/%2e%2e/x",
+                Endpoint::Unknown,
+            ),
+            (
+                "/outpost.goauthentik.io/auth/envoy/..;/../start/outpost.goauthentik.io/auth/envoy",
+                Endpoint::Unknown,
             ),
             ("/outpost.goauthentik.io/auth/envoyx", Endpoint::Unknown),
             ("/outpost.goauthentik.io/auth/nginx/", Endpoint::Unknown),

@@ -46,6 +46,11 @@ pub(super) enum GatewayError {
     /// Not a page of ours.
     #[error("there is no such page")]
     NotFound(Arc<Site>),
+    /// A reverse proxy asks, or a client as if it were one, where all traffic passes through us.
+    #[error(
+        "the application is in proxy mode, where no reverse proxy asks; pass its requests on to the outpost, or set its provider to forward auth"
+    )]
+    ProxyMode(Arc<Site>),
     /// Sessions cannot be looked up.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -182,7 +187,7 @@ impl GatewayError {
             Self::NotConfigured | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Host(_) | Self::TwoHosts | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
             Self::Misasked(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::ProxyMode(_) => StatusCode::NOT_FOUND,
             Self::Denied { .. } | Self::Ambiguous(_) => StatusCode::FORBIDDEN,
             Self::Credentials { .. } => StatusCode::BAD_GATEWAY,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -208,7 +213,7 @@ impl GatewayError {
                 "Misconfigured",
                 "This address is not set up. Tell your administrator.",
             ),
-            Self::NotFound(_) => ("Not found", "There is no such page here."),
+            Self::NotFound(_) | Self::ProxyMode(_) => ("Not found", "There is no such page here."),
             Self::Denied { .. } | Self::Ambiguous(_) => (
                 "Access denied",
                 "You are not permitted to open this page. Ask its administrator for access.",
@@ -234,7 +239,7 @@ impl GatewayError {
             Self::Host(_) | Self::TwoHosts => Refusal::InvalidHost,
             Self::NoApplication(_) => Refusal::UnknownHost,
             Self::Misasked(_) => Refusal::MisconfiguredProxy,
-            Self::NotFound(_) => Refusal::NotFound,
+            Self::NotFound(_) | Self::ProxyMode(_) => Refusal::NotFound,
             Self::Store(_) => Refusal::Store,
             Self::Denied { .. } => Refusal::Rule,
             Self::Ambiguous(_) => Refusal::AmbiguousPath,
@@ -251,6 +256,7 @@ impl GatewayError {
     fn site(&self) -> Option<&Arc<Site>> {
         match self {
             Self::NotFound(site)
+            | Self::ProxyMode(site)
             | Self::Method(site)
             | Self::Ambiguous(site)
             | Self::Denied { site, .. }
@@ -283,6 +289,7 @@ impl GatewayError {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = match self {
                 Self::Denied { .. } | Self::Ambiguous(_) => StatusCode::FORBIDDEN,
+                Self::ProxyMode(_) => StatusCode::NOT_FOUND,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             };
             if let Ok(reason) = HeaderValue::from_str(&self.to_string().replace('"', "'")) {

@@ -14,11 +14,11 @@ use super::error::GatewayError;
 use super::login::{append_cookie, target};
 use super::surface::Surface;
 use super::{Asked, Parted};
-use crate::model::Question;
+use crate::model::{Authority, Mode, Question};
 use crate::route::{Site, Snapshot};
 use crate::telemetry::metrics::Refusal;
 use crate::web::identity;
-use crate::web::inbound::Inbound;
+use crate::web::inbound::{Inbound, own_host};
 use crate::web::navigation::{is_navigation, is_preflight};
 
 impl Parted {
@@ -32,12 +32,20 @@ impl Parted {
         snapshot: &Snapshot,
     ) -> Result<Answer, GatewayError> {
         let headers = &parts.headers;
+        for host in [own_host(parts), inbound.host] {
+            // One that is no host names none.
+            let authority = Authority::parse(host).ok();
+            let named = authority
+                .and_then(|authority| snapshot.table.find_named(&authority, parts.uri.path()));
+            named.map_or(Ok(()), is_asked_about)?;
+        }
         let url = surface.url(parts, inbound, &snapshot.table)?;
         let authority = url.authority();
         let site = snapshot
             .table
             .find(&authority, url.path())
             .ok_or_else(|| GatewayError::NoApplication(authority.to_string()))?;
+        is_asked_about(site)?;
         let application = &site.application;
         let told = surface.method(parts, inbound, &application.policy);
         let method = told.as_ref().unwrap_or(&Method::GET);
@@ -89,6 +97,16 @@ impl Parted {
             Admission::Refused(reason) => Ok(unauthorized(site, surface.is_shown(), reason)),
         }
     }
+}
+
+/// Refuses questions about an application in proxy mode, and those that came by its host: it is
+/// clients that talk to us there, and a positive answer would show them what is for applications
+/// alone.
+fn is_asked_about(site: &Arc<Site>) -> Result<(), GatewayError> {
+    if site.application.mode == Mode::Proxy {
+        return Err(GatewayError::ProxyMode(Arc::clone(site)));
+    }
+    Ok(())
 }
 
 /// On an answer: the request's `Authorization` was for us, and not for the application.

@@ -124,14 +124,31 @@ async fn grpc_denies_what_it_does_not_understand() {
         asking("/x", &[("bad name", "x")]),
         asking("/x", &[("cookie", "a\nb")]),
         asking("/\u{e4}", &[]),
+        asking("/../x", &[]),
     ] {
         let (status, _, _) = denied(check(&world, request).await);
         assert!(matches!(status, 400 | 401 | 404 | 500), "{status}");
     }
-    let scripts = asking("/../x", &[("sec-fetch-mode", "cors")]);
+    let scripts = asking("/x/../y", &[("sec-fetch-mode", "cors")]);
     let (status, _, body) = denied(check(&world, scripts).await);
     assert_eq!(status, 401);
     assert!(body.contains("login_required"));
+}
+
+#[tokio::test]
+async fn grpc_nobody_asks_about_an_application_in_proxy_mode() {
+    let mut provider = Provider::proxy("grafana", "http://grafana.test", "http://127.0.0.1:9");
+    provider.skip_path_regex = "^/open$".into();
+    let world = world(provider).await;
+    let mut browser = Browser::default();
+    browser.log_in(&world, HOST, "/").await;
+    let cookies = browser.cookies(HOST);
+    for question in [asking("/open", &[]), asking("/", &[("cookie", &cookies)])] {
+        let (status, headers, _) = denied(check(&world, question).await);
+        assert_eq!(status, 404);
+        let told = headers.keys().any(|name| name.starts_with("x-authentik-"));
+        assert!(!told, "{headers:?}");
+    }
 }
 
 #[tokio::test]

@@ -226,6 +226,7 @@ async fn head_options_and_odd_answers_come_back_as_they_are() {
             "/hop" => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: x-hop, close\r\nX-Hop: 1\r\nKeep-Alive: x\r\nX-Kept: caf\u{e9}\r\n\r\nok",
             "/old" => "HTTP/1.0 200 OK\r\n\r\nuntil the end",
             "/early" => "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            "/both" => "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
             _ => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         }
         .into()
@@ -260,6 +261,11 @@ async fn head_options_and_odd_answers_come_back_as_they_are() {
             vec!["x-hop", "keep-alive"],
         ),
         ("GET /early", vec!["200 OK", "\r\n\r\nok"], vec!["103"]),
+        (
+            "GET /both",
+            vec!["transfer-encoding: chunked", "\r\n5\r\nhello\r\n0\r\n"],
+            vec!["content-length"],
+        ),
         (
             "GET /chunks",
             vec!["transfer-encoding: chunked", "hello"],

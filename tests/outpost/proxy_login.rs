@@ -122,7 +122,7 @@ async fn our_own_paths_are_never_passed_on() {
         ("/outpost.goauthentik.io/ping", 204),
         ("/outpost.goauthentik.io/static/x.css", 404),
         ("/outpost.goauthentik.io/start", 302),
-        ("/outpost.goauthentik.io/auth/nginx", 500),
+        ("/outpost.goauthentik.io/auth/nginx", 404),
     ] {
         let answer = get(world.address(), path, HOST, &[]).await;
         assert_eq!(answer.status(), status, "{path}");

@@ -82,10 +82,23 @@ impl Surface {
         target: &str,
         headers: &[(&str, &str)],
     ) -> Response<Bytes> {
-        let (path, asked, own) = self.question(&Method::GET, host, target);
+        let (_, at, _) = self.question(&Method::GET, host, target);
+        self.ask_at(world, &at, host, target, headers).await
+    }
+
+    /// The same where the outpost is asked by the host `at`. Envoy's question is about that one.
+    pub(crate) async fn ask_at<O: Outpost>(
+        self,
+        world: &World<O>,
+        at: &str,
+        host: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Response<Bytes> {
+        let (path, _, own) = self.question(&Method::GET, host, target);
         let mut all: Vec<(&str, &str)> = own.iter().map(|(n, v)| (*n, v.as_str())).collect();
         all.extend_from_slice(headers);
-        world.get(&path, &asked, &all).await
+        world.get(&path, at, &all).await
     }
 
     /// Asks with bytes that no client library would send: in the target, or as further lines of

@@ -19,6 +19,9 @@ const OWN_COOKIES: &[u8] = b"authentik_proxy_";
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Neither read nor said by us, as `Forwarded`: what comes through a trusted proxy may still be the
+/// client's.
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -76,6 +79,10 @@ pub(super) fn sift_trailers(trailers: &mut HeaderMap, head: &[HeaderName]) {
 /// The application's headers, for the client.
 pub(super) fn inbound(mut headers: HeaderMap) -> HeaderMap {
     let nominated = Nominated::of(&headers).0;
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // Chunks counted when the answer was read (RFC 9112 section 6.3).
+        headers.remove(header::CONTENT_LENGTH);
+    }
     for name in [
         header::CONNECTION,
         KEEP_ALIVE,
@@ -147,6 +154,8 @@ fn is_ours_to_say(name: &HeaderName) -> bool {
     }
     text.starts_with("x-authentik-")
         || is_path(text)
+        || *name == header::FORWARDED
+        || *name == FORWARDED_PREFIX
         || *name == FORWARDED_FOR
         || *name == FORWARDED_PROTO
         || *name == FORWARDED_HOST
