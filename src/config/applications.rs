@@ -11,15 +11,17 @@ use super::parse;
 use super::suggest::{did_you_mean, nearest};
 use crate::model::{
     Action, HeaderEncoding, HeaderSource, IdentityOptions, Policy, Rule, UpstreamProtocol,
+    frames_message,
 };
 
 /// The name of the section.
 pub(super) const SECTION: &str = "applications";
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "cors_preflight",
     "header_encoding",
     "headers",
+    "identity_headers",
     "original_method",
     "redirect_scripts",
     "rules",
@@ -64,6 +66,7 @@ impl Reader<'_> {
                 "send_jwt" => policy.identity.omit_jwt = !self.flag(&at, node),
                 "header_encoding" => policy.identity.encoding = self.encoding(&at, node),
                 "headers" => policy.headers = self.headers(&at, node),
+                "identity_headers" => policy.identity_headers = self.names(&at, node),
                 "rules" => policy.rules = self.rules(&at, node),
                 "trusted_networks" => trusted = Some(self.networks(&at, node)),
                 "upstream_protocol" => policy.upstream_protocol = self.protocol(&at, node),
@@ -163,6 +166,21 @@ impl Reader<'_> {
             headers.extend(name.zip(source));
         }
         headers
+    }
+
+    fn names(&mut self, at: &str, node: Node) -> Vec<HeaderName> {
+        let texts = self.texts(at, node).into_iter();
+        let mut names: Vec<_> = texts
+            .filter_map(|text| self.parsed(at, HeaderName::try_from(text)))
+            .collect();
+        names.retain(|name| {
+            let frames = frames_message(name);
+            if frames {
+                self.problem(at, &format!("{name} says nothing of a person"));
+            }
+            !frames
+        });
+        names
     }
 
     fn file(&mut self, at: &str, node: Node) -> Option<HeaderSource> {

@@ -33,6 +33,7 @@ applications:
     headers:
       X-Scope-OrgID: tenant-1
       Authorization: {file: /run/token, prefix: "Bearer "}
+    identity_headers: [X-Remote-User, Remote_Groups]
     upstream_protocol: http2
   other:
 "#,
@@ -55,6 +56,7 @@ applications:
         "trusted networks come last"
     );
     assert_eq!(grafana.headers.len(), 2);
+    assert_eq!(grafana.identity_headers, ["x-remote-user", "remote_groups"]);
     assert!(
         !format!("{grafana:?}").contains("tenant-1"),
         "may be a secret"
@@ -101,6 +103,14 @@ fn every_mistake_is_named_with_its_place() {
         (
             "headers: {'a b': x}",
             "applications.a.headers.a b: is not usable: invalid HTTP header name",
+        ),
+        (
+            "identity_headers: [a b]",
+            "applications.a.identity_headers: is not usable: invalid HTTP header name",
+        ),
+        (
+            "identity_headers: [X-User, Content-Length]",
+            "applications.a.identity_headers: content-length says nothing of a person",
         ),
         (
             "headers: {x: {prefix: y}}",

@@ -115,7 +115,7 @@ pub(super) enum LoginFailure {
     },
     /// Our own callback is protected instead of being passed to us.
     #[error(
-        "the reverse proxy asks for a sign-in at our own callback; it must pass everything under /outpost.goauthentik.io/ to the outpost without asking first"
+        "the reverse proxy asks for a sign-in at our own callback; it must pass /outpost.goauthentik.io/start, /callback and /sign_out to the outpost without asking first"
     )]
     Misrouted,
     /// The back channel.

@@ -151,6 +151,9 @@ fn allow(site: &Arc<Site>, permit: &Permit, request: &HeaderMap) -> Answer {
         Some(session) => session.headers.clone(),
         None => identity::nobody(),
     };
+    for name in &site.application.policy.identity_headers {
+        headers.entry(name).or_insert(identity::EMPTY);
+    }
     for (name, value) in &site.meta {
         headers.insert(name, value.clone());
     }

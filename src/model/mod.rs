@@ -25,6 +25,7 @@ pub use outpost::Outpost;
 pub use path::eager as eager_path;
 pub use policy::{
     Action, HeaderEncoding, HeaderSource, IdentityOptions, Policy, Rule, UpstreamProtocol, Verdict,
+    frames_message,
 };
 pub use requested_url::{RequestedUrl, RequestedUrlError, Scheme};
 pub use session::{Refresh, Session, SessionId, SessionKey};

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, header};
 use ipnet::IpNet;
 use regex::Regex;
 
@@ -27,6 +27,9 @@ pub struct Policy {
     pub identity: IdentityOptions,
     /// Headers that the application gets besides, last.
     pub headers: Vec<(HeaderName, HeaderSource)>,
+    /// Names of further headers that say who a person is, such as those of authentik's
+    /// `additionalHeaders`: a client's own never counts, also where a person has none.
+    pub identity_headers: Vec<HeaderName>,
     /// What the application speaks, in mode `proxy`.
     pub upstream_protocol: UpstreamProtocol,
 }
@@ -131,6 +134,23 @@ impl fmt::Display for Verdict<'_> {
             }
         }
     }
+}
+
+/// Whether a header delimits messages or sets our own cookies, which is not for attributes of people
+/// to do.
+#[must_use]
+pub fn frames_message(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONTENT_LENGTH
+            | header::TRANSFER_ENCODING
+            | header::CONNECTION
+            | header::UPGRADE
+            | header::TE
+            | header::TRAILER
+            | header::HOST
+            | header::SET_COOKIE
+    )
 }
 
 impl Policy {

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::model::{BasicAuth, Claims, HeaderEncoding, IdentityOptions};
+use crate::model::{BasicAuth, Claims, HeaderEncoding, IdentityOptions, frames_message};
 
 /// Headers about the person, in the order in which they are always sent. Each is on every
 /// positive answer, empty if need be: a reverse proxy that copies them would otherwise leave the
@@ -101,7 +101,8 @@ pub fn value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(text.as_bytes()).ok()
 }
 
-const EMPTY: HeaderValue = HeaderValue::from_static("");
+/// Nothing to say.
+pub const EMPTY: HeaderValue = HeaderValue::from_static("");
 
 /// `Authorization: Basic` from the user's attributes; nothing without a password (as authentik
 /// 2026.2 does).
@@ -132,21 +133,6 @@ fn text_of(raw: &Value) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// Headers that delimit messages or set our own cookies are not for attributes to set.
-fn frames_message(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::CONTENT_LENGTH
-            | header::TRANSFER_ENCODING
-            | header::CONNECTION
-            | header::UPGRADE
-            | header::TE
-            | header::TRAILER
-            | header::HOST
-            | header::SET_COOKIE
-    )
 }
 
 #[cfg(test)]

@@ -218,6 +218,37 @@ async fn issue_24156_names_go_out_as_utf_8_or_percent_encoded() {
 }
 
 #[tokio::test]
+async fn what_identity_headers_names_is_on_every_positive_answer() {
+    let authentik = Standin::builder().start().await.expect("started");
+    authentik.add_user(User {
+        attributes: json!({"additionalHeaders": {"X-Remote-User": "rob"}}),
+        ..User::new("rob", PASSWORD)
+    });
+    let mut grafana = Provider::forward_single("grafana", "http://grafana.test");
+    grafana.skip_path_regex = "^/open$".into();
+    let file = "applications: {grafana: {identity_headers: [X-Remote-User]}}";
+    let world = World::with_file(authentik, vec![grafana], file, &[]).await;
+    let rob = Browser::default().log_in_as(&world, HOST, "rob").await;
+    let alice = signed_in(&world).await;
+    for surface in ALL {
+        for (target, cookies, expected) in [
+            ("/", &rob, "rob"),
+            ("/", &alice, ""),
+            ("/open", &String::new(), ""),
+        ] {
+            let headers = [("cookie", cookies.as_str()), ("x-remote-user", "root")];
+            let answer = surface.ask(&world, HOST, target, &headers).await;
+            assert_eq!(answer.status(), 200, "{surface:?} {target}");
+            assert_eq!(
+                answer.headers()["x-remote-user"],
+                expected,
+                "{surface:?} {target}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn headers_come_from_the_file_and_from_files_that_change() {
     let directory = tempfile::tempdir().expect("a directory");
     let token = directory.path().join("token");

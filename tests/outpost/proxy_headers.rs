@@ -255,6 +255,50 @@ async fn an_application_gets_credentials_from_the_persons_attributes() {
     );
 }
 
+/// `additionalHeaders` of one person say nothing of another: without the setting `X-Remote-User` is
+/// the client's to choose wherever the person has none.
+#[tokio::test]
+async fn what_identity_headers_names_is_no_client_s_to_say() {
+    let mut upstream = Upstream::start().await;
+    let mut open = provider(upstream.address);
+    open.skip_path_regex = "^/open".into();
+    let authentik = Standin::builder().start().await.expect("started");
+    authentik.add_user(User {
+        attributes: json!({"additionalHeaders": {"X-Remote-User": "rob"}}),
+        ..User::new("rob", PASSWORD)
+    });
+    let file = "applications: {app: {identity_headers: [X-Remote-User, X_Groups]}}";
+    let world = World::with_file(authentik, vec![open], file, &[]).await;
+    let rob = Browser::default().log_in_as(&world, HOST, "rob").await;
+    let alice = alice(&world).await;
+    for (target, cookies, expected) in [
+        ("/", rob.as_str(), "rob"),
+        ("/", &alice, ""),
+        ("/open", "", ""),
+    ] {
+        let lines = format!(
+            "Cookie: {cookies}\r\nX-Remote-User: root\r\nX_Remote_User: root\r\nx-remote.user: root\r\nX-Groups: root\r\nX_Groups: root\r\nX-Remote: kept\r\n"
+        );
+        let recorded = arrives(&mut upstream, &world, target, &lines).await;
+        assert_eq!(recorded.one("x-remote-user"), expected, "{target}");
+        assert_eq!(recorded.one("x-remote"), "kept");
+        let forged: Vec<_> = recorded
+            .headers
+            .iter()
+            .filter(|(_, v)| v == b"root")
+            .collect();
+        assert!(forged.is_empty(), "{target}: {forged:?}");
+    }
+    let request = format!(
+        "POST /open HTTP/1.1\r\nHost: {HOST}\r\nConnection: close, TE\r\nTE: trailers\r\nTrailer: X_Remote_User, X-Note\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX_Remote_User: root\r\nX-Note: kept\r\n\r\n"
+    );
+    assert_eq!(status(&raw(world.address(), request.as_bytes()).await), 200);
+    assert_eq!(
+        upstream.next().await.trailers.to_lowercase(),
+        "x-note: kept"
+    );
+}
+
 #[tokio::test]
 async fn claims_choose_another_host_and_another_application() {
     let mut upstream = Upstream::start().await;

@@ -31,6 +31,7 @@ pub(super) fn outbound(outgoing: &Outgoing<'_>, asked: HeaderValue, has_body: bo
     let passage = &outgoing.passage;
     let (received, trusted) = (&passage.parts.headers, passage.inbound.trusted);
     let nominated = Nominated::of(received);
+    let personal = &passage.site.application.policy.identity_headers;
     let mut headers = HeaderMap::with_capacity(received.len() + 24);
     headers.insert(FORWARDED_HOST, asked);
     // Rare, and looking for them at each header of ours would be dear.
@@ -38,6 +39,7 @@ pub(super) fn outbound(outgoing: &Outgoing<'_>, asked: HeaderValue, has_body: bo
     for (name, value) in received {
         let dropped = is_ours_to_say(name)
             || is_hop_by_hop(name)
+            || personal.iter().any(|said| resembles(said, name))
             || nominated.has(name)
             || (!trusted && is_forwarded(name))
             || (outgoing.consumed && name == header::AUTHORIZATION);

@@ -97,7 +97,8 @@ impl Parted {
         let pace = Pace::new();
         let mut request = outgoing.request(upgrade.as_ref(), has_body)?;
         if has_body {
-            let head = request.headers().keys();
+            let personal = &passage.site.application.policy.identity_headers;
+            let head = request.headers().keys().chain(personal);
             let head = if may_have_trailers(passage.parts) {
                 head.cloned().collect()
             } else {

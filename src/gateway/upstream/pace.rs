@@ -69,7 +69,8 @@ impl Pace {
 pub(super) struct Paced {
     pub(super) body: Body,
     pub(super) pace: Pace,
-    /// The names in the request's head; none where no trailers can follow.
+    /// The names in the request's head, and those that only we may say; none where no trailers can
+    /// follow.
     pub(super) head: Vec<HeaderName>,
 }
 
