@@ -19,6 +19,7 @@ mod metrics;
 mod nginx;
 mod process;
 mod proxy_attacks;
+mod proxy_breaks;
 mod proxy_browser;
 mod proxy_bytes;
 mod proxy_failures;
