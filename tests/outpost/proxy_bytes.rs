@@ -350,7 +350,7 @@ async fn request_smuggling_nothing_hidden_reaches_an_application() {
     // request. Both framings at once are the chunks', and the last request on the connection
     // (RFC 9112 section 6.1).
     let (chunks, whole, none) = (("200", Some("")), Some(chunked.as_str()), ("400", None));
-    let corpus: Vec<(String, &str, (&str, Option<&str>))> = vec![
+    let corpus = vec![
         (format!("{of_chunks}\r\nTransfer-Encoding: chunked"), &chunked, chunks),
         (format!("Transfer-Encoding: chunked\r\n{of_chunks}"), &chunked, chunks),
         (format!("{of_chunks}\r\nTransfer-Encoding : chunked"), &chunked, none),
