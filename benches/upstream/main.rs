@@ -10,6 +10,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod idle;
 mod servers;
 
 use std::net::SocketAddr;
@@ -215,7 +216,7 @@ struct Proxies {
     runtime: Runtime,
     outpost: Outpost,
     all: [(&'static str, SocketAddr); 3],
-    _nginx: Nginx,
+    nginx: Nginx,
     _own: [Runtime; 2],
 }
 
@@ -245,7 +246,7 @@ impl Proxies {
             ],
             runtime,
             outpost,
-            _nginx: nginx,
+            nginx,
             _own: [ours, theirs],
         }
     }
@@ -306,6 +307,14 @@ fn upstream(criterion: &mut Criterion) {
     // As an operator who looks at throughput would set it.
     let _ = log::init("warning");
     let proxies = Proxies::start();
+    // `cargo test --benches` and `cargo bench -- --test` only look whether everything runs.
+    let given = |name: &str| std::env::args().any(|argument| argument == name);
+    let briefly = ["--test", "--list", "--profile-time"];
+    let compares = given("--bench") && !briefly.into_iter().any(given);
+    if compares {
+        // Before anything else has left memory behind that would be used again.
+        idle::report(&proxies);
+    }
     let mut group = criterion.benchmark_group("upstream");
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
     for (name, size, ..) in BODIES {
@@ -318,10 +327,7 @@ fn upstream(criterion: &mut Criterion) {
         }
     }
     group.finish();
-    // `cargo test --benches` and `cargo bench -- --test` only look whether everything runs.
-    let given = |name: &str| std::env::args().any(|argument| argument == name);
-    let briefly = ["--test", "--list", "--profile-time"];
-    if !given("--bench") || briefly.into_iter().any(given) {
+    if !compares {
         return;
     }
     for connections in [1, MANY] {

@@ -15,6 +15,8 @@ const EVERYTHING: &[&str] = &[
     "--set-string=image.tag=1",
     "--set-json=env={\"AUTHENTIK_REDIS__HOST\":\"redis\",\"AUTHENTIK_INSECURE\":true}",
     "--set-json=extraEnv=[{\"name\":\"AUTHENTIK_REDIS__PASSWORD\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"redis\",\"key\":\"password\"}}}]",
+    "--set-json=extraVolumes=[{\"name\":\"dashboard-token\",\"projected\":{\"sources\":[{\"serviceAccountToken\":{\"path\":\"token\"}}]}}]",
+    "--set-json=extraVolumeMounts=[{\"name\":\"dashboard-token\",\"mountPath\":\"/run/secrets/dashboard\",\"readOnly\":true}]",
     "--set-json=image.pullSecrets=[{\"name\":\"registry\"}]",
     "--set-json=podLabels={\"team\":\"home\"}",
     "--set-json=podAnnotations={\"linkerd.io/inject\":\"enabled\"}",
@@ -111,6 +113,11 @@ fn every_value_has_its_effect_and_the_schemas_accept_it() {
             "/spec/containers/0/env/5/valueFrom/secretKeyRef/key",
             json!("password"),
         ),
+        ("/spec/volumes/2/name", json!("dashboard-token")),
+        (
+            "/spec/containers/0/volumeMounts/2/mountPath",
+            json!("/run/secrets/dashboard"),
+        ),
     ] {
         assert_eq!(template.pointer(pointer), Some(&expected), "{pointer}");
     }
@@ -168,6 +175,8 @@ fn values_that_do_not_exist_are_refused() {
         ("replicas=two", "replicas"),
         ("env.AUTHENTIK_TOKEN=secret", "AUTHENTIK_TOKEN"),
         ("env.authentik_insecure=x", "authentik_insecure"),
+        ("extraVolumes[0].name=tmp", "extraVolumes"),
+        ("extraVolumeMounts[0].name=tmp", "mountPath"),
     ] {
         let output = Command::new("helm")
             .args(["template", OURS, CHART, "--set", value])

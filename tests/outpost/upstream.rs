@@ -9,6 +9,7 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::AbortHandle;
 
 use crate::support::{Browser, World, within};
 
@@ -45,10 +46,26 @@ impl Recorded {
     }
 }
 
+/// What came on a connection and is no whole request.
+#[derive(Debug)]
+pub(crate) struct Malformed {
+    #[expect(dead_code, reason = "shown where a test fails")]
+    pub(crate) why: &'static str,
+    /// Everything that came on the connection.
+    #[expect(dead_code, reason = "shown where a test fails")]
+    pub(crate) raw: String,
+}
+
+/// Why a body that is not there entirely is none.
+const CUT_SHORT: &str = "it ends early";
+
+pub(crate) type Seen = Result<Recorded, Malformed>;
+
 /// An application that records requests.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
-    seen: UnboundedReceiver<Recorded>,
+    seen: UnboundedReceiver<Seen>,
+    accepting: AbortHandle,
 }
 
 impl Upstream {
@@ -72,108 +89,191 @@ impl Upstream {
         let address = listener.local_addr().expect("an address");
         let (tell, seen) = unbounded_channel();
         let answer = Arc::new(answer);
-        tokio::spawn(async move {
+        let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (tell, answer) = (tell.clone(), Arc::clone(&answer));
-                // A connection that breaks is what some tests are about.
                 tokio::spawn(async move { converse(stream, &tell, &*answer).await });
             }
         });
-        Self { address, seen }
+        let accepting = accepting.abort_handle();
+        Self {
+            address,
+            seen,
+            accepting,
+        }
     }
 
     /// The next request.
     pub(crate) async fn next(&mut self) -> Recorded {
-        within(self.seen.recv()).await.expect("it runs")
+        let seen = within(self.seen.recv()).await.expect("it runs");
+        seen.expect("a request")
     }
 
     /// A request that has arrived already and was not looked at.
     pub(crate) fn arrived(&mut self) -> Option<Recorded> {
-        self.seen.try_recv().ok()
+        let seen = self.seen.try_recv().ok()?;
+        Some(seen.expect("a request"))
+    }
+
+    /// Everything that was not looked at, up to the last byte: waits until all connections have
+    /// ended, so whoever holds them has to be stopped before.
+    pub(crate) async fn finish(mut self) -> Vec<Seen> {
+        self.accepting.abort();
+        let mut all = Vec::new();
+        while let Some(seen) = within(self.seen.recv()).await {
+            all.push(seen);
+        }
+        all
     }
 }
 
 async fn converse(
-    mut stream: TcpStream,
-    tell: &UnboundedSender<Recorded>,
+    stream: TcpStream,
+    tell: &UnboundedSender<Seen>,
     answer: &(impl Fn(&Recorded) -> Vec<u8> + ?Sized),
 ) -> Option<()> {
-    let mut buffer = BytesMut::new();
-    loop {
-        let recorded = read_request(&mut stream, &mut buffer).await?;
-        let answer = answer(&recorded);
-        // The test has ended.
-        tell.send(recorded).ok()?;
+    let mut wire = Wire {
+        stream,
+        buffer: BytesMut::new(),
+        raw: Vec::new(),
+    };
+    while wire.has_more().await {
+        let read = read_request(&mut wire).await;
+        let seen = read.map_err(|why| Malformed {
+            why,
+            raw: String::from_utf8_lossy(&wire.raw).into_owned(),
+        });
+        let answer = seen.as_ref().map(answer).unwrap_or_default();
+        // The test may have ended.
+        tell.send(seen).ok()?;
         if answer.is_empty() {
             return None;
         }
-        stream.write_all(&answer).await.ok()?;
+        wire.stream.write_all(&answer).await.ok()?;
+    }
+    Some(())
+}
+
+/// A connection, and everything that has come on it.
+struct Wire {
+    stream: TcpStream,
+    /// What was not looked at.
+    buffer: BytesMut,
+    raw: Vec<u8>,
+}
+
+impl Wire {
+    /// Waits for more bytes; false if there are none.
+    async fn read(&mut self) -> bool {
+        let known = self.buffer.len();
+        // A reset is a way of closing, too.
+        let read = self.stream.read_buf(&mut self.buffer).await.unwrap_or(0);
+        self.raw.extend(&self.buffer[known..]);
+        read > 0
+    }
+
+    /// Whether anything follows.
+    async fn has_more(&mut self) -> bool {
+        !self.buffer.is_empty() || self.read().await
+    }
+
+    async fn line(&mut self) -> Result<Vec<u8>, &'static str> {
+        loop {
+            if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
+                let line = self.buffer.split_to(end).to_vec();
+                self.buffer.advance(2);
+                let is_bare = line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+                return if is_bare {
+                    Err("a bare CR, LF or NUL")
+                } else {
+                    Ok(line)
+                };
+            }
+            if !self.read().await {
+                return Err(CUT_SHORT);
+            }
+        }
+    }
+
+    async fn exactly(&mut self, length: usize) -> Result<Vec<u8>, &'static str> {
+        while self.buffer.len() < length {
+            if !self.read().await {
+                return Err(CUT_SHORT);
+            }
+        }
+        Ok(self.buffer.split_to(length).to_vec())
+    }
+
+    /// Chunks up to the last one, and its end.
+    async fn chunks(&mut self) -> Result<Vec<u8>, &'static str> {
+        let mut body = Vec::new();
+        loop {
+            let size = String::from_utf8(self.line().await?).unwrap_or_default();
+            if size.is_empty() || !size.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return Err("no size of a chunk");
+            }
+            let size = usize::from_str_radix(&size, 16).map_err(|_| "a chunk too large")?;
+            if size == 0 {
+                return Ok(body);
+            }
+            body.extend(self.exactly(size).await?);
+            if self.exactly(2).await? != b"\r\n" {
+                return Err("a chunk without an end");
+            }
+        }
     }
 }
 
-async fn line(stream: &mut TcpStream, buffer: &mut BytesMut) -> Option<Vec<u8>> {
-    loop {
-        if let Some(end) = buffer.windows(2).position(|pair| pair == b"\r\n") {
-            let line = buffer.split_to(end).to_vec();
-            buffer.advance(2);
-            return Some(line);
-        }
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
-    }
-}
-
-async fn exactly(stream: &mut TcpStream, buffer: &mut BytesMut, length: usize) -> Option<Vec<u8>> {
-    while buffer.len() < length {
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
-    }
-    Some(buffer.split_to(length).to_vec())
-}
-
-/// Reads one request as strictly as the most literal server.
-async fn read_request(stream: &mut TcpStream, buffer: &mut BytesMut) -> Option<Recorded> {
+/// Reads one request as strictly as the most literal server (RFC 9112); says why it is none.
+async fn read_request(wire: &mut Wire) -> Result<Recorded, &'static str> {
     let mut recorded = Recorded {
-        line: line(stream, buffer).await?,
+        line: wire.line().await?,
         headers: Vec::new(),
         body: Vec::new(),
         trailers: String::new(),
     };
+    if !recorded.line.ends_with(b" HTTP/1.1") {
+        return Err("no line of a request");
+    }
     loop {
-        let line = line(stream, buffer).await?;
+        let line = wire.line().await?;
         if line.is_empty() {
             break;
         }
-        let colon = line.iter().position(|b| *b == b':').expect("a colon");
+        let colon = line.iter().position(|byte| *byte == b':');
+        let colon = colon.ok_or("a header without a colon")?;
         let name = String::from_utf8_lossy(&line[..colon]).to_lowercase();
-        recorded
-            .headers
-            .push((name, line[colon + 1..].trim_ascii().to_vec()));
-    }
-    if recorded.one("transfer-encoding") == "chunked" {
-        loop {
-            let size = line(stream, buffer).await?;
-            let size = String::from_utf8(size).expect("a size");
-            let size = usize::from_str_radix(&size, 16).expect("a size");
-            if size == 0 {
-                break;
-            }
-            let chunk = exactly(stream, buffer, size + 2).await?;
-            recorded.body.extend(&chunk[..size]);
+        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err("no name of a header");
         }
-        loop {
-            let line = line(stream, buffer).await?;
-            if line.is_empty() {
-                break;
-            }
-            recorded.trailers += &String::from_utf8_lossy(&line);
-        }
-    } else if let Ok(length) = recorded.one("content-length").parse() {
-        recorded.body = exactly(stream, buffer, length).await?;
+        let value = line[colon + 1..].trim_ascii().to_vec();
+        recorded.headers.push((name, value));
     }
-    Some(recorded)
+    match (
+        recorded.all("transfer-encoding").as_slice(),
+        recorded.all("content-length").as_slice(),
+    ) {
+        ([], []) => {}
+        ([], [length]) => {
+            if !length.bytes().all(|digit| digit.is_ascii_digit()) {
+                return Err("no length");
+            }
+            let length = length.parse().map_err(|_| "no length")?;
+            recorded.body = wire.exactly(length).await?;
+        }
+        ([coding], []) if coding == "chunked" => {
+            recorded.body = wire.chunks().await?;
+            loop {
+                let line = wire.line().await?;
+                if line.is_empty() {
+                    break;
+                }
+                recorded.trailers += &String::from_utf8_lossy(&line);
+            }
+        }
+        _ => return Err("more than one framing"),
+    }
+    Ok(recorded)
 }
 
 /// A provider for an application at `address`, at `http://app.test`.
