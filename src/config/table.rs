@@ -314,7 +314,7 @@ pub const SETTINGS: &[Setting] = &[
         "tls.ca_file",
         Kind::Path,
         Fallback::Unset,
-        "PEM file of more authorities to trust on connections to authentik",
+        "PEM file of more authorities to trust on connections to authentik and to applications",
     ),
     own(
         "discover.token",
