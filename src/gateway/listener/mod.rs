@@ -86,15 +86,15 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 impl Server {
-    /// A server with these limits.
+    /// A server with these limits. Its `balancers` may name the client with the PROXY protocol.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, balancers: Option<TrustedProxies>) -> Self {
         Self {
             limits,
             places: Arc::new(Semaphore::new(limits.max_connections)),
             builder: builder(limits),
             tls: None,
-            balancers: None,
+            balancers,
         }
     }
 
@@ -102,13 +102,6 @@ impl Server {
     #[must_use]
     pub fn with_tls(mut self, config: Arc<ServerConfig>) -> Self {
         self.tls = Some(config.into());
-        self
-    }
-
-    /// Lets these peers name the client with the PROXY protocol.
-    #[must_use]
-    pub fn with_proxy_protocol(mut self, balancers: TrustedProxies) -> Self {
-        self.balancers = Some(balancers);
         self
     }
 
