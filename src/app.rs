@@ -117,6 +117,7 @@ impl App {
             ignored_peers: Throttle::default(),
             verdicts: Verdicts::default(),
             upstream: Upstream::new(&trust, patience(config)),
+            body_timeout: config.listen.body_timeout,
             traces: traces.clone(),
         });
         let (control_tasks, listener_tasks) = (Tasks::new(), Tasks::new());
@@ -360,6 +361,7 @@ fn seconds(duration: Duration) -> i64 {
 fn limits(config: &Config) -> Limits {
     Limits {
         header_timeout: config.listen.header_timeout,
+        write_timeout: config.listen.write_timeout,
         max_header_bytes: config.listen.max_header_bytes,
         max_connections: config.listen.max_connections,
         drain: config.shutdown.timeout,
