@@ -114,6 +114,7 @@ impl Outpost {
             ignored_peers: Throttle::default(),
             verdicts: Verdicts::default(),
             upstream: Upstream::new(&Trust::load(None).expect("authorities"), PATIENCE),
+            body_timeout: PATIENCE.response,
             traces: Traces::default(),
         })
     }

@@ -117,6 +117,7 @@ impl App {
             ignored_peers: Throttle::default(),
             verdicts: Verdicts::default(),
             upstream: Upstream::new(&trust, patience(config)),
+            body_timeout: config.listen.body_timeout,
             traces: traces.clone(),
         });
         let (control_tasks, listener_tasks) = (Tasks::new(), Tasks::new());
@@ -134,10 +135,8 @@ impl App {
             delay: config.shutdown.delay,
             drain: config.shutdown.timeout,
         };
-        let mut server = Server::new(limits);
-        if config.listen.proxy_protocol {
-            server = server.with_proxy_protocol(trusted);
-        }
+        let balancers = config.listen.proxy_protocol.then_some(trusted);
+        let server = Server::new(limits, balancers.clone());
         app.http = app.serve_requests(http, &server, &gateway);
         #[cfg(feature = "ext-authz")]
         app.serve_ext_authz(ext_authz, &server, &gateway);
@@ -147,10 +146,11 @@ impl App {
             app.https = app.serve_requests(https, &server.with_tls(tls), &gateway);
         }
         // Of its own, so that clients cannot keep probes and scrapes out.
-        let server = Server::new(Limits {
+        let limits = Limits {
             max_connections: ADMIN_CONNECTIONS,
             ..limits
-        });
+        };
+        let server = Server::new(limits, balancers);
         let router = admin::router(
             control.metrics.clone(),
             control.store.clone(),
@@ -361,6 +361,7 @@ fn seconds(duration: Duration) -> i64 {
 fn limits(config: &Config) -> Limits {
     Limits {
         header_timeout: config.listen.header_timeout,
+        write_timeout: config.listen.write_timeout,
         max_header_bytes: config.listen.max_header_bytes,
         max_connections: config.listen.max_connections,
         drain: config.shutdown.timeout,

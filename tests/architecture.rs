@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tasks", &[]),
     ("config", &["model"]),
     ("telemetry", &["model", "config", "clock"]),
-    ("web", &["model", "config", "clock"]),
+    ("web", &["model", "config", "clock", "telemetry"]),
     ("store", &["model", "config", "clock", "telemetry"]),
     ("oidc", &["model", "clock", "web"]),
     ("tls", &["model", "config"]),

@@ -46,6 +46,12 @@ pub struct Listen {
     /// How long a client may take to send the head of a request. Default 30 s;
     /// `AUTHENTIK_PROXY_LISTEN__HEADER_TIMEOUT`.
     pub header_timeout: Duration,
+    /// How long a client may send nothing of a body that an application waits for. Default 60 s;
+    /// `AUTHENTIK_PROXY_LISTEN__BODY_TIMEOUT`.
+    pub body_timeout: Duration,
+    /// How long a client may take nothing of what it is sent. Default 15 min, as long as Linux
+    /// itself waits for an acknowledgement; `AUTHENTIK_PROXY_LISTEN__WRITE_TIMEOUT`.
+    pub write_timeout: Duration,
     /// Connections open at once, over all listeners but those for metrics. Default 10,240;
     /// `AUTHENTIK_PROXY_LISTEN__MAX_CONNECTIONS`.
     pub max_connections: usize,

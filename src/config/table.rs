@@ -82,6 +82,20 @@ pub const SETTINGS: &[Setting] = &[
         "How long a client may take to send the head of a request",
     ),
     own(
+        "listen.body_timeout",
+        Kind::Duration,
+        Fallback::Value("60s"),
+        "How long a client may send nothing of a body that an application waits for",
+    )
+    .more("Then it is told 408. An answer that has begun ends the limit. For gRPC calls, `upstream.response_timeout` holds if it is longer."),
+    own(
+        "listen.write_timeout",
+        Kind::Duration,
+        Fallback::Value("15m"),
+        "How long a client may take nothing of what it is sent",
+    )
+    .more("Then the connection is closed, also that of a download that somebody paused. Streams that have nothing to send have no limit."),
+    own(
         "listen.max_connections",
         Kind::Count,
         Fallback::Value("10240"),
@@ -314,7 +328,7 @@ pub const SETTINGS: &[Setting] = &[
         "tls.ca_file",
         Kind::Path,
         Fallback::Unset,
-        "PEM file of more authorities to trust on connections to authentik",
+        "PEM file of more authorities to trust on connections to authentik and to applications",
     ),
     own(
         "discover.token",

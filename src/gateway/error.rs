@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::answer::{Answer, RequestId, html, json};
@@ -326,6 +326,11 @@ impl GatewayError {
                 request_id: &id,
             };
             let mut response = html(self.status(), &page);
+            if self.status() == StatusCode::REQUEST_TIMEOUT {
+                // What else the client sends would belong to no request (RFC 9110 section 15.5.9).
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             if let Self::Login {
                 failure: LoginFailure::Loop { forgiven },
                 ..

@@ -13,6 +13,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tonic::{Code, Status};
 use tower::Service as _;
+use tower_http::timeout::TimeoutBody;
 
 use super::forward::Consumed;
 use super::{Gateway, POWERED_BY};
@@ -25,6 +26,8 @@ pub async fn answer(
     mut request: Request<Incoming>,
 ) -> Response<Body> {
     request.extensions_mut().insert(peer);
+    let body_timeout = gateway.0.body_timeout;
+    let request = request.map(|body| TimeoutBody::new(body_timeout, body));
     match AuthorizationServer::new(Check(gateway)).call(request).await {
         Ok(response) => response.map(Body::new),
         Err(never) => match never {},

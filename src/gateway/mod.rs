@@ -19,7 +19,7 @@ mod surface;
 mod upstream;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::BoxError;
 use axum::body::{Body, HttpBody};
@@ -82,6 +82,8 @@ pub struct Parted {
     pub verdicts: Verdicts,
     /// The way to applications.
     pub upstream: Upstream,
+    /// How long a client may send nothing of a request's body that somebody waits for.
+    pub body_timeout: Duration,
     /// The way to a collector of traces.
     pub traces: Traces,
 }

@@ -1,29 +1,24 @@
 //! The back channel: one TLS configuration and one connector for REST, websocket, token,
 //! introspection and JWKS requests to authentik.
 
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
 use hyper_util::rt::TokioExecutor;
 use rustls::{CertificateError, ClientConfig};
 use tower_service::Service;
 
+use super::keepalive;
+use super::resolver::{DnsError, Resolver};
 use super::trust::{TlsError, TlsOptions, Trust};
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 32 << 20;
-
-/// After this much silence, TCP asks whether the other end is there; four times, within as long
-/// again.
-const KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// Opens connections to authentik, plain or TLS; shared by HTTP requests and the websocket.
 pub type Connector = HttpsConnector<HttpConnector<Resolver>>;
@@ -184,18 +179,17 @@ impl BackChannel {
 }
 
 /// Opens connections, plain or TLS, there with these names of ALPN. Host names are looked up anew
-/// for each of them.
+/// for each of them; what they meant last is remembered for when DNS fails.
 #[must_use]
 pub fn connector(mut tls: ClientConfig, timeout: Duration, alpn: &[&str]) -> Connector {
     tls.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+    let mut http = HttpConnector::new_with_resolver(Resolver::system());
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(timeout));
-    // Else a stream or a tunnel would not notice that the other end is gone without a word.
-    http.set_keepalive(Some(KEEPALIVE));
-    http.set_keepalive_interval(Some(KEEPALIVE / 4));
-    http.set_keepalive_retries(Some(4));
+    http.set_keepalive(Some(keepalive::TIME));
+    http.set_keepalive_interval(Some(keepalive::INTERVAL));
+    http.set_keepalive_retries(Some(keepalive::RETRIES));
     (http, tls).into()
 }
 
@@ -226,31 +220,6 @@ pub fn classify(error: &(dyn std::error::Error + 'static)) -> FetchError {
         link = cause.source();
     }
     FetchError::Connection(last)
-}
-
-/// Looks names up with the system's resolver, and marks its errors as such.
-#[derive(Debug, Clone)]
-pub struct Resolver(GaiResolver);
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct DnsError(std::io::Error);
-
-impl Service<Name> for Resolver {
-    type Response = GaiAddrs;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-    type Future = BoxFuture<'static, Result<GaiAddrs, Self::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0
-            .poll_ready(context)
-            .map_err(|error| DnsError(error).into())
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let lookup = self.0.call(name);
-        Box::pin(async move { lookup.await.map_err(|error| DnsError(error).into()) })
-    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,21 @@
 //! Envoy's `ext_authz` over gRPC.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 
 use authentik_standin::{Provider, Standin};
+use bytes::Bytes;
 use envoy_types::ext_authz::v3::pb::{CheckRequest, CheckResponse, HttpResponse};
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
 use envoy_types::pb::envoy::service::auth::v3::{
     AttributeContext, authorization_client::AuthorizationClient,
 };
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
 
-use crate::support::{Browser, World};
+use crate::support::{Browser, World, within};
 
 const HOST: &str = "grafana.test";
 
@@ -149,6 +155,34 @@ async fn grpc_nobody_asks_about_an_application_in_proxy_mode() {
         let told = headers.keys().any(|name| name.starts_with("x-authentik-"));
         assert!(!told, "{headers:?}");
     }
+}
+
+#[tokio::test]
+async fn grpc_a_question_that_does_not_end_is_given_up() {
+    let authentik = Standin::builder().start().await.expect("started");
+    let grafana = Provider::forward_single("grafana", "http://grafana.test");
+    let more = [
+        ("AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ", "127.0.0.1:0"),
+        ("AUTHENTIK_PROXY_LISTEN__BODY_TIMEOUT", "300ms"),
+    ];
+    let world = World::beside(authentik, vec![grafana], &more).await;
+    let address = world.outpost.ext_authz_addresses()[0];
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    let stream = TokioIo::new(stream);
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
+    let (mut sender, connection) = handshake.await.expect("a handshake");
+    tokio::spawn(connection);
+    let never = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+    let request = http::Request::post(format!(
+        "http://{address}/envoy.service.auth.v3.Authorization/Check"
+    ))
+    .header("content-type", "application/grpc")
+    .body(StreamBody::new(never))
+    .expect("a request");
+    let answer = within(sender.send_request(request)).await;
+    let headers = answer.expect("an answer").into_parts().0.headers;
+    assert!(headers.contains_key("grpc-status"), "{headers:?}");
+    assert_ne!(headers["grpc-status"], "0");
 }
 
 #[tokio::test]

@@ -288,6 +288,12 @@ async fn a_trusted_load_balancer_names_the_client() {
             "{header:?}"
         );
     }
+    let scrape = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let metrics = world.outpost.metrics_addresses()[0];
+    for header in [VERSION_1, b""] {
+        let answer = raw(metrics, &[header, scrape].concat()).await;
+        assert_eq!(status(&answer), 200, "{header:?}");
+    }
     let malformed = [b"PROXY TCP4 x y 1 2\r\n".as_slice(), GET].concat();
     assert_eq!(raw(world.address(), &malformed).await, b"");
 

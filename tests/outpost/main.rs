@@ -38,6 +38,7 @@ mod regressions;
 mod rules;
 mod secrets;
 mod shapes;
+mod stalls;
 mod support;
 mod surfaces;
 mod tls;

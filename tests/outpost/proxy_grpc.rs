@@ -201,6 +201,44 @@ async fn a_grpc_stream_passes_message_by_message_with_its_trailers() {
 }
 
 #[tokio::test]
+async fn a_grpc_call_may_say_nothing_until_it_is_answered() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (answer, answered) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        // As grpc-go does, whose heads go out with the first message.
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut answered = answered.clone();
+            async move {
+                let _ = answered.wait_for(|answered| *answered).await;
+                Ok::<_, Infallible>(Response::new(request.into_body()))
+            }
+        });
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = server.serve_connection(TokioIo::new(stream), service).await;
+    });
+    let impatient = ("AUTHENTIK_PROXY_LISTEN__BODY_TIMEOUT", "100ms");
+    let world = world(&format!("http://{address}"), &[impatient]).await;
+    let cookie = alice(&world).await;
+    let mut sender = over_tls(&world).await;
+    let (tell, body) = told();
+    let request = Request::post(format!("https://{HOST}/flows.Flows/Watch"))
+        .header("content-type", "application/grpc")
+        .header("cookie", &cookie)
+        .body(body)
+        .expect("a request");
+    tell.send(Frame::data("watch".into())).expect("it runs");
+    let call = tokio::spawn(sender.send_request(request));
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    answer.send(true).expect("it runs");
+    let answer = within(call).await.expect("no panic").expect("an answer");
+    let status = answer.headers().get("grpc-status");
+    assert_eq!((answer.status().as_u16(), status), (200, None));
+    drop(tell);
+}
+
+#[tokio::test]
 async fn a_grpc_call_without_a_login_reaches_nothing() {
     let (address, mut heads) = echo(None).await;
     let authentik = Standin::builder().start().await.expect("started");

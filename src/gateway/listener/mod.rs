@@ -20,11 +20,13 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::web::inbound::{Peer, TrustedProxies};
+use crate::web::keepalive;
 use activity::Activity;
 use opening::Opened;
 
@@ -33,6 +35,8 @@ use opening::Opened;
 pub struct Limits {
     /// Time for a request's head to arrive, and for the next request on a kept connection.
     pub header_timeout: Duration,
+    /// Time in which a client that is sent something has to take a byte of it.
+    pub write_timeout: Duration,
     /// Most bytes of a request's head; more is answered with 431.
     pub max_header_bytes: usize,
     /// Most connections at a time; more wait, all but one of each listener in the kernel's queue.
@@ -86,15 +90,15 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 impl Server {
-    /// A server with these limits.
+    /// A server with these limits. Its `balancers` may name the client with the PROXY protocol.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, balancers: Option<TrustedProxies>) -> Self {
         Self {
             limits,
             places: Arc::new(Semaphore::new(limits.max_connections)),
             builder: builder(limits),
             tls: None,
-            balancers: None,
+            balancers,
         }
     }
 
@@ -102,13 +106,6 @@ impl Server {
     #[must_use]
     pub fn with_tls(mut self, config: Arc<ServerConfig>) -> Self {
         self.tls = Some(config.into());
-        self
-    }
-
-    /// Lets these peers name the client with the PROXY protocol.
-    #[must_use]
-    pub fn with_proxy_protocol(mut self, balancers: TrustedProxies) -> Self {
-        self.balancers = Some(balancers);
         self
     }
 
@@ -163,6 +160,9 @@ impl Server {
         A: Fn(Peer, Request<Incoming>) -> F,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
+        let mut stream = TimeoutWriter::new(stream);
+        stream.set_timeout(Some(self.limits.write_timeout));
+        let stream = Box::pin(stream);
         let opening = opening::open(stream, address, self.balancers.as_ref(), self.tls.as_ref());
         let opened = tokio::select! {
             opened = tokio::time::timeout(self.limits.header_timeout, opening) => opened,
@@ -208,7 +208,13 @@ impl Server {
             tokio::select! {
                 ended = connection.as_mut() => return ended,
                 () = stop.cancelled(), if !ending => ending = true,
-                () = idle, if !ending => ending = activity.was_idle(),
+                // A client that was answered and neither takes that nor ends its request is given
+                // no third chance.
+                () = idle => match (activity.was_idle(), ending) {
+                    (false, _) => {}
+                    (true, false) => ending = true,
+                    (true, true) => return Ok(()),
+                },
             }
             if ending {
                 connection.as_mut().graceful_shutdown();
@@ -224,6 +230,8 @@ impl Server {
             Ok((stream, peer)) => {
                 // Without it small answers could wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
+                // Should it fail, all that is lost is that a client's silent end is noticed.
+                let _ = keepalive::enable(&stream);
                 // Not before, or else each listener would keep a place for nobody.
                 let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
                 Some((stream, peer, place))
@@ -253,4 +261,37 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
         .keep_alive_interval(limits.header_timeout)
         .keep_alive_timeout(limits.header_timeout);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn tcp_asks_clients_that_are_silent() {
+        let limits = Limits {
+            header_timeout: Duration::from_secs(1),
+            write_timeout: Duration::from_secs(1),
+            max_header_bytes: 8192,
+            max_connections: 1,
+            drain: Duration::ZERO,
+        };
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = bind(address).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let client = TcpStream::connect(address).await.expect("a connection");
+        let accepted = Server::new(limits, None).accept(&listener).await;
+        let (stream, ..) = accepted.expect("a client");
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().expect("an option"));
+        let time = socket.tcp_keepalive_time();
+        assert_eq!(time.expect("an option"), keepalive::TIME);
+        let interval = socket.tcp_keepalive_interval();
+        assert_eq!(interval.expect("an option"), keepalive::INTERVAL);
+        let retries = socket.tcp_keepalive_retries();
+        assert_eq!(retries.expect("an option"), keepalive::RETRIES);
+        drop(client);
+    }
 }

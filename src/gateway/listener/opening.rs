@@ -8,12 +8,16 @@ use std::task::{Context, Poll};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::proxy_protocol::{self, Header};
 use crate::model::Scheme;
 use crate::web::inbound::{Peer, TrustedProxies};
+
+/// A connection whose client has to take what it is sent.
+pub(super) type Bounded = Pin<Box<TimeoutWriter<TcpStream>>>;
 
 /// A connection on which HTTP can be spoken.
 pub(super) enum Opened {
@@ -25,7 +29,7 @@ pub(super) enum Opened {
 
 /// Reads the PROXY header that one of the `balancers` may send, then shakes hands.
 pub(super) async fn open(
-    stream: TcpStream,
+    stream: Bounded,
     address: SocketAddr,
     balancers: Option<&TrustedProxies>,
     tls: Option<&TlsAcceptor>,
@@ -44,7 +48,7 @@ pub(super) async fn open(
 
 /// Whom a load balancer speaks for; itself if it does not say.
 async fn introduced(
-    mut stream: TcpStream,
+    mut stream: Bounded,
     balancer: SocketAddr,
 ) -> io::Result<(Rewound, SocketAddr)> {
     let mut begun = BytesMut::with_capacity(512);
@@ -70,11 +74,11 @@ async fn introduced(
 /// A connection of which some bytes were read already.
 pub(super) struct Rewound {
     begun: Bytes,
-    stream: TcpStream,
+    stream: Bounded,
 }
 
 impl Rewound {
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: Bounded) -> Self {
         let begun = Bytes::new();
         Self { begun, stream }
     }

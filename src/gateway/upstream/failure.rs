@@ -43,6 +43,9 @@ pub(in crate::gateway) enum Failure {
     /// It was the client that did not finish its request.
     #[error("the client did not finish its request")]
     Client,
+    /// It stopped in the middle of its request.
+    #[error("the client sent nothing more of its request for {0:?}")]
+    Stalled(Duration),
     /// The application wants to speak a protocol that nobody asked for.
     #[error("it changed to another protocol than was asked for")]
     Protocol,
@@ -65,17 +68,18 @@ impl Failure {
             Self::Connect(FetchError::Connection(_), _) | Self::Broken(_) | Self::Stale(_) => {
                 UpstreamError::Connection
             }
-            Self::Client => UpstreamError::Client,
+            Self::Client | Self::Stalled(_) => UpstreamError::Client,
             Self::Protocol => UpstreamError::Protocol,
             Self::Override(_) | Self::HostHeader => UpstreamError::Claim,
         }
     }
 
-    /// RFC 9110 sections 15.6.3 and 15.6.5.
+    /// RFC 9110 sections 15.5.9, 15.6.3 and 15.6.5.
     pub(in crate::gateway) fn status(&self) -> StatusCode {
         match self {
             Self::Silent(_) | Self::Connect(FetchError::Timeout, _) => StatusCode::GATEWAY_TIMEOUT,
             Self::Client => StatusCode::BAD_REQUEST,
+            Self::Stalled(_) => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -87,7 +91,9 @@ impl Failure {
                 "The application does not answer",
                 "It was asked, but no answer came in time. Please try again in a moment.",
             ),
-            Self::Client => ("Bad request", "The request did not arrive as a whole."),
+            Self::Client | Self::Stalled(_) => {
+                ("Bad request", "The request did not arrive as a whole.")
+            }
             Self::Override(_) | Self::HostHeader | Self::Protocol => (
                 "Misconfigured",
                 "This application is not set up correctly. Tell your administrator.",
@@ -108,6 +114,9 @@ impl Failure {
             Self::Connect(error, _) | Self::Broken(error) => error.advice_for_applications(),
             Self::Stale(text) => FetchError::Connection(text.clone()).advice_for_applications(),
             Self::Client => "the client or a proxy in front of us gave up",
+            Self::Stalled(_) => {
+                "the client or a proxy in front of us stopped sending; allow more time with AUTHENTIK_PROXY_LISTEN__BODY_TIMEOUT if it only pauses"
+            }
             Self::Protocol => "check the application",
             Self::Override(_) | Self::HostHeader => {
                 "correct the property mapping of the provider at authentik that sets it"

@@ -11,7 +11,7 @@ mod upgrade;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody as _};
 use http::request::Parts;
@@ -23,6 +23,7 @@ use super::Parted;
 use super::answer::Answer;
 use super::auth::{Permit, session_ids};
 use super::error::GatewayError;
+use super::grpc;
 use crate::model::{Authority, Backend, Session, UpstreamProtocol};
 use crate::route::Site;
 use crate::web::inbound::Inbound;
@@ -110,7 +111,13 @@ impl Parted {
                 head,
             });
         }
-        let mut answer = self.upstream.send(request, outgoing.way(), &pace).await;
+        let sent = self.upstream.send(request, outgoing.way(), &pace);
+        let limit = self.time_to_send(passage.parts);
+        let mut answer = tokio::select! {
+            biased;
+            answer = sent => answer,
+            () = pace.stall(limit), if has_body => Err(Failure::Stalled(limit)),
+        };
         let repeatable =
             !has_body && matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         if repeatable && let Err(Failure::Stale(_)) = &answer {
@@ -130,6 +137,16 @@ impl Parted {
         let is_whole = is_whole || answer.body().is_end_stream();
         let guard = if is_whole { None } else { self.guard(outgoing) };
         Ok(respond(answer, guard))
+    }
+
+    /// For how long a client may send nothing of a request that it has not finished. Where that is a
+    /// gRPC call, it may be the application's turn just as well.
+    fn time_to_send(&self, parts: &Parts) -> Duration {
+        if grpc::is_call(parts) {
+            self.body_timeout.max(self.upstream.patience.response)
+        } else {
+            self.body_timeout
+        }
     }
 
     /// Both sides change to another protocol.

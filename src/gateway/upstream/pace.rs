@@ -1,10 +1,10 @@
-//! For how long an application has been silent: the time in which we wait for the client's own
-//! bytes does not count.
+//! For how long an application, or a client in the middle of its request, has been silent: the time
+//! in which we wait for the other one does not count.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,8 +15,12 @@ use tokio::time::{Instant, sleep};
 
 use super::headers::sift_trailers;
 
-/// Marks the time in which the client has to send.
-const CLIENTS_TURN: u64 = u64::MAX;
+/// Who has to say something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Application,
+    Client,
+}
 
 /// Whose turn it is, and since when.
 #[derive(Clone)]
@@ -24,7 +28,7 @@ pub(super) struct Pace(Arc<Since>);
 
 struct Since {
     begun: Instant,
-    /// Milliseconds after `begun`, or [`CLIENTS_TURN`].
+    /// Milliseconds after `begun`, doubled; odd where it is the client's turn.
     turn: AtomicU64,
 }
 
@@ -38,30 +42,52 @@ impl Pace {
 
     /// Waits until the application has been silent for `limit`.
     pub(super) async fn silence(&self, limit: Duration) {
+        self.lasts(Turn::Application, limit).await;
+    }
+
+    /// Waits until the client has left its request unfinished for `limit`, without a byte.
+    pub(super) async fn stall(&self, limit: Duration) {
+        self.lasts(Turn::Client, limit).await;
+    }
+
+    async fn lasts(&self, turn: Turn, limit: Duration) {
         let mut rest = limit;
-        loop {
+        while !rest.is_zero() {
             sleep(rest).await;
-            let turn = self.0.turn.load(Ordering::Relaxed);
-            rest = if turn == CLIENTS_TURN {
-                limit
+            let (whose, since) = self.turn();
+            rest = if whose == turn {
+                limit.saturating_sub(self.0.begun.elapsed().saturating_sub(since))
             } else {
-                let silent = self.0.begun.elapsed();
-                limit.saturating_sub(silent.saturating_sub(Duration::from_millis(turn)))
+                limit
             };
-            if rest.is_zero() {
-                return;
-            }
         }
     }
 
+    fn turn(&self) -> (Turn, Duration) {
+        let turn = self.0.turn.load(Ordering::Relaxed);
+        let whose = if turn % 2 == 1 {
+            Turn::Client
+        } else {
+            Turn::Application
+        };
+        (whose, Duration::from_millis(turn / 2))
+    }
+
+    fn begins(&self, turn: Turn) {
+        let elapsed = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX / 2);
+        let turn = (elapsed << 1) | u64::from(turn == Turn::Client);
+        self.0.turn.store(turn, Ordering::Relaxed);
+    }
+
+    /// Unlike an application, a client may be asked again and again.
     fn is_clients(&self) {
-        self.0.turn.store(CLIENTS_TURN, Ordering::Relaxed);
+        if self.turn().0 != Turn::Client {
+            self.begins(Turn::Client);
+        }
     }
 
     fn is_applications(&self) {
-        let elapsed = self.0.begun.elapsed().as_millis();
-        let elapsed = u64::try_from(elapsed).unwrap_or(CLIENTS_TURN - 1);
-        self.0.turn.store(elapsed, Ordering::Relaxed);
+        self.begins(Turn::Application);
     }
 }
 
@@ -94,8 +120,10 @@ impl HttpBody for Paced {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.pace.is_clients();
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+            self.pace.is_clients();
+            return Poll::Pending;
+        };
         self.pace.is_applications();
         Poll::Ready(frame.map(|frame| frame.map(|frame| self.sifted(frame))))
     }

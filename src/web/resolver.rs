@@ -1,0 +1,286 @@
+//! The addresses of host names: what the system's resolver says, or said before it failed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
+use futures_util::future::BoxFuture;
+use hyper_util::client::legacy::connect::dns::Name;
+use quick_cache::sync::Cache;
+use tower_service::Service;
+
+use crate::telemetry::Throttle;
+
+/// Names whose addresses are remembered.
+const NAMES: usize = 1024;
+/// For how long they stand in for a look-up that fails (RFC 8767 section 6).
+const USABLE: Duration = Duration::from_hours(24);
+/// A look-up that takes longer counts as failed where there is something in its place (RFC 8767
+/// section 5).
+const PATIENCE: Duration = Duration::from_millis(1800);
+/// After a failure, the name is not looked up for this long.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Why a name has no address.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DnsError {
+    /// DNS says that there is none.
+    #[error("{0}")]
+    Absent(io::Error),
+    /// DNS says nothing.
+    #[error("{0}")]
+    Unanswered(io::Error),
+}
+
+type Addresses = Vec<SocketAddr>;
+type LookUp = dyn Fn(Name) -> BoxFuture<'static, Result<Addresses, DnsError>> + Send + Sync;
+
+/// Looks names up; where DNS gives no answer, what it said last is used for a day. Cheap to clone;
+/// clones remember the same.
+#[derive(Clone)]
+pub struct Resolver(Arc<Shared>);
+
+struct Shared {
+    look_up: Box<LookUp>,
+    patience: Duration,
+    known: Cache<Name, Known>,
+    complaints: Throttle,
+}
+
+#[derive(Clone)]
+struct Known {
+    addresses: Addresses,
+    /// When DNS said so.
+    learnt: Instant,
+    /// When DNS failed since then.
+    failed: Option<Instant>,
+}
+
+impl Resolver {
+    /// Asks the system's resolver.
+    pub(super) fn system() -> Self {
+        Self::over(system, PATIENCE)
+    }
+
+    fn over<L, F>(look_up: L, patience: Duration) -> Self
+    where
+        L: Fn(Name) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Addresses, DnsError>> + Send + 'static,
+    {
+        Self(Arc::new(Shared {
+            look_up: Box::new(move |name| Box::pin(look_up(name))),
+            patience,
+            known: Cache::new(NAMES),
+            complaints: Throttle::default(),
+        }))
+    }
+}
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move { Ok(shared.resolve(name).await?.into_iter()) })
+    }
+}
+
+impl Shared {
+    async fn resolve(&self, name: Name) -> Result<Addresses, DnsError> {
+        let known = self.known.get(&name);
+        let Some(known) = known.filter(|known| known.learnt.elapsed() < USABLE) else {
+            let addresses = (self.look_up)(name.clone()).await?;
+            return Ok(self.learn(name, addresses));
+        };
+        if known.failed.is_some_and(|when| when.elapsed() < PAUSE) {
+            return Ok(known.addresses);
+        }
+        let looked_up = (self.look_up)(name.clone());
+        let failure = match tokio::time::timeout(self.patience, looked_up).await {
+            Ok(Ok(addresses)) => return Ok(self.learn(name, addresses)),
+            Ok(Err(error @ DnsError::Absent(_))) => {
+                self.known.remove(&name);
+                return Err(error);
+            }
+            Ok(Err(DnsError::Unanswered(error))) => error.to_string(),
+            Err(_) => format!("no answer within {:?}", self.patience),
+        };
+        // By what happened alone: in an outage, all names fail alike.
+        if self.complaints.admits(&failure) {
+            tracing::warn!(
+                "DNS does not work: {failure}; the last known addresses of {} and other names are used; check the cluster's DNS",
+                name.as_str(),
+            );
+        }
+        let addresses = known.addresses.clone();
+        let failed = Some(Instant::now());
+        self.known.insert(name, Known { failed, ..known });
+        Ok(addresses)
+    }
+
+    fn learn(&self, name: Name, addresses: Addresses) -> Addresses {
+        let known = Known {
+            addresses: addresses.clone(),
+            learnt: Instant::now(),
+            failed: None,
+        };
+        self.known.insert(name, known);
+        addresses
+    }
+}
+
+/// What the C library says, which is the only one that knows all of a system's sources of names.
+async fn system(name: Name) -> Result<Addresses, DnsError> {
+    let hints = AddrInfoHints {
+        socktype: SockType::Stream.into(),
+        ..AddrInfoHints::default()
+    };
+    let looked_up = tokio::task::spawn_blocking(move || {
+        let found = getaddrinfo(Some(name.as_str()), None, Some(hints))?;
+        let addresses = found.map(|found| found.map(|found| found.sockaddr));
+        Ok(addresses.collect::<io::Result<Addresses>>()?)
+    });
+    match looked_up.await {
+        Ok(found) => found.map_err(|error: LookupError| error.into()),
+        // The program ends.
+        Err(error) => Err(DnsError::Unanswered(error.into())),
+    }
+}
+
+impl From<LookupError> for DnsError {
+    fn from(error: LookupError) -> Self {
+        match error.kind() {
+            LookupErrorKind::NoName | LookupErrorKind::NoData => Self::Absent(error.into()),
+            _ => Self::Unanswered(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    type Said = Result<Addresses, DnsError>;
+
+    /// What DNS says to each question; nothing at all to further ones.
+    fn scripted(said: Vec<Said>, patience: Duration) -> Resolver {
+        let said = Mutex::new(said.into_iter());
+        Resolver::over(
+            move |_| {
+                let next = said.lock().expect("no panic").next();
+                async move {
+                    match next {
+                        Some(said) => said,
+                        None => pending().await,
+                    }
+                }
+            },
+            patience,
+        )
+    }
+
+    fn at(last: u8) -> Addresses {
+        vec![SocketAddr::from(([10, 0, 0, last], 0))]
+    }
+
+    fn unanswered() -> Said {
+        Err(DnsError::Unanswered(io::Error::other("no server")))
+    }
+
+    fn absent() -> Said {
+        Err(DnsError::Absent(io::Error::other("no such name")))
+    }
+
+    async fn ask(resolver: &Resolver) -> Option<Addresses> {
+        let name = "grafana.monitoring".parse().expect("a name");
+        let found = resolver.clone().call(name).await;
+        match found {
+            Ok(addresses) => Some(addresses.collect()),
+            Err(error) => {
+                assert!(error.is::<DnsError>(), "{error}");
+                None
+            }
+        }
+    }
+
+    /// As if the pause after a failure were over.
+    fn go_on(resolver: &Resolver) {
+        let names: Vec<_> = resolver.0.known.iter().collect();
+        for (name, known) in names {
+            let known = Known {
+                failed: None,
+                ..known
+            };
+            resolver.0.known.insert(name, known);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_dns_said_is_used_while_it_says_nothing() {
+        let said = vec![Ok(at(1)), Ok(at(2)), unanswered(), Ok(at(3))];
+        let resolver = scripted(said, PATIENCE);
+        assert_eq!(ask(&resolver).await, Some(at(1)));
+        assert_eq!(ask(&resolver).await, Some(at(2)), "it moved");
+        assert_eq!(ask(&resolver).await, Some(at(2)), "an outage");
+        assert_eq!(ask(&resolver).await, Some(at(2)), "without asking again");
+        go_on(&resolver);
+        assert_eq!(ask(&resolver).await, Some(at(3)), "the outage is over");
+    }
+
+    #[tokio::test]
+    async fn a_dns_that_never_answers_keeps_nobody_waiting() {
+        let resolver = scripted(vec![Ok(at(1))], Duration::from_millis(10));
+        assert_eq!(ask(&resolver).await, Some(at(1)));
+        assert_eq!(ask(&resolver).await, Some(at(1)));
+        assert_eq!(ask(&resolver).await, Some(at(1)));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_gone_is_forgotten() {
+        let said = vec![unanswered(), Ok(at(1)), absent(), unanswered()];
+        let resolver = scripted(said, PATIENCE);
+        assert_eq!(ask(&resolver).await, None, "never known");
+        assert_eq!(ask(&resolver).await, Some(at(1)));
+        assert_eq!(
+            ask(&resolver).await,
+            None,
+            "others may have its address now"
+        );
+        assert_eq!(ask(&resolver).await, None, "and nobody remembers it");
+    }
+
+    #[tokio::test]
+    async fn names_are_remembered_for_a_day() {
+        let resolver = scripted(vec![Ok(at(1)), unanswered()], PATIENCE);
+        assert_eq!(ask(&resolver).await, Some(at(1)));
+        let (name, known) = resolver.0.known.iter().next().expect("remembered");
+        let Some(learnt) = known.learnt.checked_sub(USABLE) else {
+            // The machine runs for less than a day.
+            return;
+        };
+        resolver.0.known.insert(name, Known { learnt, ..known });
+        assert_eq!(ask(&resolver).await, None);
+    }
+
+    #[tokio::test]
+    async fn the_systems_resolver_is_asked() {
+        let found = system("localhost".parse().expect("a name")).await;
+        let found = found.expect("it has addresses");
+        assert!(found.iter().all(|address| address.ip().is_loopback()));
+        // DNS says that there is none, or there is no DNS.
+        let error = system("no-such-name.invalid".parse().expect("a name")).await;
+        error.expect_err("it has none");
+    }
+}
