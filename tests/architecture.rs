@@ -308,8 +308,8 @@ fn what_is_forbidden_is_seen_however_it_is_written() {
         ),
         (
             "src/web/client.rs",
-            "use crate::telemetry::Throttle;",
-            "telemetry::Throttle",
+            "use crate::store::Store;",
+            "store::Store",
         ),
     ] {
         assert_eq!(
