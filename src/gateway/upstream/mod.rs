@@ -5,6 +5,7 @@ mod client;
 mod failure;
 mod headers;
 mod pace;
+mod probe;
 mod upgrade;
 
 use std::borrow::Cow;
@@ -28,6 +29,7 @@ use client::Way;
 pub use client::{Patience, Upstream};
 pub(super) use failure::{Failure, Unanswered};
 use pace::{Pace, Paced};
+pub use probe::NoAnswer;
 use upgrade::{Guard, Upgrade};
 
 /// A request on its way.
