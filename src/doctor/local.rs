@@ -36,8 +36,6 @@ struct Kind {
     setting: &'static str,
     scheme: &'static str,
     is_ours: fn(StatusCode, &HeaderMap) -> bool,
-    /// Whether it waits for a PROXY header first.
-    proxied: bool,
 }
 
 /// Whether the addresses can be listened on, or our own server does already.
@@ -82,7 +80,6 @@ pub(super) async fn listeners(config: &Config, trust: &Trust, report: &mut Repor
             setting,
             scheme,
             is_ours,
-            proxied: listen.proxy_protocol && check != "listen metrics",
         };
         for address in addresses {
             listener(&kind, *address, trust, report).await;
@@ -104,10 +101,6 @@ async fn listener(kind: &Kind, address: SocketAddr, trust: &Trust, report: &mut 
     };
     if error.kind() == ErrorKind::AddrNotAvailable {
         return cannot(report);
-    }
-    if kind.proxied && error.kind() == ErrorKind::AddrInUse {
-        let found = "is in use; by whom cannot be asked, since PROXY headers are expected there";
-        return report.skipped(check, format!("{address} {found}"));
     }
     let found = match ping(kind.scheme, address, trust).await {
         Ok(answer) if (kind.is_ours)(answer.status(), answer.headers()) => {
