@@ -49,7 +49,7 @@ pub enum StartError {
         reason: std::io::Error,
     },
     /// Something was left out of this build.
-    #[error("{0} is set, but this program was built without the feature {1:?}")]
+    #[error("{0} is set, but this program was built without the feature {1:?}; unset it")]
     Feature(&'static str, &'static str),
     /// Traces.
     #[error("{0}")]
@@ -88,6 +88,7 @@ impl App {
     /// Starts listeners and tasks. Returns once all addresses are bound; the configuration from
     /// authentik arrives later.
     pub async fn start(config: &Config, level: LevelHandle) -> Result<Self, StartError> {
+        features(config)?;
         let trust = Trust::load(config.tls.ca_file.as_deref())?;
         let control = control(config, &trust, level)?;
         let limits = limits(config);
@@ -95,9 +96,6 @@ impl App {
         let https = bind(&config.listen.https, "AUTHENTIK_LISTEN__HTTPS").await?;
         let admin = bind(&config.listen.metrics, "AUTHENTIK_LISTEN__METRICS").await?;
         let ext_authz = bind(&config.listen.ext_authz, EXT_AUTHZ).await?;
-        if !cfg!(feature = "ext-authz") && !ext_authz.is_empty() {
-            return Err(StartError::Feature(EXT_AUTHZ, "ext-authz"));
-        }
         let (reporter, misconfigurations) = Reporter::channel();
         let (refresher, due) = Refresher::channel();
         let max_age = seconds(config.session.max_age);
@@ -178,6 +176,7 @@ impl App {
 
     /// Asks authentik step by step, for the command that looks for what is wrong.
     pub fn probe(config: &Config) -> Result<Probe, StartError> {
+        features(config)?;
         let trust = Trust::load(config.tls.ca_file.as_deref())?;
         let control = control(config, &trust, LevelHandle::disconnected())?;
         Ok(Probe::new(control, trust))
@@ -305,6 +304,14 @@ impl App {
         self.control_tasks.stop(Duration::from_secs(1)).await;
         self.traces.stop(Duration::from_secs(1)).await;
     }
+}
+
+/// Whether this build has what the settings ask for.
+fn features(config: &Config) -> Result<(), StartError> {
+    if !cfg!(feature = "ext-authz") && !config.listen.ext_authz.is_empty() {
+        return Err(StartError::Feature(EXT_AUTHZ, "ext-authz"));
+    }
+    Ok(())
 }
 
 async fn bind(

@@ -81,15 +81,11 @@ fn print(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> ExitCode {
 
 /// Exit code 0 if all is well, 1 if something failed, 2 if the settings cannot be used.
 fn doctor(file: Option<&Path>, only: Option<&str>, json: bool) -> ExitCode {
-    let (report, code) = match Config::from_env(file) {
-        Err(errors) => (doctor::unusable(&errors), cli::EXIT_USAGE),
+    let report = match Config::from_env(file) {
+        Err(errors) => doctor::unusable(&errors),
         Ok(config) => {
             let runtime = match tokio::runtime::Runtime::new() {
                 Ok(runtime) => runtime,
-                Err(error) => return fail(cli::EXIT_FAILURE, &error),
-            };
-            let probe = match App::probe(&config) {
-                Ok(probe) => probe,
                 Err(error) => return fail(cli::EXIT_FAILURE, &error),
             };
             let shown = !json && std::io::stderr().is_terminal();
@@ -99,16 +95,17 @@ fn doctor(file: Option<&Path>, only: Option<&str>, json: bool) -> ExitCode {
                     let _ = write!(std::io::stderr(), "\r\x1b[Klooking at {what} ...");
                 }
             };
-            let report = runtime.block_on(doctor::examine(&config, &probe, only, progress));
+            let report = runtime.block_on(doctor::examine(&config, only, progress));
             if shown {
                 let _ = write!(std::io::stderr(), "\r\x1b[K");
             }
-            let code = match report.worst() {
-                Status::Failed => cli::EXIT_FAILURE,
-                Status::Ok | Status::Skipped | Status::Warning => cli::EXIT_OK,
-            };
-            (report, code)
+            report
         }
+    };
+    let code = match report.worst() {
+        _ if report.unusable => cli::EXIT_USAGE,
+        Status::Failed => cli::EXIT_FAILURE,
+        Status::Ok | Status::Skipped | Status::Warning => cli::EXIT_OK,
     };
     let mut out = std::io::stdout();
     // Nobody is left to tell if standard output is closed.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{Settings, wire};
 use crate::model::Outpost;
 use crate::route::user_agent;
+use crate::telemetry::CHECKED;
 use crate::web::client::BackChannel;
 use crate::web::rest::{Rest, RestError};
 
@@ -94,6 +95,7 @@ impl Answers {
         };
         if wanted.is_none() && outposts.len() > 1 {
             tracing::warn!(
+                name: CHECKED,
                 "the token lists several outposts: {}; serving the first; set AUTHENTIK_OUTPOST_ID to choose",
                 listed(),
             );
@@ -162,12 +164,7 @@ impl<'a> Api<'a> {
         Ok(answers)
     }
 
-    /// The outposts that the token may serve.
-    pub(super) async fn listed(&self) -> Result<Vec<wire::Outpost>, ApiError> {
-        Ok(outposts(&self.outposts().await?))
-    }
-
-    /// The same as authentik sent them.
+    /// The outposts that the token may serve, as authentik sent them.
     pub(super) async fn outposts(&self) -> Result<Vec<Value>, ApiError> {
         Ok(self.rest.list("outposts/instances/").await?)
     }

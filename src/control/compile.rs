@@ -15,6 +15,7 @@ use crate::model::{
 };
 use crate::oidc::{Endpoints, RelyingParty};
 use crate::route::{Refused, Site, Table};
+use crate::telemetry::CHECKED;
 use crate::tls::CertifiedKey;
 
 /// What is known of each provider: its record and the site made of it.
@@ -61,7 +62,7 @@ impl Compiler<'_> {
                         } else {
                             "it is left out"
                         };
-                        tracing::error!("provider {name:?} cannot be used: {reason}; {kept}");
+                        tracing::error!(name: CHECKED, "provider {name:?} cannot be used: {reason}; {kept}");
                         refused.push(Refused {
                             provider: name.to_owned(),
                             slug: text("assigned_application_slug")
@@ -104,7 +105,7 @@ impl Compiler<'_> {
         for slug in self.control.settings.policies.keys() {
             if !known.contains(&slug.as_str()) {
                 tracing::warn!(
-                    "applications.{slug} in the configuration file is no application of this outpost; there are {}",
+                    "applications.{slug} in the configuration file has no effect, and protects nothing: that is no application of this outpost, which has {}; correct the slug, or assign the application",
                     known.join(", "),
                 );
             }
@@ -164,7 +165,7 @@ fn application(provider: wire::Provider, policies: &Policies) -> Result<Applicat
     };
     if backend.as_ref().is_some_and(Backend::has_path) {
         tracing::warn!(
-            "provider {:?}: the path of its internal host has no effect; requests are passed on with their own path",
+            "provider {:?}: the path of its internal host has no effect, since requests are passed on with their own; leave it away",
             provider.name
         );
     }
@@ -172,6 +173,7 @@ fn application(provider: wire::Provider, policies: &Policies) -> Result<Applicat
     let allowlist = Allowlist::compile(&provider.skip_path_regex, full_url);
     for (line, reason) in allowlist.refused() {
         tracing::warn!(
+            name: CHECKED,
             "provider {:?}: unauthenticated path {line:?} is skipped: {reason}",
             provider.name
         );

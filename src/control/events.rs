@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::{HeaderValue, Uri, header};
+use http::{HeaderValue, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -29,18 +29,43 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 type Socket = WebSocketStream<TokioIo<<Connector as tower_service::Service<Uri>>::Response>>;
 
+/// Why the websocket does not work. The text says the cause; [`WebsocketError::advice`] what to do.
 #[derive(Debug, thiserror::Error)]
-enum ConnectError {
-    #[error("{source}; {}", source.advice())]
-    Fetch { source: FetchError },
-    #[error(
-        "authentik refuses it with 403; the token is not (or no longer) that of this outpost: check AUTHENTIK_TOKEN"
-    )]
-    Refused,
-    #[error(
-        "the handshake failed: {0}; a proxy between us and authentik must pass websockets through"
-    )]
+pub enum WebsocketError {
+    /// There is no connection.
+    #[error("{0}")]
+    Unreachable(FetchError),
+    /// authentik does not accept the token for this outpost.
+    #[error("authentik refuses it with {0}")]
+    Refused(StatusCode),
+    /// Something else answered than a websocket.
+    #[error("the handshake failed: {0}")]
     Handshake(String),
+    /// The connection ended before our hello was acknowledged.
+    #[error("authentik closed it without an acknowledgement of the hello")]
+    Closed,
+    /// Our hello was not acknowledged in time.
+    #[error("authentik did not acknowledge the hello within {PATIENCE:?}")]
+    Silent,
+}
+
+impl WebsocketError {
+    /// What an operator should look at.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Unreachable(error) => error.advice(),
+            Self::Refused(_) => {
+                "the token is not (or no longer) that of this outpost: check AUTHENTIK_TOKEN"
+            }
+            Self::Handshake(_) => {
+                "a proxy between us and authentik must pass websockets through (Upgrade, Connection): correct it, or let AUTHENTIK_HOST be the address inside of the cluster"
+            }
+            Self::Closed | Self::Silent => {
+                "look at authentik's own log, and whether its Redis or database is well; a proxy between us must not end or hold back websockets"
+            }
+        }
+    }
 }
 
 /// Keeps the websocket connected until `stop`.
@@ -93,7 +118,7 @@ pub(super) async fn run(control: &Parted, signals: &Signals, stop: CancellationT
                 }
             }
             Err(error) => {
-                let message = error.to_string();
+                let message = format!("{error}; {}", error.advice());
                 if trouble.admits(&message) {
                     tracing::error!("websocket to authentik is not connected: {message}");
                 }
@@ -112,8 +137,8 @@ async fn connect(
     outpost: &Outpost,
     instance: Uuid,
     attempt: u32,
-) -> Result<Socket, ConnectError> {
-    let handshake = |error: &dyn std::fmt::Display| ConnectError::Handshake(error.to_string());
+) -> Result<Socket, WebsocketError> {
+    let handshake = |error: &dyn std::fmt::Display| WebsocketError::Handshake(error.to_string());
     let path = format!(
         "ws/outpost/{}/?instance_uuid={instance}&attempt={attempt}",
         outpost.id
@@ -124,7 +149,7 @@ async fn connect(
         .back_channel
         .connect(uri)
         .await
-        .map_err(|source| ConnectError::Fetch { source })?;
+        .map_err(WebsocketError::Unreachable)?;
     let websocket = url
         .replacen("http", "ws", 1)
         .parse()
@@ -140,22 +165,19 @@ async fn connect(
         request.headers_mut().insert(header::USER_AGENT, agent);
     }
     match timeout(PATIENCE, client_async(request, TokioIo::new(stream))).await {
-        Err(_) => Err(ConnectError::Fetch {
-            source: FetchError::Timeout,
-        }),
+        Err(_) => Err(WebsocketError::Unreachable(FetchError::Timeout)),
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(WsError::Http(answer))) if matches!(answer.status().as_u16(), 401 | 403) => {
-            Err(ConnectError::Refused)
+            Err(WebsocketError::Refused(answer.status()))
         }
         Ok(Err(error)) => Err(handshake(&error)),
     }
 }
 
-/// Connects, says hello, waits until it is acknowledged, and leaves. The error names the cause.
-pub(super) async fn greet(control: &Parted, outpost: &Outpost) -> Result<(), String> {
+/// Connects, says hello, waits until it is acknowledged, and leaves.
+pub(super) async fn greet(control: &Parted, outpost: &Outpost) -> Result<(), WebsocketError> {
     let instance = Uuid::new_v4();
-    let connected = connect(control, outpost, instance, 0).await;
-    let mut socket = connected.map_err(|error| error.to_string())?;
+    let mut socket = connect(control, outpost, instance, 0).await?;
     let hello = Message::text(hello(&outpost.version, instance));
     let exchange = async {
         socket.send(hello).await?;
@@ -174,9 +196,8 @@ pub(super) async fn greet(control: &Parted, outpost: &Outpost) -> Result<(), Str
     let _ = timeout(PATIENCE, socket.close(None)).await;
     match heard {
         Ok(Ok(true)) => Ok(()),
-        Ok(Ok(false)) => Err("authentik closed it without an acknowledgement".into()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("authentik did not acknowledge the hello".into()),
+        Ok(Ok(false) | Err(_)) => Err(WebsocketError::Closed),
+        Err(_) => Err(WebsocketError::Silent),
     }
 }
 

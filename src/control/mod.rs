@@ -37,11 +37,12 @@ use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::{Misconfiguration, Throttle};
+use crate::telemetry::{CHECKED, Misconfiguration, Throttle};
 use crate::web::client::BackChannel;
 use crate::web::header_file::HeaderFiles;
 use api::{Answers, Api, ApiError};
 use certificates::Certificates;
+pub use events::WebsocketError;
 use last_good::LastGood;
 pub use probe::{Listed, Probe, Stored, Trouble};
 
@@ -283,6 +284,7 @@ impl<'a> Refresher<'a> {
         let (table, refused, sites) = compiler.table(&answers.providers, &self.sites);
         if table.sites().is_empty() {
             tracing::warn!(
+                name: CHECKED,
                 "no application is assigned to outpost {:?}; assign them in authentik under Applications, Outposts (they may still belong to the embedded outpost)",
                 outpost.name,
             );

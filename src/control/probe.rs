@@ -5,11 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{Request, header};
 use http_body_util::Full;
+use secrecy::SecretString;
+use serde::Deserialize as _;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::api::{Api, ApiError};
-use super::{LoadError, Parted, Refresher, Signals, events};
+use super::{LoadError, Parted, Refresher, Settings, Signals, WebsocketError, events, wire};
 use crate::model::Outpost;
 use crate::route::Snapshot;
 use crate::store::StoreError;
@@ -32,6 +35,27 @@ pub struct Listed {
     pub name: String,
     /// Whether it is authentik's embedded outpost.
     pub embedded: bool,
+    /// Whether it serves proxy providers, as far as is told.
+    pub proxies: bool,
+    /// The names of its providers.
+    pub providers: Vec<String>,
+}
+
+impl Listed {
+    /// Reads authentik's record; what it does not tell is left out.
+    fn read(record: &Value) -> Option<Self> {
+        let outpost = wire::Outpost::deserialize(record).ok()?;
+        let providers = record["providers_obj"].as_array();
+        let providers = providers.into_iter().flatten();
+        let names = providers.filter_map(|provider| provider["name"].as_str());
+        Some(Self {
+            id: outpost.pk,
+            embedded: outpost.is_embedded(),
+            name: outpost.name,
+            proxies: record["type"].as_str().is_none_or(|kind| kind == "proxy"),
+            providers: names.map(str::to_owned).collect(),
+        })
+    }
 }
 
 /// What is known of the session store.
@@ -107,16 +131,23 @@ impl Probe {
 
     /// The outposts that the token lists.
     pub async fn outposts(&self) -> Result<Vec<Listed>, LoadError> {
-        let api = Api::new(&self.control.settings, &self.control.back_channel);
-        let listed = api.listed().await?;
-        Ok(listed
-            .into_iter()
-            .map(|outpost| Listed {
-                id: outpost.pk,
-                embedded: outpost.is_embedded(),
-                name: outpost.name,
-            })
-            .collect())
+        self.outposts_of(&self.control.settings).await
+    }
+
+    /// authentik's embedded outpost, if this token lists it.
+    pub async fn embedded(&self, token: &SecretString) -> Result<Option<Listed>, LoadError> {
+        let settings = Settings {
+            token: token.clone(),
+            ..self.control.settings.clone()
+        };
+        let listed = self.outposts_of(&settings).await?;
+        Ok(listed.into_iter().find(|outpost| outpost.embedded))
+    }
+
+    async fn outposts_of(&self, settings: &Settings) -> Result<Vec<Listed>, LoadError> {
+        let api = Api::new(settings, &self.control.back_channel);
+        let records = api.outposts().await?;
+        Ok(records.iter().filter_map(Listed::read).collect())
     }
 
     /// The configuration as the server would load it.
@@ -150,7 +181,7 @@ impl Probe {
     }
 
     /// Connects the websocket, says hello, waits for the acknowledgement, and leaves.
-    pub async fn websocket(&self, outpost: &Outpost) -> Result<(), String> {
+    pub async fn websocket(&self, outpost: &Outpost) -> Result<(), WebsocketError> {
         events::greet(&self.control, outpost).await
     }
 }

@@ -2,22 +2,34 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use http::{Request, header};
-use http_body_util::Full;
+use http::Method;
 
 use super::report::Report;
+use super::way;
 use crate::config::{Config, is_internal};
-use crate::model::{Application, Backend, Mode};
+use crate::gateway::{NoAnswer, Patience, Upstream};
+use crate::model::{Action, Application, Backend, Mode, Outcome, Question, RequestedUrl};
 use crate::oidc::{Accepted, OidcError};
 use crate::route::{Refused, Site, Snapshot};
-use crate::web::client::BackChannel;
 use crate::web::trust::Trust;
 
 /// How many applications are looked at at the same time: each takes several requests to authentik.
 const AT_ONCE: usize = 8;
+
+/// How long an application may take to begin its answer, however long it may for others.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What it takes to look at an application.
+struct Look<'a> {
+    config: &'a Config,
+    upstream: Upstream,
+    /// The slug of the one that is looked at more closely.
+    only: Option<&'a str>,
+}
 
 /// Looks at all applications, or at the one with the slug `only`.
 pub(super) async fn examine(
@@ -27,6 +39,15 @@ pub(super) async fn examine(
     only: Option<&str>,
     report: &mut Report,
 ) {
+    let patience = Patience {
+        connect: config.upstream.connect_timeout,
+        response: ANSWER,
+    };
+    let look = Look {
+        config,
+        upstream: Upstream::new(trust, patience),
+        only,
+    };
     let meant = |slug: &str| only.is_none_or(|only| slug == only);
     let refused: Vec<_> = snapshot.refused.iter().filter(|r| meant(&r.slug)).collect();
     for Refused {
@@ -49,9 +70,7 @@ pub(super) async fn examine(
     // Those that are meant last, so that each of them is the one that is complained of.
     let ordered = others.into_iter().chain(examined.iter().copied());
     shared_addresses(ordered.map(|site| &site.application), &meant, report);
-    let examined = examined
-        .into_iter()
-        .map(|site| application(config, trust, site));
+    let examined = examined.into_iter().map(|site| application(&look, site));
     let mut examined = stream::iter(examined).buffered(AT_ONCE);
     while let Some(found) = examined.next().await {
         report.extend(found);
@@ -102,7 +121,7 @@ fn shared_addresses<'a>(
     }
 }
 
-async fn application(config: &Config, trust: &Trust, site: &Site) -> Report {
+async fn application(look: &Look<'_>, site: &Site) -> Report {
     let mut found = Report::default();
     let report = &mut found;
     let application = &site.application;
@@ -147,55 +166,51 @@ async fn application(config: &Config, trust: &Trust, site: &Site) -> Report {
     signing_keys(site, &check("signing keys"), report).await;
     introspection(site, &check("introspection"), report).await;
     if let Some(backend) = &application.backend {
-        internal_host(
-            config,
-            trust,
-            application,
-            backend,
-            &check("internal host"),
-            report,
-        )
-        .await;
+        let check = check("internal host");
+        internal_host(&look.upstream, application, backend, &check, report).await;
     }
     open_paths(application, &check("open paths"), report);
+    if look.only.is_some() {
+        way::tell(look.config, site, report).await;
+    }
     found
 }
 
 /// Whether the application itself answers; what it answers does not matter.
 async fn internal_host(
-    config: &Config,
-    trust: &Trust,
+    upstream: &Upstream,
     application: &Application,
     backend: &Backend,
     check: &str,
     report: &mut Report,
 ) {
-    let address = format!("{}://{}/", backend.scheme(), backend.authority());
-    let request = Request::builder()
-        .uri(&address)
-        .header(header::HOST, application.external.host())
-        .body(Full::default());
-    let Ok(request) = request else {
-        return report.failed(check, format!("{address} is not usable"), "");
-    };
-    let insecure = application.backend_insecure;
-    let patience = config.upstream.connect_timeout;
-    match BackChannel::over(trust, insecure, patience).fetch(request).await {
-        Ok(_) if insecure && backend.scheme().as_str() == "https" => report.warning(
+    let answer = upstream.probe(application, backend).await;
+    match answer {
+        Ok(_) if application.backend_insecure && backend.scheme().as_str() == "https" => report
+            .warning(
+                check,
+                format!("{backend}/ answers; its certificate is not verified"),
+                "fine inside of a cluster; otherwise name its authority in AUTHENTIK_PROXY_TLS__CA_FILE and turn on \"Internal host SSL Validation\"",
+            ),
+        Ok(status) => report.ok(check, format!("{backend}/ answers ({})", status.as_u16())),
+        Err(NoAnswer::Unreachable(error)) => report.failed(
             check,
-            format!("{address} answers; its certificate is not verified"),
-            "fine inside of a cluster; otherwise name its authority in AUTHENTIK_PROXY_TLS__CA_FILE and turn on \"Internal host SSL Validation\"",
-        ),
-        Ok(answer) => report.ok(check, format!("{address} answers ({})", answer.status().as_u16())),
-        Err(error) => report.failed(
-            check,
-            format!("{address}: {error}"),
+            format!("{backend}/: {error}"),
             error.advice_for_applications(),
         ),
+        Err(error @ NoAnswer::Silent(_)) => report.warning(
+            check,
+            format!("{backend}/ {error}"),
+            "look whether it is well; it is waited for as long as AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT says",
+        ),
+        Err(error @ NoAnswer::Other(_)) => {
+            let fix = "correct external and internal host of the provider";
+            report.failed(check, format!("{backend}/: {error}"), fix);
+        }
     }
 }
 
-/// What anybody may open, at authentik and by our own rules.
+/// What anybody may open, by our own rules and at authentik.
 fn open_paths(application: &Application, check: &str, report: &mut Report) {
     let list = &application.allowlist;
     for (line, reason) in list.refused() {
@@ -206,11 +221,39 @@ fn open_paths(application: &Application, check: &str, report: &mut Report) {
             "correct the provider's unauthenticated paths in authentik (RE2 syntax)",
         );
     }
-    let open: Vec<_> = list.expressions().collect();
+    if let Some(reason) = opens_everything(application) {
+        return report.warning(
+            check,
+            format!("everything is open to everybody: {reason}"),
+            "unless that is meant, narrow it: rules are in the configuration file below applications.<slug>, unauthenticated paths at the provider in authentik",
+        );
+    }
+    let rules = application.policy.rules.iter().zip(1..);
+    let rules = rules.filter(|(rule, _)| rule.action == Action::Allow);
+    let open: Vec<_> = rules
+        .map(|(rule, number)| format!("{} (rule {number})", way::conditions(rule)))
+        .chain(list.expressions().map(str::to_owned))
+        .collect();
     if open.is_empty() {
-        report.ok(check, "authentik opens none");
+        report.ok(check, "neither our rules nor authentik open any");
     } else {
         report.ok(check, format!("without a sign-in: {}", open.join(", ")));
+    }
+}
+
+/// By what a path that nobody can have meant is open to whoever asks.
+fn opens_everything(application: &Application) -> Option<String> {
+    let text = format!("{}/a/path-of-no-meaning", application.external.origin());
+    let url = RequestedUrl::parse(&text).ok()?;
+    let question = Question {
+        url: &url,
+        method: Some(&Method::GET),
+        client: None,
+        preflight: false,
+    };
+    match application.weigh(&question, None) {
+        (Outcome::Pass, reason) => Some(reason.to_string()),
+        _ => None,
     }
 }
 

@@ -7,35 +7,78 @@ mod local;
 mod outpost;
 mod reach;
 pub mod report;
+mod way;
 
+use tracing::dispatcher::{self, Dispatch};
+use tracing::instrument::WithSubscriber as _;
+
+use crate::app::App;
 use crate::config::{Config, ConfigErrors};
 use crate::control::{Probe, Trouble};
-use report::Report;
+use crate::telemetry::Complaints;
+use crate::web::trust::Trust;
+use report::{Report, Status};
 
 /// Tells that the settings cannot be used; nothing else can be looked at then.
 #[must_use]
 pub fn unusable(errors: &ConfigErrors) -> Report {
     let mut report = Report::default();
     for problem in errors.iter() {
-        report.failed("settings", problem, "");
+        report.unusable(problem);
     }
     report
 }
 
 /// Looks at everything. `only` is the slug of the application to look at alone; `progress` is told
 /// what is being looked at.
-pub async fn examine(
-    config: &Config,
-    probe: &Probe,
-    only: Option<&str>,
-    progress: impl Fn(&str),
-) -> Report {
+pub async fn examine(config: &Config, only: Option<&str>, progress: impl Fn(&str)) -> Report {
+    let complaints = Complaints::default();
+    let log = Dispatch::new(complaints.subscriber());
     let mut report = Report::default();
     local::settings(config, &mut report);
+    match dispatcher::with_default(&log, || App::probe(config)) {
+        Ok(probe) => look(config, &probe, &log, only, progress, &mut report).await,
+        Err(error) => {
+            report.unusable(&error.to_string());
+            // It is only asked who listens, whatever certificate they have.
+            if let Ok(trust) = Trust::load(None) {
+                local::listeners(config, &trust, &mut report).await;
+            }
+            let first = "the settings have to be usable first";
+            skip(
+                &["redis", "authentik", "token", "outpost"],
+                first,
+                &mut report,
+            );
+            skip(&AFTER_THE_OUTPOST, first, &mut report);
+        }
+    }
+    for complaint in complaints.all() {
+        let status = if complaint.is_error {
+            Status::Failed
+        } else {
+            Status::Warning
+        };
+        report.told("log", status, &complaint.text);
+    }
+    report
+}
+
+/// Checks that need the outpost to be known.
+const AFTER_THE_OUTPOST: [&str; 2] = ["applications", "websocket"];
+
+async fn look(
+    config: &Config,
+    probe: &Probe,
+    log: &Dispatch,
+    only: Option<&str>,
+    progress: impl Fn(&str),
+    report: &mut Report,
+) {
     progress("the listeners, Redis and the way to authentik");
     let (mut here, mut store, mut way) = (Report::default(), Report::default(), Report::default());
     let ((), (), reached) = tokio::join!(
-        local::listeners(config, &mut here),
+        local::listeners(config, probe.trust(), &mut here),
         outpost::store(probe, &mut store),
         reach::authentik(config, probe, &mut way),
     );
@@ -44,37 +87,43 @@ pub async fn examine(
     }
     if !reached {
         let first = "authentik has to be reached first";
-        for check in ["token", "outpost", "applications", "websocket"] {
-            report.skipped(check, first);
-        }
-        return report;
+        skip(&["token", "outpost"], first, report);
+        return skip(&AFTER_THE_OUTPOST, first, report);
     }
     progress("the outpost");
-    let Some(snapshot) = outpost::load(config, probe, &mut report).await else {
-        for check in ["applications", "websocket"] {
-            report.skipped(check, "the outpost has to be found first");
-        }
-        return report;
+    // The server would log what is odd about what it loads.
+    let loaded = outpost::load(config, probe, report).with_subscriber(log.clone());
+    let Some(snapshot) = loaded.await else {
+        return skip(
+            &AFTER_THE_OUTPOST,
+            "the outpost has to be found first",
+            report,
+        );
     };
     progress("the websocket and the applications");
     let mut applications = Report::default();
     tokio::join!(
-        outpost::websocket(probe, &snapshot, &mut report),
+        outpost::websocket(probe, &snapshot, report),
         applications::examine(config, probe.trust(), &snapshot, only, &mut applications),
     );
     report.extend(applications);
-    report
 }
 
-/// What to do about trouble whose text does not say so itself.
-fn fix(trouble: Trouble) -> &'static str {
+fn skip(checks: &[&str], why: &str, report: &mut Report) {
+    for check in checks {
+        report.skipped(*check, why);
+    }
+}
+
+/// What to do about trouble, where there is more to say than its text does.
+fn fix(trouble: Trouble) -> Option<&'static str> {
     match trouble {
-        Trouble::NotAuthentik => {
-            "inside a cluster use the Service, for example http://authentik-server.authentik.svc.cluster.local"
-        }
-        Trouble::Token => {
-            "in authentik: Applications > Outposts > View Deployment Info > copy the token, update the Secret, restart the pods"
-        }
-        Trouble::Unreachable | Trouble::Outpost | Trouble::Other => "",
+        Trouble::NotAuthentik => Some(
+            "AUTHENTIK_HOST leads to something other than authentik, such as an ingress or a login page: inside a cluster use the Service, for example http://authentik-server.authentik.svc.cluster.local",
+        ),
+        Trouble::Token => Some(
+            "in authentik: Applications > Outposts > View Deployment Info > copy the token, update the Secret that AUTHENTIK_TOKEN comes from, restart the pods",
+        ),
+        Trouble::Unreachable | Trouble::Outpost | Trouble::Other => None,
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::fix;
-use super::report::Report;
+use super::report::{Report, Status};
 use crate::config::Config;
-use crate::control::{Probe, Stored, Trouble};
+use crate::control::{Listed, LoadError, Probe, Stored, Trouble};
+use crate::model::Outpost;
 use crate::route::Snapshot;
 
 /// Oldest version of authentik that this program was tried with.
@@ -26,47 +27,111 @@ pub(super) async fn load(
                 Trouble::Token => "token",
                 _ => "authentik",
             };
-            report.failed(check, error.to_string(), fix(error.trouble()));
+            refused(check, &error, report);
             return None;
         }
     };
     report.ok("authentik", "it is authentik that answers");
     report.ok("token", "accepted");
-    let names: Vec<_> = listed
-        .iter()
-        .map(|outpost| format!("{:?} ({})", outpost.name, outpost.id))
-        .collect();
     let snapshot = match probe.load().await {
         Ok(snapshot) => snapshot,
         Err(error) => {
-            report.failed("outpost", error.to_string(), fix(error.trouble()));
+            refused("outpost", &error, report);
             return None;
         }
     };
     let outpost = snapshot.outpost.as_ref()?;
-    let name = &outpost.name;
-    if outpost.embedded {
-        report.warning(
-            "outpost",
-            format!("{name:?} is the embedded outpost, which authentik's server serves as well"),
-            "create an outpost of its own (Applications > Outposts) and use its token",
-        );
-    } else if listed.len() > 1 && config.authentik.outpost_id.is_none() {
-        report.warning(
-            "outpost",
-            format!("{name:?} is served; the token lists {}", names.join(", ")),
-            format!("set AUTHENTIK_OUTPOST_ID={}", outpost.id),
-        );
-    } else {
-        let id = outpost.id;
-        let others = match names.len() {
-            0 | 1 => String::new(),
-            _ => format!("; the token lists {}", names.join(", ")),
-        };
-        report.ok("outpost", format!("{name:?} ({id}) is served{others}"));
+    served(config, outpost, &listed, report);
+    if !outpost.embedded {
+        embedded(config, probe, &listed, report).await;
     }
     version(&outpost.version, report);
     Some(snapshot)
+}
+
+fn refused(check: &str, error: &LoadError, report: &mut Report) {
+    report.told(check, Status::Failed, &error.to_string());
+    if let Some(better) = fix(error.trouble()) {
+        report.mend_last(better);
+    }
+}
+
+/// Which of the outposts that the token lists is served.
+fn served(config: &Config, outpost: &Outpost, listed: &[Listed], report: &mut Report) {
+    let Outpost { name, id, .. } = outpost;
+    let others = listed.iter().filter(|other| other.id != *id);
+    let others: Vec<_> = others.collect();
+    let beside = names(&others);
+    if outpost.embedded {
+        let found =
+            format!("{name:?} is the embedded outpost, which authentik's server serves as well");
+        let own = others.iter().filter(|o| o.proxies && !o.embedded);
+        match own.copied().collect::<Vec<_>>().as_slice() {
+            [] => report.warning(
+                "outpost",
+                found,
+                "create an outpost of its own (Applications > Outposts) and use its token",
+            ),
+            [other] => report.failed(
+                "outpost",
+                format!("{found}; the token lists {beside}, too"),
+                format!("set AUTHENTIK_OUTPOST_ID={}", other.id),
+            ),
+            several => report.failed(
+                "outpost",
+                format!("{found}; the token lists {beside}, too"),
+                format!("set AUTHENTIK_OUTPOST_ID to one of {}", names(several)),
+            ),
+        }
+    } else if !others.is_empty() && config.authentik.outpost_id.is_none() {
+        report.warning(
+            "outpost",
+            format!(
+                "{name:?} ({id}) is served, the first in the list; the token lists {beside}, too"
+            ),
+            format!("set AUTHENTIK_OUTPOST_ID={id} if it is the right one"),
+        );
+    } else {
+        let others = match others.len() {
+            0 => String::new(),
+            _ => format!("; the token lists {beside}, too"),
+        };
+        report.ok("outpost", format!("{name:?} ({id}) is served{others}"));
+    }
+}
+
+fn names(outposts: &[&Listed]) -> String {
+    let names = outposts.iter().map(|o| format!("{:?} ({})", o.name, o.id));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// What authentik's embedded outpost still holds, if that can be seen.
+async fn embedded(config: &Config, probe: &Probe, listed: &[Listed], report: &mut Report) {
+    let check = "embedded outpost";
+    let seen = listed.iter().find(|outpost| outpost.embedded).cloned();
+    let seen = match (seen, &config.discover.token) {
+        (None, Some(token)) => match probe.embedded(token).await {
+            Ok(seen) => seen,
+            Err(error) => return report.skipped(check, error.to_string()),
+        },
+        (seen, _) => seen,
+    };
+    match seen {
+        None => report.skipped(
+            check,
+            "whether it still holds applications cannot be told with this token; AUTHENTIK_PROXY_DISCOVER__TOKEN may say more",
+        ),
+        Some(outpost) if outpost.providers.is_empty() => report.ok(check, "holds no provider"),
+        Some(outpost) => report.warning(
+            check,
+            format!(
+                "still assigned to the embedded outpost {:?}: {}",
+                outpost.name,
+                outpost.providers.join(", ")
+            ),
+            "unless that is meant, move them: Applications > Outposts > edit both outposts, or authentik-proxy discover --apply",
+        ),
+    }
 }
 
 /// Looks at the session store.
@@ -89,7 +154,7 @@ pub(super) async fn store(probe: &Probe, report: &mut Report) {
             "not configured: sessions are in the memory of each process, replicas do not share them",
             "set AUTHENTIK_REDIS__HOST, unless there is one replica that may forget",
         ),
-        Err(error) => report.failed("redis", error.to_string(), ""),
+        Err(error) => report.told("redis", Status::Failed, &error.to_string()),
     }
 }
 
@@ -100,11 +165,7 @@ pub(super) async fn websocket(probe: &Probe, snapshot: &Snapshot, report: &mut R
     };
     match probe.websocket(outpost).await {
         Ok(()) => report.ok("websocket", "connected, and the hello was acknowledged"),
-        Err(error) => report.failed(
-            "websocket",
-            error,
-            "let proxies on the way pass websockets through (Upgrade, Connection), or use the address inside of the cluster",
-        ),
+        Err(error) => report.failed("websocket", error.to_string(), error.advice()),
     }
 }
 

@@ -37,6 +37,9 @@ pub struct Finding {
 pub struct Report {
     /// The checks.
     pub findings: Vec<Finding>,
+    /// Whether the settings cannot be used, so that the server would not start.
+    #[serde(skip)]
+    pub unusable: bool,
 }
 
 impl Report {
@@ -70,8 +73,31 @@ impl Report {
         self.add(check, Status::Failed, found, Some(fix.into()));
     }
 
+    /// Adds a check with what an error or a line of the log says. These texts name the cause and,
+    /// behind the last semicolon, what to do.
+    pub fn told(&mut self, check: impl Into<String>, status: Status, text: &str) {
+        match text.rsplit_once("; ") {
+            Some((cause, fix)) => self.add(check, status, cause, Some(fix.into())),
+            None => self.add(check, status, text, None),
+        }
+    }
+
+    /// Adds that the settings cannot be used, as an error says.
+    pub fn unusable(&mut self, text: &str) {
+        self.unusable = true;
+        self.told("settings", Status::Failed, text);
+    }
+
+    /// Says something better to do about the last finding.
+    pub fn mend_last(&mut self, fix: impl Into<String>) {
+        if let Some(last) = self.findings.last_mut() {
+            last.fix = Some(fix.into());
+        }
+    }
+
     /// Adds the checks of another report.
     pub fn extend(&mut self, other: Self) {
+        self.unusable |= other.unusable;
         self.findings.extend(other.findings);
     }
 
@@ -156,6 +182,7 @@ mod tests {
         report.ok("token", "accepted");
         report.failed("clock", "90 s\nahead", "run NTP on both hosts");
         report.skipped("websocket", "the token has to work first");
+        report.told("log", Status::Warning, "it is odd; very odd; mend it");
         assert_eq!(report.worst(), Status::Failed);
         let table = report.table(false).to_string();
         assert_eq!(
@@ -164,7 +191,9 @@ mod tests {
              FAILED   clock      90 s; ahead\n\
              \u{20}                   -> run NTP on both hosts\n\
              skipped  websocket  the token has to work first\n\
-             3 checks, 1 failed, 0 with warnings\n"
+             warning  log        it is odd; very odd\n\
+             \u{20}                   -> mend it\n\
+             4 checks, 1 failed, 1 with warnings\n"
         );
         let json = serde_json::to_value(&report).expect("JSON");
         assert_eq!(json["findings"][1]["status"], "failed");

@@ -45,7 +45,7 @@ use endpoint::Endpoint;
 use error::GatewayError;
 pub use refresh::Refresher;
 use upstream::Passage;
-pub use upstream::{Patience, Upstream};
+pub use upstream::{NoAnswer, Patience, Upstream};
 
 const POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
 const POWERED_BY_VALUE: HeaderValue = HeaderValue::from_static("authentik_proxy2");

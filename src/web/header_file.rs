@@ -47,7 +47,9 @@ impl HeaderFiles {
             HeaderSource::Value(_) => None,
             HeaderSource::File { path, prefix } => {
                 let value = load(path, prefix).unwrap_or_else(|reason| {
-                    tracing::warn!("{reason}; the header is empty until then");
+                    tracing::warn!(
+                        "{reason}, so that the header is empty; mount the file, or correct its path in applications.<slug>.headers"
+                    );
                     HeaderValue::from_static("")
                 });
                 Some((source.clone(), Arc::new(ArcSwap::from_pointee(value))))

@@ -12,7 +12,9 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The CA file cannot be read.
-    #[error("the CA file {0} (AUTHENTIK_PROXY_TLS__CA_FILE) cannot be used: {1}")]
+    #[error(
+        "the CA file {0} (AUTHENTIK_PROXY_TLS__CA_FILE) cannot be used: {1}; mount it, readable and PEM, or correct its path"
+    )]
     CaFile(PathBuf, String),
     /// The TLS library refuses its configuration.
     #[error("TLS cannot be set up: {0}")]
@@ -68,7 +70,9 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
-        tracing::warn!("a certificate of the system (or SSL_CERT_FILE, SSL_CERT_DIR): {error}");
+        tracing::warn!(
+            "certificates of the system (or SSL_CERT_FILE, SSL_CERT_DIR) are not trusted: {error}; check that the file is there, and readable"
+        );
     }
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = ca_file {
@@ -86,7 +90,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     }
     if roots.is_empty() {
         tracing::warn!(
-            "no authority is trusted: the system has no certificates, and neither SSL_CERT_FILE nor AUTHENTIK_PROXY_TLS__CA_FILE gives any; https:// addresses will not work",
+            "no authority is trusted, so that https:// addresses will not work: the system has no certificates; name a file of them in SSL_CERT_FILE or AUTHENTIK_PROXY_TLS__CA_FILE",
         );
     }
     Ok(roots)

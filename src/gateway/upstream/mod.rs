@@ -7,6 +7,7 @@ mod failure;
 mod guard;
 mod headers;
 mod pace;
+mod probe;
 mod upgrade;
 
 use std::borrow::Cow;
@@ -32,6 +33,7 @@ pub use client::{Patience, Upstream};
 pub(super) use failure::{Failure, Unanswered};
 use guard::{Guard, guarded};
 use pace::{Pace, Paced};
+pub use probe::NoAnswer;
 use upgrade::Upgrade;
 
 /// A request on its way.

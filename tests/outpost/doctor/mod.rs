@@ -1,6 +1,7 @@
 //! The doctor, with each thing broken in turn.
 
 mod applications;
+mod broken;
 mod certificates;
 mod clock_and_issuer;
 

@@ -1,0 +1,82 @@
+//! Whether an application answers at all, for the doctor: over the same connections, in the same
+//! version of HTTP and with the same trust as requests that are passed on.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{HeaderValue, Request, StatusCode, Uri, header};
+
+use super::client::{Upstream, Way};
+use super::failure::Failure;
+use super::pace::Pace;
+use crate::model::{Application, Backend, UpstreamProtocol};
+use crate::web::client::FetchError;
+
+/// Why no answer began.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// The application was reached, and says nothing.
+    #[error("is connected, but no answer began within {0:?}")]
+    Silent(Duration),
+    /// There is no connection, or it broke.
+    #[error("{0}")]
+    Unreachable(FetchError),
+    /// The request could not be made.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<Failure> for NoAnswer {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Silent(patience) => Self::Silent(patience),
+            Failure::Connect(error, _) | Failure::Broken(error) => Self::Unreachable(error),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl Upstream {
+    /// Asks an application for its first page, and waits until the answer begins; what follows is
+    /// not read.
+    pub async fn probe(
+        &self,
+        application: &Application,
+        backend: &Backend,
+    ) -> Result<StatusCode, NoAnswer> {
+        let protocol = application.policy.upstream_protocol;
+        let way = Way {
+            backend,
+            protocol,
+            insecure: application.backend_insecure,
+        };
+        let request = request(application, backend, protocol)
+            .map_err(|error| NoAnswer::Other(error.to_string()))?;
+        let (answer, _) = self.send(request, way, &Pace::new()).await?;
+        Ok(answer.status())
+    }
+}
+
+/// As [`Outgoing::request`](super::Outgoing::request) makes it.
+fn request(
+    application: &Application,
+    backend: &Backend,
+    protocol: UpstreamProtocol,
+) -> Result<Request<Body>, http::Error> {
+    let origin = application.external.origin();
+    let host = origin.split_once("://").map_or("", |(_, host)| host);
+    let mut request = Request::new(Body::empty());
+    *request.uri_mut() = match protocol {
+        UpstreamProtocol::Http1 => {
+            let value = HeaderValue::from_str(host)?;
+            request.headers_mut().insert(header::HOST, value);
+            Uri::from_static("/")
+        }
+        UpstreamProtocol::Http2 => Uri::builder()
+            .scheme(backend.scheme().clone())
+            .authority(host)
+            .path_and_query("/")
+            .build()?,
+    };
+    Ok(request)
+}
