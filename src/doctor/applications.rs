@@ -13,7 +13,7 @@ use super::way;
 use crate::config::{Config, is_internal};
 use crate::gateway::{NoAnswer, Patience, Upstream};
 use crate::model::{Action, Application, Backend, Mode, Outcome, Question, RequestedUrl};
-use crate::oidc::{Accepted, OidcError};
+use crate::oidc::{Accepted, OidcError, Published};
 use crate::route::{Refused, Site, Snapshot};
 use crate::web::trust::Trust;
 
@@ -290,12 +290,22 @@ async fn redirect_uri(site: &Site, check: &str, report: &mut Report) {
 async fn signing_keys(site: &Site, check: &str, report: &mut Report) {
     match site.relying_party.published_keys().await {
         Ok(None) => report.ok(check, "tokens are signed with the client secret"),
-        Ok(Some(0)) => report.failed(
+        Ok(Some(Published { received: 0, .. })) => report.failed(
             check,
             "authentik publishes no key, so that no token can be verified",
             "save the provider in authentik once more; it then signs with the client secret",
         ),
-        Ok(Some(count)) => report.ok(check, format!("authentik publishes {count}")),
+        Ok(Some(Published {
+            received,
+            understood: 0,
+        })) => report.failed(
+            check,
+            format!("authentik publishes {received}, of kinds that are not understood here, so that no token can be verified"),
+            "give the provider another signing key in authentik: RSA, or elliptic curves (P-256, P-384)",
+        ),
+        Ok(Some(Published { received, .. })) => {
+            report.ok(check, format!("authentik publishes {received}"));
+        }
         Err(error) => unanswered(check, &error, report),
     }
 }
@@ -303,7 +313,12 @@ async fn signing_keys(site: &Site, check: &str, report: &mut Report) {
 /// Whether authentik can be asked if a session still stands.
 async fn introspection(site: &Site, check: &str, report: &mut Report) {
     match site.relying_party.introspects().await {
-        Ok(()) => report.ok(check, "authentik says whether a token is still good"),
+        Ok(true) => report.ok(check, "authentik says whether a token is still good"),
+        Ok(false) => report.warning(
+            check,
+            "authentik names no address to ask whether a token is still good: sessions whose end was missed last until their tokens end",
+            "look at the provider's OpenID configuration, or update authentik",
+        ),
         Err(error) => unanswered(check, &error, report),
     }
 }

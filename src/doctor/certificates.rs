@@ -16,7 +16,9 @@ use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::web::trust::Trust;
 
-/// A certificate that ends within this time should have been renewed.
+/// A certificate should have been renewed by the time that only this part of its life is left, and
+/// in any case this long before its end.
+const LAST_PART: u32 = 5;
 const SOON: Duration = Duration::from_hours(14 * 24);
 /// Names of one certificate that are told.
 const MOST_NAMES: usize = 5;
@@ -45,11 +47,16 @@ impl Chain {
         (!chain.is_empty()).then_some(Self(chain))
     }
 
-    /// How long the first of them to end is good for, if that is not long.
+    /// How long the server's own certificate is good for, if that is not long. Those of authorities
+    /// are for others to renew, and the one that was trusted need not be among them.
     pub(super) fn ends_soon(&self) -> Option<Duration> {
-        let ends = self.0.iter().map(not_after).min()?;
+        let own = self.0.first()?;
+        let validity = own.tbs_certificate().validity();
+        let begins = validity.not_before.to_system_time();
+        let ends = not_after(own);
+        let soon = ends.duration_since(begins).unwrap_or_default() / LAST_PART;
         let left = ends.duration_since(SystemTime::now()).unwrap_or_default();
-        (left < SOON).then_some(left)
+        (left < soon.min(SOON)).then_some(left)
     }
 }
 
@@ -101,4 +108,43 @@ fn names(certificate: &Certificate) -> Vec<String> {
         _ => None,
     };
     names.iter().filter_map(text).take(MOST_NAMES).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    /// A certificate that began and will end so many hours from now.
+    fn certificate(began: i64, ends: i64) -> Certificate {
+        let mut params = CertificateParams::new(["a.test".to_owned()]).expect("a name");
+        let now = OffsetDateTime::now_utc();
+        params.not_before = now + time::Duration::hours(began);
+        params.not_after = now + time::Duration::hours(ends);
+        let key = KeyPair::generate().expect("a key");
+        let signed = params.self_signed(&key).expect("a certificate");
+        read(signed.der()).expect("its own")
+    }
+
+    #[test]
+    fn the_servers_own_certificate_ends_soon_by_its_whole_life() {
+        for (began, ends, soon) in [
+            (-24 * 300, 24 * 30, false),
+            (-24 * 300, 24 * 13, true),
+            // Three months, as from Let's Encrypt.
+            (-24 * 60, 24 * 30, false),
+            // A day, as from step-ca.
+            (-12, 12, false),
+            (-20, 4, true),
+        ] {
+            let long = certificate(-24, 24 * 1000);
+            let chain = Chain(vec![certificate(began, ends), long]);
+            assert_eq!(chain.ends_soon().is_some(), soon, "{began} to {ends}");
+        }
+        let authority = certificate(-24 * 300, 24);
+        let chain = Chain(vec![certificate(-24, 24 * 300), authority]);
+        assert_eq!(chain.ends_soon(), None, "an authority's end is not ours");
+    }
 }

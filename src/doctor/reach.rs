@@ -74,11 +74,18 @@ fn tls(config: &Config, chain: Option<Chain>, report: &mut Report) {
         Some(left) => report.warning(
             "tls",
             format!(
-                "authentik's certificate is trusted for {} days more{said}",
-                left.as_secs() / 86_400
+                "authentik's certificate is trusted for {} more{said}",
+                days_or_hours(left.as_secs() / 3600)
             ),
             "renew it where TLS ends in front of authentik; with cert-manager, kubectl describe certificate says why that has not happened",
         ),
+    }
+}
+
+fn days_or_hours(hours: u64) -> String {
+    match hours / 24 {
+        0 | 1 => format!("{hours} hours"),
+        days => format!("{days} days"),
     }
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
+use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use openidconnect::core::{CoreClient, CoreErrorResponseType, CoreResponseType};
 use openidconnect::{
@@ -245,14 +246,15 @@ impl RelyingParty {
         }))
     }
 
-    pub(super) async fn fetch_keys(&self) -> Result<(), OidcError> {
+    /// Fetches the keys that tokens are verified with; how many there are, understood or not.
+    pub(super) async fn fetch_keys(&self) -> Result<usize, OidcError> {
         /// Decoded one by one, so that a key of a new kind does not cost us the others.
         #[derive(serde::Deserialize)]
         struct Keys {
             keys: Vec<serde_json::Value>,
         }
         let Some(url) = &self.endpoints.jwks else {
-            return Ok(());
+            return Ok(0);
         };
         let request = Request::builder().uri(url.as_str()).body(Vec::new());
         let answer = self
@@ -260,12 +262,14 @@ impl RelyingParty {
             .await?;
         let keys: Keys =
             serde_json::from_slice(answer.body()).map_err(|error| self::answer(url, error))?;
-        let understood = keys.keys.into_iter();
-        let keys = understood.filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
+        let received = keys.keys.len();
+        let keys = keys.keys.into_iter();
+        let keys = keys.filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
+        let keys = keys.filter(|key| DecodingKey::from_jwk(key).is_ok());
         self.verifier.replace_keys(JwkSet {
             keys: keys.collect(),
         });
-        Ok(())
+        Ok(received)
     }
 
     pub(super) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, OidcError> {

@@ -13,6 +13,6 @@ mod token;
 pub use client::{OidcError, RelyingParty, Tokens};
 pub use endpoints::{Endpoints, EndpointsError, Origin, ProviderUrls};
 pub use keys::Keys;
-pub use probe::Accepted;
+pub use probe::{Accepted, Published};
 pub use state::{LoginState, StateError};
 pub use token::{LEEWAY, TokenError, Verifier};

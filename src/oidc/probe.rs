@@ -17,6 +17,15 @@ pub enum Accepted {
     Unclear(StatusCode),
 }
 
+/// How many keys authentik publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// All of them.
+    pub received: usize,
+    /// Those of kinds that we can verify with.
+    pub understood: usize,
+}
+
 impl RelyingParty {
     /// The issuer that tokens will carry: what the discovery document of the application `slug`
     /// says when it is asked for in the name that the back channel uses. Where that document is,
@@ -40,18 +49,26 @@ impl RelyingParty {
             .map_err(|error| answer(&url, error))
     }
 
-    /// The number of keys that authentik publishes for this provider's tokens; `None` where they
-    /// are signed with the client secret.
-    pub async fn published_keys(&self) -> Result<Option<usize>, OidcError> {
-        if self.verifier.published_keys().is_some() {
-            self.fetch_keys().await?;
+    /// The keys that authentik publishes for this provider's tokens; `None` where they are signed
+    /// with the client secret.
+    pub async fn published_keys(&self) -> Result<Option<Published>, OidcError> {
+        if self.verifier.published_keys().is_none() {
+            return Ok(None);
         }
-        Ok(self.verifier.published_keys())
+        let received = self.fetch_keys().await?;
+        let understood = self.verifier.published_keys().unwrap_or_default();
+        Ok(Some(Published {
+            received,
+            understood,
+        }))
     }
 
-    /// Whether authentik answers when it is asked about a token.
-    pub async fn introspects(&self) -> Result<(), OidcError> {
-        self.is_active(&"probe".into()).await.map(|_| ())
+    /// Whether authentik can be asked about a token, and answers then.
+    pub async fn introspects(&self) -> Result<bool, OidcError> {
+        if self.endpoints.introspection.is_none() {
+            return Ok(false);
+        }
+        self.is_active(&"probe".into()).await.map(|_| true)
     }
 
     /// Whether authentik accepts our authorization request with its redirect URI.

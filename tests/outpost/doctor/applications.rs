@@ -102,6 +102,39 @@ async fn published_keys_are_counted() {
 }
 
 #[tokio::test]
+async fn keys_that_are_not_understood_are_told_from_none() {
+    let authentik = authentik().await;
+    authentik.add_provider(Provider {
+        signing: Signing::Rs256,
+        ..Provider::forward_single("app", "https://app.test")
+    });
+    authentik.fault(Endpoint::Jwks, Fault::MissingField("n".into()));
+    let (code, findings) = doctor(&authentik, &[], &[]).await;
+    assert_eq!(code, 1, "{findings:?}");
+    let [(status, text)] = found(&findings, "app: signing keys")[..] else {
+        panic!("one in {findings:?}");
+    };
+    assert_eq!(status, "failed");
+    assert!(
+        text.starts_with("authentik publishes 1, of kinds"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_is_not_said_to_be_in_order() {
+    let authentik = authentik().await;
+    let field = "introspection_endpoint".into();
+    authentik.fault(Endpoint::Providers, Fault::MissingField(field));
+    let (_, findings) = doctor(&authentik, &[], &[]).await;
+    let [(status, text)] = found(&findings, "grafana: introspection")[..] else {
+        panic!("one in {findings:?}");
+    };
+    assert_eq!(status, "warning");
+    assert!(text.starts_with("authentik names no address"), "{text}");
+}
+
+#[tokio::test]
 async fn what_is_open_to_everybody_is_listed() {
     let authentik = authentik().await;
     authentik.add_provider(Provider {
