@@ -95,6 +95,7 @@ impl App {
         let http = bind(&config.listen.http, "AUTHENTIK_LISTEN__HTTP").await?;
         let https = bind(&config.listen.https, "AUTHENTIK_LISTEN__HTTPS").await?;
         let admin = bind(&config.listen.metrics, "AUTHENTIK_LISTEN__METRICS").await?;
+        #[cfg(feature = "ext-authz")]
         let ext_authz = bind(&config.listen.ext_authz, EXT_AUTHZ).await?;
         let (reporter, misconfigurations) = Reporter::channel();
         let (refresher, due) = Refresher::channel();
