@@ -308,26 +308,6 @@ async fn what_breaks_off_on_a_new_connection_is_not_asked_again() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_is_closed_when_the_application_closes_it() {
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let mut provider = misbehaving(move |mut stream| {
-        let tell = tell.clone();
-        async move {
-            let _ = stream.write_all(OK.as_bytes()).await;
-            let _ = stream.shutdown().await;
-            // The test may have ended.
-            let _ = tell.send(stream.read_u8().await.is_err());
-        }
-    })
-    .await;
-    provider.skip_path_regex = "^/".into();
-    let world = world(provider, &[]).await;
-    let answer = get(world.address(), "/", HOST, &[]).await;
-    assert_eq!(answer.status(), 200);
-    assert_eq!(within(told.recv()).await, Some(true));
-}
-
-#[tokio::test]
 async fn an_internal_host_that_is_none_leaves_the_others_alone() {
     let upstream = Upstream::start().await;
     let authentik = Standin::builder().start().await.expect("started");

@@ -313,4 +313,32 @@ mod tests {
             assert_eq!(connections.len() < 16, is_reused, "{connections:?}");
         }
     }
+
+    #[tokio::test]
+    async fn a_kept_connection_is_closed_when_the_application_closes_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (rests, resting) = tokio::sync::oneshot::channel();
+        let application = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut head = [0; 4096];
+            assert!(stream.read(&mut head).await.expect("a request") > 0);
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).await.expect("written");
+            resting.await.expect("an answer");
+            stream.shutdown().await.expect("its half");
+            stream.read(&mut head).await.expect("the other half")
+        });
+        let trust = Trust::load(None).expect("authorities");
+        let limit = Duration::from_secs(10);
+        let mut pools = Pools::new(UpstreamProtocol::Http1, &trust, false, limit);
+        // Not by its age.
+        pools.max_age = Duration::MAX;
+        let backend = Backend::parse(&format!("http://{address}")).expect("a URL");
+        let answer = pools.of(&backend).send(Request::new(Body::empty())).await;
+        assert!(answer.is_ok());
+        rests.send(()).expect("it waits");
+        let closed = tokio::time::timeout(limit, application).await;
+        assert_eq!(closed.expect("it is closed").expect("no panic"), 0);
+    }
 }
