@@ -7,7 +7,7 @@ use authentik_standin::prometheus::Monitoring;
 use authentik_standin::{Endpoint, Fault, Provider, Standin, nginx};
 use serde_json::Value;
 
-use crate::proxy_programs::running;
+use crate::proxy_programs::{ready, running};
 use crate::support::{Browser, Outpost, World, get, text, within};
 
 const HOST: &str = "app.test";
@@ -181,16 +181,7 @@ async fn a_prometheus_can_draw_the_dashboard_and_weigh_the_alerts() {
     let Some(prometheus) = running(Monitoring::scraping(scraped, &rules).await) else {
         return;
     };
-    within(async {
-        while get(prometheus.address(), "/-/ready", "localhost", &[])
-            .await
-            .status()
-            != 200
-        {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    ready(&prometheus).await;
     let taken = "count_over_time(authentik_outpost_info[1m])";
     within(async {
         // Rates take several scrapes, with something to count between them.

@@ -1,6 +1,7 @@
 //! Real programs behind the outpost.
 
 use std::io::{ErrorKind, Write as _};
+use std::time::Duration;
 
 use authentik_standin::prometheus::{Monitoring, program};
 use authentik_standin::{Provider, Standin, User};
@@ -10,7 +11,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::{Browser, Outpost as _, PASSWORD, World, location, send, text, within};
+use crate::support::{Browser, Outpost as _, PASSWORD, World, get, location, send, text, within};
 
 /// A program that runs; what is not installed is said to be left out.
 pub(crate) fn running(started: std::io::Result<Monitoring>) -> Option<Monitoring> {
@@ -81,6 +82,17 @@ impl Front {
     }
 }
 
+/// Waits until Prometheus serves more than `/-/healthy`, which it does at once.
+pub(crate) async fn ready(prometheus: &Monitoring) {
+    let address = prometheus.address();
+    let ready = async {
+        while get(address, "/-/ready", "localhost", &[]).await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(ready).await;
+}
+
 fn parsed(answer: &Response<Bytes>) -> Value {
     let text = text(answer);
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -91,6 +103,7 @@ async fn prometheus_works_behind_the_outpost() {
     let Some(prometheus) = running(Monitoring::prometheus("http://localhost").await) else {
         return;
     };
+    ready(&prometheus).await;
     let front = Front::of(&prometheus).await;
     for target in ["/", "/-/healthy", "/api/v1/query?query=vector(7)"] {
         front.is_closed(target).await;
