@@ -10,9 +10,6 @@ use bytes::Bytes;
 use http::Response;
 use hyper::body::{Frame, SizeHint};
 
-/// Bodies up to this size leave at once, in bytes.
-const SMALL: u64 = 64 << 10;
-
 /// Whether a connection does anything.
 #[derive(Clone, Default)]
 pub(super) struct Activity(Arc<Seen>);
@@ -50,8 +47,7 @@ impl Drop for InFlight {
 impl InFlight {
     /// Keeps the request in flight until the body of its answer has left.
     pub(super) fn until_sent(self, response: Response<Body>) -> Response<Body> {
-        let size = response.body().size_hint().upper();
-        if size.is_some_and(|size| size <= SMALL) {
+        if response.body().is_end_stream() {
             return response;
         }
         response.map(|body| {

@@ -93,11 +93,12 @@ impl HttpBody for Guarded {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(Broken::from)));
+        // First, since an application may always have something to say.
+        if self.over.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(Err(Broken::SessionOver)));
         }
-        let over = self.over.as_mut().poll(context);
-        over.map(|()| Some(Err(Broken::SessionOver)))
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        frame.map(|frame| frame.map(|frame| frame.map_err(Broken::from)))
     }
 
     fn is_end_stream(&self) -> bool {
