@@ -131,7 +131,7 @@ fn broken(error: &hyper::Error, reused: bool) -> Failure {
         return Failure::Client;
     }
     match classify(error) {
-        FetchError::Connection(text) if reused => Failure::Stale(text),
+        error @ FetchError::Connection(_) if reused => Failure::Stale(error),
         error => Failure::Broken(error),
     }
 }

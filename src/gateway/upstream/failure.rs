@@ -39,7 +39,7 @@ pub(in crate::gateway) enum Failure {
     /// The same with a connection that had served before: it may have been closed at the other end
     /// just when we took it.
     #[error("the connection ended without an answer: {0}")]
-    Stale(String),
+    Stale(FetchError),
     /// It was the client that did not finish its request.
     #[error("the client did not finish its request")]
     Client,
@@ -111,8 +111,9 @@ impl Failure {
             Self::Silent(_) => {
                 "check the application, or allow more time with AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT"
             }
-            Self::Connect(error, _) | Self::Broken(error) => error.advice_for_applications(),
-            Self::Stale(text) => FetchError::Connection(text.clone()).advice_for_applications(),
+            Self::Connect(error, _) | Self::Broken(error) | Self::Stale(error) => {
+                error.advice_for_applications()
+            }
             Self::Client => "the client or a proxy in front of us gave up",
             Self::Stalled(_) => {
                 "the client or a proxy in front of us stopped sending; allow more time with AUTHENTIK_PROXY_LISTEN__BODY_TIMEOUT if it only pauses"

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody as _};
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -233,24 +234,12 @@ impl Outgoing<'_> {
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(header::UPGRADE, upgrade.protocol.clone());
         }
-        let mut uri = http::uri::Parts::default();
         let target = parts.uri.path_and_query().cloned();
-        uri.path_and_query = Some(target.ok_or(Failure::Client)?);
-        match self.protocol {
-            UpstreamProtocol::Http1 => {
-                headers.insert(header::HOST, host);
-            }
-            // HTTP/2 says the host in the target, and nowhere else (RFC 9113 section 8.3.1).
-            UpstreamProtocol::Http2 => {
-                uri.scheme = Some(self.backend.scheme().clone());
-                let host = host.as_bytes().try_into();
-                uri.authority = Some(host.map_err(|_| Failure::HostHeader)?);
-            }
-        }
+        let target = target.ok_or(Failure::Client)?;
         let mut request = Request::new(Body::empty());
         *request.method_mut() = parts.method.clone();
         *request.headers_mut() = headers;
-        *request.uri_mut() = Uri::from_parts(uri).map_err(|_| Failure::Client)?;
+        address(&mut request, self.way(), target, host)?;
         Ok(request)
     }
 
@@ -268,6 +257,30 @@ impl Outgoing<'_> {
         let host = HeaderValue::from_str(wanted).map_err(|_| Failure::HostHeader)?;
         Ok((asked, host))
     }
+}
+
+/// Says in a request what is wanted, and of which host.
+fn address(
+    request: &mut Request<Body>,
+    way: Way<'_>,
+    target: PathAndQuery,
+    host: HeaderValue,
+) -> Result<(), Failure> {
+    let mut uri = http::uri::Parts::default();
+    uri.path_and_query = Some(target);
+    match way.protocol {
+        UpstreamProtocol::Http1 => {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        // HTTP/2 says the host in the target, and nowhere else (RFC 9113 section 8.3.1).
+        UpstreamProtocol::Http2 => {
+            uri.scheme = Some(way.backend.scheme().clone());
+            let host = host.as_bytes().try_into();
+            uri.authority = Some(host.map_err(|_| Failure::HostHeader)?);
+        }
+    }
+    *request.uri_mut() = Uri::from_parts(uri).map_err(|_| Failure::Client)?;
+    Ok(())
 }
 
 /// The application's answer as the client gets it.

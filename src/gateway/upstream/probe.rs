@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, StatusCode};
 
+use super::address;
 use super::client::{Upstream, Way};
 use super::failure::Failure;
 use super::pace::Pace;
-use crate::model::{Application, Backend, UpstreamProtocol};
+use crate::model::{Application, Backend};
 use crate::web::client::FetchError;
 
 /// Why no answer began.
@@ -30,7 +32,9 @@ impl From<Failure> for NoAnswer {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Silent(patience) => Self::Silent(patience),
-            Failure::Connect(error, _) | Failure::Broken(error) => Self::Unreachable(error),
+            Failure::Connect(error, _) | Failure::Broken(error) | Failure::Stale(error) => {
+                Self::Unreachable(error)
+            }
             other => Self::Other(other.to_string()),
         }
     }
@@ -44,39 +48,17 @@ impl Upstream {
         application: &Application,
         backend: &Backend,
     ) -> Result<StatusCode, NoAnswer> {
-        let protocol = application.policy.upstream_protocol;
         let way = Way {
             backend,
-            protocol,
+            protocol: application.policy.upstream_protocol,
             insecure: application.backend_insecure,
         };
-        let request = request(application, backend, protocol)
-            .map_err(|error| NoAnswer::Other(error.to_string()))?;
+        let origin = application.external.origin();
+        let host = origin.split_once("://").map_or("", |(_, host)| host);
+        let host = HeaderValue::from_str(host).map_err(|_| Failure::HostHeader)?;
+        let mut request = Request::new(Body::empty());
+        address(&mut request, way, PathAndQuery::from_static("/"), host)?;
         let (answer, _) = self.send(request, way, &Pace::new()).await?;
         Ok(answer.status())
     }
-}
-
-/// As [`Outgoing::request`](super::Outgoing::request) makes it.
-fn request(
-    application: &Application,
-    backend: &Backend,
-    protocol: UpstreamProtocol,
-) -> Result<Request<Body>, http::Error> {
-    let origin = application.external.origin();
-    let host = origin.split_once("://").map_or("", |(_, host)| host);
-    let mut request = Request::new(Body::empty());
-    *request.uri_mut() = match protocol {
-        UpstreamProtocol::Http1 => {
-            let value = HeaderValue::from_str(host)?;
-            request.headers_mut().insert(header::HOST, value);
-            Uri::from_static("/")
-        }
-        UpstreamProtocol::Http2 => Uri::builder()
-            .scheme(backend.scheme().clone())
-            .authority(host)
-            .path_and_query("/")
-            .build()?,
-    };
-    Ok(request)
 }
