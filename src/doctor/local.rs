@@ -41,46 +41,43 @@ struct Kind {
 /// Whether the addresses can be listened on, or our own server does already.
 pub(super) async fn listeners(config: &Config, trust: &Trust, report: &mut Report) {
     let listen = &config.listen;
-    let pings = |status, headers: &HeaderMap| {
-        status == StatusCode::NO_CONTENT && headers.contains_key("x-powered-by")
+    let pings: fn(StatusCode, &HeaderMap) -> bool =
+        |status, headers| status == StatusCode::NO_CONTENT && headers.contains_key("x-powered-by");
+    let kind = |check, setting, scheme, is_ours: fn(StatusCode, &HeaderMap) -> bool| Kind {
+        check,
+        setting,
+        scheme,
+        is_ours,
     };
-    for (check, setting, scheme, is_ours, addresses) in [
+    for (kind, addresses) in [
         (
-            "listen http",
-            "AUTHENTIK_LISTEN__HTTP",
-            "http",
-            pings as fn(StatusCode, &HeaderMap) -> bool,
+            kind("listen http", "AUTHENTIK_LISTEN__HTTP", "http", pings),
             &listen.http,
         ),
         (
-            "listen https",
-            "AUTHENTIK_LISTEN__HTTPS",
-            "https",
-            pings,
+            kind("listen https", "AUTHENTIK_LISTEN__HTTPS", "https", pings),
             &listen.https,
         ),
         (
-            "listen metrics",
-            "AUTHENTIK_LISTEN__METRICS",
-            "http",
-            |status, _| status == StatusCode::NO_CONTENT,
+            kind(
+                "listen metrics",
+                "AUTHENTIK_LISTEN__METRICS",
+                "http",
+                |status, _| status == StatusCode::NO_CONTENT,
+            ),
             &listen.metrics,
         ),
         (
-            "listen ext_authz",
-            "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ",
-            "http",
-            // Only that it is gRPC.
-            |_, headers| headers.contains_key("grpc-status"),
+            kind(
+                "listen ext_authz",
+                "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ",
+                "http",
+                // Only that it is gRPC.
+                |_, headers| headers.contains_key("grpc-status"),
+            ),
             &listen.ext_authz,
         ),
     ] {
-        let kind = Kind {
-            check,
-            setting,
-            scheme,
-            is_ours,
-        };
         for address in addresses {
             listener(&kind, *address, trust, report).await;
         }
