@@ -9,15 +9,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::broadcast;
 use tokio::sync::mpsc::unbounded_channel;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::proxy_streams::{application, head};
 use crate::support::{Browser, World, get, text, within};
-use crate::upstream::{HOST, alice, provider, world};
+use crate::upstream::{HOST, alice, provider, websocket, world};
 
 /// A message as gRPC-Web frames it: no flags, its length, what it says.
 fn message(said: &[u8]) -> Vec<u8> {
@@ -162,13 +161,12 @@ async fn live(
     cookie: &str,
     origin: &str,
 ) -> Result<WebSocketStream<TcpStream>, Error> {
-    let mut request = format!("ws://{HOST}/api/live/ws").into_client_request()?;
-    request.headers_mut().insert("cookie", cookie.parse()?);
-    request.headers_mut().insert("origin", origin.parse()?);
-    let forged = "admin".parse()?;
-    request.headers_mut().insert("x-authentik-username", forged);
-    let stream = TcpStream::connect(world.address()).await?;
-    Ok(within(client_async(request, stream)).await?.0)
+    let headers = [
+        ("cookie", cookie),
+        ("origin", origin),
+        ("x-authentik-username", "admin"),
+    ];
+    Ok(websocket(world, "/api/live/ws", &headers).await?.0)
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};
 
 use crate::support::{Browser, PASSWORD, World, get, within};
 use crate::tls::Authority;
-use crate::upstream::{HOST, Upstream, alice, provider, raw, status};
+use crate::upstream::{HOST, Upstream, alice, provider, raw, status, websocket};
 
 /// Speaks TLS with a certificate that nobody knows, in front of an application without.
 async fn self_signed(upstream: &Upstream) -> String {
@@ -273,17 +273,13 @@ async fn longhorn_page(
     target: &str,
     cookie: &str,
 ) -> Result<WebSocketStream<TcpStream>, Error> {
-    let mut request = format!("ws://{HOST}{target}").into_client_request()?;
-    for (name, value) in [
+    let headers = [
         ("origin", "http://app.test"),
         ("cookie", cookie),
         ("x-authentik-username", "forged"),
         ("x_authentik_groups", "forged"),
-    ] {
-        request.headers_mut().insert(name, value.parse()?);
-    }
-    let stream = TcpStream::connect(world.address()).await?;
-    Ok(within(client_async(request, stream)).await?.0)
+    ];
+    Ok(websocket(world, target, &headers).await?.0)
 }
 
 #[tokio::test]

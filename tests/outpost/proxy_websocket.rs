@@ -7,16 +7,15 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 use crate::support::{Browser, Outpost, World, within};
-use crate::upstream::{HOST, Upstream, alice, provider, raw, status, world};
+use crate::upstream::{HOST, Upstream, alice, provider, raw, status, websocket, world};
 
 /// An application whose websocket sends everything back, and speaks `v2.test` if asked.
 async fn echo() -> std::net::SocketAddr {
@@ -56,15 +55,11 @@ async fn connect<O: Outpost>(
     cookie: &str,
     protocols: &str,
 ) -> Result<(WebSocketStream<TcpStream>, Response), Error> {
-    let mut request = format!("ws://{HOST}/api/live/ws?x=%20").into_client_request()?;
-    let headers = request.headers_mut();
-    headers.insert("cookie", cookie.parse()?);
-    headers.insert("origin", "http://app.test".parse()?);
+    let mut headers = vec![("cookie", cookie), ("origin", "http://app.test")];
     if !protocols.is_empty() {
-        headers.insert("sec-websocket-protocol", protocols.parse()?);
+        headers.push(("sec-websocket-protocol", protocols));
     }
-    let stream = TcpStream::connect(world.address()).await?;
-    let (socket, response) = within(client_async(request, stream)).await?;
+    let (socket, response) = websocket(world, "/api/live/ws?x=%20", &headers).await?;
     Ok((socket, response.map(|_| ())))
 }
 

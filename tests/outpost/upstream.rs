@@ -10,8 +10,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::client::Response;
+use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::support::{Browser, World, within};
+use crate::support::{Browser, Outpost, World, within};
 
 pub(crate) const HOST: &str = "app.test";
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -289,6 +293,20 @@ pub(crate) fn provider(address: SocketAddr) -> Provider {
 pub(crate) async fn world(provider: Provider, more: &[(&str, &str)]) -> World {
     let authentik = Standin::builder().start().await.expect("started");
     World::beside(authentik, vec![provider], more).await
+}
+
+/// Opens a websocket of that application with these headers.
+pub(crate) async fn websocket<O: Outpost>(
+    world: &World<O>,
+    target: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<(WebSocketStream<TcpStream>, Response), Error> {
+    let mut request = format!("ws://{HOST}{target}").into_client_request()?;
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse()?);
+    }
+    let stream = TcpStream::connect(world.address()).await?;
+    within(client_async(request, stream)).await
 }
 
 /// Alice, signed in: her cookies.
