@@ -134,7 +134,8 @@ pub struct Session {
     retry_at: AtomicI64,
     checked_at: AtomicI64,
     ended: AtomicBool,
-    end: Notify,
+    /// It ended, or was replaced.
+    change: Notify,
 }
 
 impl Session {
@@ -157,7 +158,7 @@ impl Session {
             retry_at: AtomicI64::new(0),
             checked_at: AtomicI64::new(0),
             ended: AtomicBool::new(false),
-            end: Notify::new(),
+            change: Notify::new(),
         }
     }
 
@@ -186,15 +187,19 @@ impl Session {
         noted.or(self.claims.iat).unwrap_or_default()
     }
 
+    /// From when on the session should be refreshed, Unix seconds; `None` if it cannot be.
+    #[must_use]
+    pub fn due_at(&self) -> Option<i64> {
+        self.refresh.as_ref()?;
+        let life = self.expires_at - self.claims.iat.unwrap_or(self.expires_at);
+        let early = (life / 4).clamp(*EARLY.start(), *EARLY.end());
+        Some(self.expires_at - early)
+    }
+
     /// Whether the session should be refreshed at `now` (Unix seconds).
     #[must_use]
     pub fn is_due(&self, now: i64) -> bool {
-        if self.refresh.is_none() {
-            return false;
-        }
-        let life = self.expires_at - self.claims.iat.unwrap_or(self.expires_at);
-        let early = (life / 4).clamp(*EARLY.start(), *EARLY.end());
-        self.expires_at - now < early
+        self.due_at().is_some_and(|due_at| now > due_at)
     }
 
     /// Whether this caller is to refresh the session at `now`: one in a while.
@@ -232,15 +237,21 @@ impl Session {
     /// Ends the session for everybody who holds it, also for a cache that is just being filled.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Release);
-        self.end.notify_waiters();
+        self.change.notify_waiters();
     }
 
-    /// Waits until somebody ends the session; its time may run out without that.
-    pub async fn ended(&self) {
+    /// Tells those who hold this session that there is another in its place, after a refresh.
+    pub fn replaced(&self) {
+        self.change.notify_waiters();
+    }
+
+    /// Waits until somebody ends the session, or there is another in its place; its time may run out
+    /// without that.
+    pub async fn changed(&self) {
         // Before the flag is looked at, so that no end in between is missed.
-        let end = self.end.notified();
-        if !self.ended.load(Ordering::Acquire) {
-            end.await;
+        let change = self.change.notified();
+        if !self.has_ended() {
+            change.await;
         }
     }
 

@@ -76,7 +76,8 @@ impl Memory {
         session.checked(self.clock.now());
         // In one step: whoever ends it either comes before, or finds the new one.
         if let Some(mut entry) = self.sessions.get_mut(&key) {
-            *entry = Arc::clone(session);
+            let old = std::mem::replace(&mut *entry, Arc::clone(session));
+            old.replaced();
         }
     }
 
@@ -164,5 +165,33 @@ impl Index {
             .get(name)
             .map(|keys| keys.iter().copied().collect())
             .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::model::{Claims, SessionId};
+
+    #[test]
+    fn who_holds_a_session_hears_that_it_was_renewed() {
+        let session = || {
+            let claims = Claims::default();
+            Arc::new(Session::new("c", claims, "t".into(), 10, HeaderMap::new()))
+        };
+        let (memory, key) = (Memory::new(Clock::manual(0)), SessionId::random().key());
+        let old = session();
+        memory.insert(key, &old);
+        let mut change = pin!(old.changed());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(change.as_mut().poll(&mut context).is_pending());
+        memory.renew(key, &session());
+        assert!(change.as_mut().poll(&mut context).is_ready());
+        assert!(old.is_live(0), "it has not ended");
     }
 }

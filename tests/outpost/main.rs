@@ -30,6 +30,7 @@ mod proxy_live;
 mod proxy_login;
 mod proxy_programs;
 mod proxy_recipes;
+mod proxy_sessions;
 mod proxy_streams;
 mod proxy_websocket;
 mod redis;

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{World, get, within};
-use crate::upstream::{HOST, alice, provider, world};
+use crate::upstream::{HOST, provider, world};
 
 const SIZE: u64 = 1 << 30;
 
@@ -46,7 +46,7 @@ pub(crate) async fn head(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&head).into_owned()
 }
 
-async fn ask(address: SocketAddr, lines: &str) -> TcpStream {
+pub(crate) async fn ask(address: SocketAddr, lines: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let request = format!("{lines}\r\nHost: {HOST}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("written");
@@ -87,50 +87,6 @@ async fn server_sent_events_arrive_one_by_one() {
         // No limit applies to an answer that has begun.
         tokio::time::sleep(std::time::Duration::from_millis(250)).await;
     }
-}
-
-#[tokio::test]
-async fn an_endless_answer_ends_with_its_session_and_with_no_other() {
-    let provider = application(|mut stream| async move {
-        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
-        stream.write_all(head.as_bytes()).await?;
-        std::future::pending().await
-    })
-    .await;
-    let provider = Provider {
-        skip_path_regex: String::new(),
-        ..provider
-    };
-    let world = world(provider, &[]).await;
-    let mut streams = Vec::new();
-    let mut first = Vec::new();
-    for _ in 0..2 {
-        let cookie = alice(&world).await;
-        let line = format!("GET /events HTTP/1.1\r\nCookie: {cookie}");
-        let mut stream = ask(world.address(), &line).await;
-        assert!(head(&mut stream).await.starts_with("HTTP/1.1 200 "));
-        let mut chunk = [0; 6];
-        within(stream.read_exact(&mut chunk))
-            .await
-            .expect("a chunk");
-        assert_eq!(&chunk, b"1\r\na\r\n");
-        streams.push(stream);
-        if first.is_empty() {
-            first = world.authentik.sids_of("alice");
-        }
-    }
-    world.authentik.end_session(&first[0]);
-    let mut rest = Vec::new();
-    // A reset breaks it off, too.
-    let _ = within(streams[0].read_to_end(&mut rest)).await;
-    assert!(rest.is_empty(), "not as if it had ended: {rest:?}");
-    // Had it ended with the first, its end would be there.
-    let asked = get(world.address(), "/outpost.goauthentik.io/ping", HOST, &[]).await;
-    assert_eq!(asked.status(), 204);
-    let nothing = streams[1]
-        .try_read(&mut [0; 1])
-        .map_err(|error| error.kind());
-    assert_eq!(nothing, Err(std::io::ErrorKind::WouldBlock));
 }
 
 #[tokio::test]

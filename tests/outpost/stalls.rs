@@ -141,6 +141,23 @@ async fn a_client_that_was_answered_and_does_not_end_its_request_is_left() {
 }
 
 #[tokio::test]
+async fn an_answer_may_pause_for_longer_than_an_idle_connection_lasts() {
+    let (provider, _ended) = application(|mut stream| async {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab";
+        stream.write_all(answer).await?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stream.write_all(b"cd").await?;
+        Ok(stream)
+    })
+    .await;
+    let idle = ("AUTHENTIK_PROXY_LISTEN__HEADER_TIMEOUT", "200ms");
+    let world = world(provider, &[idle]).await;
+    let mut stream = begin(world.address(), "GET / HTTP/1.1", "").await;
+    let answer = until_closed(&mut stream).await;
+    assert!(answer.ends_with("\r\n\r\nabcd"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_client_that_takes_nothing_is_left() {
     for (lines, answer) in [
         (

@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use crate::clock::Clock;
+use crate::gateway::refresh::Refresher;
 use crate::model::{Session, SessionId};
 use crate::route::Site;
 use crate::store::{Store, StoreError};
@@ -27,37 +28,54 @@ pub(super) struct Guard {
     pub(super) site: Arc<Site>,
     pub(super) store: Store,
     pub(super) clock: Clock,
+    pub(super) refresher: Refresher,
 }
 
-/// Waits until the session is over; for ever without one.
+/// Waits until the session is over; for ever without one. What is open counts as somebody who is
+/// active: the session is refreshed in time, as by a request.
 pub(super) async fn over(guard: Option<Guard>) {
     let Some(mut guard) = guard else {
         return std::future::pending().await;
     };
     loop {
-        let left = guard.session.expires_at - guard.clock.now();
-        let left = Duration::from_secs(u64::try_from(left).unwrap_or_default());
-        tokio::select! {
-            () = guard.session.ended() => {}
-            () = tokio::time::sleep(left.min(LOOKED_UP)) => {}
-        }
+        let is_time = tokio::select! {
+            () = guard.session.changed() => false,
+            () = tokio::time::sleep(guard.pause()) => true,
+        };
+        let now = guard.clock.now();
         match guard.look_up().await {
             // A session that was renewed has another end.
-            Ok(Some(session)) => guard.session = session,
-            Err(_) if guard.session.is_live(guard.clock.now()) => {}
+            Ok(Some((id, session))) => {
+                // Not after a change, or short-lived ones would be refreshed over and over.
+                if is_time {
+                    guard.refresher.consider(id, &guard.site, &session, now);
+                }
+                guard.session = session;
+            }
+            Err(_) if guard.session.is_live(now) => {}
             Ok(None) | Err(_) => return,
         }
     }
 }
 
 impl Guard {
-    /// The session as the store knows it now.
-    async fn look_up(&self) -> Result<Option<Arc<Session>>, StoreError> {
+    /// For how long nothing is to be done, unless something happens to the session.
+    fn pause(&self) -> Duration {
+        let now = self.clock.now();
+        let until = |at: i64| Duration::from_secs(u64::try_from(at - now).unwrap_or_default());
+        let end = until(self.session.expires_at).min(LOOKED_UP);
+        // It is due once that second is over.
+        let due = self.session.due_at().filter(|due| *due >= now);
+        due.map_or(end, |due| end.min(until(due + 1)))
+    }
+
+    /// The session as the store knows it now, and which id led to it.
+    async fn look_up(&self) -> Result<Option<(&SessionId, Arc<Session>)>, StoreError> {
         for id in &self.ids {
             if let Some(session) = self.store.load(id, &*self.site).await?
                 && session.client_id == self.session.client_id
             {
-                return Ok(Some(session));
+                return Ok(Some((id, session)));
             }
         }
         Ok(None)

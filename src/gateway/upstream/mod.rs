@@ -183,6 +183,7 @@ impl Parted {
             site: Arc::clone(site),
             store: self.store.clone(),
             clock: self.clock.clone(),
+            refresher: self.refresher.clone(),
         })
     }
 }

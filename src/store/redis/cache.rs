@@ -34,6 +34,15 @@ pub(super) enum Slot {
     Ended(u64),
 }
 
+impl Slot {
+    fn session(&self) -> Option<&Arc<Session>> {
+        match self {
+            Self::Session(entry) => Some(&entry.session),
+            Self::Ended(_) => None,
+        }
+    }
+}
+
 /// Slots by key. Readers do not wait for each other.
 pub(super) struct Cache(Inner<SessionKey, Slot, ByBytes>);
 
@@ -56,8 +65,16 @@ impl Cache {
         }
     }
 
+    /// Who still holds a session that this one comes in place of is told.
     pub(super) fn insert(&self, key: SessionKey, slot: Slot) {
+        let old = self.0.get(&key);
+        let new = slot.session().cloned();
         self.0.insert(key, slot);
+        if let Some(old) = old.as_ref().and_then(Slot::session)
+            && new.is_none_or(|new| !Arc::ptr_eq(&new, old))
+        {
+            old.replaced();
+        }
     }
 
     pub(super) fn remove(&self, key: &SessionKey) {
@@ -94,6 +111,40 @@ impl Weighter<SessionKey, Slot> for ByBytes {
         match slot {
             Slot::Session(entry) => entry.session.weight(),
             Slot::Ended(_) => MARK_BYTES,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::model::{Claims, SessionId};
+
+    #[test]
+    fn who_holds_a_session_hears_that_another_is_in_its_place() {
+        let id = SessionId::random();
+        let entry = || {
+            let claims = Claims::default();
+            let session = Session::new("c", claims, "t".into(), 10, HeaderMap::new());
+            Entry {
+                session: Arc::new(session),
+                seal: Seal::derive(b"test", &[]),
+                confirmed: 0,
+                epoch: 0,
+            }
+        };
+        let (cache, old, new) = (Cache::new(1 << 20), entry(), entry());
+        let mut change = pin!(old.session.changed());
+        let mut context = Context::from_waker(Waker::noop());
+        for (slot, is_told) in [(&old, false), (&old, false), (&new, true)] {
+            cache.insert(id.key(), Slot::Session(slot.clone()));
+            let told = change.as_mut().poll(&mut context).is_ready();
+            assert_eq!(told, is_told);
         }
     }
 }
