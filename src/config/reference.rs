@@ -71,7 +71,9 @@ fn from_file(path: &str, default: Option<&str>) -> Result<Resolved, String> {
             text: default.unwrap_or_default().to_owned(),
             source: Some(source),
         }),
-        Err(error) => Err(format!("{source}: cannot read the file: {error}")),
+        Err(error) => Err(format!(
+            "{source}: cannot read the file: {error}; mount it there, let the program read it, or correct the path"
+        )),
     }
 }
 

@@ -122,16 +122,10 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Host, port and path as requests are routed by, so that two ways to write an address are one;
-    /// what is no address, as it is.
+    /// The address as requests are routed by it; what is no address, as it is.
     pub(super) fn address(&self) -> String {
-        let Ok(url) = ExternalUrl::parse(&self.external_host) else {
-            return self.external_host.clone();
-        };
-        let port = url
-            .port()
-            .map_or_else(String::new, |port| format!(":{port}"));
-        format!("{}{port}{}", url.host(), url.path_prefix())
+        let url = ExternalUrl::parse(&self.external_host);
+        url.map_or_else(|_| self.external_host.clone(), |url| url.routed())
     }
 }
 

@@ -106,11 +106,10 @@ fn shared_addresses<'a>(
     meant: &impl Fn(&str) -> bool,
     report: &mut Report,
 ) {
-    let mut taken: HashMap<(String, &str), &str> = HashMap::new();
+    let mut taken: HashMap<String, &str> = HashMap::new();
     for application in applications {
         let external = &application.external;
-        let address = (external.origin(), external.path_prefix());
-        let other = taken.insert(address, &application.name);
+        let other = taken.insert(external.routed(), &application.name);
         if let Some(other) = other.filter(|_| meant(&application.slug)) {
             report.failed(
                 format!("{}: external host", application.slug),
@@ -324,10 +323,16 @@ async fn introspection(site: &Site, check: &str, report: &mut Report) {
 }
 
 fn unanswered(check: &str, error: &OidcError, report: &mut Report) {
-    let fix = match error {
-        // Its text says so.
-        OidcError::Unreachable { .. } => "",
-        _ => "look at authentik's own log, and at what lies between it and here",
-    };
-    report.failed(check, error.to_string(), fix);
+    match error {
+        OidcError::Unreachable { url, source } => report.failed(
+            check,
+            format!("authentik cannot be reached at {url}: {source}"),
+            source.advice(),
+        ),
+        _ => report.failed(
+            check,
+            error.to_string(),
+            "look at authentik's own log, and at what lies between it and here",
+        ),
+    }
 }

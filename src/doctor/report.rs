@@ -86,6 +86,9 @@ impl Report {
     pub fn unusable(&mut self, text: &str) {
         self.unusable = true;
         self.told("settings", Status::Failed, text);
+        if self.findings.last().is_some_and(|last| last.fix.is_none()) {
+            self.mend_last("correct it; authentik-proxy config --reference has every setting");
+        }
     }
 
     /// Says something better to do about the last finding.

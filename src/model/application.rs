@@ -207,6 +207,15 @@ impl ExternalUrl {
         self.scheme == Scheme::Https
     }
 
+    /// Host, port and path, which requests are routed by: equal for two ways to write one address.
+    #[must_use]
+    pub fn routed(&self) -> String {
+        let port = self
+            .port
+            .map_or_else(String::new, |port| format!(":{port}"));
+        format!("{}{port}{}", self.host, self.path_prefix())
+    }
+
     /// The host in lower case, without port.
     #[must_use]
     pub fn host(&self) -> &str {
@@ -330,6 +339,14 @@ mod tests {
             ("app.test", None, "/Sub")
         );
         assert_eq!(url.origin(), "https://app.test");
+        for (text, routed) in [
+            ("http://App.test/Sub", "app.test/Sub"),
+            ("https://app.test./", "app.test"),
+            ("https://app.test:8443", "app.test:8443"),
+            ("https://[::1]:443/a/", "[::1]/a"),
+        ] {
+            assert_eq!(ExternalUrl::parse(text).expect(text).routed(), routed);
+        }
         let idn = ExternalUrl::parse("https://b\u{fc}cher.test/").expect("a URL");
         assert_eq!(idn.as_str(), "https://xn--bcher-kva.test/");
         for bad in [

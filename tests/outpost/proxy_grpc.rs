@@ -37,7 +37,9 @@ use crate::upstream::{HOST, Upstream, alice};
 const FILE: &str = "applications: {app: {upstream_protocol: http2}}";
 
 /// An application that sends back what it gets, frame by frame, and the heads of its requests.
-async fn echo(tls: Option<Arc<ServerConfig>>) -> (SocketAddr, UnboundedReceiver<Request<()>>) {
+pub(crate) async fn echo(
+    tls: Option<Arc<ServerConfig>>,
+) -> (SocketAddr, UnboundedReceiver<Request<()>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (tell, heads) = unbounded_channel();

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::server::{Link, Server};
-use super::trouble::{explain, is_demoted, is_lost};
+use super::trouble::{SILENT, explain, is_demoted, is_lost};
 use crate::store::StoreError;
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::StoreMetrics;
@@ -92,7 +92,7 @@ impl Connection {
         // A cluster gives up by itself, after having looked for another node.
         let patience = self.server.timeout() * if self.server.is_cluster() { 3 } else { 1 };
         let Ok(answer) = timeout(patience, command.query_async(&mut link)).await else {
-            let reason = format!("there was no answer within {patience:?}");
+            let reason = format!("there was no answer within {patience:?}; {SILENT}");
             // It hangs: nobody else shall wait as long as we did.
             self.lost(number, State::Down(reason.as_str().into()));
             return Err(Failure::Final(reason));
@@ -135,9 +135,9 @@ impl Connection {
             Ok(Ok(state)) => match &*state {
                 State::Up(established) => Ok(established.clone()),
                 State::Down(reason) => Err(Failure::Final(reason.to_string())),
-                State::Trying => Err(Failure::Final("connecting takes long".into())),
+                State::Trying => Err(Failure::slow()),
             },
-            _ => Err(Failure::Final("connecting takes long".into())),
+            _ => Err(Failure::slow()),
         }
     }
 
@@ -234,4 +234,10 @@ enum Failure {
     /// The connection broke; a new one may do.
     Lost(String),
     Final(String),
+}
+
+impl Failure {
+    fn slow() -> Self {
+        Self::Final(format!("connecting takes long; {SILENT}"))
+    }
 }

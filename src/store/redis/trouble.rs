@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+/// What to do about a Redis that does not answer.
+pub(super) const SILENT: &str =
+    "check that Redis is not stuck, and that firewalls and network policies let us reach it";
+
 /// Cause and fix, for one line of the log.
 pub(super) fn explain(error: &RedisError) -> String {
     format!("{}; {}", cause(error), advice(error))
@@ -41,7 +45,7 @@ fn advice(error: &RedisError) -> &'static str {
     const ADDRESS: &str = "check the address (AUTHENTIK_REDIS__HOST, AUTHENTIK_REDIS__PORT) and that Redis is running";
     const LOGIN: &str = "check AUTHENTIK_REDIS__USERNAME and AUTHENTIK_REDIS__PASSWORD";
     if error.is_timeout() {
-        return "check that Redis is not stuck, and that firewalls and network policies let us reach it";
+        return SILENT;
     }
     if tls_error(error).is_some() {
         return "check AUTHENTIK_REDIS__TLS_CA_CERT and that the certificate names the host";

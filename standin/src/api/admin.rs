@@ -299,7 +299,10 @@ fn outpost(shared: &Shared, state: &State, embedded: bool) -> Value {
         main: false,
     };
     let mut record = outposts::record(&shared.settings, state, &shown);
-    record["providers"] = json!(admin.assigned[usize::from(embedded)]);
+    let assigned = &admin.assigned[usize::from(embedded)];
+    record["providers"] = json!(assigned);
+    let providers = assigned.iter().map(|pk| admin.provider(*pk));
+    record["providers_obj"] = providers.collect();
     if embedded {
         record["managed"] = outposts::EMBEDDED.into();
     }

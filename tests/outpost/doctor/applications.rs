@@ -7,7 +7,7 @@ use super::{Break, authentik, doctor, failed, found, is_found};
 
 #[tokio::test]
 async fn each_mistake_of_a_provider_is_found_and_named() {
-    for (environment, breaks, check, expected) in [
+    for (environment, breaks, check, expected, fix) in [
         (
             &[][..],
             (|a| {
@@ -17,7 +17,8 @@ async fn each_mistake_of_a_provider_is_found_and_named() {
                 });
             }) as Break,
             "provider \"lost\"",
-            "",
+            "external host \"no host\" is not usable",
+            "correct the provider in authentik",
         ),
         (
             &[],
@@ -30,14 +31,17 @@ async fn each_mistake_of_a_provider_is_found_and_named() {
             },
             "app: internal host",
             "http://127.0.0.1:1/: the connection was refused",
+            "check the port of the provider's internal host",
         ),
         (
             &[],
             |a| {
-                a.add_provider(Provider::forward_single("twin", "https://grafana.test"));
+                // By another scheme, but requests do not tell it.
+                a.add_provider(Provider::forward_single("twin", "http://Grafana.test/"));
             },
             "twin: external host",
             "is that of \"grafana\", too",
+            "give each provider an external host of its own",
         ),
         (
             &[],
@@ -50,15 +54,17 @@ async fn each_mistake_of_a_provider_is_found_and_named() {
             },
             "app: signing keys",
             "is not understood",
+            "look at authentik's own log",
         ),
         (
             &[],
             |a| a.fault(Endpoint::Introspect, Fault::Status(502)),
             "grafana: introspection",
             "502 Bad Gateway",
+            "look at authentik's own log",
         ),
     ] {
-        is_found(environment, breaks, check, expected).await;
+        is_found(environment, breaks, check, expected, fix).await;
     }
 }
 

@@ -4,28 +4,10 @@ use authentik_standin::{Provider, Standin};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::{authentik, doctor};
+use super::{authentik, doctor, says};
 use crate::redis::server::Server;
 use crate::tls::Authority;
 use crate::upstream::{Recorded, Upstream};
-
-/// One finding with its status, a part of its text and one of its fix.
-fn says(findings: &[Value], check: &str, status: &str, found: &str, fix: &str) {
-    let has = |finding: &Value, field: &str, part: &str| {
-        finding[field].as_str().unwrap_or_default().contains(part)
-    };
-    let matching = findings.iter().filter(|finding| {
-        finding["check"] == check
-            && finding["status"] == status
-            && has(finding, "found", found)
-            && has(finding, "fix", fix)
-    });
-    assert_eq!(
-        matching.count(),
-        1,
-        "{check} {status}: {found}: {findings:#?}"
-    );
-}
 
 /// Runs the doctor with a configuration file.
 async fn with_file(authentik: &Standin, file: &str, arguments: &[&str]) -> (i32, Vec<Value>) {
@@ -69,6 +51,18 @@ async fn what_the_server_would_only_log_is_a_warning() {
     says(&findings, "log", "warning", empty, "mount the file");
     let typo = "applications.grafanna";
     says(&findings, "log", "warning", typo, "correct the slug");
+}
+
+#[tokio::test]
+async fn a_file_of_the_systems_authorities_that_is_missing_is_a_warning() {
+    let authentik = authentik().await;
+    let environment = [("SSL_CERT_FILE", "/nowhere.pem")];
+    let (code, findings) = doctor(&authentik, &[], &environment).await;
+    assert_eq!(code, 0, "{findings:?}");
+    let fix = "check that the file is there";
+    says(&findings, "log", "warning", "/nowhere.pem", fix);
+    let fix = "name a file of them in SSL_CERT_FILE";
+    says(&findings, "log", "warning", "no authority is trusted", fix);
 }
 
 #[tokio::test]
@@ -167,6 +161,23 @@ async fn an_application_that_is_silent_or_never_ends_is_no_failure() {
 }
 
 #[tokio::test]
+async fn an_application_that_speaks_http2_alone_is_asked_as_its_setting_says() {
+    let (address, _heads) = crate::proxy_grpc::echo(None).await;
+    let authentik = authentik().await;
+    let internal = format!("http://{address}");
+    authentik.add_provider(Provider::proxy("app", "https://app.test", &internal));
+    let check = "app: internal host";
+    let (code, findings) = doctor(&authentik, &[], &[]).await;
+    assert_eq!(code, 1);
+    let fix = "applications.<slug>.upstream_protocol";
+    says(&findings, check, "failed", "the connection failed", fix);
+    let file = "applications: {app: {upstream_protocol: http2}}";
+    let (code, findings) = with_file(&authentik, file, &[]).await;
+    assert_eq!(code, 0, "{findings:?}");
+    says(&findings, check, "ok", "answers (200)", "");
+}
+
+#[tokio::test]
 async fn a_read_only_redis_is_named() {
     let authentik = authentik().await;
     let redis = Server::start(&["--replicaof", "127.0.0.1", "1"]).await;
@@ -233,6 +244,26 @@ async fn the_embedded_outpost_is_not_taken_for_the_one_that_is_meant() {
 }
 
 #[tokio::test]
+async fn what_the_embedded_outpost_holds_is_seen_with_the_token_of_discover() {
+    const ADMINISTRATOR: &str = "administrators-token";
+    let authentik = authentik().await;
+    authentik.admit_admin(ADMINISTRATOR);
+    let with = [("AUTHENTIK_PROXY_DISCOVER__TOKEN", ADMINISTRATOR)];
+    let check = "embedded outpost";
+    for (environment, status, found) in [
+        (&[][..], "skipped", "AUTHENTIK_PROXY_DISCOVER__TOKEN"),
+        (&with, "ok", "holds no provider"),
+    ] {
+        let (_, findings) = doctor(&authentik, &[], environment).await;
+        says(&findings, check, status, found, "");
+    }
+    authentik.add_admin_application("longhorn", "https://longhorn.test");
+    let (code, findings) = doctor(&authentik, &[], &with).await;
+    assert_eq!(code, 0, "{findings:?}");
+    says(&findings, check, "warning", "longhorn", "discover --apply");
+}
+
+#[tokio::test]
 async fn a_websocket_that_is_refused_has_one_fix() {
     let authentik = authentik().await;
     authentik.refuse_websockets(true);
@@ -246,6 +277,13 @@ async fn a_websocket_that_is_refused_has_one_fix() {
     );
     let text = serde_json::to_string(&findings).expect("JSON");
     assert!(!text.contains("pass websockets through"), "{text}");
+}
+
+#[tokio::test]
+async fn a_hello_that_is_not_acknowledged_is_named() {
+    let found = "did not acknowledge the hello within 10s";
+    let fix = "look at authentik's own log";
+    super::is_found(&[], |a| a.ignore_hellos(true), "websocket", found, fix).await;
 }
 
 #[tokio::test]

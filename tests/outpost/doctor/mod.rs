@@ -7,6 +7,7 @@ mod clock_and_issuer;
 
 use authentik_standin::{Endpoint, Fault, Provider, Standin};
 use serde_json::Value;
+use tokio::process::Command;
 
 /// Runs the doctor; returns the exit code and the findings.
 async fn doctor(
@@ -14,8 +15,18 @@ async fn doctor(
     arguments: &[&str],
     environment: &[(&str, &str)],
 ) -> (i32, Vec<Value>) {
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_authentik-proxy"));
-    command
+    let program = Command::new(env!("CARGO_BIN_EXE_authentik-proxy"));
+    examine(program, authentik, arguments, environment).await
+}
+
+/// The same with a certain program.
+pub(crate) async fn examine(
+    mut program: Command,
+    authentik: &Standin,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> (i32, Vec<Value>) {
+    program
         .args(["doctor", "--json"])
         .args(arguments)
         .env_clear()
@@ -25,13 +36,19 @@ async fn doctor(
         .env("AUTHENTIK_LISTEN__HTTPS", "none")
         .env("AUTHENTIK_LISTEN__METRICS", "127.0.0.1:0")
         .envs(environment.iter().copied());
-    let output = command.output().await.expect("it runs");
+    let output = program.output().await.expect("it runs");
     let text = String::from_utf8(output.stdout).expect("text");
     for secret in [authentik.token().as_str(), "client-secret"] {
         assert!(!text.contains(secret), "no secret is printed");
     }
     let report: Value = serde_json::from_str(&text).expect("JSON");
     let findings = report["findings"].as_array().expect("findings").clone();
+    for finding in &findings {
+        let status = finding["status"].as_str().expect("text");
+        let wrong = ["failed", "warning"].contains(&status);
+        let fix = finding["fix"].as_str().unwrap_or_default();
+        assert!(!wrong || !fix.is_empty(), "what to do: {finding}");
+    }
     (output.status.code().expect("an exit code"), findings)
 }
 
@@ -85,27 +102,48 @@ async fn a_sound_deployment_has_nothing_to_complain_of() {
 
 type Break = fn(&Standin);
 
-/// Breaks one thing; the doctor finds it.
-async fn is_found(environment: &[(&str, &str)], breaks: Break, check: &str, expected: &str) {
+/// Breaks one thing; the doctor finds it, and says what to do.
+async fn is_found(
+    environment: &[(&str, &str)],
+    breaks: Break,
+    check: &str,
+    expected: &str,
+    fix: &str,
+) {
     let authentik = authentik().await;
     breaks(&authentik);
     let (code, findings) = doctor(&authentik, &[], environment).await;
     assert_eq!(code, 1, "{check}");
-    let failed = failed(&findings);
-    let found = failed
-        .iter()
-        .any(|(c, found)| *c == check && found.contains(expected));
-    assert!(found, "{check}: {expected} in {failed:?}");
+    says(&findings, check, "failed", expected, fix);
+}
+
+/// One finding with its status, a part of its text and one of its fix.
+fn says(findings: &[Value], check: &str, status: &str, found: &str, fix: &str) {
+    let has = |finding: &Value, field: &str, part: &str| {
+        finding[field].as_str().unwrap_or_default().contains(part)
+    };
+    let matching = findings.iter().filter(|finding| {
+        finding["check"] == check
+            && finding["status"] == status
+            && has(finding, "found", found)
+            && has(finding, "fix", fix)
+    });
+    assert_eq!(
+        matching.count(),
+        1,
+        "{check} {status}: {found}: {findings:#?}"
+    );
 }
 
 #[tokio::test]
 async fn each_mistake_is_found_and_named() {
-    for (environment, breaks, check, expected) in [
+    for (environment, breaks, check, expected, fix) in [
         (
             &[("AUTHENTIK_TOKEN", "stale")][..],
             (|_| {}) as Break,
             "token",
             "refuses the token",
+            "copy the token",
         ),
         (
             &[(
@@ -115,50 +153,64 @@ async fn each_mistake_is_found_and_named() {
             |_| {},
             "outpost",
             "does not list outpost 3f0970c5",
+            "correct AUTHENTIK_OUTPOST_ID or AUTHENTIK_TOKEN",
         ),
         (
             &[],
             |a| a.clear_outposts(),
             "outpost",
             "belongs to no outpost",
+            "create one of type \"proxy\"",
         ),
         (
             &[],
             |a| a.remove_provider("grafana"),
             "applications",
             "none is assigned",
+            "edit it and select the applications",
         ),
         (
             &[("AUTHENTIK_HOST", "http://nonexistent.invalid")],
             |_| {},
             "dns",
             "cannot be resolved",
+            "check the host name in AUTHENTIK_HOST",
         ),
         (
             &[("AUTHENTIK_HOST", "http://127.0.0.1:1")],
             |_| {},
             "connection",
             "refused",
+            "check the port in AUTHENTIK_HOST",
         ),
         (
             &[],
             |a| a.fault(Endpoint::Outposts, Fault::Html),
             "authentik",
             "instead of JSON",
+            "use the Service",
         ),
-        (&[], |a| a.refuse_websockets(true), "websocket", "403"),
+        (
+            &[],
+            |a| a.refuse_websockets(true),
+            "websocket",
+            "403",
+            "check AUTHENTIK_TOKEN",
+        ),
         (
             // Nobody has this address (RFC 5737).
             &[("AUTHENTIK_LISTEN__HTTP", "192.0.2.1:9000")],
             |_| {},
             "listen http",
             "192.0.2.1:9000 cannot be used",
+            "choose another address or port with AUTHENTIK_LISTEN__HTTP",
         ),
         (
             &[],
             |a| a.fault(Endpoint::Authorize, Fault::Status(400)),
             "grafana: redirect URI",
             "authentik refuses https://grafana.test/",
+            "save the provider in authentik once more",
         ),
         (
             &[
@@ -168,6 +220,7 @@ async fn each_mistake_is_found_and_named() {
             |_| {},
             "redis",
             "refused",
+            "AUTHENTIK_REDIS__HOST, AUTHENTIK_REDIS__PORT",
         ),
         (
             &[(
@@ -177,9 +230,10 @@ async fn each_mistake_is_found_and_named() {
             |_| {},
             "grafana: browser host",
             "only the cluster knows",
+            "set AUTHENTIK_HOST_BROWSER",
         ),
     ] {
-        is_found(environment, breaks, check, expected).await;
+        is_found(environment, breaks, check, expected, fix).await;
     }
 }
 
@@ -201,8 +255,8 @@ async fn a_secret_file_that_is_missing_is_named() {
     let wrong = [("AUTHENTIK_TOKEN", "file:///nowhere/token")];
     let (code, findings) = doctor(&authentik, &[], &wrong).await;
     assert_eq!(code, 2);
-    let failed = failed(&findings);
-    assert!(failed[0].1.contains("file:///nowhere/token"), "{failed:?}");
+    let found = "file:///nowhere/token: cannot read the file";
+    says(&findings, "settings", "failed", found, "mount it there");
 }
 
 #[tokio::test]
@@ -277,7 +331,7 @@ async fn a_redis_that_works_is_found_to_work() {
 }
 
 /// What was found by one check.
-fn found<'a>(findings: &'a [Value], check: &str) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn found<'a>(findings: &'a [Value], check: &str) -> Vec<(&'a str, &'a str)> {
     let found = findings.iter().filter(|finding| finding["check"] == check);
     found
         .map(|finding| {
