@@ -79,6 +79,9 @@ fi
 step() { printf '\n== %s\n' "$*"; }
 step format;     cargo fmt --all --check
 step lints;      cargo clippy --workspace --all-targets --all-features -- -D warnings
+# The tests run the program with nothing of this machine but what the image will have.
+export IMAGE_ROOT="${tools%/tools}/image"
+step image;      scripts/image.sh "$IMAGE_ROOT"
 step tests;      cargo test --workspace --all-features
 step documents;  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --quiet
 step benchmarks; cargo bench --bench auth_check --bench routing --bench login --bench upstream --bench store -- --quick

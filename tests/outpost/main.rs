@@ -13,6 +13,7 @@ mod ext_authz;
 mod fronts;
 mod https;
 mod hybrid;
+mod image;
 mod limits;
 mod login;
 mod metrics;

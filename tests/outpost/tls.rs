@@ -18,6 +18,8 @@ use crate::process::Process;
 use crate::support::{Browser, Outpost as _, World, get};
 
 const HOST: &str = "grafana.test";
+/// What a server of the authority may be called besides 127.0.0.1.
+pub(crate) const AUTHENTIK: &str = "authentik.test";
 
 /// An authority that no system trusts.
 pub(crate) struct Authority {
@@ -48,7 +50,7 @@ impl Authority {
         file.to_str().expect("text").to_owned()
     }
 
-    /// How a server on 127.0.0.1 serves TLS with a certificate of this authority.
+    /// How a server on loopback serves TLS with a certificate of this authority.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
         self.server_until(rcgen::date_time_ymd(4096, 1, 1))
     }
@@ -60,6 +62,8 @@ impl Authority {
         params.not_after = not_after;
         let loopback = SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST));
         params.subject_alt_names.push(loopback);
+        let name = AUTHENTIK.try_into().expect("a name");
+        params.subject_alt_names.push(SanType::DnsName(name));
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

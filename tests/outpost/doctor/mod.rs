@@ -41,7 +41,9 @@ pub(crate) async fn examine(
     for secret in [authentik.token().as_str(), "client-secret"] {
         assert!(!text.contains(secret), "no secret is printed");
     }
-    let report: Value = serde_json::from_str(&text).expect("JSON");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    let report: Value =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}{complaints}"));
     let findings = report["findings"].as_array().expect("findings").clone();
     for finding in &findings {
         let status = finding["status"].as_str().expect("text");
