@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use clap::Args;
 use http::Method;
@@ -40,6 +41,9 @@ pub enum Unexplained {
     /// No such application.
     #[error("this outpost has no application with the slug {0:?}; it has {1}")]
     Slug(String, String),
+    /// The URL is not that application's.
+    #[error("a request for {0} goes to {1}, not to {2:?}; ask about that, or correct the URL")]
+    Elsewhere(String, String, String),
     /// The URL says nothing.
     #[error("{0:?} is not usable as a URL: {1}")]
     Url(String, RequestedUrlError),
@@ -50,18 +54,33 @@ pub async fn explain(config: &Config, request: &Request) -> Result<String, Unexp
     let live = App::load(config).await?;
     let snapshot = live.load();
     let sites = snapshot.table.sites();
-    let application = sites
+    let site = sites
         .iter()
-        .map(|site| &site.application)
-        .find(|application| application.slug == request.slug)
+        .find(|site| site.application.slug == request.slug)
         .ok_or_else(|| {
             let slugs: Vec<_> = sites.iter().map(|s| s.application.slug.as_str()).collect();
             Unexplained::Slug(request.slug.clone(), slugs.join(", "))
         })?;
     let url = RequestedUrl::parse(&request.url)
         .map_err(|error| Unexplained::Url(request.url.clone(), error))?;
+    // As the server routes it.
+    let leads_to = snapshot.table.find(&url.authority(), url.path());
+    let elsewhere = |place: String| {
+        let (url, slug) = (request.url.clone(), request.slug.clone());
+        Err(Unexplained::Elsewhere(url, place, slug))
+    };
+    match leads_to {
+        None => return elsewhere("no application of this outpost".to_owned()),
+        Some(other) if !Arc::ptr_eq(other, site) => {
+            return elsewhere(format!("{:?}", other.application.slug));
+        }
+        Some(_) if !snapshot.table.is_certain(&url.authority(), url.path()) => {
+            return elsewhere("one application or another, depending on who reads its path, so that it is refused".to_owned());
+        }
+        Some(_) => {}
+    }
     Ok(Explanation {
-        application,
+        application: &site.application,
         request,
         url,
     }

@@ -8,6 +8,7 @@ async fn rules_are_explained() {
     let mut grafana = Provider::forward_single("grafana", "https://grafana.test");
     grafana.skip_path_regex = "^/open".into();
     authentik.add_provider(grafana);
+    authentik.add_provider(Provider::forward_single("sub", "https://grafana.test/sub"));
     let directory = tempfile::tempdir().expect("a directory");
     let config = directory.path().join("config.yaml");
     let rules = "applications:\n  grafana:\n    rules:\n      - {path: ^/admin, action: require, groups: [admins]}\n";
@@ -51,9 +52,24 @@ async fn rules_are_explained() {
         (
             &["grafna", "https://grafana.test/"],
             1,
-            "has no application with the slug \"grafna\"; it has grafana",
+            "has no application with the slug \"grafna\"; it has grafana, sub",
         ),
         (&["grafana", "/admin"], 1, "is not usable as a URL"),
+        (
+            &["grafana", "https://grafana.test/sub/x"],
+            1,
+            "goes to \"sub\", not to \"grafana\"",
+        ),
+        (
+            &["grafana", "https://other.test/"],
+            1,
+            "goes to no application of this outpost",
+        ),
+        (
+            &["grafana", "https://grafana.test/x/%2e%2e/sub"],
+            1,
+            "depending on who reads its path",
+        ),
     ] {
         let (found, text) = explain(arguments).await;
         assert_eq!(found, Some(code), "{text}");
