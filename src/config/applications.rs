@@ -155,12 +155,14 @@ impl Reader<'_> {
             let at = format!("{at}.{name}");
             let name = self.parsed(&at, HeaderName::try_from(name.as_str()));
             let source = match node {
-                Node::Text(text) | Node::Bare(text) => self
-                    .parsed(&at, HeaderValue::try_from(text))
-                    .map(|mut value| {
+                node @ (Node::Text(_) | Node::Bare(_)) => {
+                    let text = self.text(&at, node);
+                    let value = text.and_then(|text| self.parsed(&at, HeaderValue::try_from(text)));
+                    value.map(|mut value| {
                         value.set_sensitive(true);
                         HeaderSource::Value(value)
-                    }),
+                    })
+                }
                 node => self.file(&at, node),
             };
             headers.extend(name.zip(source));
@@ -269,8 +271,15 @@ impl Reader<'_> {
 
     fn text(&mut self, at: &str, node: Node) -> Option<String> {
         let text = node.into_item();
-        if text.is_none() {
-            self.problem(at, "is not a value");
+        match &text {
+            None => self.problem(at, "is not a value"),
+            Some(text) if text.starts_with("env://") || text.starts_with("file://") => {
+                self.problem(
+                    at,
+                    "env:// and file:// are not followed here; write the value, or for a header {file: /the/path}",
+                );
+            }
+            Some(_) => {}
         }
         text
     }

@@ -97,6 +97,10 @@ fn every_mistake_is_named_with_its_place() {
             "applications.a.send_jwt: is neither yes nor no",
         ),
         (
+            "headers: {X-Secret: 'env://SECRET'}",
+            "applications.a.headers.X-Secret: env:// and file:// are not followed here; write the value, or for a header {file: /the/path}",
+        ),
+        (
             "upstream_protocol: h3",
             "applications.a.upstream_protocol: is neither \"http1\" nor \"http2\"",
         ),
