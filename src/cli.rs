@@ -105,10 +105,10 @@ pub fn completions(shell: clap_complete::Shell, out: &mut impl io::Write) {
     clap_complete::generate(shell, &mut Cli::command(), "authentik-proxy", out);
 }
 
-/// Asks the metrics listener for its health. Only the listen settings matter, so this works in a
-/// container that was given no token.
+/// Asks the metrics listener for its health, or that for HTTP where there is none. Only the listen
+/// settings matter, so this works in a container that was given no token.
 pub fn healthcheck(cli: &Cli, vars: &Vars) -> Result<(), Unhealthy> {
-    let addresses = Config::metrics_addresses(cli.config.as_deref(), vars)?;
+    let addresses = Config::health_addresses(cli.config.as_deref(), vars)?;
     let mut failures = String::new();
     // One answer is enough: the program does not run with only some of its listeners.
     for address in addresses.into_iter().map(reachable) {
@@ -136,7 +136,9 @@ pub enum Unhealthy {
     #[error(transparent)]
     Config(#[from] ConfigErrors),
     /// There is nobody to ask.
-    #[error("AUTHENTIK_LISTEN__METRICS is \"none\", so there is no listener to ask")]
+    #[error(
+        "AUTHENTIK_LISTEN__METRICS and AUTHENTIK_LISTEN__HTTP are \"none\", so there is no listener to ask"
+    )]
     NoListener,
     /// Each address, with what went wrong there.
     #[error("not healthy: {0}")]
@@ -356,7 +358,10 @@ mod tests {
         let error = check(&[("AUTHENTIK_LISTEN__METRICS", "nonsense")]);
         assert_eq!(error.exit_code(), EXIT_USAGE);
 
-        let error = check(&[("AUTHENTIK_LISTEN__METRICS", "none")]);
+        let error = check(&[
+            ("AUTHENTIK_LISTEN__METRICS", "none"),
+            ("AUTHENTIK_LISTEN__HTTP", "none"),
+        ]);
         assert!(matches!(error, Unhealthy::NoListener));
     }
 

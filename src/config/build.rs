@@ -47,6 +47,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         traces,
         discover,
         applications: reader.take_policies(),
+        in_kubernetes: reader.environment("KUBERNETES_SERVICE_HOST").is_some(),
         warnings: reader.take_warnings(),
     };
     warnings::add(&mut config, reader);

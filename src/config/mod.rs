@@ -74,6 +74,8 @@ pub struct Config {
     pub discover: Discover,
     /// What is set for single applications, by slug. Only in the file.
     pub applications: Policies,
+    /// Whether the program runs in a pod: Kubernetes says so in `KUBERNETES_SERVICE_HOST`.
+    pub in_kubernetes: bool,
     /// What is legal but probably not meant, one sentence each, to be logged at start.
     pub warnings: Vec<String>,
 }
@@ -112,14 +114,18 @@ impl Config {
         reader.finish(discovery)
     }
 
-    /// Only the addresses of the metrics listener, for `healthcheck`: what is wrong with or missing
-    /// from the rest of the environment does not matter here.
-    pub fn metrics_addresses(
+    /// Where `healthcheck` can ask: the addresses of the metrics listener, or of that for HTTP if
+    /// there is none. What is wrong with or missing from the rest of the environment does not matter
+    /// here.
+    pub fn health_addresses(
         cli_path: Option<&Path>,
         vars: &Vars,
     ) -> Result<Vec<SocketAddr>, ConfigErrors> {
         let mut reader = Reader::open(cli_path, vars);
-        let addresses = reader.value("listen.metrics", parse::addresses);
+        let mut addresses = reader.value("listen.metrics", parse::addresses);
+        if addresses.is_empty() {
+            addresses = reader.value("listen.http", parse::addresses);
+        }
         reader.finish(Some(addresses))
     }
 }

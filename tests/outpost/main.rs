@@ -11,6 +11,7 @@ mod domains;
 #[cfg(feature = "ext-authz")]
 mod ext_authz;
 mod fronts;
+mod healthcheck;
 mod https;
 mod hybrid;
 mod image;

@@ -209,7 +209,10 @@ fn clean(program: &str, arguments: &[&str]) -> Command {
 }
 
 /// Runs the program to its end: status, output, complaints.
-async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (ExitStatus, String, String) {
+pub(crate) async fn run(
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> (ExitStatus, String, String) {
     let mut command = command(arguments);
     command.envs(variables.iter().copied());
     let output = within(command.output()).await.expect("the program runs");
@@ -219,7 +222,7 @@ async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (ExitStatus, Str
 
 const HOST: &str = "grafana.test";
 
-async fn with_grafana(more: &[(&str, &str)]) -> World<Process> {
+pub(crate) async fn with_grafana(more: &[(&str, &str)]) -> World<Process> {
     let authentik = Standin::builder().start().await.expect("started");
     let grafana = Provider::forward_single("grafana", "http://grafana.test");
     World::running(authentik, vec![grafana], more).await
@@ -425,21 +428,4 @@ async fn sigusr1_fetches_the_configuration() {
     within(asked).await;
     world.outpost.wait_lines("configuration loaded", 2).await;
     world.outpost.stop().await;
-}
-
-#[tokio::test]
-async fn healthcheck_tells_whether_the_program_runs() {
-    let mut world = with_grafana(&[]).await;
-    let metrics = world.outpost.metrics().to_string();
-    let variables = [("AUTHENTIK_LISTEN__METRICS", metrics.as_str())];
-    let (status, output, complaints) = run(&["healthcheck"], &variables).await;
-    assert_eq!(status.code(), Some(0), "{complaints}");
-    assert_eq!((output.as_str(), complaints.as_str()), ("", ""));
-    world.outpost.stop().await;
-    let (status, _, complaints) = run(&["healthcheck"], &variables).await;
-    assert_eq!(status.code(), Some(1));
-    assert!(
-        complaints.contains(&format!("not healthy: {metrics}: ")),
-        "{complaints}"
-    );
 }
