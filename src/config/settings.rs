@@ -151,7 +151,7 @@ impl Kind {
             Self::Size => "a size such as 64KiB or 64MiB, or a number of bytes",
             Self::Text => "text without control characters",
             Self::TlsReqs => "required or none",
-            Self::Token => "the key of the outpost's token, without spaces and line breaks",
+            Self::Token => "the key of a token at authentik, without spaces and line breaks",
             Self::Url => "http:// or https:// with a host, for example https://authentik.company",
             Self::Uuid => "a UUID, for example 3f0970c5-d6a3-43b2-9a36-d74665c6b24e",
             Self::WhenDown => "refuse or keep",

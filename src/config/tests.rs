@@ -141,7 +141,7 @@ fn everything_wrong_is_told_at_once() {
             "AUTHENTIK_HOST: \"authentik\" is not a URL; expected http:// or https:// with a host, \
              for example https://authentik.company",
             "AUTHENTIK_TOKEN: is not set (AUTHENTIK_TOKN is set; is it misspelled?); expected the \
-             key of the outpost's token, without spaces and line breaks (in the file: \
+             key of a token at authentik, without spaces and line breaks (in the file: \
              authentik.token)",
             "AUTHENTIK_INSECURE: \"maybe\" is neither yes nor no; expected true or false (also \
              yes, no, 1 and 0)",

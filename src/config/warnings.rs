@@ -25,8 +25,8 @@ fn internal_host(config: &Config) -> Option<String> {
     let host = &config.authentik.host;
     (config.authentik.host_browser.is_none() && is_internal(host)).then(|| {
         format!(
-            "AUTHENTIK_HOST is {host}, which browsers can hardly reach; unless the outpost's \
-             configuration at authentik names a public address, set AUTHENTIK_HOST_BROWSER"
+            "AUTHENTIK_HOST is {host}, which browsers can hardly reach; set AUTHENTIK_HOST_BROWSER \
+             to the address of authentik that they use"
         )
     })
 }

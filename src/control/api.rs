@@ -61,8 +61,8 @@ impl ApiError {
 /// What authentik answered: undecoded, so that it can be kept as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Answers {
-    /// The server's version.
-    pub(super) version: String,
+    /// The server's version, if it tells.
+    pub(super) version: Option<String>,
     /// The outposts that the token lists.
     pub(super) outposts: Vec<Value>,
     /// All providers of the outpost.
@@ -137,16 +137,16 @@ impl<'a> Api<'a> {
         Self { settings, rest }
     }
 
-    /// The server's version, which we report as ours.
-    async fn version(&self) -> Result<String, ApiError> {
+    /// The server's version, if it tells.
+    async fn version(&self) -> Result<Option<String>, ApiError> {
         let version = self.rest.get::<wire::Version>("admin/version/").await;
         match version.map_err(ApiError::from) {
-            Ok(version) => Ok(version.version_current),
+            Ok(version) => Ok(Some(version.version_current)),
             // A server that does not tell its version can still be served.
             Err(
                 ApiError::Rest(RestError::Status { .. } | RestError::Shape { .. })
                 | ApiError::Token { .. },
-            ) => Ok(env!("CARGO_PKG_VERSION").into()),
+            ) => Ok(None),
             Err(error) => Err(error),
         }
     }

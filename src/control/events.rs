@@ -161,7 +161,7 @@ async fn connect(
     let mut token = HeaderValue::from_str(&token).map_err(|error| handshake(&error))?;
     token.set_sensitive(true);
     request.headers_mut().insert(header::AUTHORIZATION, token);
-    if let Ok(agent) = HeaderValue::from_str(&user_agent(&outpost.version)) {
+    if let Ok(agent) = HeaderValue::from_str(&user_agent(outpost.reported_version())) {
         request.headers_mut().insert(header::USER_AGENT, agent);
     }
     match timeout(PATIENCE, client_async(request, TokioIo::new(stream))).await {
@@ -178,7 +178,7 @@ async fn connect(
 pub(super) async fn greet(control: &Parted, outpost: &Outpost) -> Result<(), WebsocketError> {
     let instance = Uuid::new_v4();
     let mut socket = connect(control, outpost, instance, 0).await?;
-    let hello = Message::text(hello(&outpost.version, instance));
+    let hello = Message::text(hello(outpost.reported_version(), instance));
     let exchange = async {
         socket.send(hello).await?;
         while let Some(message) = socket.next().await {
@@ -239,7 +239,7 @@ impl Conversation<'_> {
                     return heard;
                 }
                 _ = ticks.tick() => {
-                    let hello = hello(&self.outpost.version, self.instance);
+                    let hello = hello(self.outpost.reported_version(), self.instance);
                     let hello = socket.send(Message::text(hello));
                     match timeout(PATIENCE, hello).await {
                         Ok(Ok(())) => continue,

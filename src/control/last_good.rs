@@ -227,7 +227,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("last-good");
         let answers = Answers {
-            version: "2026.2.2".into(),
+            version: Some("2026.2.2".into()),
             outposts: vec![json!({"pk": 1})],
             providers: vec![json!({"client_secret": "hunter2"})],
         };

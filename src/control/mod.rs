@@ -239,7 +239,10 @@ impl<'a> Refresher<'a> {
             outpost = self.served.as_ref().map(|outpost| &*outpost.name),
             applications = self.control.live.load().table.sites().len(),
             "configuration loaded from authentik {}",
-            answers.version,
+            answers
+                .version
+                .as_deref()
+                .unwrap_or("of an unknown version"),
         );
         Ok((interval, answers))
     }

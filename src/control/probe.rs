@@ -15,7 +15,7 @@ use super::api::{Api, ApiError};
 use super::{LoadError, Parted, Refresher, Settings, Signals, WebsocketError, events, wire};
 use crate::model::Outpost;
 use crate::route::Snapshot;
-use crate::store::StoreError;
+use crate::store::{Memory, StoreError};
 use crate::web::client::FetchError;
 use crate::web::rest::RestError;
 use crate::web::trust::Trust;
@@ -65,8 +65,8 @@ pub enum Stored {
     Memory,
     /// They are at Redis, which can be written and read.
     Shared {
-        /// What it does when it is full, if it has a limit.
-        eviction: Option<String>,
+        /// How much it may keep.
+        memory: Memory,
     },
 }
 
@@ -170,7 +170,7 @@ impl Probe {
             store.keep_blob("doctor", b"well").await?;
             store.blob("doctor").await?;
             Ok(Stored::Shared {
-                eviction: store.eviction().await,
+                memory: store.memory_limit().await,
             })
         };
         let found = exchange.await;

@@ -9,10 +9,12 @@ use futures_util::stream;
 use http::Method;
 
 use super::report::Report;
-use super::way;
-use crate::config::{Config, is_internal};
-use crate::gateway::{NoAnswer, Patience, Upstream};
-use crate::model::{Action, Application, Backend, Mode, Outcome, Question, RequestedUrl};
+use super::{browsers, way};
+use crate::config::Config;
+use crate::gateway::{Answered, NoAnswer, Patience, Upstream};
+use crate::model::{
+    Action, Application, Backend, CookieDomain, ExternalUrl, Mode, Outcome, Question, RequestedUrl,
+};
 use crate::oidc::{Accepted, OidcError, Published};
 use crate::route::{Refused, Site, Snapshot};
 use crate::web::trust::Trust;
@@ -70,6 +72,7 @@ pub(super) async fn examine(
     // Those that are meant last, so that each of them is the one that is complained of.
     let ordered = others.into_iter().chain(examined.iter().copied());
     shared_addresses(ordered.map(|site| &site.application), &meant, report);
+    browsers::examine(config, trust, examined.iter().map(|site| &***site), report).await;
     let examined = examined.into_iter().map(|site| application(&look, site));
     let mut examined = stream::iter(examined).buffered(AT_ONCE);
     while let Some(found) = examined.next().await {
@@ -146,19 +149,8 @@ async fn application(look: &Look<'_>, site: &Site) -> Report {
             "set the provider's external host to https, unless this is meant",
         );
     }
-    let endpoints = site.relying_party.endpoints();
-    let browser = endpoints.authorization.host_str().unwrap_or_default();
-    if is_internal(&endpoints.authorization) {
-        report.failed(
-            check("browser host"),
-            format!("browsers would be sent to {browser}, which only the cluster knows"),
-            "set AUTHENTIK_HOST_BROWSER to the address of authentik that browsers use",
-        );
-    } else {
-        report.ok(
-            check("browser host"),
-            format!("browsers sign in at {browser}"),
-        );
+    if let Mode::ForwardDomain(domain) = &application.mode {
+        cookie_domain(domain, external, &check("cookie domain"), report);
     }
     issuer(site, &check("issuer"), report).await;
     redirect_uri(site, &check("redirect URI"), report).await;
@@ -175,6 +167,23 @@ async fn application(look: &Look<'_>, site: &Site) -> Report {
     found
 }
 
+/// Whether browsers take the cookie that stands for all hosts of a domain (RFC 6265 section 5.3).
+fn cookie_domain(domain: &CookieDomain, external: &ExternalUrl, check: &str, report: &mut Report) {
+    let (domain, host, inside) = (
+        domain.as_str(),
+        external.host(),
+        domain.contains(external.host()),
+    );
+    if inside {
+        return report.ok(check, format!("{domain} and all hosts below"));
+    }
+    report.failed(
+        check,
+        format!("{host} is not below {domain}: browsers refuse the cookie, and every sign-in begins again"),
+        "correct the provider's cookie domain, or its external host, in authentik",
+    );
+}
+
 /// Whether the application itself answers; what it answers does not matter.
 async fn internal_host(
     upstream: &Upstream,
@@ -185,13 +194,22 @@ async fn internal_host(
 ) {
     let answer = upstream.probe(application, backend).await;
     match answer {
+        Ok(Answered {
+            is_outpost: true, ..
+        }) => report.failed(
+            check,
+            format!("at {backend}/ it is the outpost itself that answers, so that requests go round in circles"),
+            "set the provider's internal host to the application's own Service, not to its public address",
+        ),
         Ok(_) if application.backend_insecure && backend.scheme().as_str() == "https" => report
             .warning(
                 check,
                 format!("{backend}/ answers; its certificate is not verified"),
                 "fine inside of a cluster; otherwise name its authority in AUTHENTIK_PROXY_TLS__CA_FILE and turn on \"Internal host SSL Validation\"",
             ),
-        Ok(status) => report.ok(check, format!("{backend}/ answers ({})", status.as_u16())),
+        Ok(Answered { status, .. }) => {
+            report.ok(check, format!("{backend}/ answers ({})", status.as_u16()));
+        }
         Err(NoAnswer::Unreachable(error)) => report.failed(
             check,
             format!("{backend}/: {error}"),

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use tokio::net::TcpListener;
 
 use super::report::{Report, Status};
+use super::running::{self, Running};
 use crate::config::Config;
 use crate::web::client::{BackChannel, FetchError};
 use crate::web::trust::Trust;
@@ -30,6 +31,8 @@ pub(super) fn settings(config: &Config, report: &mut Report) {
     }
 }
 
+const METRICS: &str = "listen metrics";
+
 /// A kind of listener: its name, the scheme that is spoken there, and what an answer of ours has.
 struct Kind {
     check: &'static str,
@@ -39,10 +42,16 @@ struct Kind {
 }
 
 /// Whether the addresses can be listened on, or our own server does already.
-pub(super) async fn listeners(config: &Config, trust: &Trust, report: &mut Report) {
+/// Returns what that server says of itself.
+pub(super) async fn listeners(
+    config: &Config,
+    trust: &Trust,
+    report: &mut Report,
+) -> Option<Running> {
     let listen = &config.listen;
     let pings: fn(StatusCode, &HeaderMap) -> bool =
         |status, headers| status == StatusCode::NO_CONTENT && headers.contains_key("x-powered-by");
+    let mut taken = None;
     let kind = |check, setting, scheme, is_ours: fn(StatusCode, &HeaderMap) -> bool| Kind {
         check,
         setting,
@@ -59,12 +68,9 @@ pub(super) async fn listeners(config: &Config, trust: &Trust, report: &mut Repor
             &listen.https,
         ),
         (
-            kind(
-                "listen metrics",
-                "AUTHENTIK_LISTEN__METRICS",
-                "http",
-                |status, _| status == StatusCode::NO_CONTENT,
-            ),
+            kind(METRICS, "AUTHENTIK_LISTEN__METRICS", "http", |status, _| {
+                status == StatusCode::NO_CONTENT
+            }),
             &listen.metrics,
         ),
         (
@@ -79,15 +85,20 @@ pub(super) async fn listeners(config: &Config, trust: &Trust, report: &mut Repor
         ),
     ] {
         for address in addresses {
-            listener(&kind, *address, trust, report).await;
+            if listener(&kind, *address, trust, report).await && kind.check == METRICS {
+                taken.get_or_insert(*address);
+            }
         }
     }
+    running::ask(taken?, trust, report).await
 }
 
-async fn listener(kind: &Kind, address: SocketAddr, trust: &Trust, report: &mut Report) {
+/// Whether a server of ours listens there.
+async fn listener(kind: &Kind, address: SocketAddr, trust: &Trust, report: &mut Report) -> bool {
     let check = kind.check;
     let Err(error) = TcpListener::bind(address).await else {
-        return report.ok(check, format!("{address} is free"));
+        report.ok(check, format!("{address} is free"));
+        return false;
     };
     let setting = kind.setting;
     let cannot = |report: &mut Report| {
@@ -95,14 +106,17 @@ async fn listener(kind: &Kind, address: SocketAddr, trust: &Trust, report: &mut 
             "choose another address or port with {setting}; ports below 1024 need a capability"
         );
         report.failed(check, format!("{address} cannot be used: {error}"), fix);
+        false
     };
     if error.kind() == ErrorKind::AddrNotAvailable {
         return cannot(report);
     }
-    let found = match ping(kind.scheme, address, trust).await {
+    let answer = ask(kind.scheme, address, "/outpost.goauthentik.io/ping", trust).await;
+    let found = match answer {
         Ok(answer) if (kind.is_ours)(answer.status(), answer.headers()) => {
             let found = format!("{address} is in use by an outpost: the server, if it runs here");
-            return report.ok(check, found);
+            report.ok(check, found);
+            return true;
         }
         Ok(answer) => format!("answers our ping with {}", answer.status()),
         Err(FetchError::Refused) => return cannot(report),
@@ -114,12 +128,14 @@ async fn listener(kind: &Kind, address: SocketAddr, trust: &Trust, report: &mut 
         format!("another program listens on {address}, and {found}"),
         fix,
     );
+    false
 }
 
-/// Asks whoever listens there whether it is an outpost.
-async fn ping(
+/// Asks whoever listens there.
+pub(super) async fn ask(
     scheme: &str,
     address: SocketAddr,
+    path: &str,
     trust: &Trust,
 ) -> Result<Response<Bytes>, FetchError> {
     let local: IpAddr = match address.ip() {
@@ -129,7 +145,7 @@ async fn ping(
     };
     let local = SocketAddr::new(local, address.port());
     let request = Request::builder()
-        .uri(format!("{scheme}://{local}/outpost.goauthentik.io/ping"))
+        .uri(format!("{scheme}://{local}{path}"))
         .body(Full::default())
         .map_err(|error| FetchError::Connection(error.to_string()))?;
     BackChannel::over(trust, true, PATIENCE)

@@ -2,11 +2,13 @@
 //! to, and says of each thing that does not what to do.
 
 mod applications;
+mod browsers;
 mod certificates;
 mod local;
 mod outpost;
 mod reach;
 pub mod report;
+mod running;
 mod way;
 
 use tracing::dispatcher::{self, Dispatch};
@@ -77,7 +79,7 @@ async fn look(
 ) {
     progress("the listeners, Redis and the way to authentik");
     let (mut here, mut store, mut way) = (Report::default(), Report::default(), Report::default());
-    let ((), (), reached) = tokio::join!(
+    let (running, (), reached) = tokio::join!(
         local::listeners(config, probe.trust(), &mut here),
         outpost::store(probe, &mut store),
         reach::authentik(config, probe, &mut way),
@@ -100,6 +102,9 @@ async fn look(
             report,
         );
     };
+    if let (Some(running), Some(outpost)) = (running, &snapshot.outpost) {
+        running.compare(outpost, report);
+    }
     progress("the websocket and the applications");
     let mut applications = Report::default();
     tokio::join!(

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::control::{Listed, LoadError, Probe, Stored, Trouble};
 use crate::model::Outpost;
 use crate::route::Snapshot;
+use crate::store::Memory;
 
 /// Oldest version of authentik that this program was tried with.
 const OLDEST: (u32, u32) = (2025, 6);
@@ -45,7 +46,7 @@ pub(super) async fn load(
     if !outpost.embedded {
         embedded(config, probe, &listed, report).await;
     }
-    version(&outpost.version, report);
+    version(outpost.version.as_deref(), report);
     Some(snapshot)
 }
 
@@ -137,17 +138,9 @@ async fn embedded(config: &Config, probe: &Probe, listed: &[Listed], report: &mu
 /// Looks at the session store.
 pub(super) async fn store(probe: &Probe, report: &mut Report) {
     match probe.store().await {
-        Ok(Stored::Shared { eviction }) => {
+        Ok(Stored::Shared { memory }) => {
             report.ok("redis", "can be written and read");
-            match eviction.as_deref() {
-                None => {}
-                Some("noeviction") => report.ok("redis memory", "it gives up nothing when it is full"),
-                Some(policy) => report.warning(
-                    "redis memory",
-                    format!("when it is full, it gives up sessions ({policy}): people are signed out"),
-                    "set maxmemory-policy to noeviction, and maxmemory to what is needed (about 2.6 KiB a session)",
-                ),
-            }
+            redis_memory(&memory, report);
         }
         Ok(Stored::Memory) => report.warning(
             "redis",
@@ -155,6 +148,24 @@ pub(super) async fn store(probe: &Probe, report: &mut Report) {
             "set AUTHENTIK_REDIS__HOST, unless there is one replica that may forget",
         ),
         Err(error) => report.told("redis", Status::Failed, &error.to_string()),
+    }
+}
+
+fn redis_memory(memory: &Memory, report: &mut Report) {
+    let check = "redis memory";
+    match memory {
+        Memory::Limited => report.ok(check, "it gives up nothing when it is full"),
+        Memory::Evicting(policy) => report.warning(
+            check,
+            format!("when it is full, it gives up sessions ({policy}): people are signed out"),
+            "set maxmemory-policy to noeviction, and maxmemory to what is needed (about 2.6 KB a session)",
+        ),
+        Memory::Unlimited => report.warning(
+            check,
+            "it has no maxmemory: where its container has a limit, it is killed at that, with all sessions",
+            "set maxmemory to three quarters of the container's limit, and maxmemory-policy to noeviction",
+        ),
+        Memory::Untold => report.skipped(check, "it does not tell; its user may lack +info"),
     }
 }
 
@@ -169,7 +180,10 @@ pub(super) async fn websocket(probe: &Probe, snapshot: &Snapshot, report: &mut R
     }
 }
 
-fn version(text: &str, report: &mut Report) {
+fn version(told: Option<&str>, report: &mut Report) {
+    let Some(text) = told else {
+        return report.skipped("version", "authentik does not tell this token");
+    };
     let mut numbers = text.split('.').map(str::parse::<u32>);
     let found = match (numbers.next(), numbers.next()) {
         (Some(Ok(year)), Some(Ok(month))) => Some((year, month)),
@@ -186,6 +200,6 @@ fn version(text: &str, report: &mut Report) {
             format!("authentik {text}, newer than any that this program was tried with"),
         ),
         Some(_) => report.ok("version", format!("authentik {text}")),
-        None => report.skipped("version", "authentik does not tell"),
+        None => report.skipped("version", format!("authentik calls it {text:?}")),
     }
 }

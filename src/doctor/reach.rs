@@ -1,8 +1,10 @@
 //! The way to authentik: name, connection, TLS, clock.
 
+use url::{Host, Url};
+
 use super::certificates::Chain;
 use super::report::Report;
-use crate::config::Config;
+use crate::config::{Config, is_internal};
 use crate::control::Probe;
 use crate::oidc::LEEWAY;
 use crate::web::client::FetchError;
@@ -14,6 +16,13 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
         host.host_str().unwrap_or_default(),
         host.port_or_known_default().unwrap_or(80),
     );
+    if config.in_kubernetes && is_public(host) {
+        report.warning(
+            "internal host",
+            format!("AUTHENTIK_HOST is {host}, a public name: each request leaves the cluster and comes back through the ingress, which may change or refuse it"),
+            format!("unless authentik is elsewhere, set AUTHENTIK_HOST to its Service, for example http://authentik-server.authentik.svc.cluster.local, and AUTHENTIK_HOST_BROWSER={host}"),
+        );
+    }
     let bare = name.trim_matches(['[', ']']);
     let addresses: Vec<_> = match tokio::net::lookup_host((bare, port)).await {
         Ok(found) => found.collect(),
@@ -56,6 +65,11 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
             true
         }
     }
+}
+
+/// Whether an address is of the kind that browsers use.
+fn is_public(url: &Url) -> bool {
+    matches!(url.host(), Some(Host::Domain(name)) if name.contains('.')) && !is_internal(url)
 }
 
 fn tls(config: &Config, chain: Option<Chain>, report: &mut Report) {

@@ -45,7 +45,7 @@ use endpoint::Endpoint;
 use error::GatewayError;
 pub use refresh::Refresher;
 use upstream::Passage;
-pub use upstream::{NoAnswer, Patience, Upstream};
+pub use upstream::{Answered, NoAnswer, Patience, Upstream};
 
 const POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
 const POWERED_BY_VALUE: HeaderValue = HeaderValue::from_static("authentik_proxy2");
@@ -152,7 +152,7 @@ impl Gateway {
             parts.headers.insert(REQUEST_ID, id.value());
         }
         let inbound = Inbound::read(&parts, peer, &this.trusted);
-        this.note_untrusted(&inbound, &parts.headers);
+        this.note_untrusted(&inbound, &parts.headers, &id);
         let answer = this.answer(endpoint, &parts, body, &inbound, &snapshot);
         let answer = match answer.await {
             Ok(answer) => answer,
@@ -311,9 +311,10 @@ impl Parted {
 
     /// Tells, now and then, of a peer that behaves like a reverse proxy but is not trusted as one:
     /// addresses and hosts are wrong until it is.
-    fn note_untrusted(&self, inbound: &Inbound<'_>, headers: &HeaderMap) {
+    fn note_untrusted(&self, inbound: &Inbound<'_>, headers: &HeaderMap, id: &RequestId) {
         if !inbound.trusted && is_forwarded(headers) && self.ignored_peers.admits("") {
             tracing::warn!(
+                request_id = %id,
                 "X-Forwarded-* headers from {} were ignored; if it is your reverse proxy, add its network to AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS",
                 inbound.peer,
             );

@@ -18,6 +18,15 @@ pub struct Outpost {
     pub log_level: Option<String>,
     /// How often to fetch the configuration, in seconds, as authentik wishes.
     pub refresh_interval_s: i64,
-    /// The version of authentik, reported back as our own so that we are not shown as outdated.
-    pub version: String,
+    /// The version of authentik, if it tells.
+    pub version: Option<String>,
+}
+
+impl Outpost {
+    /// What we report as our version: that of authentik, so that we are not shown as outdated.
+    #[must_use]
+    pub fn reported_version(&self) -> &str {
+        let own = env!("CARGO_PKG_VERSION");
+        self.version.as_deref().unwrap_or(own)
+    }
 }

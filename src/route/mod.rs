@@ -129,7 +129,7 @@ impl Site {
             .jwks
             .as_ref()
             .map_or("", |url| url.as_str());
-        let version = user_agent(&outpost.version);
+        let version = user_agent(outpost.reported_version());
         let values = [
             jwks,
             &outpost.name,

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::model::{Claims, Session, SessionId, SessionKey};
 use crate::telemetry::metrics::StoreMetrics;
-use memory::Memory;
+use memory::Memory as InMemory;
 use redis::Redis;
 
 /// The store cannot answer. Never the same as "no such session".
@@ -31,6 +31,19 @@ impl StoreError {
     fn new(reason: impl Into<Arc<str>>) -> Self {
         Self(reason.into())
     }
+}
+
+/// How much Redis may keep (`maxmemory`), and what it does when that is full (`maxmemory-policy`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Memory {
+    /// It has no limit of its own.
+    Unlimited,
+    /// It has one, and takes nothing more when that is reached.
+    Limited,
+    /// It gives up records then, by this policy.
+    Evicting(String),
+    /// It does not tell.
+    Untold,
 }
 
 /// The store cannot be set up as configured.
@@ -58,7 +71,7 @@ pub struct Store(Backend);
 
 #[derive(Clone)]
 enum Backend {
-    Memory(Arc<Memory>),
+    Memory(Arc<InMemory>),
     Redis(Arc<Redis>),
 }
 
@@ -66,7 +79,7 @@ impl Store {
     /// A store in memory, which ends with this process.
     #[must_use]
     pub fn memory(clock: Clock) -> Self {
-        Self(Backend::Memory(Arc::new(Memory::new(clock))))
+        Self(Backend::Memory(Arc::new(InMemory::new(clock))))
     }
 
     /// A store in Redis with about `cache_bytes` bytes of sessions at hand. It connects once
@@ -274,12 +287,11 @@ impl Store {
         }
     }
 
-    /// Under which policy the backend gives up sessions when it is full; `None` if it has no limit,
-    /// or does not tell.
-    pub async fn eviction(&self) -> Option<String> {
+    /// How much the backend may keep, and what it does when that is full.
+    pub async fn memory_limit(&self) -> Memory {
         match &self.0 {
-            Backend::Memory(_) => None,
-            Backend::Redis(redis) => redis.eviction().await,
+            Backend::Memory(_) => Memory::Untold,
+            Backend::Redis(redis) => redis.memory().await,
         }
     }
 

@@ -272,7 +272,7 @@ impl Metrics {
             outpost_name: outpost.name.clone(),
             outpost_type: "proxy",
             uuid: outpost.id.to_string(),
-            version: outpost.version.clone(),
+            version: outpost.version.clone().unwrap_or_default(),
             build: env!("CARGO_PKG_VERSION"),
         };
         self.0.updated_at.store(now, Ordering::Relaxed);

@@ -20,7 +20,7 @@ fn exposition() -> String {
         authentik_host: None,
         log_level: None,
         refresh_interval_s: 300,
-        version: "2026.2.0".to_owned(),
+        version: Some("2026.2.0".to_owned()),
     };
     metrics.updated(&outpost, 0);
     metrics.connected(&outpost, true);

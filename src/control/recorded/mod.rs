@@ -73,7 +73,7 @@ pub(crate) fn sites(recording: &Recording, browser: Option<Url>) -> Vec<Arc<Site
             authentik_host: Url::parse(&outpost.config.authentik_host).ok(),
             log_level: None,
             refresh_interval_s: 300,
-            version: "1".into(),
+            version: Some("1".into()),
         },
         certificates: &Certificates::new(),
         reuse: false,
@@ -107,7 +107,7 @@ async fn a_recorded_configuration_is_loaded_page_by_page() {
             authentik_host: Url::parse(text(&record["config"]["authentik_host"])).ok(),
             log_level: Some("debug".into()),
             refresh_interval_s: 300,
-            version: text(&api["version"]["body"]["version_current"]).into(),
+            version: Some(text(&api["version"]["body"]["version_current"]).into()),
         };
         let snapshot = control.live.load_full();
         assert_eq!(snapshot.outpost.as_ref(), Some(&expected));
@@ -145,7 +145,7 @@ async fn recorded_refusals_are_told_apart() {
                 Err(error) => error,
                 Ok(outposts) => {
                     let answers = Answers {
-                        version: String::new(),
+                        version: None,
                         outposts,
                         providers: Vec::new(),
                     };

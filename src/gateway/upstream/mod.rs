@@ -34,7 +34,7 @@ pub use client::{Patience, Upstream};
 pub(super) use failure::{Failure, Unanswered};
 use guard::{Guard, guarded};
 use pace::{Pace, Paced};
-pub use probe::NoAnswer;
+pub use probe::{Answered, NoAnswer};
 use upgrade::Upgrade;
 
 /// A request on its way.

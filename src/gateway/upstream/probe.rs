@@ -11,8 +11,18 @@ use super::address;
 use super::client::{Upstream, Way};
 use super::failure::Failure;
 use super::pace::Pace;
+use crate::gateway::{POWERED_BY, POWERED_BY_VALUE};
 use crate::model::{Application, Backend};
 use crate::web::client::FetchError;
+
+/// What an application answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered {
+    /// The status.
+    pub status: StatusCode,
+    /// Whether it was no application that answered, but an outpost.
+    pub is_outpost: bool,
+}
 
 /// Why no answer began.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +57,7 @@ impl Upstream {
         &self,
         application: &Application,
         backend: &Backend,
-    ) -> Result<StatusCode, NoAnswer> {
+    ) -> Result<Answered, NoAnswer> {
         let way = Way {
             backend,
             protocol: application.policy.upstream_protocol,
@@ -59,6 +69,10 @@ impl Upstream {
         let mut request = Request::new(Body::empty());
         address(&mut request, way, PathAndQuery::from_static("/"), host)?;
         let (answer, _) = self.send(request, way, &Pace::new()).await?;
-        Ok(answer.status())
+        let powered_by = answer.headers().get(POWERED_BY);
+        Ok(Answered {
+            status: answer.status(),
+            is_outpost: powered_by.is_some_and(|value| value == POWERED_BY_VALUE),
+        })
     }
 }

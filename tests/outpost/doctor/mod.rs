@@ -4,6 +4,7 @@ mod applications;
 mod broken;
 mod certificates;
 mod clock_and_issuer;
+mod deployment;
 
 use authentik_standin::{Endpoint, Fault, Provider, Standin};
 use serde_json::Value;
@@ -230,7 +231,7 @@ async fn each_mistake_is_found_and_named() {
                 "https://authentik.default.svc.cluster.local",
             )],
             |_| {},
-            "grafana: browser host",
+            "browser host",
             "only the cluster knows",
             "set AUTHENTIK_HOST_BROWSER",
         ),

@@ -1,0 +1,91 @@
+//! The server that runs here already, as it says of itself: what it read when it started may differ
+//! from what the doctor reads now.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::local;
+use super::report::Report;
+use crate::model::Outpost;
+use crate::web::trust::Trust;
+
+const CHECK: &str = "server";
+const RESTART: &str = "where what is below is in order, restart it: settings and secret files are read at its start only";
+
+/// What `/status` on the metrics listener says.
+#[derive(Debug, Deserialize)]
+pub(super) struct Running {
+    ready: bool,
+    outpost: Option<Served>,
+    configuration: Configuration,
+    websocket: Websocket,
+    store: Store,
+}
+
+#[derive(Debug, Deserialize)]
+struct Served {
+    id: Uuid,
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Configuration {
+    loaded: bool,
+    stale: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Websocket {
+    connected: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Store {
+    reachable: bool,
+}
+
+/// Asks the server behind a metrics listener. `None` if it is not ours, or of another version.
+pub(super) async fn ask(
+    address: SocketAddr,
+    trust: &Trust,
+    report: &mut Report,
+) -> Option<Running> {
+    let answer = local::ask("http", address, "/status", trust).await.ok()?;
+    let running: Running = serde_json::from_slice(answer.body()).ok()?;
+    let at = format!("the server at {address}");
+    if !running.configuration.loaded {
+        let found = format!("{at} has no configuration from authentik, and answers nobody");
+        report.failed(CHECK, found, RESTART);
+    } else if !running.store.reachable {
+        report.failed(CHECK, format!("{at} does not reach Redis"), RESTART);
+    } else if running.configuration.stale {
+        let found =
+            format!("authentik does not answer {at}, which serves the last good configuration");
+        report.failed(CHECK, found, RESTART);
+    } else if !running.websocket.connected {
+        let found =
+            format!("the websocket of {at} is not connected: changes and sign-outs reach it late");
+        report.warning(CHECK, found, RESTART);
+    } else if running.ready {
+        report.ok(CHECK, format!("{at} is ready"));
+    } else {
+        report.skipped(CHECK, format!("{at} is about to stop"));
+    }
+    Some(running)
+}
+
+impl Running {
+    /// Whether it serves the outpost that the settings lead to.
+    pub(super) fn compare(&self, meant: &Outpost, report: &mut Report) {
+        let Some(served) = self.outpost.as_ref().filter(|served| served.id != meant.id) else {
+            return;
+        };
+        let found = format!(
+            "it serves the outpost {:?} ({}), and the settings lead to {:?} ({})",
+            served.name, served.id, meant.name, meant.id
+        );
+        report.failed(CHECK, found, RESTART);
+    }
+}
