@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::Parted;
+use super::error::GatewayError;
 use crate::model::{Application, Outcome, Question, Session, SessionId};
 use crate::route::Site;
 use crate::store::StoreError;
@@ -40,13 +41,14 @@ impl Parted {
         &self,
         site: &Arc<Site>,
         headers: &HeaderMap,
-    ) -> Result<Option<Arc<Session>>, StoreError> {
+    ) -> Result<Option<Arc<Session>>, GatewayError> {
         let mut ids = [const { None }; MAX_COOKIES];
         for (slot, id) in ids.iter_mut().zip(session_ids(site, headers)) {
             *slot = Some(id);
         }
         for id in ids.into_iter().flatten() {
-            if let Some(session) = self.store.load(&id, &**site).await?
+            let found = self.store.load(&id, &**site).await;
+            if let Some(session) = found.map_err(unavailable(site))?
                 && *session.client_id == *site.application.client.id
             {
                 self.refresher
@@ -56,6 +58,11 @@ impl Parted {
         }
         Ok(None)
     }
+}
+
+/// What an error of the store is to somebody who asks for an application.
+pub(super) fn unavailable(site: &Arc<Site>) -> impl FnOnce(StoreError) -> GatewayError + use<'_> {
+    |error| GatewayError::Store(Arc::clone(site), error)
 }
 
 /// The sessions that the request's cookies name.

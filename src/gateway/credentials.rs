@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
 use super::Parted;
-use super::auth::session_ids;
+use super::auth::{session_ids, unavailable};
 use super::error::GatewayError;
 use super::login;
 use crate::model::{Session, SessionId, SessionKey};
@@ -231,7 +231,7 @@ fn presented(
             site: Arc::clone(site),
             failure,
         }),
-        Finding::Unkept(failure) => Err(failure.into()),
+        Finding::Unkept(failure) => Err(unavailable(site)(failure)),
     }
 }
 

@@ -52,8 +52,8 @@ pub(super) enum GatewayError {
     )]
     ProxyMode(Arc<Site>),
     /// Sessions cannot be looked up.
-    #[error("{0}")]
-    Store(#[from] StoreError),
+    #[error("{1}")]
+    Store(Arc<Site>, StoreError),
     /// Not for this person, or for nobody.
     #[error("denied: {reason}")]
     Denied {
@@ -184,7 +184,7 @@ impl LoginFailure {
 impl GatewayError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotConfigured | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotConfigured | Self::Store(..) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Host(_) | Self::TwoHosts | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
             Self::Misasked(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound(_) | Self::ProxyMode(_) => StatusCode::NOT_FOUND,
@@ -202,7 +202,7 @@ impl GatewayError {
                 "Not ready yet",
                 "The sign-in service has not been reached yet. Please try again in a moment.",
             ),
-            Self::Store(_) => (
+            Self::Store(..) => (
                 "Sessions unavailable",
                 "Your session cannot be checked right now. Please try again in a moment.",
             ),
@@ -240,7 +240,7 @@ impl GatewayError {
             Self::NoApplication(_) => Refusal::UnknownHost,
             Self::Misasked(_) => Refusal::MisconfiguredProxy,
             Self::NotFound(_) | Self::ProxyMode(_) => Refusal::NotFound,
-            Self::Store(_) => Refusal::Store,
+            Self::Store(..) => Refusal::Store,
             Self::Denied { .. } => Refusal::Rule,
             Self::Ambiguous(_) => Refusal::AmbiguousPath,
             Self::Credentials { .. } => Refusal::Authentik,
@@ -259,6 +259,7 @@ impl GatewayError {
             | Self::ProxyMode(site)
             | Self::Method(site)
             | Self::Ambiguous(site)
+            | Self::Store(site, _)
             | Self::Denied { site, .. }
             | Self::Credentials { site, .. }
             | Self::Login { site, .. } => Some(site),
@@ -271,7 +272,7 @@ impl GatewayError {
     /// proxy mode, and stay what they are.
     fn told_to_calls(&self) -> Option<&'static str> {
         match self {
-            Self::Store(_)
+            Self::Store(..)
             | Self::Denied { .. }
             | Self::Ambiguous(_)
             | Self::Credentials { .. }

@@ -14,7 +14,7 @@ use secrecy::ExposeSecret as _;
 
 use super::Parted;
 use super::answer::{Answer, html};
-use super::auth::session_ids;
+use super::auth::{session_ids, unavailable};
 use super::endpoint::Endpoint;
 use super::error::{GatewayError, LoginFailure};
 use super::forward::unauthorized;
@@ -227,7 +227,8 @@ impl Parted {
         let session = Arc::new(session(site, tokens, self.clock.now()));
         let id = SessionId::random();
         let kept = Arc::clone(&session);
-        self.store.insert(&id, &**site, kept).await?;
+        let inserted = self.store.insert(&id, &**site, kept).await;
+        inserted.map_err(unavailable(site))?;
         site.metrics.logins.count(LoginOutcome::Succeeded);
         let mut response = redirect(target);
         append_cookie(&mut response, &self.session_cookie(site, &id, &session));
