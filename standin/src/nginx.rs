@@ -232,7 +232,7 @@ http {{
       proxy_set_header X-Original-URL $scheme://$http_host$request_uri;
       proxy_pass_request_body off; proxy_set_header Content-Length '';
     }}
-    location /outpost.goauthentik.io {{
+    location ~ ^/outpost\\.goauthentik\\.io/(start|callback|sign_out)$ {{
       proxy_pass http://outposts; proxy_set_header Host $http_host;
     }}
     location @sign_in {{

@@ -182,10 +182,7 @@ async fn a_read_only_redis_is_named() {
     let authentik = authentik().await;
     let redis = Server::start(&["--replicaof", "127.0.0.1", "1"]).await;
     let port = redis.port();
-    let environment = [
-        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
-        ("AUTHENTIK_REDIS__PORT", port.as_str()),
-    ];
+    let environment = crate::redis::server::settings(&port);
     let (code, findings) = doctor(&authentik, &[], &environment).await;
     assert_eq!(code, 1);
     says(&findings, "redis", "failed", "ReadOnly", "name the primary");

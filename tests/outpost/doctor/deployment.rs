@@ -158,10 +158,7 @@ async fn a_redis_without_a_limit_is_warned_about() {
     ] {
         let redis = Server::start(&["--maxmemory", limit]).await;
         let port = redis.port();
-        let environment = [
-            ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
-            ("AUTHENTIK_REDIS__PORT", port.as_str()),
-        ];
+        let environment = crate::redis::server::settings(&port);
         let (_, findings) = doctor(&authentik, &[], &environment).await;
         says(&findings, "redis memory", status, found, "");
     }

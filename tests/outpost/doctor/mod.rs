@@ -320,10 +320,7 @@ async fn a_redis_that_works_is_found_to_work() {
         crate::redis::server::Server::start(&[]).await,
     );
     let port = redis.port();
-    let environment = [
-        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
-        ("AUTHENTIK_REDIS__PORT", port.as_str()),
-    ];
+    let environment = crate::redis::server::settings(&port);
     let (code, findings) = doctor(&authentik, &[], &environment).await;
     assert_eq!((code, failed(&findings)), (0, vec![]));
     let found = findings
@@ -352,10 +349,7 @@ async fn a_redis_that_may_forget_is_warned_about() {
     let policy = ["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"];
     let redis = crate::redis::server::Server::start(&policy).await;
     let port = redis.port();
-    let environment = [
-        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
-        ("AUTHENTIK_REDIS__PORT", port.as_str()),
-    ];
+    let environment = crate::redis::server::settings(&port);
     let (code, findings) = doctor(&authentik, &[], &environment).await;
     assert_eq!(code, 0);
     let [(status, text)] = found(&findings, "redis memory")[..] else {

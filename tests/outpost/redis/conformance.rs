@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::server::Server;
+use super::server::{self, Server};
 use crate::support::within;
 
 /// An application.
@@ -317,10 +317,7 @@ async fn memory_conforms() {
 async fn redis_conforms() {
     let server = Server::start(&[]).await;
     let port = server.port();
-    let settings = [
-        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
-        ("AUTHENTIK_REDIS__PORT", &port),
-    ];
+    let settings = server::settings(&port);
     suite(|cache_bytes| Replicas::at_redis(&settings, cache_bytes)).await;
 }
 
@@ -328,10 +325,7 @@ async fn redis_conforms() {
 async fn nothing_at_redis_outlives_its_session() {
     let server = Server::start(&[]).await;
     let port = server.port();
-    let settings = [
-        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
-        ("AUTHENTIK_REDIS__PORT", port.as_str()),
-    ];
+    let settings = server::settings(&port);
     let replicas = Replicas::at_redis(&settings, 1);
     let short = insert(&replicas.here, "alice", Some("sid"), 100).await;
     let long = insert(&replicas.here, "alice", Some("sid"), 1_000).await;

@@ -9,7 +9,7 @@ use rcgen::{CertificateParams, KeyPair};
 use tokio::process::Command;
 
 use super::conformance::{APP, Replicas, becomes, insert, is_live, suite};
-use super::server::Server;
+use super::server::{self, Server};
 use crate::support::within;
 
 const LARGE: u64 = 1 << 20;
@@ -277,10 +277,7 @@ async fn a_redis_cluster_conforms_and_survives_a_part_of_it() {
     let ids: Vec<SessionId> = ids.into_iter().flatten().collect();
 
     let port = cluster.0[0].port();
-    let mistaken = [
-        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
-        ("AUTHENTIK_REDIS__PORT", &port),
-    ];
+    let mistaken = server::settings(&port);
     let mistaken = Replicas::at_redis(&mistaken, LARGE);
     let error = mistaken
         .here

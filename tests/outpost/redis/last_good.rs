@@ -3,7 +3,7 @@
 use authentik_standin::{Recorded, Standin};
 
 use super::replicas::{HOST, PAGE, authentik, replica};
-use super::server::Server;
+use super::server::{self, Server};
 use crate::process::Process;
 use crate::support::{Browser, World, get, location, text, within};
 
@@ -40,10 +40,7 @@ async fn a_replica_that_starts_while_authentik_is_down_serves_who_is_signed_in()
     );
 
     let port = redis.port();
-    let settings = [
-        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
-        ("AUTHENTIK_REDIS__PORT", port.as_str()),
-    ];
+    let settings = server::settings(&port);
     let after = program(&authentik, &settings).await;
     after
         .outpost

@@ -3,7 +3,7 @@
 use authentik_proxy::app::App;
 use authentik_standin::{Provider, Standin};
 
-use super::server::Server;
+use super::server::{self, Server};
 use crate::support::{Browser, World, furnish, location, start, within};
 use crate::surfaces::ALL;
 
@@ -29,10 +29,7 @@ pub(super) async fn replica_with(
     more: &[(&str, &str)],
 ) -> World {
     let port = redis.port();
-    let mut settings = vec![
-        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
-        ("AUTHENTIK_REDIS__PORT", port.as_str()),
-    ];
+    let mut settings = server::settings(&port).to_vec();
     settings.extend_from_slice(more);
     let outpost: App = start(authentik, &settings).await;
     let world = World {

@@ -14,6 +14,14 @@ use tokio::process::{Child, Command};
 
 use crate::support::within;
 
+/// What leads the outpost to the Redis at a port of loopback.
+pub(crate) fn settings(port: &str) -> [(&'static str, &str); 2] {
+    [
+        ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
+        ("AUTHENTIK_REDIS__PORT", port),
+    ]
+}
+
 /// A running server; it ends with this value.
 pub(crate) struct Server {
     process: Option<Child>,
