@@ -70,8 +70,15 @@ fn traces(reader: &Reader<'_>) -> Traces {
     }
 }
 
-/// The SDK would ignore another protocol and speak gRPC to a port that does not understand it.
+/// The SDK would ignore another protocol and speak gRPC to a port that does not understand it, and
+/// export by OTLP whatever else is asked for.
 fn check_protocol(reader: &mut Reader<'_>, traces: Traces) {
+    let exporter = reader.environment("OTEL_TRACES_EXPORTER").unwrap_or("otlp");
+    if traces.wanted && !exporter.trim().eq_ignore_ascii_case("otlp") {
+        reader.problem(
+            "OTEL_TRACES_EXPORTER: traces are exported by OTLP only; expected otlp or none",
+        );
+    }
     let names = [
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
         "OTEL_EXPORTER_OTLP_PROTOCOL",
@@ -334,22 +341,24 @@ mod tests {
 
     #[test]
     fn a_protocol_that_is_not_spoken_is_a_problem() {
-        for name in [
-            "OTEL_EXPORTER_OTLP_PROTOCOL",
-            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        for (name, value, fix) in [
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "4317"),
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+                "http/protobuf",
+                "4317",
+            ),
+            ("OTEL_TRACES_EXPORTER", "console", "expected otlp or none"),
         ] {
             let settings = [
                 ("AUTHENTIK_HOST", "https://a.test"),
                 ("AUTHENTIK_TOKEN", "t"),
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
-                (name, "http/protobuf"),
+                (name, value),
             ];
             let problem = Config::from_pairs(settings).expect_err("not spoken");
             let problem = problem.to_string();
-            assert!(
-                problem.contains(name) && problem.contains("4317"),
-                "{problem}"
-            );
+            assert!(problem.contains(name) && problem.contains(fix), "{problem}");
         }
     }
 }

@@ -159,6 +159,16 @@ fn application(provider: wire::Provider, policies: &Policies) -> Result<Applicat
         "forward_domain" => Mode::ForwardDomain(CookieDomain::parse(&provider.cookie_domain)?),
         other => return Err(format!("mode {other:?} is not known").into()),
     };
+    if let Mode::ForwardDomain(domain) = &mode
+        && !domain.contains(external.host())
+    {
+        tracing::warn!(
+            name: CHECKED,
+            "provider {:?}: its external host is not below its cookie domain {:?}, so that browsers refuse the cookie; correct one of them in authentik",
+            provider.name,
+            domain.as_str()
+        );
+    }
     let backend = match mode {
         Mode::Proxy => Some(Backend::parse(&provider.internal_host)?),
         Mode::ForwardSingle | Mode::ForwardDomain(_) => None,
