@@ -6,6 +6,7 @@ mod custom;
 mod helm;
 mod kubernetes;
 mod monitoring;
+mod recipes;
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Seek as _, Write as _};
