@@ -186,7 +186,7 @@ fn the_doctor_looks_with_the_outposts_eyes() {
 }
 
 /// What `kubectl kustomize` makes of an overlay in a directory of its own.
-fn rendered(overlay: &str, file: Option<(&str, &str)>) -> Option<Vec<Value>> {
+pub(crate) fn rendered(overlay: &str, file: Option<(&str, &str)>) -> Option<Vec<Value>> {
     // Below the root, since kustomize takes relative paths only.
     let target = root().join("target");
     std::fs::create_dir_all(&target).expect("a directory");
