@@ -46,6 +46,26 @@ fn no_pod_stops_before_its_successor_is_ready() {
 }
 
 #[test]
+fn redis_refuses_before_it_is_killed() {
+    let name = "deploy/kustomize/components/redis/redis.yaml";
+    let deployment = parse(name, &read(name)).remove(0);
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let arguments = container["args"].as_array().expect("a list");
+    let argument = |name: &str| {
+        let at = arguments.iter().position(|one| one == name);
+        arguments[at.expect("it is set") + 1]
+            .as_str()
+            .expect("text")
+    };
+    assert_eq!(argument("--maxmemory-policy"), "noeviction");
+    let megabytes = |text: &str, unit| text.strip_suffix(unit)?.parse::<u32>().ok();
+    let most = megabytes(argument("--maxmemory"), "mb");
+    let limit = container["resources"]["limits"]["memory"].as_str();
+    let limit = megabytes(limit.expect("text"), "Mi");
+    assert!(most.is_some() && most < limit, "{most:?} of {limit:?}");
+}
+
+#[test]
 fn discovery_may_read_and_nothing_else() {
     let name = "deploy/kustomize/components/discover/rbac.yaml";
     let documents = parse(name, &read(name));
