@@ -417,7 +417,7 @@ fn tests_that_documents_name_exist() {
         .map(|(_, text)| text)
         .collect();
     let mut named = 0;
-    for document in ["docs/PARITY.md", "docs/SECURITY.md"] {
+    for document in ["docs/PARITY.md", "docs/SECURITY.md", "docs/RELIABILITY.md"] {
         let text = std::fs::read_to_string(root().join(document)).expect("text");
         for row in text.lines().filter(|line| line.starts_with('|')) {
             for name in named_tests(row) {

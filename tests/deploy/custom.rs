@@ -29,6 +29,7 @@ const ELSEWHERE: &[&str] = &[
     "v1",
     "v2",
     "apps",
+    "batch",
     "networking.k8s.io",
     "policy",
     "rbac.authorization.k8s.io",

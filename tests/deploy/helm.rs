@@ -5,13 +5,15 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::kubernetes::rendered;
 use crate::{OURS, VERSION, parse, read, root, run};
 
 const CHART: &str = "deploy/helm/authentik-proxy";
 
 /// Further objects and every value that has an effect.
 const EVERYTHING: &[&str] = &[
-    "--set=serviceMonitor.enabled=true,replicas=2,priorityClassName=high",
+    "--set=serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboard.enabled=true",
+    "--set=extAuthz.enabled=true,replicas=2,priorityClassName=high",
     "--set-string=image.tag=1",
     "--set-json=env={\"AUTHENTIK_REDIS__HOST\":\"redis\",\"AUTHENTIK_INSECURE\":true}",
     "--set-json=extraEnv=[{\"name\":\"AUTHENTIK_REDIS__PASSWORD\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"redis\",\"key\":\"password\"}}}]",
@@ -48,6 +50,12 @@ fn plain(documents: Vec<Value>) -> BTreeMap<String, Value> {
             "Deployment" => {
                 let template = &mut document["spec"]["template"];
                 template["spec"]["volumes"][0]["configMap"]["name"] = json!(OURS);
+                // Their order has no meaning.
+                let container = &mut template["spec"]["containers"][0];
+                for list in ["env", "ports"] {
+                    let list = container[list].as_array_mut().expect("a list");
+                    list.sort_by_key(|item| item["name"].to_string());
+                }
                 if let Some(annotations) = template["metadata"].as_object_mut() {
                     annotations.remove("annotations");
                 }
@@ -61,15 +69,50 @@ fn plain(documents: Vec<Value>) -> BTreeMap<String, Value> {
 
 #[test]
 fn it_renders_what_the_base_does() {
-    let Some(text) = run("kubectl", &["kustomize", "deploy/kustomize/base"]) else {
+    let base = "resources: [../../deploy/kustomize/base]";
+    let component = "components: [../../deploy/kustomize/components/ext-authz]";
+    for (overlay, values) in [
+        (base.to_owned(), "extAuthz.enabled=false"),
+        (format!("{base}\n{component}"), "extAuthz.enabled=true"),
+    ] {
+        let Some(expected) = rendered(&overlay, None) else {
+            return;
+        };
+        let Some(documents) = template(OURS, &["--set", values]) else {
+            return;
+        };
+        let (base, chart) = (plain(expected), plain(documents));
+        assert_eq!(base.len(), 6);
+        assert_eq!(base, chart, "{values}");
+    }
+}
+
+#[test]
+fn its_files_are_copies() {
+    for original in ["prometheus/alerts.yaml", "grafana/authentik-proxy.json"] {
+        let (original, copy) = (
+            format!("deploy/{original}"),
+            format!(
+                "{CHART}/files/{}",
+                original.rsplit('/').next().unwrap_or_default()
+            ),
+        );
+        let same = read(&original) == read(&copy);
+        assert!(same, "cp {original} {copy}");
+    }
+}
+
+#[test]
+fn an_image_can_be_named_by_its_digest() {
+    let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+    let value = format!("image.digest={digest}");
+    let Some(documents) = template(OURS, &["--set", &value]) else {
         return;
     };
-    let Some(documents) = template(OURS, &[]) else {
-        return;
-    };
-    let (base, chart) = (plain(parse("base", &text)), plain(documents));
-    assert_eq!(base.len(), 6);
-    assert_eq!(base, chart);
+    let deployment = documents.iter().find(|d| d["kind"] == "Deployment");
+    let pod = &deployment.expect("a Deployment")["spec"]["template"]["spec"];
+    let expected = format!("{OURS}:{VERSION}@{digest}");
+    assert_eq!(pod["containers"][0]["image"], expected);
 }
 
 #[test]
@@ -86,8 +129,19 @@ fn every_value_has_its_effect_and_the_schemas_accept_it() {
     let name = "edge-authentik-proxy";
     let selector = json!({"app.kubernetes.io/name": name});
     for document in &documents {
-        assert_eq!(document["metadata"]["name"], name);
+        let dashboard = document["metadata"]["labels"]["grafana_dashboard"] == "1";
+        let suffix = if dashboard { "-dashboard" } else { "" };
+        assert_eq!(document["metadata"]["name"], format!("{name}{suffix}"));
+        if dashboard {
+            let file = read("deploy/grafana/authentik-proxy.json");
+            assert_eq!(document["data"]["authentik-proxy.json"], file);
+        }
     }
+    let alerts = read("deploy/prometheus/alerts.yaml");
+    assert!(alerts.contains("job=\"authentik-proxy\""));
+    let alerts = alerts.replace("job=\"authentik-proxy\"", &format!("job=\"{name}\""));
+    let alerts = parse("alerts", &alerts).remove(0);
+    assert_eq!(find("PrometheusRule")["spec"], alerts);
     assert_eq!(find("Service")["spec"]["selector"], selector);
     let deployment = find("Deployment");
     let template = &deployment["spec"]["template"];
@@ -103,14 +157,18 @@ fn every_value_has_its_effect_and_the_schemas_accept_it() {
         ("/spec/containers/0/image", json!(format!("{OURS}:1"))),
         (
             "/spec/containers/0/env/3",
-            json!({"name": "AUTHENTIK_INSECURE", "value": "true"}),
+            json!({"name": "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ", "value": "0.0.0.0:9001"}),
         ),
         (
             "/spec/containers/0/env/4",
+            json!({"name": "AUTHENTIK_INSECURE", "value": "true"}),
+        ),
+        (
+            "/spec/containers/0/env/5",
             json!({"name": "AUTHENTIK_REDIS__HOST", "value": "redis"}),
         ),
         (
-            "/spec/containers/0/env/5/valueFrom/secretKeyRef/key",
+            "/spec/containers/0/env/6/valueFrom/secretKeyRef/key",
             json!("password"),
         ),
         ("/spec/volumes/2/name", json!("dashboard-token")),
@@ -139,7 +197,7 @@ fn every_value_has_its_effect_and_the_schemas_accept_it() {
     let path = rendered.path().to_str().expect("text");
     if let Some(said) = run("kubernetes-validate", &["--strict", "--no-warn", path]) {
         assert!(!said.contains("ERROR"), "{said}");
-        assert_eq!(said.matches("passed for resource").count(), 6, "{said}");
+        assert_eq!(said.matches("passed for resource").count(), 7, "{said}");
     }
 }
 
@@ -173,6 +231,7 @@ fn values_that_do_not_exist_are_refused() {
         ("imagee.tag=1", "imagee"),
         ("networkPolicy.form=null", "form"),
         ("replicas=two", "replicas"),
+        ("image.digest=0.1.0", "digest"),
         ("env.AUTHENTIK_TOKEN=secret", "AUTHENTIK_TOKEN"),
         ("env.authentik_insecure=x", "authentik_insecure"),
         ("extraVolumes[0].name=tmp", "extraVolumes"),

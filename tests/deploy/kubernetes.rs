@@ -15,9 +15,10 @@ fn pods_obey_pod_security_restricted() {
         "deploy/kustomize/base/deployment.yaml",
         "deploy/kustomize/components/redis/redis.yaml",
         "deploy/kustomize/components/discover/deployment.yaml",
+        "deploy/kustomize/doctor/job.yaml",
     ] {
         for document in parse(name, &read(name)) {
-            if document["kind"] == "Deployment" {
+            if document["kind"] == "Deployment" || document["kind"] == "Job" {
                 seen += 1;
                 let pod = &document["spec"]["template"]["spec"];
                 restricted(pod);
@@ -27,7 +28,7 @@ fn pods_obey_pod_security_restricted() {
             }
         }
     }
-    assert_eq!(seen, 3);
+    assert_eq!(seen, 4);
 }
 
 #[test]
@@ -42,6 +43,26 @@ fn no_pod_stops_before_its_successor_is_ready() {
         *strategy,
         json!({"type": "RollingUpdate", "rollingUpdate": rolling})
     );
+}
+
+#[test]
+fn redis_refuses_before_it_is_killed() {
+    let name = "deploy/kustomize/components/redis/redis.yaml";
+    let deployment = parse(name, &read(name)).remove(0);
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let arguments = container["args"].as_array().expect("a list");
+    let argument = |name: &str| {
+        let at = arguments.iter().position(|one| one == name);
+        arguments[at.expect("it is set") + 1]
+            .as_str()
+            .expect("text")
+    };
+    assert_eq!(argument("--maxmemory-policy"), "noeviction");
+    let megabytes = |text: &str, unit| text.strip_suffix(unit)?.parse::<u32>().ok();
+    let most = megabytes(argument("--maxmemory"), "mb");
+    let limit = container["resources"]["limits"]["memory"].as_str();
+    let limit = megabytes(limit.expect("text"), "Mi");
+    assert!(most.is_some() && most < limit, "{most:?} of {limit:?}");
 }
 
 #[test]
@@ -104,6 +125,15 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("AUTHENTIK_TOKEN", "from the Secret"),
 ];
 
+fn environment(container: &Value) -> BTreeMap<&str, &str> {
+    let variables = container["env"].as_array().expect("a list").iter();
+    let variables = variables.map(|variable| {
+        let value = variable["value"].as_str().unwrap_or("from the Secret");
+        (variable["name"].as_str().expect("a name"), value)
+    });
+    variables.collect()
+}
+
 #[test]
 fn the_overlay_is_what_the_first_user_runs() {
     let overlay = "deploy/kustomize/overlays/home";
@@ -122,15 +152,7 @@ fn the_overlay_is_what_the_first_user_runs() {
     restricted(pod);
     assert_eq!(pod["automountServiceAccountToken"], false);
     let container = &pod["containers"][0];
-    let variables: BTreeMap<&str, &str> = container["env"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|variable| {
-            let value = variable["value"].as_str().unwrap_or("from the Secret");
-            (variable["name"].as_str().expect("a name"), value)
-        })
-        .collect();
+    let variables = environment(container);
     assert_eq!(variables, ENVIRONMENT.iter().copied().collect());
 
     let mut vars = variables;
@@ -161,11 +183,116 @@ fn the_overlay_is_what_the_first_user_runs() {
 }
 
 #[test]
-fn every_component_can_be_rendered() {
+fn the_doctor_looks_with_the_outposts_eyes() {
+    let name = "deploy/kustomize/doctor/job.yaml";
+    let job = parse(name, &read(name)).remove(0);
+    let template = &job["spec"]["template"];
+    let container = &template["spec"]["containers"][0];
+    let mut expected: BTreeMap<_, _> = ENVIRONMENT.iter().copied().collect();
+    expected.remove(FILE_VARIABLE);
+    assert_eq!(environment(container), expected);
+    assert_eq!(container["args"], json!(["doctor"]));
+
+    // No Service sends people there, and Redis is open to it.
+    let label = &template["metadata"]["labels"]["app.kubernetes.io/name"];
+    assert_ne!(*label, OURS);
+    let name = "deploy/kustomize/components/redis/redis.yaml";
+    let documents = parse(name, &read(name));
+    let policy = documents.iter().find(|d| d["kind"] == "NetworkPolicy");
+    let from = &policy.expect("a policy")["spec"]["ingress"][0]["from"];
+    let labels = from.as_array().expect("a list").iter();
+    let labels = labels.map(|one| &one["podSelector"]["matchLabels"]["app.kubernetes.io/name"]);
+    assert_eq!(labels.collect::<Vec<_>>(), [&json!(OURS), label]);
+}
+
+/// What `kubectl kustomize` makes of an overlay in a directory of its own.
+pub(crate) fn rendered(overlay: &str, file: Option<(&str, &str)>) -> Option<Vec<Value>> {
     // Below the root, since kustomize takes relative paths only.
     let target = root().join("target");
     std::fs::create_dir_all(&target).expect("a directory");
     let directory = tempfile::tempdir_in(target).expect("a directory");
+    for (name, text) in file.into_iter().chain([("kustomization.yaml", overlay)]) {
+        std::fs::write(directory.path().join(name), text).expect("a file");
+    }
+    let path = directory.path().to_str().expect("text");
+    let text = run("kubectl", &["kustomize", path])?;
+    Some(parse(path, &text))
+}
+
+/// The YAML blocks of a document.
+fn blocks(document: &str) -> Vec<String> {
+    let text = read(document);
+    let blocks = text.split("```yaml\n").skip(1);
+    let blocks = blocks.map(|rest| rest.split("```").next().unwrap_or_default().to_owned());
+    blocks.collect()
+}
+
+#[test]
+fn the_file_can_be_given_as_the_documents_say() {
+    let base = "resources: [../../deploy/kustomize/base]\n";
+    let ours = "applications: {grafana: {send_jwt: false}}\n";
+    let given = |documents: &[Value], expected: &str| {
+        let files = documents.iter().find(|d| d["kind"] == "ConfigMap");
+        let files = files.expect("a ConfigMap");
+        let file = files["data"]["authentik-proxy.yaml"].as_str();
+        assert_eq!(file.map(str::trim_end), Some(expected.trim_end()));
+        // Mounted under its new name.
+        let deployment = documents.iter().find(|d| d["kind"] == "Deployment");
+        let volume = &deployment.expect("a Deployment")["spec"]["template"]["spec"]["volumes"][0];
+        assert_eq!(volume["configMap"]["name"], files["metadata"]["name"]);
+        assert_ne!(files["metadata"]["name"], OURS);
+    };
+    let blocks = blocks("deploy/README.md");
+    let find = |part: &str| {
+        let mut found = blocks.iter().filter(|block| block.contains(part));
+        found.next().unwrap_or_else(|| panic!("{part} is shown"))
+    };
+    let generator = find("behavior: replace");
+    let home = read("deploy/kustomize/overlays/home/kustomization.yaml");
+    for line in generator.lines() {
+        assert!(home.contains(&format!("# {line}")), "{line}");
+    }
+    let overlay = format!("{base}{generator}{}", find("op: replace"));
+    let Some(documents) = rendered(&overlay, Some(("authentik-proxy.yaml", ours))) else {
+        return;
+    };
+    given(&documents, ours);
+    let policy = documents.iter().find(|d| d["kind"] == "NetworkPolicy");
+    let from = &policy.expect("a policy")["spec"]["ingress"][0]["from"][0];
+    let label = "kubernetes.io/metadata.name";
+    assert_eq!(from["namespaceSelector"]["matchLabels"][label], "traefik");
+
+    let name = "deploy/recipes/flux/git.yaml";
+    let flux = parse(name, &read(name)).remove(1);
+    let overlay = json!({
+        "resources": ["../../deploy/kustomize/base"],
+        "patches": flux["spec"]["patches"],
+    });
+    let documents = rendered(&overlay.to_string(), None).expect("kubectl is there");
+    let patches = flux["spec"]["patches"].as_array().expect("patches");
+    let file = patches.iter().find(|p| p["target"]["kind"] == "ConfigMap");
+    let patch = file.expect("one of the file")["patch"].as_str();
+    let patch = parse(name, patch.expect("text")).remove(0);
+    given(&documents, patch[0]["value"].as_str().expect("text"));
+}
+
+#[test]
+fn reloader_restarts_the_pods_where_it_is_wanted() {
+    let name = "deploy/kustomize/components/external-secret/kustomization.yaml";
+    let text = read(name);
+    let (_, patch) = text.split_once("# patches:").expect("it is shown");
+    let patch = format!("patches:{}", patch.replace("\n# ", "\n"));
+    let overlay = format!("resources: [../../deploy/kustomize/base]\n{patch}");
+    let Some(documents) = rendered(&overlay, None) else {
+        return;
+    };
+    let deployment = documents.iter().find(|d| d["kind"] == "Deployment");
+    let annotations = &deployment.expect("a Deployment")["metadata"]["annotations"];
+    assert_eq!(annotations["reloader.stakater.com/auto"], "true");
+}
+
+#[test]
+fn every_component_can_be_rendered() {
     let up = "../../deploy";
     let components = [
         "discover",
@@ -179,12 +306,11 @@ fn every_component_can_be_rendered() {
         "namespace: elsewhere\nresources:\n  - {up}/kustomize/base\ncomponents:\n  - {up}/grafana\n  - {up}/prometheus\n{}",
         components.concat()
     );
-    std::fs::write(directory.path().join("kustomization.yaml"), text).expect("a file");
-    let path = directory.path().to_str().expect("text");
-    if let Some(text) = run("kubectl", &["kustomize", path]) {
-        assert!(text.contains("containerPort: 9001"));
+    if let Some(documents) = rendered(&text, None) {
+        let service = documents.iter().find(|d| d["kind"] == "Service");
+        let ports = &service.expect("a Service")["spec"]["ports"];
+        assert_eq!(ports[3]["targetPort"], "ext-authz");
         // A binding to another namespace's account would give the rights to nobody.
-        let documents = parse(path, &text);
         let binding = documents.iter().find(|d| d["kind"] == "ClusterRoleBinding");
         let subject = &binding.expect("discovery has rights")["subjects"][0];
         assert_eq!(subject["namespace"], "elsewhere");
@@ -205,7 +331,7 @@ fn the_schemas_of_kubernetes_accept_every_manifest() {
             validated += said.matches("passed for resource").count();
         }
     };
-    for name in ["base", "overlays/home"] {
+    for name in ["base", "overlays/home", "doctor"] {
         let name = format!("deploy/kustomize/{name}");
         if let Some(text) = run("kubectl", &["kustomize", &name]) {
             validate(&name, &text);

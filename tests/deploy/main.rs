@@ -1,11 +1,12 @@
-//! What `deploy/` and `config/` say is true of this program: names of variables, ports, paths and
-//! metrics, images and the alerts. Where `kubectl` or `promtool` is missing, a test says so and
-//! leaves out that part.
+//! What `deploy/`, `config/` and the documents say is true of this program: names of variables,
+//! keys, ports, paths, metrics and files, images and the alerts. Where `kubectl` or `promtool` is
+//! missing, a test says so and leaves out that part.
 
 mod custom;
 mod helm;
 mod kubernetes;
 mod monitoring;
+mod recipes;
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Seek as _, Write as _};
@@ -86,11 +87,21 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a pattern of ours")
 }
 
-/// Everything that `pattern` captures below `deploy/` and in the documents for operators.
+/// What people read: everything below `deploy/`, `docs/` and `config/`, and three files more.
+fn texts() -> Vec<(String, String)> {
+    let mut texts: Vec<_> = ["deploy", "docs", "config"]
+        .into_iter()
+        .flat_map(files)
+        .collect();
+    let single = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"];
+    texts.extend(single.map(|name| (name.to_owned(), read(name))));
+    texts
+}
+
+/// Everything that `pattern` captures in [`texts`].
 fn mentions(pattern: &str) -> Vec<(String, String)> {
     let pattern = self::pattern(pattern);
-    let mut texts = files("deploy");
-    texts.extend(["docs/RUNBOOK.md", "docs/MIGRATION.md"].map(|n| (n.to_owned(), read(n))));
+    let texts = texts();
     let mut found = Vec::new();
     for (name, text) in texts {
         let captures = pattern.captures_iter(&text);
@@ -159,11 +170,35 @@ fn every_variable_exists() {
     known.extend(IGNORED_VARIABLES.iter().map(|&name| name.to_owned()));
     known.insert(FILE_VARIABLE.to_owned());
     let mut found = mentions(r"\b(AUTHENTIK_[A-Z0-9_]+)");
-    // The beginning of several names.
-    found.retain(|(_, variable)| !variable.ends_with('_'));
-    assert!(found.len() > 30, "the pattern finds too little");
+    // The beginning of several names; and what Kubernetes makes of a Service.
+    found.retain(|(_, variable)| !variable.ends_with('_') && variable != "AUTHENTIK_PROXY_PORT");
+    assert!(found.len() > 150, "the pattern finds too little");
     for (name, variable) in found {
         assert!(known.contains(&variable), "{name}: {variable}");
+    }
+}
+
+#[test]
+fn every_key_exists() {
+    let known: BTreeSet<_> = SETTINGS.iter().map(|setting| setting.key).collect();
+    let sections: BTreeSet<_> = known
+        .iter()
+        .filter_map(|key| key.split('.').next())
+        .collect();
+    let sections: Vec<_> = sections.into_iter().collect();
+    let found = mentions(&format!("`((?:{})\\.[a-z_]+)`", sections.join("|")));
+    assert!(found.len() > 60, "the pattern finds too little");
+    for (name, key) in found {
+        assert!(known.contains(&*key), "{name}: {key}");
+    }
+}
+
+#[test]
+fn every_source_and_test_exists() {
+    let found = mentions(r"\b((?:src|tests|standin|benches)/[\w/.-]+\.rs)\b");
+    assert!(found.len() > 100, "the pattern finds too little");
+    for (name, file) in found {
+        assert!(root().join(&file).is_file(), "{name}: {file}");
     }
 }
 

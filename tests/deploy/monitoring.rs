@@ -8,7 +8,7 @@ use authentik_proxy::telemetry::metrics::Metrics;
 use http::Method;
 use serde_json::Value;
 
-use crate::{feed, mentions, parse, pattern, read, run};
+use crate::{feed, mentions, parse, pattern, read, run, walk};
 
 /// Every metric, as it is exposed.
 fn exposition() -> String {
@@ -49,9 +49,15 @@ fn metrics() -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn every_metric_and_label_exists() {
-    let known = metrics();
+    let mut known = metrics();
+    // Documents call histograms by their names.
+    let labels: Vec<_> = names()
+        .into_iter()
+        .filter_map(|name| Some((known.get(&format!("{name}_count"))?.clone(), name)))
+        .collect();
+    known.extend(labels.into_iter().map(|(labels, name)| (name, labels)));
     let found = mentions(r"\b(authentik_outpost_[a-z_]+(?:\{[^}]*\})?)");
-    assert!(found.len() > 50, "the pattern finds too little");
+    assert!(found.len() > 100, "the pattern finds too little");
     let label = pattern(r#"([a-z_]+)\s*(?:=~|!~|!=|=)\s*\\?""#);
     for (name, found) in found {
         let (metric, selector) = found.split_once('{').unwrap_or((&found, ""));
@@ -60,6 +66,36 @@ fn every_metric_and_label_exists() {
         for one in label.captures_iter(selector) {
             assert!(labels.contains(&one[1]), "{name}: {found}: {}", &one[1]);
         }
+    }
+}
+
+/// The names of metrics, without what the samples of a histogram have at the end.
+fn names() -> BTreeSet<String> {
+    let typed = pattern(r"(?m)^# TYPE (\S+) (\S+)$");
+    let exposition = exposition();
+    let found = typed.captures_iter(&exposition);
+    let names = found.map(|one| match &one[2] {
+        "counter" => format!("{}_total", &one[1]),
+        _ => one[1].to_owned(),
+    });
+    names.collect()
+}
+
+#[test]
+fn every_metric_is_in_a_panel() {
+    let dashboard = read("deploy/grafana/authentik-proxy.json");
+    let dashboard: Value = serde_json::from_str(&dashboard).expect("JSON");
+    let mut shown = String::new();
+    walk(&dashboard["panels"], "", &mut |key, value| {
+        if let ("expr", Some(expression)) = (key, value.as_str()) {
+            shown.push_str(expression);
+        }
+    });
+    let names = names();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        let sample = pattern(&format!(r"\b{name}(_bucket|_count|_sum)?\{{"));
+        assert!(sample.is_match(&shown), "no panel shows {name}");
     }
 }
 

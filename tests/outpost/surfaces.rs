@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::request::Builder;
 use http::{Method, Request, Response, header};
 
-use crate::support::{Browser, Outpost, World, location, raw};
+use crate::support::{Browser, Outpost, World, get, location, raw};
 
 const HOST: &str = "grafana.test";
 
@@ -265,5 +265,37 @@ async fn our_own_pages_never_let_the_request_pass_that_asked_for_them() {
             "{surface:?} {}",
             answer.status()
         );
+    }
+}
+
+#[tokio::test]
+async fn below_a_host_in_proxy_mode_the_question_has_the_applications_path() {
+    const MIXED: &str = "mixed.test";
+    let wiki = Provider {
+        skip_path_regex: "/open$".into(),
+        ..Provider::forward_single("wiki", "http://mixed.test/wiki")
+    };
+    let rest = Provider::proxy("rest", "http://mixed.test", "http://127.0.0.1:1");
+    let world = World::new(vec![wiki, rest]).await;
+    for (prefix, expected) in [("", 404), ("/wiki", 200)] {
+        for (question, headers) in [
+            (
+                "nginx",
+                vec![("x-original-url", "http://mixed.test/wiki/open")],
+            ),
+            (
+                "traefik",
+                vec![
+                    ("x-forwarded-proto", "http"),
+                    ("x-forwarded-host", MIXED),
+                    ("x-forwarded-uri", "/wiki/open"),
+                ],
+            ),
+            ("envoy/wiki/open", vec![]),
+        ] {
+            let target = format!("{prefix}/outpost.goauthentik.io/auth/{question}");
+            let answer = get(world.address(), &target, MIXED, &headers).await;
+            assert_eq!(answer.status(), expected, "{target}");
+        }
     }
 }

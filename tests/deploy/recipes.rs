@@ -1,0 +1,209 @@
+//! What `docs/SECURITY.md` asks of reverse proxies, in every recipe: clients cannot name themselves,
+//! and browsers reach nothing of ours that holds a token.
+
+use authentik_proxy::web::identity::{META, PERSON};
+use serde_json::Value;
+
+use crate::{documents, files, parse, pattern, read};
+
+/// The identity headers, each in all spellings with `_`, which many applications take for the same.
+fn spellings() -> Vec<String> {
+    let mut found = Vec::new();
+    for name in PERSON.iter().chain(&META) {
+        let mut spelt = vec![String::new()];
+        for c in name.as_str().chars() {
+            let other = (c == '-').then_some('_');
+            let choices = [Some(c), other].into_iter().flatten();
+            spelt = choices
+                .flat_map(|c| spelt.iter().map(move |begun| format!("{begun}{c}")))
+                .collect();
+        }
+        found.extend(spelt);
+    }
+    found
+}
+
+/// Those with `-` alone, where whatever has a `_` is dropped.
+fn names() -> Vec<String> {
+    let mut names = spellings();
+    names.retain(|name| !name.contains('_'));
+    assert_eq!(names.len(), 12);
+    names
+}
+
+fn lower(list: &Value) -> Vec<String> {
+    let list = list.as_array().expect("a list").iter();
+    list.map(|name| name.as_str().expect("a name").to_lowercase())
+        .collect()
+}
+
+/// The one document of a recipe that has a value at `pointer`, and that value.
+fn value(file: &str, pointer: &str) -> Value {
+    let documents = parse(file, &read(file));
+    let found = documents.iter().find_map(|d| d.pointer(pointer));
+    found
+        .unwrap_or_else(|| panic!("{file} has {pointer}"))
+        .clone()
+}
+
+/// What `pattern` captures in a file, in lower case.
+fn captured(file: &str, pattern: &str) -> Vec<String> {
+    let text = read(file);
+    let pattern = self::pattern(pattern);
+    let found = pattern.captures_iter(&text);
+    found.map(|one| one[1].to_lowercase()).collect()
+}
+
+fn all_in(file: &str, removed: &[String]) {
+    for name in names() {
+        assert!(removed.contains(&name), "{file}: a client can send {name}");
+    }
+}
+
+#[test]
+fn no_recipe_lets_clients_name_themselves() {
+    let file = "deploy/nginx.conf.example";
+    all_in(file, &captured(file, r"proxy_set_header (X-authentik-\S+)"));
+    assert!(captured(file, r"(underscores_in_headers\s+on)").is_empty());
+
+    for file in [
+        "README.md",
+        "deploy/recipes/ingress-nginx/forward-auth.yaml",
+    ] {
+        let list = captured(file, r"auth-response-headers: >-\s+(\S+)");
+        let [list] = &list[..] else {
+            panic!("one list in {file}");
+        };
+        let list: Vec<String> = list.split(',').map(str::to_owned).collect();
+        all_in(file, &list);
+        // These become headers of the request to the application.
+        assert!(!list.contains(&"set-cookie".to_owned()), "{file}");
+    }
+
+    let regex = "traefik.http.middlewares.authentik.forwardauth.authResponseHeadersRegex";
+    for (file, pointer) in [
+        (
+            "dynamic.yaml",
+            "/http/middlewares/authentik/forwardAuth/authResponseHeadersRegex".to_owned(),
+        ),
+        (
+            "kubernetes.yaml",
+            "/spec/forwardAuth/authResponseHeadersRegex".to_owned(),
+        ),
+        ("compose.yaml", format!("/services/outpost/labels/{regex}")),
+    ] {
+        let file = format!("deploy/recipes/traefik/{file}");
+        let regex = value(&file, &pointer);
+        let regex = pattern(regex.as_str().expect("text"));
+        for name in spellings() {
+            assert!(regex.is_match(&name), "{file}: a client can send {name}");
+        }
+        assert!(!regex.is_match("x-forwarded-for"), "{file}");
+    }
+
+    for (file, prefixes) in [
+        ("deploy/recipes/caddy/Caddyfile", r"request_header -(\S+)\*"),
+        (
+            "deploy/recipes/haproxy/haproxy.cfg",
+            r"del-header (\S+) -m beg",
+        ),
+    ] {
+        let prefixes = captured(file, prefixes);
+        for name in spellings() {
+            let removed = prefixes.iter().any(|prefix| name.starts_with(prefix));
+            assert!(removed, "{file}: a client can send {name}");
+        }
+    }
+
+    let file = "deploy/recipes/envoy/static.yaml";
+    let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config".to_owned();
+    let prefix = value(
+        file,
+        &format!(
+            "{manager}/early_header_mutation_extensions/0/typed_config/mutations/0/remove_on_match/key_matcher/prefix"
+        ),
+    );
+    let prefix = prefix.as_str().expect("a prefix");
+    assert!(names().iter().all(|name| name.starts_with(prefix)));
+    let underscores = "common_http_protocol_options/headers_with_underscores_action";
+    assert_eq!(
+        value(file, &format!("{manager}/{underscores}")),
+        "DROP_HEADER"
+    );
+
+    let file = "deploy/recipes/envoy-gateway/http.yaml";
+    let early = value(file, "/spec/headers/earlyRequestHeaders/remove");
+    all_in(file, &lower(&early));
+    let ours = value(file, "/spec/extAuth/http/headersToBackend");
+    all_in(file, &lower(&ours));
+    let underscores = value(file, "/spec/headers/withUnderscoresAction");
+    assert_eq!(underscores, "DropHeader");
+
+    // All that can be done there.
+    let file = "deploy/recipes/gateway-api/external-auth.yaml";
+    let ours = value(
+        file,
+        "/spec/rules/0/filters/0/externalAuth/http/allowedResponseHeaders",
+    );
+    all_in(file, &lower(&ours));
+}
+
+#[test]
+fn envoys_question_has_in_every_recipe_what_the_answer_depends_on() {
+    let patterns = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/allowed_headers/patterns";
+    let patterns = value("deploy/recipes/envoy/static.yaml", patterns);
+    let patterns = patterns.as_array().expect("a list").iter();
+    let expected: Vec<_> = patterns.map(|one| one["exact"].clone()).collect();
+    assert!(expected.contains(&Value::from("access-control-request-method")));
+    for (file, pointer) in [
+        ("envoy-gateway/http.yaml", "/spec/extAuth/headersToExtAuth"),
+        (
+            "gateway-api/external-auth.yaml",
+            "/spec/rules/0/filters/0/externalAuth/http/allowedHeaders",
+        ),
+    ] {
+        let file = format!("deploy/recipes/{file}");
+        assert_eq!(
+            value(&file, pointer),
+            Value::from(expected.clone()),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn browsers_are_led_to_the_pages_of_a_login_alone() {
+    // In documents a path without an end is what somebody leads to us as a whole.
+    let whole = pattern(r"/outpost\.goauthentik\.io(?:[^/\w.]|$)");
+    let mut texts = files("docs");
+    texts.push(("README.md".to_owned(), read("README.md")));
+    for (name, text) in texts {
+        let found = whole.find(&text).map(|found| found.as_str());
+        assert_eq!(found, None, "{name}: /auth/ there holds the person's token");
+    }
+
+    let pages = ["start", "callback", "sign_out"].map(|p| format!("/outpost.goauthentik.io/{p}"));
+    let mut led = 0;
+    for (name, document) in documents() {
+        let rules = document["spec"]["rules"].as_array();
+        for rule in rules.into_iter().flatten() {
+            let paths = rule["http"]["paths"].as_array().into_iter().flatten();
+            let paths = paths.map(|path| &path["path"]);
+            let matches = rule["matches"].as_array().into_iter().flatten();
+            let matches = matches.map(|one| &one["path"]["value"]);
+            for path in paths.chain(matches).filter_map(Value::as_str) {
+                if path != "/" {
+                    assert!(pages.contains(&path.to_owned()), "{name}: {path}");
+                    led += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(led, 9, "three pages in three recipes");
+    let prefix = "PathPrefix(`/outpost.goauthentik.io/`)";
+    let without = format!("{prefix} && !PathPrefix(`/outpost.goauthentik.io/auth/`)");
+    for (name, text) in files("deploy/recipes/traefik") {
+        let count = |part: &str| text.matches(part).count();
+        assert_eq!((count(prefix), count(&without)), (1, 1), "{name}");
+    }
+}
