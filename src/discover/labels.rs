@@ -8,6 +8,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::mark::{Kind, Source};
+use super::ports::Ports;
 use crate::model::ExternalUrl;
 
 /// The label that makes an object ours to look at.
@@ -62,18 +63,9 @@ pub struct Labelled {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Spec {
     /// A Service, with its ports.
-    Service(Vec<Port>),
+    Service(Ports),
     /// An Ingress, with the hosts of its rules.
     Ingress(Vec<Host>),
-}
-
-/// A port of a Service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Port {
-    /// Its number.
-    pub number: u16,
-    /// Its name, which a single port need not have.
-    pub name: Option<String>,
 }
 
 /// A host of an Ingress.
@@ -299,7 +291,7 @@ impl Reader<'_> {
         found.map_err(|text| self.problem(EXTERNAL_HOST, text)).ok()
     }
 
-    fn internal_host(&mut self, ports: &[Port], cluster_domain: &str) -> Option<String> {
+    fn internal_host(&mut self, ports: &Ports, cluster_domain: &str) -> Option<String> {
         let Source {
             namespace, name, ..
         } = &self.labelled.source;
@@ -312,7 +304,7 @@ impl Reader<'_> {
                 return None;
             }
         };
-        match port(self.text(INTERNAL_PORT), ports) {
+        match ports.choose(self.text(INTERNAL_PORT)) {
             Ok(port) => Some(format!(
                 "{scheme}://{name}.{namespace}.svc.{cluster_domain}:{port}"
             )),
@@ -387,39 +379,6 @@ fn of_ingress(hosts: &[Host]) -> Result<String, String> {
                 "is missing, and the Ingress has several hosts: {}",
                 names.join(", ")
             ))
-        }
-    }
-}
-
-/// The port that is meant, by number, by name, or because it is the only one.
-fn port(named: Option<&str>, ports: &[Port]) -> Result<u16, String> {
-    let list = || {
-        let shown = ports.iter().map(|port| match &port.name {
-            Some(name) => format!("{} ({name})", port.number),
-            None => port.number.to_string(),
-        });
-        shown.collect::<Vec<_>>().join(", ")
-    };
-    match (named, ports) {
-        (None, [only]) => Ok(only.number),
-        (None, []) => Err("is missing, and the Service has no port".to_owned()),
-        (None, _) => Err(format!(
-            "is missing, and the Service has several: {}",
-            list()
-        )),
-        (Some(named), ports) => {
-            let number = named.parse().ok();
-            let is =
-                |port: &&Port| Some(port.number) == number || port.name.as_deref() == Some(named);
-            match (ports.iter().find(is), number) {
-                (Some(port), _) => Ok(port.number),
-                // A Service that is an alias need not list any.
-                (None, Some(number)) if ports.is_empty() && number != 0 => Ok(number),
-                _ => Err(format!(
-                    "is {named:?}, which is no port of the Service; it has {}",
-                    list()
-                )),
-            }
         }
     }
 }

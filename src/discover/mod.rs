@@ -15,6 +15,7 @@ pub mod kubernetes;
 pub mod labels;
 pub mod mark;
 pub mod plan;
+pub mod ports;
 pub mod table;
 mod watch;
 

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod failures;
+mod ports;
 mod watch;
 
 use std::time::Duration;
