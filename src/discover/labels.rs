@@ -116,9 +116,13 @@ pub struct Provider {
 impl Provider {
     /// The address as requests are routed by it; what is no address, as it is.
     pub(super) fn address(&self) -> String {
-        let url = ExternalUrl::parse(&self.external_host);
-        url.map_or_else(|_| self.external_host.clone(), |url| url.routed())
+        routed(&self.external_host)
     }
+}
+
+fn routed(external_host: &str) -> String {
+    let url = ExternalUrl::parse(external_host);
+    url.map_or_else(|_| external_host.to_owned(), |url| url.routed())
 }
 
 /// Something wrong with the annotations of an object, or odd about them.
@@ -158,6 +162,29 @@ pub fn wanted(labelled: &Labelled, cluster_domain: &str) -> Result<Option<Wanted
         Ok(wanted)
     } else {
         Err(reader.problems)
+    }
+}
+
+/// What an object asks for that only one can have, as far as it can be read; whatever else may be
+/// wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Slug of the application.
+    pub slug: Option<String>,
+    /// Where people find it, as requests are routed by it.
+    pub address: Option<String>,
+}
+
+/// Reads [`Claim`].
+#[must_use]
+pub fn claim(labelled: &Labelled) -> Claim {
+    let mut reader = Reader {
+        labelled,
+        problems: Vec::new(),
+    };
+    Claim {
+        slug: reader.slug(),
+        address: reader.external_host().map(|host| routed(&host)),
     }
 }
 

@@ -5,6 +5,9 @@ use super::super::mark::Kind;
 use super::super::ports::{Port, Ports, Target};
 use super::*;
 
+#[path = "adoption_tests.rs"]
+mod adoption;
+
 const OWNER: &str = "home";
 
 fn source(name: &str) -> Source {
@@ -173,6 +176,7 @@ fn what_is_no_longer_asked_for_is_an_orphan_and_what_others_made_is_not() {
     }
     let orphan = Verdict::Orphan {
         application: Some("b".into()),
+        wanted_by: Vec::new(),
     };
     assert_eq!(
         plan(&services[..1], &actual),
