@@ -37,9 +37,10 @@ pub async fn apply(
         }
         let done = match &item.verdict {
             Verdict::Change(changes) => run.change(item, changes).await,
-            Verdict::Orphan { application } if prune => {
-                run.delete(item, application.as_deref()).await
-            }
+            Verdict::Orphan {
+                application,
+                wanted_by,
+            } if prune && wanted_by.is_empty() => run.delete(item, application.as_deref()).await,
             Verdict::Orphan { .. } | Verdict::Refused(_) => Ok(()),
         };
         if let Err(error) = done {
@@ -89,7 +90,7 @@ impl Run<'_> {
         }
         for change in changes {
             match change {
-                Change::UpdateProvider(_) => {
+                Change::UpdateProvider(_) | Change::Adopt { .. } => {
                     authentik.update_provider(pk, wanted).await?;
                     self.outcome.done += 1;
                 }
@@ -105,11 +106,15 @@ impl Run<'_> {
         let Some(pk) = item.provider else {
             return Ok(());
         };
+        // Another run may have given it to another object meanwhile.
+        if !self.authentik.is_made_from(pk, &item.source).await? {
+            return Ok(());
+        }
         if let Some(slug) = slug {
             self.authentik.delete_application(slug, pk).await?;
             self.outcome.done += 1;
         }
-        self.authentik.delete_provider(pk).await?;
+        self.authentik.delete_provider(pk, &item.source).await?;
         self.outcome.done += 1;
         Ok(())
     }

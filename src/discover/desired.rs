@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::labels::{Labelled, Problem, Wanted, unknown, wanted};
+use super::labels::{Claim, Labelled, Problem, Wanted, claim, unknown, wanted};
 use super::mark::Source;
 
 /// All that is asked for.
@@ -10,6 +10,8 @@ use super::mark::Source;
 pub struct Desired {
     /// By object: an application, or why there is none.
     pub asked: BTreeMap<Source, Result<Wanted, String>>,
+    /// By object: what it has an eye on, whether it gets it or not.
+    pub claims: BTreeMap<Source, Claim>,
     /// What is odd and stops nothing.
     pub warnings: Vec<String>,
 }
@@ -32,7 +34,9 @@ impl Desired {
                     Err(texts.join("; "))
                 }
             };
-            desired.asked.insert(object.source.clone(), asked);
+            let source = &object.source;
+            desired.claims.insert(source.clone(), claim(object));
+            desired.asked.insert(source.clone(), asked);
         }
         desired.refuse_shared("slug", |wanted| wanted.slug.clone());
         desired.refuse_shared("address", |wanted| wanted.provider.address());

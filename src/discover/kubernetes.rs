@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures_util::stream::{BoxStream, SelectAll};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ObjectMeta, PartialObjectMeta};
@@ -16,8 +17,9 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Config, Resource};
 use serde::de::DeserializeOwned;
 
-use super::labels::{Host, LABEL, Labelled, Port, Spec};
+use super::labels::{Host, LABEL, Labelled, Spec};
 use super::mark::{Kind, Source};
+use super::ports::{Port, Ports, Target};
 use crate::web::client::classify;
 
 /// Why Kubernetes could not be asked. Each text names the cause and the fix.
@@ -196,15 +198,27 @@ fn is_news<K>(event: &watcher::Event<K>) -> bool {
 }
 
 fn service(service: Service) -> Option<Labelled> {
-    let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
-    let ports = ports.into_iter().filter_map(|port| {
-        Some(Port {
-            number: u16::try_from(port.port).ok()?,
-            name: port.name,
-        })
-    });
-    let spec = Spec::Service(ports.collect());
-    labelled(Kind::Service, service.metadata, spec)
+    let spec = service.spec.unwrap_or_default();
+    let ports = Ports {
+        headless: spec.cluster_ip.as_deref() == Some("None"),
+        all: spec.ports.into_iter().flatten().filter_map(port).collect(),
+    };
+    labelled(Kind::Service, service.metadata, Spec::Service(ports))
+}
+
+fn port(port: ServicePort) -> Option<Port> {
+    let number = u16::try_from(port.port).ok()?;
+    let target = match port.target_port {
+        Some(IntOrString::String(name)) => Target::Name(name),
+        Some(IntOrString::Int(target)) => Target::Number(u16::try_from(target).ok()?),
+        None => Target::Number(number),
+    };
+    Some(Port {
+        number,
+        name: port.name,
+        protocol: port.protocol.unwrap_or_else(|| "TCP".to_owned()),
+        target,
+    })
 }
 
 fn ingress(ingress: Ingress) -> Option<Labelled> {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::mark::{Kind, Source};
+use super::ports::Ports;
 use crate::model::ExternalUrl;
 
 /// The label that makes an object ours to look at.
@@ -62,18 +63,9 @@ pub struct Labelled {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Spec {
     /// A Service, with its ports.
-    Service(Vec<Port>),
+    Service(Ports),
     /// An Ingress, with the hosts of its rules.
     Ingress(Vec<Host>),
-}
-
-/// A port of a Service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Port {
-    /// Its number.
-    pub number: u16,
-    /// Its name, which a single port need not have.
-    pub name: Option<String>,
 }
 
 /// A host of an Ingress.
@@ -124,9 +116,13 @@ pub struct Provider {
 impl Provider {
     /// The address as requests are routed by it; what is no address, as it is.
     pub(super) fn address(&self) -> String {
-        let url = ExternalUrl::parse(&self.external_host);
-        url.map_or_else(|_| self.external_host.clone(), |url| url.routed())
+        routed(&self.external_host)
     }
+}
+
+fn routed(external_host: &str) -> String {
+    let url = ExternalUrl::parse(external_host);
+    url.map_or_else(|_| external_host.to_owned(), |url| url.routed())
 }
 
 /// Something wrong with the annotations of an object, or odd about them.
@@ -166,6 +162,29 @@ pub fn wanted(labelled: &Labelled, cluster_domain: &str) -> Result<Option<Wanted
         Ok(wanted)
     } else {
         Err(reader.problems)
+    }
+}
+
+/// What an object asks for that only one can have, as far as it can be read; whatever else may be
+/// wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Slug of the application.
+    pub slug: Option<String>,
+    /// Where people find it, as requests are routed by it.
+    pub address: Option<String>,
+}
+
+/// Reads [`Claim`].
+#[must_use]
+pub fn claim(labelled: &Labelled) -> Claim {
+    let mut reader = Reader {
+        labelled,
+        problems: Vec::new(),
+    };
+    Claim {
+        slug: reader.slug(),
+        address: reader.external_host().map(|host| routed(&host)),
     }
 }
 
@@ -299,7 +318,7 @@ impl Reader<'_> {
         found.map_err(|text| self.problem(EXTERNAL_HOST, text)).ok()
     }
 
-    fn internal_host(&mut self, ports: &[Port], cluster_domain: &str) -> Option<String> {
+    fn internal_host(&mut self, ports: &Ports, cluster_domain: &str) -> Option<String> {
         let Source {
             namespace, name, ..
         } = &self.labelled.source;
@@ -312,7 +331,7 @@ impl Reader<'_> {
                 return None;
             }
         };
-        match port(self.text(INTERNAL_PORT), ports) {
+        match ports.choose(self.text(INTERNAL_PORT)) {
             Ok(port) => Some(format!(
                 "{scheme}://{name}.{namespace}.svc.{cluster_domain}:{port}"
             )),
@@ -387,39 +406,6 @@ fn of_ingress(hosts: &[Host]) -> Result<String, String> {
                 "is missing, and the Ingress has several hosts: {}",
                 names.join(", ")
             ))
-        }
-    }
-}
-
-/// The port that is meant, by number, by name, or because it is the only one.
-fn port(named: Option<&str>, ports: &[Port]) -> Result<u16, String> {
-    let list = || {
-        let shown = ports.iter().map(|port| match &port.name {
-            Some(name) => format!("{} ({name})", port.number),
-            None => port.number.to_string(),
-        });
-        shown.collect::<Vec<_>>().join(", ")
-    };
-    match (named, ports) {
-        (None, [only]) => Ok(only.number),
-        (None, []) => Err("is missing, and the Service has no port".to_owned()),
-        (None, _) => Err(format!(
-            "is missing, and the Service has several: {}",
-            list()
-        )),
-        (Some(named), ports) => {
-            let number = named.parse().ok();
-            let is =
-                |port: &&Port| Some(port.number) == number || port.name.as_deref() == Some(named);
-            match (ports.iter().find(is), number) {
-                (Some(port), _) => Ok(port.number),
-                // A Service that is an alias need not list any.
-                (None, Some(number)) if ports.is_empty() && number != 0 => Ok(number),
-                _ => Err(format!(
-                    "is {named:?}, which is no port of the Service; it has {}",
-                    list()
-                )),
-            }
         }
     }
 }

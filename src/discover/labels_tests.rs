@@ -1,13 +1,22 @@
 //! Tables of what objects ask for.
 
+use super::super::ports::{Port, Target};
 use super::*;
 
 fn service(annotations: &[(&str, &str)], ports: &[(u16, Option<&str>)]) -> Labelled {
-    let ports = ports.iter().map(|&(number, name)| Port {
-        number,
-        name: name.map(str::to_owned),
-    });
-    labelled(Kind::Service, annotations, Spec::Service(ports.collect()))
+    let ports = Ports {
+        headless: false,
+        all: ports
+            .iter()
+            .map(|&(number, name)| Port {
+                number,
+                name: name.map(str::to_owned),
+                protocol: "TCP".into(),
+                target: Target::Number(8080),
+            })
+            .collect(),
+    };
+    labelled(Kind::Service, annotations, Spec::Service(ports))
 }
 
 fn ingress(annotations: &[(&str, &str)], hosts: &[(&str, bool)]) -> Labelled {
@@ -152,12 +161,12 @@ fn ports_are_those_of_the_service() {
         (
             "8080",
             &two,
-            Err("is \"8080\", which is no port of the Service; it has 80 (http), 9090"),
+            Err("is \"8080\", which is no TCP port of the Service; it has 80 (http), 9090"),
         ),
         (
             "https",
             &two,
-            Err("is \"https\", which is no port of the Service; it has 80 (http), 9090"),
+            Err("is \"https\", which is no TCP port of the Service; it has 80 (http), 9090"),
         ),
     ] {
         let service = service(&[HOST, (INTERNAL_PORT, named)], ports);

@@ -10,11 +10,14 @@
 
 pub mod apply;
 pub mod authentik;
+mod conflict;
 pub mod desired;
 pub mod kubernetes;
 pub mod labels;
 pub mod mark;
+mod orphans;
 pub mod plan;
+pub mod ports;
 pub mod table;
 mod watch;
 

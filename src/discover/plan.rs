@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::conflict::Sides;
 use super::desired::Desired;
 use super::labels::{Provider, Wanted};
 use super::mark::{Mark, Source};
+use super::orphans::{Found, Orphans, Ours};
 
 /// What is at authentik, as far as it matters here.
 #[derive(Debug, Clone, Default)]
@@ -97,6 +99,8 @@ pub enum Verdict {
     Orphan {
         /// The application that goes with the provider.
         application: Option<String>,
+        /// Objects that ask for its slug or its address, or may; it stays while there are any.
+        wanted_by: Vec<Source>,
     },
 }
 
@@ -106,6 +110,13 @@ pub enum Verdict {
 pub enum Change {
     /// A provider that is not there yet.
     CreateProvider,
+    /// A provider that was made from an object that is gone, and its application with it.
+    Adopt {
+        /// The object that is gone.
+        from: Source,
+        /// What of the provider differs, its name with the mark first.
+        fields: Vec<Field>,
+    },
     /// A provider that differs.
     UpdateProvider(Vec<Field>),
     /// An application that is not there yet.
@@ -139,7 +150,7 @@ impl Plan {
         owner: &str,
         in_scope: impl Fn(&str) -> bool,
     ) -> Self {
-        let marked: BTreeMap<Source, (&ActualProvider, Mark)> = actual
+        let ours: Ours<'_> = actual
             .providers
             .iter()
             .filter_map(|provider| {
@@ -147,25 +158,24 @@ impl Plan {
                 Some((mark.source.clone(), (provider, mark)))
             })
             .collect();
-        let mut items = Vec::new();
-        for (source, (provider, mark)) in &marked {
-            if !desired.asked.contains_key(source) && in_scope(&source.namespace) {
-                items.push(orphan(provider, mark));
-            }
-        }
-        for (source, asked) in desired.asked {
-            let ours = marked.get(&source);
-            items.push(match asked {
-                Err(reason) => Item {
-                    slug: ours.map_or_else(String::new, |(_, mark)| mark.slug.clone()),
-                    provider: ours.map(|(provider, _)| provider.pk),
-                    source,
-                    verdict: Verdict::Refused(reason),
-                    wanted: None,
-                },
-                Ok(wanted) => compare(wanted, ours, actual, owner),
-            });
-        }
+        let orphans = Orphans::of(&ours, &desired, &in_scope);
+        let sides = Sides {
+            desired: &desired,
+            actual,
+            owner,
+            ours: &ours,
+            in_scope: &in_scope,
+        };
+        let mut items: Vec<_> = desired
+            .asked
+            .iter()
+            .map(|(source, asked)| sides.item(source, asked, &orphans))
+            .collect();
+        let changed = items
+            .iter()
+            .filter(|item| matches!(item.verdict, Verdict::Change(_)));
+        let taken = changed.filter_map(|item| item.provider).collect();
+        items.extend(orphans.items(&taken));
         items.sort_by(|one, other| one.source.cmp(&other.source));
         Self {
             items,
@@ -183,125 +193,75 @@ impl Plan {
     }
 }
 
-fn orphan(provider: &ActualProvider, mark: &Mark) -> Item {
-    let verdict = match &provider.application {
-        Some(slug) if *slug != mark.slug => Verdict::Refused(format!(
-            "the object is gone, but its provider is used by the application {slug:?}, which was not created here; it stays"
-        )),
-        application => Verdict::Orphan {
-            application: application.clone(),
-        },
-    };
-    Item {
-        source: mark.source.clone(),
-        slug: mark.slug.clone(),
-        verdict,
-        wanted: None,
-        provider: Some(provider.pk),
-    }
-}
-
-fn compare(
-    wanted: Wanted,
-    ours: Option<&(&ActualProvider, Mark)>,
-    actual: &Actual,
-    owner: &str,
-) -> Item {
-    let provider = ours.map(|(provider, _)| *provider);
-    let verdict = conflict(&wanted, ours, actual, owner).map_or_else(
-        || Verdict::Change(changes(&wanted, provider, actual, owner)),
-        Verdict::Refused,
-    );
-    Item {
-        source: wanted.source.clone(),
-        slug: wanted.slug.clone(),
-        verdict,
-        provider: provider.map(|provider| provider.pk),
-        wanted: Some(wanted),
-    }
-}
-
-/// Why what is wanted would touch what is not ours.
-fn conflict(
-    wanted: &Wanted,
-    ours: Option<&(&ActualProvider, Mark)>,
-    actual: &Actual,
-    owner: &str,
-) -> Option<String> {
-    let pk = ours.map(|(provider, _)| provider.pk);
-    let name = Mark::name(&wanted.slug, owner, &wanted.source);
-    let hand_over = |provider: &str| {
-        format!("; to hand it over, rename its provider at authentik from {provider:?} to {name:?}")
-    };
-    let application = actual.applications.get(&wanted.slug);
-    if let Some(application) = application.filter(|found| pk.is_none() || found.provider != pk) {
-        let mut providers = actual.providers.iter();
-        let other = providers.find(|other| Some(other.pk) == application.provider);
-        let hand_over = other.map_or_else(String::new, |other| hand_over(&other.name));
-        return Some(format!(
-            "the application {:?} was not created from this object{hand_over}",
-            wanted.slug
-        ));
-    }
-    if let Some((provider, mark)) = ours
-        && let Some(slug) = &provider.application
-        && *slug != mark.slug
-        && *slug != wanted.slug
-    {
-        return Some(format!(
-            "its provider is used by the application {slug:?}, which was not created here"
-        ));
-    }
-    let address = wanted.provider.address();
-    let same_address =
-        |other: &&ActualProvider| Some(other.pk) != pk && other.settings.address() == address;
-    let other = actual.providers.iter().find(same_address)?;
-    Some(format!(
-        "{} is the address of the provider {:?} already{}",
-        wanted.provider.external_host,
-        other.name,
-        hand_over(&other.name)
-    ))
-}
-
-fn changes(
-    wanted: &Wanted,
-    provider: Option<&ActualProvider>,
-    actual: &Actual,
-    owner: &str,
-) -> Vec<Change> {
-    let mut changes = Vec::new();
-    let name = Mark::name(&wanted.slug, owner, &wanted.source);
-    match provider {
-        None => changes.push(Change::CreateProvider),
-        Some(found) => {
-            let fields = provider_fields(found, &name, &wanted.provider);
-            if !fields.is_empty() {
-                changes.push(Change::UpdateProvider(fields));
-            }
+impl Sides<'_> {
+    fn item(&self, source: &Source, asked: &Result<Wanted, String>, orphans: &Orphans<'_>) -> Item {
+        let own = self.ours.get(source);
+        let own = own.map(|(provider, mark)| Found { provider, mark });
+        let found = match (asked, own) {
+            (Ok(wanted), None) => orphans.left_to(wanted),
+            (_, own) => Ok(own),
+        };
+        let verdict = match (asked, &found) {
+            (Err(reason), _) | (_, Err(reason)) => Verdict::Refused(reason.clone()),
+            (Ok(wanted), Ok(found)) => self.conflict(wanted, *found).map_or_else(
+                || Verdict::Change(self.changes(wanted, *found)),
+                Verdict::Refused,
+            ),
+        };
+        let found = found.ok().flatten();
+        let known = found.map_or("", |found| &found.mark.slug);
+        Item {
+            source: source.clone(),
+            slug: asked
+                .as_ref()
+                .map_or(known, |wanted| &wanted.slug)
+                .to_owned(),
+            verdict,
+            wanted: asked.as_ref().ok().cloned(),
+            provider: found.map(|found| found.provider.pk),
         }
     }
-    let application = provider.and_then(|provider| {
-        let slug = provider.application.as_ref()?;
-        Some((slug, actual.applications.get(slug)?))
-    });
-    match application {
-        None => changes.push(Change::CreateApplication),
-        Some((slug, found)) => {
-            let fields = application_fields(slug, found, wanted);
-            if !fields.is_empty() {
-                changes.push(Change::UpdateApplication(slug.clone(), fields));
+
+    fn changes(&self, wanted: &Wanted, found: Option<Found<'_>>) -> Vec<Change> {
+        let actual = self.actual;
+        let mut changes = Vec::new();
+        match found {
+            None => changes.push(Change::CreateProvider),
+            Some(Found { provider, mark }) => {
+                let name = Mark::name(&wanted.slug, self.owner, &wanted.source);
+                let fields = provider_fields(provider, &name, &wanted.provider);
+                if mark.source != wanted.source {
+                    let from = mark.source.clone();
+                    changes.push(Change::Adopt { from, fields });
+                } else if !fields.is_empty() {
+                    changes.push(Change::UpdateProvider(fields));
+                }
             }
         }
+        let provider = found.map(|found| found.provider);
+        let application = provider.and_then(|provider| {
+            let slug = provider.application.as_ref()?;
+            Some((slug, actual.applications.get(slug)?))
+        });
+        match application {
+            None => changes.push(Change::CreateApplication),
+            Some((slug, found)) => {
+                let fields = application_fields(slug, found, wanted);
+                if !fields.is_empty() {
+                    changes.push(Change::UpdateApplication(slug.clone(), fields));
+                }
+            }
+        }
+        let serves =
+            |outpost: &Outpost| provider.is_some_and(|p| outpost.providers.contains(&p.pk));
+        if !serves(&actual.outpost) {
+            changes.push(Change::Assign(actual.outpost.name.clone()));
+        }
+        if actual.embedded.as_ref().is_some_and(serves) {
+            changes.push(Change::Unassign);
+        }
+        changes
     }
-    let serves = |outpost: &Outpost| provider.is_some_and(|p| outpost.providers.contains(&p.pk));
-    if !serves(&actual.outpost) {
-        changes.push(Change::Assign(actual.outpost.name.clone()));
-    }
-    if actual.embedded.as_ref().is_some_and(serves) {
-        changes.push(Change::Unassign);
-    }
-    changes
 }
 
 fn provider_fields(found: &ActualProvider, name: &str, wanted: &Provider) -> Vec<Field> {

@@ -1,8 +1,12 @@
 //! Tables of what is wanted, what is there, and what follows.
 
-use super::super::labels::{Labelled, Port, Spec};
+use super::super::labels::{Labelled, Spec};
 use super::super::mark::Kind;
+use super::super::ports::{Port, Ports, Target};
 use super::*;
+
+#[path = "adoption_tests.rs"]
+mod adoption;
 
 const OWNER: &str = "home";
 
@@ -26,10 +30,15 @@ fn service(name: &str, annotations: &[(&str, &str)]) -> Labelled {
         source: source(name),
         label: "enabled".into(),
         annotations: all,
-        spec: Spec::Service(vec![Port {
-            number: 80,
-            name: None,
-        }]),
+        spec: Spec::Service(Ports {
+            headless: false,
+            all: vec![Port {
+                number: 80,
+                name: None,
+                protocol: "TCP".into(),
+                target: Target::Number(80),
+            }],
+        }),
     }
 }
 
@@ -167,6 +176,7 @@ fn what_is_no_longer_asked_for_is_an_orphan_and_what_others_made_is_not() {
     }
     let orphan = Verdict::Orphan {
         application: Some("b".into()),
+        wanted_by: Vec::new(),
     };
     assert_eq!(
         plan(&services[..1], &actual),
@@ -183,7 +193,7 @@ fn an_object_with_a_mistake_keeps_what_it_has() {
     let services = [service("a", &[("authentik.io/internal-port", "81")])];
     let verdicts = plan(&services, &created(&[service("a", &[])]));
     assert!(
-        reason(&verdicts[0]).contains("is no port of the Service"),
+        reason(&verdicts[0]).contains("is no TCP port of the Service"),
         "{verdicts:?}"
     );
     assert_eq!(verdicts.len(), 1);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::orphans::list;
 use super::plan::{Change, Field, Item, Plan, Verdict};
 
 /// Shows a plan as a table: a line for every step.
@@ -51,23 +52,24 @@ pub(super) fn lines(verdict: &Verdict, item: &Item, prune: bool) -> Vec<(&'stati
         Verdict::Change(changes) if changes.is_empty() => vec![("ok", "up to date".to_owned())],
         Verdict::Change(changes) => changes.iter().map(|change| line(change, item)).collect(),
         Verdict::Refused(reason) => vec![("REFUSED", reason.clone())],
-        Verdict::Orphan { application } => {
+        Verdict::Orphan {
+            application,
+            wanted_by,
+        } => {
             let what = match application {
                 Some(_) => "application and provider",
                 None => "provider",
             };
-            vec![if prune {
-                (
-                    "delete",
-                    format!("{what}: the object is gone or no longer labelled"),
-                )
+            let gone = "the object is gone or no longer labelled";
+            vec![if !wanted_by.is_empty() {
+                let others = list(wanted_by);
+                let text =
+                    format!("{what} stay, even with --prune: {gone}, but {others} may want them");
+                ("orphan", text)
+            } else if prune {
+                ("delete", format!("{what}: {gone}"))
             } else {
-                (
-                    "orphan",
-                    format!(
-                        "{what} stay: the object is gone or no longer labelled; --prune deletes"
-                    ),
-                )
+                ("orphan", format!("{what} stay: {gone}; --prune deletes"))
             }]
         }
     }
@@ -90,6 +92,13 @@ fn line(change: &Change, item: &Item) -> (&'static str, String) {
             let name = wanted.map_or("", |wanted| wanted.name.as_str());
             ("create", format!("application: {name:?}"))
         }
+        Change::Adopt { from, fields } => (
+            "adopt",
+            format!(
+                "what {from} had, which is gone: provider: {}",
+                differences(fields)
+            ),
+        ),
         Change::UpdateProvider(fields) => ("update", format!("provider: {}", differences(fields))),
         Change::UpdateApplication(_, fields) => {
             ("update", format!("application: {}", differences(fields)))

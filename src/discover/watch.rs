@@ -13,7 +13,7 @@ use crate::telemetry::Throttle;
 
 /// Changes often come together: how long others are waited for after the first.
 const GATHER: Duration = Duration::from_secs(2);
-/// After a failure, the pauses double from this to the interval.
+/// After a look that leaves something to be mended, the pauses double from this to the interval.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Looks once, then whenever something changes, and at intervals.
@@ -61,7 +61,8 @@ fn grow(pause: &mut Duration, longest: Duration) -> Duration {
     now
 }
 
-/// One look; whether everything that was tried went well.
+/// One look; whether nothing is left that another one soon may mend: a failure, or a refusal next to
+/// changes, which may have freed what was refused.
 async fn once(discover: &Discover<'_>, stop: &CancellationToken) -> Result<bool, DiscoverError> {
     let (plan, actual) = tokio::select! {
         () = stop.cancelled() => return Ok(true),
@@ -89,7 +90,7 @@ async fn once(discover: &Discover<'_>, stop: &CancellationToken) -> Result<bool,
             "discovery is through, with failures"
         );
     }
-    Ok(failed == 0)
+    Ok(failed == 0 && (done == 0 || refused == 0))
 }
 
 fn log(plan: &Plan, prune: bool) {

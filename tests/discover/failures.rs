@@ -17,7 +17,7 @@ async fn a_mistake_in_one_object_stops_no_other_and_deletes_nothing() {
     let said = world.run(&["--apply", "--prune"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     for expected in [
-        "REFUSED  grafana   service monitoring/grafana        annotation authentik.io/internal-port is \"81\", which is no port of the Service; it has 80 (http)",
+        "REFUSED  grafana   service monitoring/grafana        annotation authentik.io/internal-port is \"81\", which is no TCP port of the Service; it has 80 (http)",
         "warning  service apps/wiki: annotation authentik.io/descripton is unknown and has no effect; did you mean authentik.io/description?",
     ] {
         assert!(said.out.contains(expected), "{expected} in\n{}", said.out);

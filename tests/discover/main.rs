@@ -1,8 +1,10 @@
 //! `authentik-proxy discover`, as an operator runs it, between a stand-in for Kubernetes and one
 //! for authentik.
 
+mod adoption;
 mod cluster;
 mod failures;
+mod ports;
 mod watch;
 
 use std::time::Duration;

@@ -158,3 +158,46 @@ async fn a_look_that_fails_is_told_with_its_counts_and_made_again() {
     assert_eq!(world.slugs(), ["wiki"]);
     watching.stop().await;
 }
+
+#[tokio::test]
+async fn a_renamed_object_keeps_its_application() {
+    let world = World::furnished().await;
+    let mut watching = Watching::start(&world, &["--apply", "--prune"]);
+    watching.until("discovery is through").await;
+    within(world.cluster.wait_watches(2)).await;
+    world.cluster.remove("longhorn");
+    world.cluster.put(service("storage", "longhorn", &[]));
+    let line = watching.until("adopt: what service").await;
+    assert_eq!(line["source"], "service storage/longhorn", "{line}");
+    let line = watching.until("discovery is through").await;
+    assert_eq!(counts(&line), [2, 0, 1, 0], "{line}");
+    watching.stop().await;
+    let writes = world.writes();
+    assert!(
+        matches!(&writes[..], [write] if write.starts_with("PATCH ")),
+        "{writes:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_look_makes_free_is_had_soon() {
+    let world = World::furnished().await;
+    let mut watching = Watching::start(&world, &["--apply"]);
+    // Once at the start, and once when the watches have listed what is there.
+    watching.until("discovery is through").await;
+    watching.until("discovery is through").await;
+    world
+        .cluster
+        .put(service("monitoring", "grafana", &[("slug", "graphs")]));
+    let annotations = [("slug", "grafana")];
+    world.cluster.put(service("apps", "other", &annotations));
+    let line = watching.until("which asks for something else now").await;
+    assert_eq!(line["level"], "warning", "{line}");
+    let line = watching.until("discovery is through").await;
+    assert_eq!(counts(&line), [3, 1, 2, 0], "{line}");
+    // Long before the interval is over.
+    let line = watching.until("discovery is through").await;
+    assert_eq!(counts(&line), [3, 0, 3, 0], "{line}");
+    assert_eq!(world.slugs(), ["grafana", "graphs", "longhorn"]);
+    watching.stop().await;
+}

@@ -14,7 +14,7 @@ use error::{found_or_none, gone, to};
 use wire::{ApplicationRecord, Created, Flow, OutpostRecord, ProviderRecord};
 
 use super::labels::Wanted;
-use super::mark::Mark;
+use super::mark::{Mark, Source};
 use super::plan::{Actual, ActualProvider, Application, Outpost};
 use crate::config::Discovery;
 use crate::web::client::BackChannel;
@@ -285,18 +285,29 @@ impl<'a> Authentik<'a> {
         )
     }
 
-    /// Deletes a provider, if it still has a mark of ours.
-    pub async fn delete_provider(&self, pk: i64) -> Result<(), AuthentikError> {
+    /// Whether a provider is there and has the mark of `source`.
+    pub async fn is_made_from(&self, pk: i64, source: &Source) -> Result<bool, AuthentikError> {
         let attempt = to(
-            "delete proxy providers",
-            "authentik_providers_proxy.delete_proxyprovider",
+            "list proxy providers",
+            "authentik_providers_proxy.view_proxyprovider",
         );
         let path = format!("providers/proxy/{pk}/");
         let found = self.rest.get::<ProviderRecord>(&path).await;
         let now = found_or_none(found, attempt)?;
-        if now.is_none_or(|now| Mark::read(&now.name, self.owner()).is_none()) {
+        let mark = now.and_then(|now| Mark::read(&now.name, self.owner()));
+        Ok(mark.is_some_and(|mark| mark.source == *source))
+    }
+
+    /// Deletes a provider, if it still has the mark of `source`.
+    pub async fn delete_provider(&self, pk: i64, source: &Source) -> Result<(), AuthentikError> {
+        let attempt = to(
+            "delete proxy providers",
+            "authentik_providers_proxy.delete_proxyprovider",
+        );
+        if !self.is_made_from(pk, source).await? {
             return Ok(());
         }
+        let path = format!("providers/proxy/{pk}/");
         gone(self.rest.delete(&path).await, attempt)
     }
 

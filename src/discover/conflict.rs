@@ -1,0 +1,90 @@
+//! Why what is wanted cannot be had: it would touch what is not ours, or what is another object's.
+
+use super::desired::Desired;
+use super::labels::Wanted;
+use super::mark::{Mark, Source};
+use super::orphans::{Found, Ours, is_whole};
+use super::plan::{Actual, ActualProvider};
+
+/// What is wanted and what is there, side by side.
+pub(super) struct Sides<'a> {
+    pub(super) desired: &'a Desired,
+    pub(super) actual: &'a Actual,
+    pub(super) owner: &'a str,
+    pub(super) ours: &'a Ours<'a>,
+    pub(super) in_scope: &'a dyn Fn(&str) -> bool,
+}
+
+impl Sides<'_> {
+    /// The reason, if there is one. `found` is what the object has or is about to take over.
+    pub(super) fn conflict(&self, wanted: &Wanted, found: Option<Found<'_>>) -> Option<String> {
+        let pk = found.map(|found| found.provider.pk);
+        let application = self.actual.applications.get(&wanted.slug);
+        if let Some(application) = application.filter(|it| pk.is_none() || it.provider != pk) {
+            let mut providers = self.actual.providers.iter();
+            let other = providers.find(|other| Some(other.pk) == application.provider);
+            let way_out = other.map(|other| self.way_out(wanted, found, other));
+            return Some(format!(
+                "the application {:?} was not created from this object{}",
+                wanted.slug,
+                way_out.unwrap_or_default()
+            ));
+        }
+        if let Some(Found { provider, mark }) = found
+            && let Some(slug) = &provider.application
+            && *slug != mark.slug
+            && *slug != wanted.slug
+        {
+            return Some(format!(
+                "its provider is used by the application {slug:?}, which was not created here"
+            ));
+        }
+        let address = wanted.provider.address();
+        let same_address =
+            |other: &&ActualProvider| Some(other.pk) != pk && other.settings.address() == address;
+        let other = self.actual.providers.iter().find(same_address)?;
+        Some(format!(
+            "{} is the address of the provider {:?} already{}",
+            wanted.provider.external_host,
+            other.name,
+            self.way_out(wanted, found, other)
+        ))
+    }
+
+    /// What to do about a provider that is in the way.
+    fn way_out(&self, wanted: &Wanted, found: Option<Found<'_>>, other: &ActualProvider) -> String {
+        let Some(Mark { slug, source }) = Mark::read(&other.name, self.owner) else {
+            let name = Mark::name(&wanted.slug, self.owner, &wanted.source);
+            return format!(
+                "; to hand it over, rename its provider at authentik from {:?} to {name:?}",
+                other.name
+            );
+        };
+        let Source { namespace, .. } = &source;
+        if source == wanted.source {
+            let hint = "; that is marked as made from this object as well: delete one of the two at authentik";
+            return hint.to_owned();
+        }
+        if let Some(asked) = self.desired.asked.get(&source) {
+            // Of what is asked for by two, neither gets it; so it is leaving.
+            let hint = if asked.is_ok() {
+                ", which asks for something else now: look again when it has that"
+            } else {
+                ""
+            };
+            return format!("; it is that of {source}{hint}");
+        }
+        if !(self.in_scope)(namespace) {
+            return format!(
+                "; it was made from {source}, in a namespace that was not looked at: add --namespace {namespace}"
+            );
+        }
+        let delete = "delete it and its application at authentik if nobody needs them";
+        if found.is_none() && slug != wanted.slug && is_whole(other, &slug) {
+            return format!(
+                "; it was made from {source}, which is gone: with the annotation authentik.io/slug: {slug} this object takes it over with its policies and bindings, and can get another slug afterwards; or {delete}"
+            );
+        }
+        format!("; it was made from {source}, which is gone: {delete}")
+    }
+}

@@ -1,0 +1,152 @@
+//! What was made from objects that are gone, and who asks for it now.
+//!
+//! An object that is renamed, moved or exchanged for one of another kind is a new object. It takes
+//! over what was made from the old one: policies and bindings hang on that, and an application that
+//! is deleted and created anew is open to everybody.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::desired::Desired;
+use super::labels::{Claim, Wanted};
+use super::mark::{Mark, Source};
+use super::plan::{ActualProvider, Item, Verdict};
+
+/// Providers with our mark, by the object that they were made from.
+pub(super) type Ours<'a> = BTreeMap<Source, (&'a ActualProvider, Mark)>;
+
+/// A provider with our mark.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found<'a> {
+    pub(super) provider: &'a ActualProvider,
+    pub(super) mark: &'a Mark,
+}
+
+/// Providers with our mark whose object is gone or no longer labelled.
+pub(super) struct Orphans<'a>(Vec<Orphan<'a>>);
+
+struct Orphan<'a> {
+    found: Found<'a>,
+    /// Who asks for its slug or its address.
+    askers: Vec<&'a Source>,
+    /// Who has nothing yet, and a mistake in the slug or the address.
+    unclear: Vec<&'a Source>,
+}
+
+impl<'a> Orphans<'a> {
+    pub(super) fn of(
+        ours: &'a Ours<'a>,
+        desired: &'a Desired,
+        in_scope: impl Fn(&str) -> bool,
+    ) -> Self {
+        let gone = ours.iter().filter(|(source, _)| {
+            !desired.asked.contains_key(source) && in_scope(&source.namespace)
+        });
+        let orphan = |(provider, mark): &'a (&'a ActualProvider, Mark)| {
+            let found = Found { provider, mark };
+            let mut orphan = Orphan {
+                found,
+                askers: Vec::new(),
+                unclear: Vec::new(),
+            };
+            for (source, claim) in &desired.claims {
+                let has_own = ours.contains_key(source);
+                if found.is_asked_for(claim, has_own) {
+                    orphan.askers.push(source);
+                } else if !has_own && (claim.slug.is_none() || claim.address.is_none()) {
+                    orphan.unclear.push(source);
+                }
+            }
+            orphan
+        };
+        Self(gone.map(|(_, ours)| orphan(ours)).collect())
+    }
+
+    /// The one that an object without a provider takes over: that with its slug. Where more than
+    /// one object or more than one orphan is in question, somebody has to decide.
+    pub(super) fn left_to(&self, wanted: &Wanted) -> Result<Option<Found<'a>>, String> {
+        let same_slug = self.0.iter().filter(|Orphan { found, .. }| {
+            found.mark.slug == wanted.slug && is_whole(found.provider, &found.mark.slug)
+        });
+        let (complete, bare): (Vec<_>, Vec<_>) =
+            same_slug.partition(|orphan| orphan.found.provider.application.is_some());
+        let candidates = if complete.is_empty() { bare } else { complete };
+        let Some(first) = candidates.first() else {
+            return Ok(None);
+        };
+        if candidates.len() > 1 {
+            let names = candidates
+                .iter()
+                .map(|orphan| format!("{:?}", orphan.found.provider.name));
+            return Err(format!(
+                "there is more than one provider for the slug {:?} whose object is gone: {}; delete all but one at authentik",
+                wanted.slug,
+                names.collect::<Vec<_>>().join(", ")
+            ));
+        }
+        let others = first.askers.iter().filter(|s| ***s != wanted.source);
+        let others = list(others.copied());
+        if !others.is_empty() {
+            return Err(format!(
+                "the provider {:?}, whose object is gone, could be taken over, but its slug or its address is asked for by {others} as well; let one of them ask for others",
+                first.found.provider.name
+            ));
+        }
+        Ok(Some(first.found))
+    }
+
+    /// Those that nobody has taken over.
+    pub(super) fn items(self, taken: &BTreeSet<i64>) -> impl Iterator<Item = Item> {
+        let left = self.0.into_iter();
+        left.filter(|orphan| !taken.contains(&orphan.found.provider.pk))
+            .map(Orphan::item)
+    }
+}
+
+impl Found<'_> {
+    /// Whether an object with this claim has to do without while this is here.
+    fn is_asked_for(&self, claim: &Claim, has_own: bool) -> bool {
+        let Self { provider, mark } = self;
+        let slug = claim.slug.as_ref() == Some(&mark.slug);
+        let address = provider.settings.address();
+        claim.address == Some(address) || slug && (provider.application.is_some() || !has_own)
+    }
+}
+
+impl Orphan<'_> {
+    fn item(self) -> Item {
+        let Found { provider, mark } = self.found;
+        let verdict = match &provider.application {
+            Some(slug) if *slug != mark.slug => Verdict::Refused(format!(
+                "the object is gone, but its provider is used by the application {slug:?}, which was not created here; it stays"
+            )),
+            application => Verdict::Orphan {
+                application: application.clone(),
+                wanted_by: self
+                    .askers
+                    .into_iter()
+                    .chain(self.unclear)
+                    .cloned()
+                    .collect(),
+            },
+        };
+        Item {
+            source: mark.source.clone(),
+            slug: mark.slug.clone(),
+            verdict,
+            wanted: None,
+            provider: Some(provider.pk),
+        }
+    }
+}
+
+/// Whether nobody has given the provider to an application of their own.
+pub(super) fn is_whole(provider: &ActualProvider, slug: &str) -> bool {
+    let application = provider.application.as_deref();
+    application.is_none_or(|application| application == slug)
+}
+
+/// Objects, one after the other.
+pub(super) fn list<'a>(sources: impl IntoIterator<Item = &'a Source>) -> String {
+    let texts = sources.into_iter().map(Source::to_string);
+    texts.collect::<Vec<_>>().join(", ")
+}
