@@ -90,33 +90,36 @@ pub(super) fn guarded(body: Incoming, guard: Guard) -> Body {
     })
 }
 
-struct Guarded {
-    body: Incoming,
+struct Guarded<B> {
+    body: B,
     over: BoxFuture<'static, ()>,
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+enum Broken<E> {
     #[error(transparent)]
-    Body(#[from] hyper::Error),
+    Body(E),
     #[error("the session is over")]
     SessionOver,
 }
 
-impl HttpBody for Guarded {
+impl<B> HttpBody for Guarded<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
     type Data = Bytes;
-    type Error = Broken;
+    type Error = Broken<B::Error>;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         // First, since an application may always have something to say.
         if self.over.as_mut().poll(context).is_ready() {
             return Poll::Ready(Some(Err(Broken::SessionOver)));
         }
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        frame.map(|frame| frame.map(|frame| frame.map_err(Broken::from)))
+        frame.map(|frame| frame.map(|frame| frame.map_err(Broken::Body)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -125,5 +128,33 @@ impl HttpBody for Guarded {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::task::Waker;
+
+    use http_body_util::Full;
+
+    use super::*;
+
+    #[test]
+    fn a_body_that_always_has_more_ends_with_its_session() {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut first = |over| {
+            let body = Full::new(Bytes::from_static(b"more"));
+            let mut guarded = Guarded { body, over };
+            let Poll::Ready(Some(frame)) = Pin::new(&mut guarded).poll_frame(&mut context) else {
+                panic!("it has something to say");
+            };
+            frame
+        };
+        assert!(first(Box::pin(pending())).is_ok());
+        assert!(matches!(
+            first(Box::pin(ready(()))),
+            Err(Broken::SessionOver)
+        ));
     }
 }
