@@ -51,7 +51,9 @@ impl Memory {
         }
         // Before the insertion: whoever ends all of a person's sessions finds each that can be used.
         let count = self.by_subject.add(subject, key);
-        self.sessions.insert(key, Arc::clone(session));
+        if let Some(old) = self.sessions.insert(key, Arc::clone(session)) {
+            old.replaced();
+        }
         if count > PER_SUBJECT {
             let others = self.by_subject.keys(subject).into_iter();
             let others = others.filter(|other| *other != key);
@@ -190,8 +192,14 @@ mod tests {
         let mut change = pin!(old.changed());
         let mut context = Context::from_waker(Waker::noop());
         assert!(change.as_mut().poll(&mut context).is_pending());
-        memory.renew(key, &session());
+        let new = session();
+        memory.renew(key, &new);
         assert!(change.as_mut().poll(&mut context).is_ready());
         assert!(old.is_live(0), "it has not ended");
+        // Credentials open theirs again.
+        let mut change = pin!(new.changed());
+        assert!(change.as_mut().poll(&mut context).is_pending());
+        memory.insert(key, &session());
+        assert!(change.as_mut().poll(&mut context).is_ready());
     }
 }

@@ -20,6 +20,9 @@ use crate::store::{Store, StoreError};
 /// How often a session is looked up besides, in case the news of its end was lost.
 const LOOKED_UP: Duration = Duration::from_secs(30);
 
+/// How long after an attempt to refresh it the next one is made, which has to be somebody's turn.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// The session that holds something open.
 pub(super) struct Guard {
     pub(super) session: Arc<Session>,
@@ -64,9 +67,10 @@ impl Guard {
         let now = self.clock.now();
         let until = |at: i64| Duration::from_secs(u64::try_from(at - now).unwrap_or_default());
         let end = until(self.session.expires_at).min(LOOKED_UP);
-        // It is due once that second is over.
-        let due = self.session.due_at().filter(|due| *due >= now);
-        due.map_or(end, |due| end.min(until(due + 1)))
+        // It is due once that second is over; what failed then is tried again.
+        let due = self.session.due_at();
+        let due = due.map_or(LOOKED_UP, |due| until(due + 1).max(AGAIN));
+        end.min(due)
     }
 
     /// The session as the store knows it now, and which id led to it.
