@@ -160,13 +160,12 @@ fn application(provider: wire::Provider, policies: &Policies) -> Result<Applicat
         other => return Err(format!("mode {other:?} is not known").into()),
     };
     if let Mode::ForwardDomain(domain) = &mode
-        && !domain.contains(external.host())
+        && let Some(reason) = domain.refused_from(external.host())
     {
         tracing::warn!(
             name: CHECKED,
-            "provider {:?}: its external host is not below its cookie domain {:?}, so that browsers refuse the cookie; correct one of them in authentik",
-            provider.name,
-            domain.as_str()
+            "provider {:?}: {reason}; correct its cookie domain or external host in authentik",
+            provider.name
         );
     }
     let backend = match mode {

@@ -12,9 +12,7 @@ use super::report::Report;
 use super::{browsers, way};
 use crate::config::Config;
 use crate::gateway::{Answered, NoAnswer, Patience, Upstream};
-use crate::model::{
-    Action, Application, Backend, CookieDomain, ExternalUrl, Mode, Outcome, Question, RequestedUrl,
-};
+use crate::model::{Action, Application, Backend, Mode, Outcome, Question, RequestedUrl};
 use crate::oidc::{Accepted, OidcError, Published};
 use crate::route::{Refused, Site, Snapshot};
 use crate::web::trust::Trust;
@@ -150,7 +148,15 @@ async fn application(look: &Look<'_>, site: &Site) -> Report {
         );
     }
     if let Mode::ForwardDomain(domain) = &application.mode {
-        cookie_domain(domain, external, &check("cookie domain"), report);
+        let check = check("cookie domain");
+        match domain.refused_from(external.host()) {
+            None => report.ok(check, format!("{} and all hosts below", domain.as_str())),
+            Some(reason) => report.failed(
+                check,
+                reason,
+                "correct the provider's cookie domain, or its external host, in authentik",
+            ),
+        }
     }
     issuer(site, &check("issuer"), report).await;
     redirect_uri(site, &check("redirect URI"), report).await;
@@ -165,23 +171,6 @@ async fn application(look: &Look<'_>, site: &Site) -> Report {
         way::tell(look.config, site, report).await;
     }
     found
-}
-
-/// Whether browsers take the cookie that stands for all hosts of a domain (RFC 6265 section 5.3).
-fn cookie_domain(domain: &CookieDomain, external: &ExternalUrl, check: &str, report: &mut Report) {
-    let (domain, host, inside) = (
-        domain.as_str(),
-        external.host(),
-        domain.contains(external.host()),
-    );
-    if inside {
-        return report.ok(check, format!("{domain} and all hosts below"));
-    }
-    report.failed(
-        check,
-        format!("{host} is not below {domain}: browsers refuse the cookie, and every sign-in begins again"),
-        "correct the provider's cookie domain, or its external host, in authentik",
-    );
 }
 
 /// Whether the application itself answers; what it answers does not matter.

@@ -1,12 +1,11 @@
 //! Where browsers are sent to sign in. It is asked from here, which need not be where browsers are.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use url::Url;
 
 use super::report::Report;
 use crate::config::{Config, is_internal};
@@ -24,34 +23,40 @@ pub(super) async fn examine(
     sites: impl Iterator<Item = &Site>,
     report: &mut Report,
 ) {
-    let mut seen = BTreeSet::new();
+    let mut pages: BTreeMap<String, Vec<&Site>> = BTreeMap::new();
     for site in sites {
         let page = &site.relying_party.endpoints().authorization;
-        if seen.insert(page.origin().ascii_serialization()) {
-            address(config, trust, page, &site.application.external, report).await;
-        }
+        let origin = page.origin().ascii_serialization();
+        pages.entry(origin).or_default().push(site);
+    }
+    for (origin, sites) in pages {
+        address(config, trust, &origin, &sites, report).await;
     }
 }
 
+/// Looks at the address that browsers are sent to from all of `sites`.
 async fn address(
     config: &Config,
     trust: &Trust,
-    page: &Url,
-    external: &ExternalUrl,
+    origin: &str,
+    sites: &[&Site],
     report: &mut Report,
 ) {
     const FIX: &str = "set AUTHENTIK_HOST_BROWSER to the address of authentik that browsers use";
-    let origin = page.origin().ascii_serialization();
+    let page = &sites[0].relying_party.endpoints().authorization;
     let host = page.host_str().unwrap_or_default();
-    if is_internal(page) {
+    let any = |is: fn(&ExternalUrl) -> bool| sites.iter().any(|s| is(&s.application.external));
+    // Other networks than clusters have such names, too; who sets one may mean it.
+    let is_meant = config.authentik.host_browser.is_some() && !is_service(host);
+    if is_internal(page) && !is_meant {
         let found = format!("browsers would be sent to {host}, which only the cluster knows");
         return report.failed(CHECK, found, FIX);
     }
-    if is_loopback(host) && !is_loopback(external.host()) {
+    if is_loopback(host) && any(|external| !is_loopback(external.host())) {
         let found = format!("browsers are sent to {host}, which is each browser's own machine");
         return report.warning(CHECK, found, FIX);
     }
-    if page.scheme() == "http" && external.is_https() {
+    if page.scheme() == "http" && any(ExternalUrl::is_https) {
         let found =
             format!("browsers sign in at {origin}, without TLS: passwords travel in the clear");
         return report.warning(CHECK, found, FIX);
@@ -62,7 +67,7 @@ async fn address(
             format!("browsers sign in at {origin}, as we reach authentik"),
         );
     }
-    match ask(config, trust, page).await {
+    match ask(config, trust, sites[0]).await {
         Ok(answer) if answer.status() == StatusCode::NOT_FOUND => report.warning(
             CHECK,
             format!("{origin}, where browsers sign in, answers with 404 where authentik has a page"),
@@ -77,15 +82,22 @@ async fn address(
     }
 }
 
-async fn ask(config: &Config, trust: &Trust, page: &Url) -> Result<Response<Bytes>, FetchError> {
-    let mut page = page.clone();
-    page.set_query(None);
+/// Asks for the sign-in page of an application. Without a query, authentik has none there.
+async fn ask(config: &Config, trust: &Trust, site: &Site) -> Result<Response<Bytes>, FetchError> {
+    let mut page = site.relying_party.endpoints().authorization.clone();
+    let id = &site.application.client.id;
+    page.query_pairs_mut().clear().append_pair("client_id", id);
     let request = Request::builder().uri(page.as_str()).body(Full::default());
     let request = request.map_err(|error| FetchError::Connection(error.to_string()))?;
     let authentik = &config.authentik;
     BackChannel::over(trust, authentik.insecure, config.control.request_timeout)
         .fetch(request)
         .await
+}
+
+/// Whether it is the name of a Service in Kubernetes.
+fn is_service(host: &str) -> bool {
+    host.ends_with(".cluster.local") || host.split('.').any(|label| label == "svc")
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -108,7 +108,7 @@ async fn listener(kind: &Kind, address: SocketAddr, trust: &Trust, report: &mut 
         report.failed(check, format!("{address} cannot be used: {error}"), fix);
         false
     };
-    if error.kind() == ErrorKind::AddrNotAvailable {
+    if error.kind() != ErrorKind::AddrInUse {
         return cannot(report);
     }
     let answer = ask(kind.scheme, address, "/outpost.goauthentik.io/ping", trust).await;

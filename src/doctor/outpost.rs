@@ -165,7 +165,10 @@ fn redis_memory(memory: &Memory, report: &mut Report) {
             "it has no maxmemory: where its container has a limit, it is killed at that, with all sessions",
             "set maxmemory to three quarters of the container's limit, and maxmemory-policy to noeviction",
         ),
-        Memory::Untold => report.skipped(check, "it does not tell; its user may lack +info"),
+        Memory::Untold(reason) => report.skipped(
+            check,
+            format!("it does not tell whether it gives up sessions (that takes +info): {reason}"),
+        ),
     }
 }
 

@@ -16,11 +16,13 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
         host.host_str().unwrap_or_default(),
         host.port_or_known_default().unwrap_or(80),
     );
-    if config.in_kubernetes && is_public(host) {
+    let browsers = config.authentik.host_browser.as_ref();
+    let is_chosen = browsers.is_some_and(|browsers| browsers.origin() != host.origin());
+    if config.in_kubernetes && is_public(host) && !is_chosen {
         report.warning(
             "internal host",
-            format!("AUTHENTIK_HOST is {host}, a public name: each request leaves the cluster and comes back through the ingress, which may change or refuse it"),
-            format!("unless authentik is elsewhere, set AUTHENTIK_HOST to its Service, for example http://authentik-server.authentik.svc.cluster.local, and AUTHENTIK_HOST_BROWSER={host}"),
+            format!("AUTHENTIK_HOST is {host}, a public name: if authentik runs in this cluster, each request leaves it and comes back through the ingress, which may change or refuse it"),
+            format!("unless authentik runs elsewhere, set AUTHENTIK_HOST to its Service, for example http://authentik-server.authentik.svc.cluster.local, and AUTHENTIK_HOST_BROWSER={host}"),
         );
     }
     let bare = name.trim_matches(['[', ']']);

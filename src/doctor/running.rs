@@ -2,6 +2,7 @@
 //! from what the doctor reads now.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::Deserialize;
 use uuid::Uuid;
@@ -13,6 +14,9 @@ use crate::web::trust::Trust;
 
 const CHECK: &str = "server";
 const RESTART: &str = "where what is below is in order, restart it: settings and secret files are read at its start only";
+
+/// For how long a server may be without configuration or Redis before that is told.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What `/status` on the metrics listener says.
 #[derive(Debug, Deserialize)]
@@ -52,8 +56,12 @@ pub(super) async fn ask(
     trust: &Trust,
     report: &mut Report,
 ) -> Option<Running> {
-    let answer = local::ask("http", address, "/status", trust).await.ok()?;
-    let running: Running = serde_json::from_slice(answer.body()).ok()?;
+    let mut running = status(address, trust).await?;
+    if !running.configuration.loaded || !running.store.reachable {
+        // It may just be starting.
+        tokio::time::sleep(PATIENCE).await;
+        running = status(address, trust).await?;
+    }
     let at = format!("the server at {address}");
     if !running.configuration.loaded {
         let found = format!("{at} has no configuration from authentik, and answers nobody");
@@ -76,6 +84,11 @@ pub(super) async fn ask(
     Some(running)
 }
 
+async fn status(address: SocketAddr, trust: &Trust) -> Option<Running> {
+    let answer = local::ask("http", address, "/status", trust).await.ok()?;
+    serde_json::from_slice(answer.body()).ok()
+}
+
 impl Running {
     /// Whether it serves the outpost that the settings lead to.
     pub(super) fn compare(&self, meant: &Outpost, report: &mut Report) {
@@ -86,6 +99,6 @@ impl Running {
             "it serves the outpost {:?} ({}), and the settings lead to {:?} ({})",
             served.name, served.id, meant.name, meant.id
         );
-        report.failed(CHECK, found, RESTART);
+        report.failed(CHECK, found, "restart it, so that it reads these settings");
     }
 }

@@ -39,6 +39,17 @@ impl CookieDomain {
     }
 }
 
+impl CookieDomain {
+    /// Why browsers refuse a cookie for this domain from `host` (lower case, no port), if they do
+    /// (RFC 6265 section 5.3).
+    #[must_use]
+    pub fn refused_from(&self, host: &str) -> Option<String> {
+        (!self.contains(host)).then(|| {
+            format!("{host} is not below {}: browsers refuse the cookie, and every sign-in begins again", self.0)
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::CookieDomain;

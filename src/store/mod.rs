@@ -42,8 +42,8 @@ pub enum Memory {
     Limited,
     /// It gives up records then, by this policy.
     Evicting(String),
-    /// It does not tell.
-    Untold,
+    /// It does not tell, for this reason.
+    Untold(String),
 }
 
 /// The store cannot be set up as configured.
@@ -290,7 +290,7 @@ impl Store {
     /// How much the backend may keep, and what it does when that is full.
     pub async fn memory_limit(&self) -> Memory {
         match &self.0 {
-            Backend::Memory(_) => Memory::Untold,
+            Backend::Memory(_) => Memory::Unlimited,
             Backend::Redis(redis) => redis.memory().await,
         }
     }

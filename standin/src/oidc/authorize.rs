@@ -17,6 +17,9 @@ use crate::state::{Shared, State};
 pub(crate) fn authorize(shared: &Shared, request: &Incoming) -> Answer {
     let mut state = shared.lock();
     let query = &request.query;
+    if query.is_empty() {
+        return html(StatusCode::NOT_FOUND, pages::error(StatusCode::NOT_FOUND));
+    }
     let field = |name: &str| query.get(name).unwrap_or_default();
     let redirect_uri = field("redirect_uri");
     let Some(entry) = state.provider_by_client(field("client_id")) else {

@@ -53,6 +53,12 @@ async fn an_address_that_browsers_do_not_find_is_a_warning() {
             "if it is misspelt",
         ),
         (
+            // Not a Service: somebody may call their network so.
+            Some("https://authentik.home.internal"),
+            "is not reached from here",
+            "if it is misspelt",
+        ),
+        (
             Some("http://sso.invalid"),
             "without TLS",
             "AUTHENTIK_HOST_BROWSER",
@@ -94,8 +100,10 @@ async fn a_back_channel_through_the_ingress_is_a_warning_in_a_cluster() {
         "AUTHENTIK_HOST",
         "http://authentik-server.authentik.svc.cluster.local",
     );
+    let chosen = ("AUTHENTIK_HOST_BROWSER", "https://sso.example.test");
     for (environment, expected) in [
         (&[outside, pod][..], 1),
+        (&[outside, chosen, pod], 0),
         (&[outside], 0),
         (&[service, pod], 0),
     ] {
