@@ -162,6 +162,13 @@ impl Session {
         }
     }
 
+    /// Somebody's, which lasts until ten seconds after the epoch.
+    #[cfg(test)]
+    pub(crate) fn sample() -> Self {
+        let claims = Claims::default();
+        Self::new("c", claims, "t".into(), 10, HeaderMap::new())
+    }
+
     /// When authentik last said that the session stands, Unix seconds; 0 if it never did.
     #[must_use]
     pub fn checked_at(&self) -> i64 {

@@ -175,17 +175,12 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Waker};
 
-    use http::HeaderMap;
-
     use super::*;
-    use crate::model::{Claims, SessionId};
+    use crate::model::SessionId;
 
     #[test]
     fn who_holds_a_session_hears_that_it_was_renewed() {
-        let session = || {
-            let claims = Claims::default();
-            Arc::new(Session::new("c", claims, "t".into(), 10, HeaderMap::new()))
-        };
+        let session = || Arc::new(Session::sample());
         let (memory, key) = (Memory::new(Clock::manual(0)), SessionId::random().key());
         let old = session();
         memory.insert(key, &old);

@@ -120,23 +120,17 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Waker};
 
-    use http::HeaderMap;
-
     use super::*;
-    use crate::model::{Claims, SessionId};
+    use crate::model::SessionId;
 
     #[test]
     fn who_holds_a_session_hears_that_another_is_in_its_place() {
         let id = SessionId::random();
-        let entry = || {
-            let claims = Claims::default();
-            let session = Session::new("c", claims, "t".into(), 10, HeaderMap::new());
-            Entry {
-                session: Arc::new(session),
-                seal: Seal::derive(b"test", &[]),
-                confirmed: 0,
-                epoch: 0,
-            }
+        let entry = || Entry {
+            session: Arc::new(Session::sample()),
+            seal: Seal::derive(b"test", &[]),
+            confirmed: 0,
+            epoch: 0,
         };
         let (cache, old, new) = (Cache::new(1 << 20), entry(), entry());
         let mut change = pin!(old.session.changed());

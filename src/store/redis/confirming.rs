@@ -130,9 +130,8 @@ mod tests {
     }
 
     fn entry() -> Entry {
-        let claims = Claims::default();
         Entry {
-            session: Arc::new(Session::new("c", claims, "t".into(), 10, HeaderMap::new())),
+            session: Arc::new(Session::sample()),
             seal: record::seal(&SessionId::random(), &[7; 32]),
             confirmed: 0,
             epoch: 0,

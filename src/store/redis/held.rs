@@ -140,14 +140,11 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
-
     use super::*;
-    use crate::model::{Claims, SessionId};
+    use crate::model::SessionId;
 
     fn session() -> Arc<Session> {
-        let claims = Claims::default();
-        Arc::new(Session::new("c", claims, "t".into(), 10, HeaderMap::new()))
+        Arc::new(Session::sample())
     }
 
     #[test]
