@@ -7,7 +7,9 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::route::Live;
@@ -69,7 +71,7 @@ pub fn router(
         move || async move {
             let json = [(header::CONTENT_TYPE, "application/json")];
             let status = status(&metrics, &store, &live, &readiness, clock.now());
-            (json, format!("{status:#}\n")).into_response()
+            (json, format!("{:#}\n", json!(status))).into_response()
         }
     };
     Router::new()
@@ -85,28 +87,96 @@ pub fn router(
         .route("/status", get(status))
 }
 
-/// How things are, for people and scripts.
-fn status(metrics: &Metrics, store: &Store, live: &Live, readiness: &Readiness, now: i64) -> Value {
+/// How things are, for people and scripts; what `/status` answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Ours.
+    pub version: String,
+    /// Whether traffic is welcome.
+    pub ready: bool,
+    /// The outpost that is served, once that is known.
+    pub outpost: Option<ServedOutpost>,
+    /// What authentik says is to be served.
+    pub configuration: ConfigurationStatus,
+    /// The websocket to authentik.
+    pub websocket: WebsocketStatus,
+    /// The session store.
+    pub store: StoreStatus,
+}
+
+/// The outpost that is served.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ServedOutpost {
+    /// Its primary key.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// The version of authentik, if it tells.
+    pub authentik_version: Option<String>,
+}
+
+/// What authentik says is to be served.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ConfigurationStatus {
+    /// Whether there is any.
+    pub loaded: bool,
+    /// How long ago authentik said so, in seconds.
+    pub age_seconds: Option<i64>,
+    /// Whether it is the last good one, because authentik does not answer.
+    pub stale: bool,
+    /// How many applications there are.
+    pub applications: usize,
+}
+
+/// The websocket to authentik.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct WebsocketStatus {
+    /// Whether it is connected, and authentik answered on it.
+    pub connected: bool,
+}
+
+/// The session store.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// `redis` or `memory`.
+    pub kind: String,
+    /// Whether it answers.
+    pub reachable: bool,
+    /// How many sessions this process has.
+    pub sessions: usize,
+}
+
+fn status(
+    metrics: &Metrics,
+    store: &Store,
+    live: &Live,
+    readiness: &Readiness,
+    now: i64,
+) -> Status {
     let condition = metrics.condition();
     let snapshot = live.load();
-    let outpost = snapshot.outpost.as_ref().map(|outpost| {
-        json!({"id": outpost.id, "name": outpost.name, "authentik_version": outpost.version})
+    let outpost = snapshot.outpost.as_ref().map(|outpost| ServedOutpost {
+        id: outpost.id,
+        name: outpost.name.clone(),
+        authentik_version: outpost.version.clone(),
     });
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "ready": readiness.is_ready(),
-        "outpost": outpost,
-        "configuration": {
-            "loaded": condition.updated_at.is_some(),
-            "age_seconds": condition.updated_at.map(|then| now - then),
-            "stale": condition.stale,
-            "applications": snapshot.table.sites().len(),
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ready: readiness.is_ready(),
+        outpost,
+        configuration: ConfigurationStatus {
+            loaded: condition.updated_at.is_some(),
+            age_seconds: condition.updated_at.map(|then| now - then),
+            stale: condition.stale,
+            applications: snapshot.table.sites().len(),
         },
-        "websocket": {"connected": condition.connected},
-        "store": {
-            "kind": if store.is_shared() { "redis" } else { "memory" },
-            "reachable": !store.is_shared() || condition.redis_up,
-            "sessions": store.len(),
+        websocket: WebsocketStatus {
+            connected: condition.connected,
         },
-    })
+        store: StoreStatus {
+            kind: if store.is_shared() { "redis" } else { "memory" }.to_owned(),
+            reachable: !store.is_shared() || condition.redis_up,
+            sessions: store.len(),
+        },
+    }
 }

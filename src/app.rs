@@ -180,6 +180,7 @@ impl App {
         features(config)?;
         let trust = Trust::load(config.tls.ca_file.as_deref())?;
         let control = control(config, &trust, LevelHandle::disconnected())?;
+        // Whether the server could export them is all that is asked.
         Traces::new(config.traces)?;
         Ok(Probe::new(control, trust))
     }

@@ -6,14 +6,14 @@ pub mod rules;
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use thiserror::Error;
 
-use crate::config::{Config, ConfigErrors, Vars, environment_help};
+use crate::config::{Config, ConfigErrors, Vars, environment_help, reachable};
 
 /// Exit code: the command did what it was asked to.
 pub const EXIT_OK: u8 = 0;
@@ -174,16 +174,6 @@ fn append(failures: &mut String, address: SocketAddr, failure: &str) {
     let separator = if failures.is_empty() { "" } else { "; " };
     // Writing to a `String` cannot fail.
     let _ = write!(failures, "{separator}{address}: {failure}");
-}
-
-/// Where a listener on this machine can be reached: one on all interfaces, by loopback.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 /// The status of the answer to a ping.

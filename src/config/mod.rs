@@ -40,7 +40,7 @@ pub use error::ConfigErrors;
 pub use help::environment_help;
 pub use sections::{
     Authentik, Control, Discover, Discovery, Listen, Log, LogLevel, Node, Redis, RedisPlace,
-    Session, Shutdown, Tls, TlsReqs, Traces, UnknownLogLevel, Upstream, WhenDown,
+    Session, Shutdown, Tls, TlsReqs, Traces, UnknownLogLevel, Upstream, WhenDown, reachable,
 };
 pub use show::{effective_settings, settings_table};
 pub use warnings::is_internal;

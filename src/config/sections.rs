@@ -1,7 +1,7 @@
 //! The parts of a [`Config`](super::Config): plain data, valid by construction.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -337,4 +337,15 @@ pub struct Tls {
     /// PEM file of authorities trusted on connections to authentik and to applications;
     /// `AUTHENTIK_PROXY_TLS__CA_FILE`.
     pub ca_file: Option<PathBuf>,
+}
+
+/// Where a listener on this machine can be reached: one on all interfaces, by loopback.
+#[must_use]
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::{Request, header};
-use http_body_util::Full;
+use http::header;
 use secrecy::SecretString;
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -115,11 +114,8 @@ impl Probe {
     /// Seconds by which authentik's clock (the `Date` of its answer) is ahead of ours.
     pub async fn clock_ahead(&self) -> Result<Option<i64>, FetchError> {
         let host = &self.control.settings.host;
-        let request = Request::builder()
-            .uri(format!("{host}-/health/live/"))
-            .body(Full::default());
-        let request = request.map_err(|error| FetchError::Connection(error.to_string()))?;
-        let answer = self.control.back_channel.fetch(request).await?;
+        let url = format!("{host}-/health/live/");
+        let answer = self.control.back_channel.get(&url).await?;
         let date = answer.headers().get(header::DATE);
         let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
         let seconds = |time: SystemTime| {

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{Response, StatusCode};
 
 use super::report::Report;
 use crate::config::{Config, is_internal};
@@ -87,11 +86,9 @@ async fn ask(config: &Config, trust: &Trust, site: &Site) -> Result<Response<Byt
     let mut page = site.relying_party.endpoints().authorization.clone();
     let id = &site.application.client.id;
     page.query_pairs_mut().clear().append_pair("client_id", id);
-    let request = Request::builder().uri(page.as_str()).body(Full::default());
-    let request = request.map_err(|error| FetchError::Connection(error.to_string()))?;
     let authentik = &config.authentik;
     BackChannel::over(trust, authentik.insecure, config.control.request_timeout)
-        .fetch(request)
+        .get(page.as_str())
         .await
 }
 

@@ -1,17 +1,17 @@
 //! What can be seen without leaving this machine.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{HeaderMap, Response, StatusCode};
 use tokio::net::TcpListener;
 
 use super::report::{Report, Status};
-use super::running::{self, Running};
-use crate::config::Config;
+use super::running;
+use crate::admin;
+use crate::config::{Config, reachable};
 use crate::web::client::{BackChannel, FetchError};
 use crate::web::trust::Trust;
 
@@ -47,7 +47,7 @@ pub(super) async fn listeners(
     config: &Config,
     trust: &Trust,
     report: &mut Report,
-) -> Option<Running> {
+) -> Option<admin::Status> {
     let listen = &config.listen;
     let pings: fn(StatusCode, &HeaderMap) -> bool =
         |status, headers| status == StatusCode::NO_CONTENT && headers.contains_key("x-powered-by");
@@ -138,17 +138,8 @@ pub(super) async fn ask(
     path: &str,
     trust: &Trust,
 ) -> Result<Response<Bytes>, FetchError> {
-    let local: IpAddr = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let local = SocketAddr::new(local, address.port());
-    let request = Request::builder()
-        .uri(format!("{scheme}://{local}{path}"))
-        .body(Full::default())
-        .map_err(|error| FetchError::Connection(error.to_string()))?;
+    let local = reachable(address);
     BackChannel::over(trust, true, PATIENCE)
-        .fetch(request)
+        .get(&format!("{scheme}://{local}{path}"))
         .await
 }

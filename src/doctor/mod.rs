@@ -103,7 +103,7 @@ async fn look(
         );
     };
     if let (Some(running), Some(outpost)) = (running, &snapshot.outpost) {
-        running.compare(outpost, report);
+        running::compare(&running, outpost, report);
     }
     progress("the websocket and the applications");
     let mut applications = Report::default();

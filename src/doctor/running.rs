@@ -4,11 +4,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Deserialize;
-use uuid::Uuid;
-
 use super::local;
 use super::report::Report;
+use crate::admin::Status;
 use crate::model::Outpost;
 use crate::web::trust::Trust;
 
@@ -18,44 +16,8 @@ const RESTART: &str = "where what is below is in order, restart it: settings and
 /// For how long a server may be without configuration or Redis before that is told.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What `/status` on the metrics listener says.
-#[derive(Debug, Deserialize)]
-pub(super) struct Running {
-    ready: bool,
-    outpost: Option<Served>,
-    configuration: Configuration,
-    websocket: Websocket,
-    store: Store,
-}
-
-#[derive(Debug, Deserialize)]
-struct Served {
-    id: Uuid,
-    name: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Configuration {
-    loaded: bool,
-    stale: bool,
-}
-
-#[derive(Debug, Deserialize)]
-struct Websocket {
-    connected: bool,
-}
-
-#[derive(Debug, Deserialize)]
-struct Store {
-    reachable: bool,
-}
-
 /// Asks the server behind a metrics listener. `None` if it is not ours, or of another version.
-pub(super) async fn ask(
-    address: SocketAddr,
-    trust: &Trust,
-    report: &mut Report,
-) -> Option<Running> {
+pub(super) async fn ask(address: SocketAddr, trust: &Trust, report: &mut Report) -> Option<Status> {
     let mut running = status(address, trust).await?;
     if !running.configuration.loaded || !running.store.reachable {
         // It may just be starting.
@@ -84,21 +46,21 @@ pub(super) async fn ask(
     Some(running)
 }
 
-async fn status(address: SocketAddr, trust: &Trust) -> Option<Running> {
+async fn status(address: SocketAddr, trust: &Trust) -> Option<Status> {
     let answer = local::ask("http", address, "/status", trust).await.ok()?;
     serde_json::from_slice(answer.body()).ok()
 }
 
-impl Running {
-    /// Whether it serves the outpost that the settings lead to.
-    pub(super) fn compare(&self, meant: &Outpost, report: &mut Report) {
-        let Some(served) = self.outpost.as_ref().filter(|served| served.id != meant.id) else {
-            return;
-        };
-        let found = format!(
-            "it serves the outpost {:?} ({}), and the settings lead to {:?} ({})",
-            served.name, served.id, meant.name, meant.id
-        );
-        report.failed(CHECK, found, "restart it, so that it reads these settings");
-    }
+/// Whether it serves the outpost that the settings lead to.
+pub(super) fn compare(running: &Status, meant: &Outpost, report: &mut Report) {
+    let served = running.outpost.as_ref();
+    let Some(served) = served.filter(|served| served.id != meant.id) else {
+        return;
+    };
+    let found = format!(
+        "it serves the outpost {:?} ({}), and the settings lead to {:?} ({})",
+        served.name, served.id, meant.name, meant.id
+    );
+    let fix = "restart it, so that it reads these settings";
+    report.failed(CHECK, found, fix);
 }

@@ -144,6 +144,13 @@ impl BackChannel {
         self.connector.clone()
     }
 
+    /// Asks for what is at `url`, and reads the whole answer.
+    pub async fn get(&self, url: &str) -> Result<Response<Bytes>, FetchError> {
+        let request = Request::builder().uri(url).body(Full::default());
+        let request = request.map_err(|error| FetchError::Connection(error.to_string()))?;
+        self.fetch(request).await
+    }
+
     /// Sends a request and reads the whole answer.
     pub async fn fetch(
         &self,
