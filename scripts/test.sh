@@ -1,87 +1,95 @@
 #!/usr/bin/env bash
-# Everything that must pass: installs what the tests need where it is missing (Debian, as root),
-# then checks format, lints, tests, documents and, in their quick mode, the benchmarks.
+# Everything that must pass before a change is merged: format, lints, documents, the image's program,
+# tests and benchmarks. What the tests need is installed first (scripts/tools.sh), and no test is
+# skipped for want of it. All that ran is listed at the end, with its time, and all that did not.
+#
+# usage: test.sh [--full]
+#
+# --full does as well what takes long and is seldom broken by a change; a release needs it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+case "${1:-}" in
+  --full) full=--full ;;
+  '') full= ;;
+  *) echo "usage: test.sh [--full]" >&2 && exit 2 ;;
+esac
 
-need=()
-command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || need+=(nginx-light)
-command -v redis-server >/dev/null || need+=(redis-server)
-command -v caddy >/dev/null || need+=(caddy)
-command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || need+=(haproxy)
-command -v cmake >/dev/null || need+=(cmake)
-command -v chromium >/dev/null || need+=(chromium)
-command -v chromedriver >/dev/null || need+=(chromium-driver)
-if [ "${#need[@]}" -gt 0 ]; then
-  if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
-  else
-    echo "missing: ${need[*]}; install them with your package manager" >&2
-    exit 1
-  fi
-fi
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}") tools="$target/tools"
+mkdir -p "$tools"
+export PATH="$tools/helm:$tools/python/bin:$tools/models/node_modules/.bin:$PATH:$tools/usr/bin:/usr/sbin"
+export PYTHONPATH="$tools/python${PYTHONPATH:+:$PYTHONPATH}"
+# Everything is built once where nothing is kept.
+[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
 
-# promtool tests the alerts; Prometheus and AlertManager run behind the outpost. Their packages would
-# start services, so they are unpacked and not installed. Pages and templates have to lie where the
-# programs look for them. Where that fails, the tests say what was left out.
-tools=$(realpath -m "${CARGO_TARGET_DIR:-target}")/tools
-export PATH="$PATH:$tools/usr/bin"
-unpacked() {
-  for program in promtool prometheus prometheus-alertmanager amtool; do
-    command -v "$program" >/dev/null || return
-  done
-  [ -d /usr/share/prometheus ]
+ran=() left_out=() begun=$SECONDS
+minutes() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
+summary() {
+  local status=$?
+  kill "${fetching:-}" 2>/dev/null || true
+  printf '\n== What ran\n'
+  printf '%s\n' "${ran[@]}"
+  printf '%7s  all of it\n' "$(minutes $((SECONDS - begun)))"
+  for line in "${left_out[@]}"; do printf 'left out: %s\n' "$line"; done
+  [ "$status" = 0 ] || printf 'FAILED, with status %s\n' "$status"
 }
-if ! unpacked && command -v apt-get >/dev/null; then
-  mkdir -p "$tools"
-  (
-    cd "$tools"
-    fetch() { apt-get download -qq -o APT::Sandbox::User=root prometheus prometheus-alertmanager; }
-    fetch 2>/dev/null || { apt-get update -qq && fetch; }
-    for package in ./*.deb; do
-      dpkg-deb --fsys-tarfile "$package" | tar -x ./usr/bin
-      [ "$(id -u)" != 0 ] || dpkg-deb --fsys-tarfile "$package" | tar -x -C / ./usr/share/prometheus
-    done
-    rm ./*.deb
-  ) || echo "Prometheus and AlertManager could not be fetched" >&2
+trap summary EXIT
+# The last step in the list is the one that failed.
+step() {
+  local name=$1 start=$SECONDS status=0
+  shift
+  printf '\n== %s: %s\n' "$name" "$*"
+  "$@" || status=$?
+  ran+=("$(printf '%7s  %s: %s' "$(minutes $((SECONDS - start)))" "$name" "$*")")
+  return "$status"
+}
+
+# Downloads need the network, the compiler needs the processor.
+scripts/tools.sh "$tools" "$full" >"$tools/log" 2>&1 &
+fetching=$!
+tools() { wait "$fetching" || { cat "$tools/log" && return 1; }; }
+
+step format    cargo fmt --all --check
+step lints     cargo clippy --workspace --all-targets --all-features -- -D warnings
+export RUSTDOCFLAGS="-D warnings"
+step documents cargo doc --workspace --all-features --no-deps --quiet
+
+# The tests run the program with nothing of this machine but what the image has.
+export IMAGE_ROOT="$target/image"
+if [ "$full" ]; then
+  step image scripts/image.sh "$IMAGE_ROOT" release
+else
+  step image scripts/image.sh "$IMAGE_ROOT" dev
+  left_out+=("the image with all optimizations: the same program was built without")
 fi
 
-# Knows the schemas of Kubernetes.
-export PYTHONPATH="$tools/python${PYTHONPATH:+:$PYTHONPATH}" PATH="$PATH:$tools/python/bin"
-if ! command -v kubernetes-validate >/dev/null; then
-  python3 -m pip install --quiet --root-user-action ignore --target "$tools/python" kubernetes-validate ||
-    echo "kubernetes-validate could not be fetched" >&2
+# Tests wait most of the time, so that there are more at once than processors.
+export RUST_TEST_THREADS=$(($(nproc) * 4))
+# Those that need another program are ignored otherwise.
+options=(--include-ignored)
+if [ "$(id -u)" != 0 ]; then
+  options+=(--skip image::)
+  left_out+=("the test of the image: it needs root, for chroot(2)")
 fi
-
-# Renders the chart. Its package is its source, which takes minutes to compile, once.
-helm="$tools/helm/v4.3.1"
-export PATH="$PATH:$helm"
-if ! command -v helm >/dev/null && command -v go >/dev/null; then
-  mkdir -p "$tools"
-  GOBIN="$helm" go install "helm.sh/helm/v4/cmd/helm@${helm##*/}" >"$tools/helm.log" 2>&1 ||
-    echo "helm could not be built: $tools/helm.log" >&2
+if [ ! -s /proc/net/if_inet6 ]; then
+  options+=(--skip ipv6)
+  left_out+=("what needs IPv6: this machine has none")
 fi
-
-# Know the custom resources of others. They are complete if the copy of what was asked for is there.
-models="$tools/models" wanted=tests/deploy/models/package.json
-export PATH="$PATH:$models/node_modules/.bin"
-if command -v npm >/dev/null && ! cmp -s "$wanted" "$models/fetched.json"; then
-  mkdir -p "$models"
-  cp "$wanted" "$models/package.json"
-  if npm install --prefix "$models" --no-package-lock --no-audit --no-fund --ignore-scripts --silent; then
-    cp "$wanted" "$models/fetched.json"
-  else
-    echo "the models of custom resources could not be fetched" >&2
-  fi
+tests() {
+  local log="$target/tests.log" status=0
+  cargo test --workspace --all-features -- "${options[@]}" 2>&1 | tee "$log" || status=$?
+  awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
+    END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, ignored }' "$log"
+  return "$status"
+}
+step build cargo test --workspace --all-features --no-run --quiet
+step tools tools
+benches=(--bench auth_check --bench routing --bench login --bench upstream --bench store)
+if [ "$full" ]; then
+  step benchmarks cargo bench "${benches[@]}" -- --quick
+else
+  step benchmarks cargo test --all-features "${benches[@]}"
+  left_out+=("benchmarks that measure: each was run once, without optimizations")
+  left_out+=("the command helm: the chart was rendered by Helm's library, see tests/deploy/helm.py")
 fi
-
-step() { printf '\n== %s\n' "$*"; }
-step format;     cargo fmt --all --check
-step lints;      cargo clippy --workspace --all-targets --all-features -- -D warnings
-# The tests run the program with nothing of this machine but what the image will have.
-export IMAGE_ROOT="${tools%/tools}/image"
-step image;      scripts/image.sh "$IMAGE_ROOT"
-step tests;      cargo test --workspace --all-features
-step documents;  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --quiet
-step benchmarks; cargo bench --bench auth_check --bench routing --bench login --bench upstream --bench store -- --quick
+step tests tests
+[ "${#left_out[@]}" = 0 ] || left_out+=("(test.sh --full does all of these)")

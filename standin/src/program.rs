@@ -1,17 +1,23 @@
 //! A reverse proxy that runs as a program of its own until it is dropped.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
 
 /// Ports that Linux does not give away by itself.
 const FIRST: u32 = 12_000;
 const COUNT: u32 = 20_000;
+
+/// How long a program may take until it listens. A machine under load is slow, and whoever waits for
+/// a program that will never listen is told by its exit code.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A running program with its files.
 #[derive(Debug)]
@@ -39,12 +45,12 @@ impl Program {
             .kill_on_drop(true)
             .spawn()?;
         let begun = Instant::now();
-        while tokio::net::TcpStream::connect(address).await.is_err() {
+        while TcpStream::connect(address).await.is_err() {
             if let Some(status) = process.try_wait()? {
                 let complaints = std::fs::read_to_string(&complaints)?;
                 return Err(io::Error::other(format!("{status}: {complaints}")));
             }
-            if begun.elapsed() > Duration::from_secs(10) {
+            if begun.elapsed() > START_TIMEOUT {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -86,21 +92,53 @@ pub fn resident(process: u32) -> io::Result<u64> {
 }
 
 /// A free port on loopback, for programs that cannot say which one they took. It lies below those
-/// that the system gives to whoever asks for any, so that nobody else takes it meanwhile.
+/// that the system gives to whoever asks for any, and stays reserved for as long as this process runs:
+/// a socket is bound to it that does not listen. Programs that set `SO_REUSEADDR`, as servers do, may
+/// bind and listen beside it; whoever asks for a free port here, in whatever process, does not get it.
 ///
 /// # Errors
 /// If there is none.
 pub fn free_address() -> io::Result<SocketAddr> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    static RESERVED: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
     let mut result = Err(io::ErrorKind::AddrInUse.into());
     for _ in 0..COUNT {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let offset = std::process::id().wrapping_mul(97).wrapping_add(number) % COUNT;
         let port = u16::try_from(FIRST + offset).unwrap_or(u16::MAX);
-        result = TcpListener::bind(("127.0.0.1", port)).and_then(|free| free.local_addr());
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let socket = TcpSocket::new_v4()?;
+        // Without `SO_REUSEADDR` this fails beside any other socket, also beside one that is reserved.
+        result = socket.bind(address).map(|()| address);
         if result.is_ok() {
+            socket.set_reuseaddr(true)?;
+            let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+            reserved.push(socket);
             break;
         }
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_free_address_is_reserved_for_a_server_and_refuses_connections_until_then() {
+        let address = free_address().expect("a port");
+        let found = TcpStream::connect(address).await;
+        let refused = found.expect_err("nothing listens");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        // Another process that looks for a free port.
+        let other = TcpSocket::new_v4().expect("a socket");
+        let taken = other.bind(address).expect_err("it is reserved");
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        // A server, twice.
+        for _ in 0..2 {
+            let server = tokio::net::TcpListener::bind(address).await;
+            let _server = server.expect("servers set SO_REUSEADDR");
+            TcpStream::connect(address).await.expect("it listens");
+        }
+    }
 }

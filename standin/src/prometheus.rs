@@ -115,7 +115,7 @@ scrape_configs: [{{job_name: authentik-proxy, static_configs: [{{targets: ['{tar
     }
 }
 
-/// The program of this name: where `scripts/test.sh` unpacks it, or else anywhere in `PATH`.
+/// The program of this name: where `scripts/tools.sh` unpacks it, or else anywhere in `PATH`.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap_or_default();

@@ -135,11 +135,10 @@ fn environment(container: &Value) -> BTreeMap<&str, &str> {
 }
 
 #[test]
+#[ignore = "needs kubectl"]
 fn the_overlay_is_what_the_first_user_runs() {
     let overlay = "deploy/kustomize/overlays/home";
-    let Some(text) = run("kubectl", &["kustomize", overlay]) else {
-        return;
-    };
+    let text = run("kubectl", &["kustomize", overlay]);
     let documents = parse(overlay, &text);
     let find = |kind: &str, name: &str| {
         let is = |d: &&Value| d["kind"] == kind && d["metadata"]["name"] == name;
@@ -206,7 +205,7 @@ fn the_doctor_looks_with_the_outposts_eyes() {
 }
 
 /// What `kubectl kustomize` makes of an overlay in a directory of its own.
-pub(crate) fn rendered(overlay: &str, file: Option<(&str, &str)>) -> Option<Vec<Value>> {
+pub(crate) fn rendered(overlay: &str, file: Option<(&str, &str)>) -> Vec<Value> {
     // Below the root, since kustomize takes relative paths only.
     let target = root().join("target");
     std::fs::create_dir_all(&target).expect("a directory");
@@ -215,8 +214,8 @@ pub(crate) fn rendered(overlay: &str, file: Option<(&str, &str)>) -> Option<Vec<
         std::fs::write(directory.path().join(name), text).expect("a file");
     }
     let path = directory.path().to_str().expect("text");
-    let text = run("kubectl", &["kustomize", path])?;
-    Some(parse(path, &text))
+    let text = run("kubectl", &["kustomize", path]);
+    parse(path, &text)
 }
 
 /// The YAML blocks of a document.
@@ -228,6 +227,7 @@ fn blocks(document: &str) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs kubectl"]
 fn the_file_can_be_given_as_the_documents_say() {
     let base = "resources: [../../deploy/kustomize/base]\n";
     let ours = "applications: {grafana: {send_jwt: false}}\n";
@@ -253,9 +253,7 @@ fn the_file_can_be_given_as_the_documents_say() {
         assert!(home.contains(&format!("# {line}")), "{line}");
     }
     let overlay = format!("{base}{generator}{}", find("op: replace"));
-    let Some(documents) = rendered(&overlay, Some(("authentik-proxy.yaml", ours))) else {
-        return;
-    };
+    let documents = rendered(&overlay, Some(("authentik-proxy.yaml", ours)));
     given(&documents, ours);
     let policy = documents.iter().find(|d| d["kind"] == "NetworkPolicy");
     let from = &policy.expect("a policy")["spec"]["ingress"][0]["from"][0];
@@ -268,7 +266,7 @@ fn the_file_can_be_given_as_the_documents_say() {
         "resources": ["../../deploy/kustomize/base"],
         "patches": flux["spec"]["patches"],
     });
-    let documents = rendered(&overlay.to_string(), None).expect("kubectl is there");
+    let documents = rendered(&overlay.to_string(), None);
     let patches = flux["spec"]["patches"].as_array().expect("patches");
     let file = patches.iter().find(|p| p["target"]["kind"] == "ConfigMap");
     let patch = file.expect("one of the file")["patch"].as_str();
@@ -277,21 +275,21 @@ fn the_file_can_be_given_as_the_documents_say() {
 }
 
 #[test]
+#[ignore = "needs kubectl"]
 fn reloader_restarts_the_pods_where_it_is_wanted() {
     let name = "deploy/kustomize/components/external-secret/kustomization.yaml";
     let text = read(name);
     let (_, patch) = text.split_once("# patches:").expect("it is shown");
     let patch = format!("patches:{}", patch.replace("\n# ", "\n"));
     let overlay = format!("resources: [../../deploy/kustomize/base]\n{patch}");
-    let Some(documents) = rendered(&overlay, None) else {
-        return;
-    };
+    let documents = rendered(&overlay, None);
     let deployment = documents.iter().find(|d| d["kind"] == "Deployment");
     let annotations = &deployment.expect("a Deployment")["metadata"]["annotations"];
     assert_eq!(annotations["reloader.stakater.com/auto"], "true");
 }
 
 #[test]
+#[ignore = "needs kubectl"]
 fn every_component_can_be_rendered() {
     let up = "../../deploy";
     let components = [
@@ -306,18 +304,18 @@ fn every_component_can_be_rendered() {
         "namespace: elsewhere\nresources:\n  - {up}/kustomize/base\ncomponents:\n  - {up}/grafana\n  - {up}/prometheus\n{}",
         components.concat()
     );
-    if let Some(documents) = rendered(&text, None) {
-        let service = documents.iter().find(|d| d["kind"] == "Service");
-        let ports = &service.expect("a Service")["spec"]["ports"];
-        assert_eq!(ports[3]["targetPort"], "ext-authz");
-        // A binding to another namespace's account would give the rights to nobody.
-        let binding = documents.iter().find(|d| d["kind"] == "ClusterRoleBinding");
-        let subject = &binding.expect("discovery has rights")["subjects"][0];
-        assert_eq!(subject["namespace"], "elsewhere");
-    }
+    let documents = rendered(&text, None);
+    let service = documents.iter().find(|d| d["kind"] == "Service");
+    let ports = &service.expect("a Service")["spec"]["ports"];
+    assert_eq!(ports[3]["targetPort"], "ext-authz");
+    // A binding to another namespace's account would give the rights to nobody.
+    let binding = documents.iter().find(|d| d["kind"] == "ClusterRoleBinding");
+    let subject = &binding.expect("discovery has rights")["subjects"][0];
+    assert_eq!(subject["namespace"], "elsewhere");
 }
 
 #[test]
+#[ignore = "needs kubectl and kubernetes-validate"]
 fn the_schemas_of_kubernetes_accept_every_manifest() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut validated = 0;
@@ -326,21 +324,18 @@ fn the_schemas_of_kubernetes_accept_every_manifest() {
         std::fs::write(&path, text).expect("written");
         let path = path.to_str().expect("text");
         // What is not of Kubernetes itself has no schema there.
-        if let Some(said) = run("kubernetes-validate", &["--strict", "--no-warn", path]) {
-            assert!(!said.contains("ERROR"), "{name}: {said}");
-            validated += said.matches("passed for resource").count();
-        }
+        let said = run("kubernetes-validate", &["--strict", "--no-warn", path]);
+        assert!(!said.contains("ERROR"), "{name}: {said}");
+        validated += said.matches("passed for resource").count();
     };
     for name in ["base", "overlays/home", "doctor"] {
         let name = format!("deploy/kustomize/{name}");
-        if let Some(text) = run("kubectl", &["kustomize", &name]) {
-            validate(&name, &text);
-        }
+        validate(&name, &run("kubectl", &["kustomize", &name]));
     }
     for (name, text) in files("deploy/recipes") {
         if is_yaml(&name) && text.contains("\nkind: Ingress") {
             validate(&name, &text);
         }
     }
-    assert!(validated == 0 || validated > 15, "{validated} resources");
+    assert!(validated > 15, "{validated} resources");
 }

@@ -9,7 +9,7 @@ mod monitoring;
 mod recipes;
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Seek as _, Write as _};
+use std::io::{Seek as _, Write as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -110,13 +110,13 @@ fn mentions(pattern: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Runs a program that may not be installed; `None` if it is not.
-fn run(program: &str, arguments: &[&str]) -> Option<String> {
+/// Runs a program; returns what it printed.
+fn run(program: &str, arguments: &[&str]) -> String {
     feed(program, arguments, "")
 }
 
 /// The same with something on standard input.
-fn feed(program: &str, arguments: &[&str], input: &str) -> Option<String> {
+fn feed(program: &str, arguments: &[&str], input: &str) -> String {
     let mut file = tempfile::tempfile().expect("a temporary file");
     file.write_all(input.as_bytes()).expect("written");
     file.rewind().expect("a file can be read again");
@@ -124,22 +124,12 @@ fn feed(program: &str, arguments: &[&str], input: &str) -> Option<String> {
         .args(arguments)
         .current_dir(root())
         .stdin(file)
-        .output();
-    match output {
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{arguments:?}: {text}{errors}");
-            Some(text)
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            // Not captured by the harness: what is left out must be seen.
-            let left_out = format!("{program} is not installed: {arguments:?} is not checked");
-            let _ = writeln!(std::io::stderr(), "{left_out}");
-            None
-        }
-        Err(error) => panic!("{program}: {error}"),
-    }
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}; scripts/test.sh installs it"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {text}{errors}");
+    text
 }
 
 #[test]

@@ -158,6 +158,7 @@ fn every_alert_has_its_section_and_its_test() {
 }
 
 #[test]
+#[ignore = "needs promtool"]
 fn promtool_accepts_the_alerts() {
     run(
         "promtool",
@@ -183,8 +184,9 @@ fn in_text_format(exposition: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs promtool"]
 fn promtool_finds_nothing_to_say_about_the_metrics() {
     let text = in_text_format(&exposition());
     let said = feed("promtool", &["check", "metrics"], &text);
-    assert_eq!(said.unwrap_or_default(), "");
+    assert_eq!(said, "");
 }

@@ -1,7 +1,6 @@
 //! Applications that do not answer, or only to some: what people, administrators and the log are
 //! told.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -252,14 +251,10 @@ async fn a_self_signed_application_is_accepted_where_the_provider_says_so() {
 }
 
 #[tokio::test]
+#[ignore = "needs IPv6"]
 async fn an_application_with_an_ipv6_address_is_reached() {
-    let Ok(listener) = TcpListener::bind("[::1]:0").await else {
-        let _ = writeln!(
-            std::io::stderr(),
-            "IPv6 is not tested: this machine has no [::1]"
-        );
-        return;
-    };
+    let listener = TcpListener::bind("[::1]:0").await;
+    let listener = listener.expect("this machine has IPv6");
     let mut upstream = Upstream::on(listener, |_| OK.into());
     let world = world(provider(upstream.address), &[]).await;
     let cookie = alice(&world).await;

@@ -178,6 +178,7 @@ async fn an_application_that_speaks_http2_alone_is_asked_as_its_setting_says() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_read_only_redis_is_named() {
     let authentik = authentik().await;
     let redis = Server::start(&["--replicaof", "127.0.0.1", "1"]).await;

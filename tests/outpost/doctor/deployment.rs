@@ -158,6 +158,7 @@ async fn an_internal_host_that_leads_back_to_the_outpost_is_named() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_redis_without_a_limit_is_warned_about() {
     let authentik = authentik().await;
     for (limit, status, found) in [

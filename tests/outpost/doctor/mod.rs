@@ -314,6 +314,7 @@ async fn https_where_http_is_spoken_is_named() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_redis_that_works_is_found_to_work() {
     let (authentik, redis) = (
         authentik().await,
@@ -344,6 +345,7 @@ pub(crate) fn found<'a>(findings: &'a [Value], check: &str) -> Vec<(&'a str, &'a
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_redis_that_may_forget_is_warned_about() {
     let authentik = authentik().await;
     let policy = ["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"];

@@ -314,6 +314,7 @@ async fn memory_conforms() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn redis_conforms() {
     let server = Server::start(&[]).await;
     let port = server.port();
@@ -322,6 +323,7 @@ async fn redis_conforms() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn nothing_at_redis_outlives_its_session() {
     let server = Server::start(&[]).await;
     let port = server.port();

@@ -55,6 +55,7 @@ async fn with_tls() -> (Server, String, String) {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn redis_with_tls_and_a_restricted_user_conforms() {
     let (_server, port, authority) = with_tls().await;
     let settings = [
@@ -111,6 +112,7 @@ async fn sentinel(master: &Server) -> Server {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn redis_behind_sentinels_conforms_and_survives_its_primary() {
     let mut primary = Server::start(&[]).await;
     let port = primary.port();
@@ -261,6 +263,7 @@ fn name(id: &SessionId) -> String {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_redis_cluster_conforms_and_survives_a_part_of_it() {
     let mut cluster = Cluster::start().await;
     let nodes = cluster.nodes();

@@ -25,6 +25,7 @@ async fn ready(world: &World<Process>) -> u16 {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_replica_that_starts_while_authentik_is_down_serves_who_is_signed_in() {
     let (authentik, redis) = (authentik().await, Server::start(&[]).await);
     let before = replica(&authentik, &redis).await;
@@ -98,6 +99,7 @@ async fn without_redis_a_file_can_keep_the_configuration() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn an_authentik_that_refuses_the_token_is_not_answered_with_old_news() {
     let (authentik, redis) = (authentik().await, Server::start(&[]).await);
     let before = replica(&authentik, &redis).await;

