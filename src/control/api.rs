@@ -1,9 +1,12 @@
 //! authentik's REST API, as far as an outpost needs it.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::timeout;
 use url::Url;
 use uuid::Uuid;
 
@@ -13,6 +16,9 @@ use crate::route::user_agent;
 use crate::telemetry::CHECKED;
 use crate::web::client::BackChannel;
 use crate::web::rest::{Rest, RestError};
+
+/// How long the request for authentik's version may take.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why authentik's API could not be used. Each text names the cause and the fix.
 #[derive(Debug, thiserror::Error)]
@@ -137,25 +143,29 @@ impl<'a> Api<'a> {
         Self { settings, rest }
     }
 
-    /// The server's version, if it tells.
-    async fn version(&self) -> Result<Option<String>, ApiError> {
-        let version = self.rest.get::<wire::Version>("admin/version/").await;
-        match version.map_err(ApiError::from) {
-            Ok(version) => Ok(Some(version.version_current)),
-            // A server that does not tell its version can still be served.
-            Err(
-                ApiError::Rest(RestError::Status { .. } | RestError::Shape { .. })
-                | ApiError::Token { .. },
-            ) => Ok(None),
-            Err(error) => Err(error),
+    /// The server's version, if it tells: nothing that is served depends on it, so nothing waits
+    /// for it for long.
+    async fn version(&self) -> Option<String> {
+        let asked = self.rest.get::<wire::Version>("admin/version/");
+        match timeout(VERSION_TIMEOUT, asked).await {
+            Ok(Ok(version)) => Some(version.version_current),
+            Ok(Err(error)) => {
+                tracing::debug!("authentik does not tell its version: {error}");
+                None
+            }
+            Err(_) => {
+                tracing::debug!("authentik did not tell its version within {VERSION_TIMEOUT:?}");
+                None
+            }
         }
     }
 
     /// Everything that a configuration is made of.
     pub(super) async fn answers(&self) -> Result<Answers, ApiError> {
+        let (version, outposts) = tokio::join!(self.version(), self.outposts());
         let mut answers = Answers {
-            version: self.version().await?,
-            outposts: self.outposts().await?,
+            version,
+            outposts: outposts?,
             providers: Vec::new(),
         };
         // Without an outpost the list of providers says nothing.

@@ -228,7 +228,11 @@ impl<'a> Refresher<'a> {
 
     async fn fetch(&mut self, signals: &Signals) -> Result<(Duration, Answers), ApiError> {
         let api = Api::new(&self.control.settings, &self.control.back_channel);
-        let answers = api.answers().await?;
+        let mut answers = api.answers().await?;
+        if answers.version.is_none() {
+            // It is asked again with the next refresh; what was known then is as good.
+            answers.version = self.served.as_ref().and_then(|o| o.version.clone());
+        }
         if self.control.settings.certificates {
             let (providers, known) = (&answers.providers, &self.certificates);
             self.certificates = certificates::fetch(&api, providers, known).await;

@@ -1,4 +1,4 @@
-//! What authentik says about a person: the claims of the access token that make a session.
+//! The claims of an access token that make a session.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -73,6 +73,75 @@ pub struct ProxyClaims {
     pub host_header: String,
 }
 
+impl Claims {
+    /// Reads the claims of a token. Claims that only describe the user are taken as far as they
+    /// can be read, so that an odd property mapping locks nobody out; the names of those that were
+    /// left out are returned beside them. `iss`, `exp`, `nbf`, `iat`, `sub`, `sid` and `nonce`
+    /// decide, so they have to be well-formed.
+    pub fn read(mut token: Map<String, Value>) -> Result<(Self, Vec<String>), serde_json::Error> {
+        let mut left_out = Vec::new();
+        for name in ["email", "name", "preferred_username"] {
+            keep_text(&mut token, name, &mut left_out);
+        }
+        for name in ["groups", "entitlements"] {
+            keep_texts(&mut token, name, &mut left_out);
+        }
+        match token.get_mut("ak_proxy") {
+            Some(Value::Object(proxy)) => {
+                let mut inner = Vec::new();
+                for name in ["backend_override", "host_header"] {
+                    keep_text(proxy, name, &mut inner);
+                }
+                keep_if(proxy, "user_attributes", Value::is_object, &mut inner);
+                keep_if(proxy, "is_superuser", Value::is_boolean, &mut inner);
+                left_out.extend(inner.into_iter().map(|name| format!("ak_proxy.{name}")));
+            }
+            _ => keep_if(&mut token, "ak_proxy", Value::is_null, &mut left_out),
+        }
+        Ok((serde_json::from_value(Value::Object(token))?, left_out))
+    }
+}
+
+/// Keeps a claim if `is_readable`, or if it is absent or `null`.
+fn keep_if(
+    claims: &mut Map<String, Value>,
+    name: &str,
+    is_readable: impl FnOnce(&Value) -> bool,
+    left_out: &mut Vec<String>,
+) {
+    let value = claims.get(name);
+    if value.is_some_and(|value| !value.is_null() && !is_readable(value)) {
+        claims.remove(name);
+        left_out.push(name.to_owned());
+    }
+}
+
+/// Keeps a claim that is text, or a number as its text.
+fn keep_text(claims: &mut Map<String, Value>, name: &str, left_out: &mut Vec<String>) {
+    if let Some(number @ Value::Number(_)) = claims.get_mut(name) {
+        *number = number.to_string().into();
+    }
+    keep_if(claims, name, Value::is_string, left_out);
+}
+
+/// Keeps the texts and numbers of a list; a text alone is a list of one.
+fn keep_texts(claims: &mut Map<String, Value>, name: &str, left_out: &mut Vec<String>) {
+    if let Some(alone @ Value::String(_)) = claims.get_mut(name) {
+        *alone = Value::Array(vec![alone.take()]);
+    }
+    if let Some(Value::Array(entries)) = claims.get_mut(name) {
+        let before = entries.len();
+        entries.retain(|entry| entry.is_string() || entry.is_number());
+        if entries.len() < before {
+            left_out.push(format!("{} entries of {name}", before - entries.len()));
+        }
+        for number in entries.iter_mut().filter(|entry| entry.is_number()) {
+            *number = number.to_string().into();
+        }
+    }
+    keep_if(claims, name, Value::is_array, left_out);
+}
+
 /// Attributes hold passwords and tokens, so only who it is is shown.
 impl std::fmt::Debug for Claims {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -124,6 +193,62 @@ mod tests {
         .expect("claims");
         assert_eq!(claims.exp, Some(1_795_492_351));
         assert!(claims.groups.is_empty() && claims.sid.is_none() && claims.email.is_empty());
+    }
+
+    #[test]
+    fn odd_claims_about_the_user_are_left_out_and_lock_nobody_out() {
+        for (odd, left_out) in [
+            (
+                r#""acr":1,"amr":"pwd","email_verified":"yes","nickname":5,"auth_time":"now""#,
+                &[][..],
+            ),
+            (r#""email":["a@x.test"]"#, &["email"]),
+            (
+                r#""name":{"first":"A"},"preferred_username":true"#,
+                &["name", "preferred_username"],
+            ),
+            (r#""groups":{"a":1}"#, &["groups"]),
+            (r#""groups":["a",null,["b"]]"#, &["2 entries of groups"]),
+            (r#""entitlements":7"#, &["entitlements"]),
+            (r#""ak_proxy":"x""#, &["ak_proxy"]),
+            (
+                r#""ak_proxy":{"user_attributes":[],"is_superuser":"no","host_header":{}}"#,
+                &[
+                    "ak_proxy.host_header",
+                    "ak_proxy.user_attributes",
+                    "ak_proxy.is_superuser",
+                ],
+            ),
+        ] {
+            let text = format!(r#"{{"sub":"s","exp":9,"sid":"x",{odd}}}"#);
+            let token = serde_json::from_str(&text).expect("an object");
+            let (claims, found) = Claims::read(token).expect(odd);
+            assert_eq!((&*claims.sub, claims.exp), ("s", Some(9)), "{odd}");
+            assert_eq!(found, left_out, "{odd}");
+            assert!(!claims.ak_proxy.is_superuser, "{odd}");
+        }
+        let read = |text: &str| Claims::read(serde_json::from_str(text).expect("an object"));
+        let (claims, _) =
+            read(r#"{"groups":[1,"b"],"entitlements":"one","name":5}"#).expect("claims");
+        assert_eq!(claims.groups, ["1", "b"]);
+        assert_eq!(claims.entitlements, ["one"]);
+        assert_eq!(claims.name, "5");
+    }
+
+    #[test]
+    fn odd_claims_that_decide_are_refused() {
+        for odd in [
+            r#""iss":["a"]"#,
+            r#""sub":5"#,
+            r#""exp":"9""#,
+            r#""nbf":"now""#,
+            r#""iat":{}"#,
+            r#""sid":7"#,
+            r#""nonce":7"#,
+        ] {
+            let token = serde_json::from_str(&format!("{{{odd}}}")).expect("an object");
+            assert!(Claims::read(token).is_err(), "{odd}");
+        }
     }
 
     #[test]

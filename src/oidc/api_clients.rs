@@ -4,9 +4,11 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use openidconnect::{HttpRequest, HttpResponse};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::client::{OidcError, RelyingParty, Tokens, answer, bare};
+use super::token::read;
 use crate::model::Claims;
 
 /// An answer of the introspection endpoint (RFC 7662 section 2.2).
@@ -18,7 +20,7 @@ struct Introspection {
     #[serde(default)]
     client_id: Option<String>,
     #[serde(flatten)]
-    claims: Claims,
+    claims: Map<String, Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -67,8 +69,11 @@ impl RelyingParty {
         };
         let ours = found.aud.includes(&self.client_id)
             && found.client_id.is_none_or(|id| id == self.client_id);
-        let lasts = found.claims.exp.is_some_and(|exp| exp > now);
-        Ok((found.active && ours && lasts).then_some(found.claims))
+        if !(found.active && ours) {
+            return Ok(None);
+        }
+        let claims = read(found.claims)?;
+        Ok(claims.exp.is_some_and(|exp| exp > now).then_some(claims))
     }
 
     /// Tokens for a user's name and app password (RFC 6749 section 4.4, with authentik's

@@ -1,6 +1,9 @@
 //! What we ask of authentik on behalf of one application: sign-in URLs, codes, introspection.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
 use jsonwebtoken::DecodingKey;
@@ -10,9 +13,10 @@ use openidconnect::{
     AuthType, AuthUrl, AuthenticationFlow, AuthorizationCode, ClientId, ClientSecret, CsrfToken,
     EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, IssuerUrl, JsonWebKeySet, Nonce,
     OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken,
-    RequestTokenError, Scope, StandardErrorResponse, TokenResponse as _, TokenUrl,
+    RequestTokenError, Scope, StandardErrorResponse, TokenUrl,
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
 use url::Url;
 
 use super::{Endpoints, Origin, TokenError, Verifier};
@@ -179,8 +183,8 @@ impl RelyingParty {
         nonce: &str,
         now: i64,
     ) -> Result<Tokens, OidcError> {
-        let (back_channel, host) = (self.back_channel.clone(), self.endpoints.host.clone());
-        let send = move |request: HttpRequest| send(back_channel.clone(), host.clone(), request);
+        let id_token = Arc::new(OnceLock::new());
+        let send = self.token_request(&id_token);
         let answer = self
             .client
             .exchange_code(AuthorizationCode::new(code.to_owned()))
@@ -193,12 +197,12 @@ impl RelyingParty {
             self.fetch_keys().await?;
         }
         let claims = self.verifier.verify(&access_token, now)?;
-        let id_nonce = match answer.id_token() {
-            Some(token) => self.verifier.verify(&token.to_string(), now)?.nonce,
+        let id_nonce = match id_token.get() {
+            Some(token) => self.verifier.verify(token, now)?.nonce,
             None => None,
         };
         let nonces = [claims.nonce.as_deref(), id_nonce.as_deref()];
-        let missing = answer.id_token().is_some() && nonces == [None, None];
+        let missing = id_token.get().is_some() && nonces == [None, None];
         if missing || nonces.into_iter().flatten().any(|found| found != nonce) {
             return Err(OidcError::Nonce);
         }
@@ -217,8 +221,7 @@ impl RelyingParty {
         refresh_token: &SecretString,
         now: i64,
     ) -> Result<Option<Tokens>, OidcError> {
-        let (back_channel, host) = (self.back_channel.clone(), self.endpoints.host.clone());
-        let send = move |request: HttpRequest| send(back_channel.clone(), host.clone(), request);
+        let send = self.token_request(&Arc::default());
         let token = RefreshToken::new(refresh_token.expose_secret().to_owned());
         let answer = self.client.exchange_refresh_token(&token);
         let answer = match answer.request_async(&send).await {
@@ -244,6 +247,25 @@ impl RelyingParty {
             // The old one stays good where no other is issued.
             refresh_token: Some(next.unwrap_or_else(|| refresh_token.clone())),
         }))
+    }
+
+    /// Sends a request to the token endpoint. The ID token is taken out of the answer: verified
+    /// with the access token's rules, it decides by its nonce alone, while `openidconnect` would
+    /// refuse it for any claim about the user that has an unusual type.
+    fn token_request(
+        &self,
+        id_token: &Arc<OnceLock<String>>,
+    ) -> impl Fn(HttpRequest) -> BoxFuture<'static, Result<HttpResponse, OidcError>> + use<> {
+        let (back_channel, host) = (self.back_channel.clone(), self.endpoints.host.clone());
+        let id_token = Arc::clone(id_token);
+        move |request| {
+            let (back_channel, host) = (back_channel.clone(), host.clone());
+            let id_token = Arc::clone(&id_token);
+            Box::pin(async move {
+                let answer = send(back_channel, host, request).await?;
+                Ok(answer.map(|body| without_id_token(body, &id_token)))
+            })
+        }
     }
 
     /// Fetches the keys that tokens are verified with; how many there are, understood or not.
@@ -312,6 +334,18 @@ impl RelyingParty {
             },
         }
     }
+}
+
+/// A token response without its ID token, which is kept. What is no token response stays as it is.
+fn without_id_token(body: Vec<u8>, id_token: &OnceLock<String>) -> Vec<u8> {
+    let Ok(Value::Object(mut response)) = serde_json::from_slice(&body) else {
+        return body;
+    };
+    if let Some(Value::String(token)) = response.remove("id_token") {
+        // The only answer to the only request.
+        let _ = id_token.set(token);
+    }
+    serde_json::to_vec(&response).unwrap_or(body)
 }
 
 /// Sends a back-channel request in the name that browsers know authentik by.

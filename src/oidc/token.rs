@@ -3,6 +3,7 @@
 use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde_json::{Map, Value};
 
 use crate::model::Claims;
 
@@ -162,16 +163,29 @@ impl Verifier {
         // Times are compared with our own clock, below.
         validation.validate_exp = false;
         validation.validate_nbf = false;
-        jsonwebtoken::decode(token, key, &validation)
-            .map(|data| data.claims)
-            .map_err(|error| TokenError::Signature(error.to_string()))
+        let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, key, &validation)
+            .map_err(|error| TokenError::Signature(error.to_string()))?;
+        read(decoded.claims)
     }
+}
+
+/// Reads claims, and logs which of them could not be read.
+pub(super) fn read(claims: Map<String, Value>) -> Result<Claims, TokenError> {
+    let (claims, left_out) =
+        Claims::read(claims).map_err(|error| TokenError::Signature(error.to_string()))?;
+    if !left_out.is_empty() {
+        tracing::warn!(
+            claims = left_out.join(", "),
+            "claims of a token are left out because they are malformed; correct the scope mapping of the provider at authentik",
+        );
+    }
+    Ok(claims)
 }
 
 #[cfg(test)]
 mod tests {
     use jsonwebtoken::{EncodingKey, Header};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

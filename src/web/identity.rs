@@ -42,8 +42,8 @@ pub fn person(
     let attributes = &claims.ak_proxy.user_attributes;
     let values = [
         claims.preferred_username.as_str(),
-        &claims.groups.join("|"),
-        &claims.entitlements.join("|"),
+        &joined(&claims.groups),
+        &joined(&claims.entitlements),
         &claims.email,
         &claims.name,
         &claims.sub,
@@ -70,6 +70,14 @@ pub fn person(
         }
     }
     headers
+}
+
+/// Names joined by `|`, as applications read them. One with a control character cannot travel in a
+/// header and is left out alone.
+fn joined(names: &[String]) -> String {
+    let names = names.iter().map(String::as_str);
+    let names: Vec<_> = names.filter(|name| value(name).is_some()).collect();
+    names.join("|")
 }
 
 /// The headers of nobody: every name of [`PERSON`], empty.
@@ -107,15 +115,10 @@ pub const EMPTY: HeaderValue = HeaderValue::from_static("");
 /// `Authorization: Basic` from the user's attributes; nothing without a password (as authentik
 /// 2026.2 does).
 fn basic_credentials(basic: &BasicAuth, claims: &Claims) -> Option<HeaderValue> {
-    let attribute = |name: &str| {
-        claims
-            .ak_proxy
-            .user_attributes
-            .get(name)
-            .and_then(Value::as_str)
-    };
+    let attributes = &claims.ak_proxy.user_attributes;
+    let attribute = |name: &str| attributes.get(name).and_then(text_of);
     let password = attribute(&basic.password_attribute)?;
-    let user = attribute(&basic.user_attribute).unwrap_or(&claims.email);
+    let user = attribute(&basic.user_attribute).unwrap_or_else(|| claims.email.clone());
     let mut text = String::from("Basic ");
     STANDARD.encode_string(format!("{user}:{password}"), &mut text);
     let mut value = value(&text)?;
@@ -209,6 +212,20 @@ mod tests {
         ] {
             assert_eq!(headers[name], expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_group_with_a_control_character_is_left_out_alone_and_numbers_are_passwords() {
+        let claims = claims(
+            r#"{"groups":["a","b\nc","d"],"ak_proxy":{"user_attributes":{"un":7,"pw":1234}}}"#,
+        );
+        let basic = BasicAuth {
+            user_attribute: "un".into(),
+            password_attribute: "pw".into(),
+        };
+        let headers = person(&claims, "", Some(&basic), IdentityOptions::default());
+        assert_eq!(headers["x-authentik-groups"], "a|d");
+        assert_eq!(headers[header::AUTHORIZATION], "Basic NzoxMjM0");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What users of authentik's own outpost ran into, by the number of the issue there, where no
 //! other file has a place for it.
 
-use authentik_standin::{Endpoint, Fault, Provider, Standin};
+use authentik_standin::{Endpoint, Fault, Provider, Standin, User};
+use serde_json::json;
 use url::Url;
 
 use crate::process::Process;
-use crate::support::{Browser, World, location, text};
+use crate::support::{Browser, PASSWORD, World, location, text};
 use crate::surfaces::{ALL, Surface};
 
 const HOST: &str = "grafana.test";
@@ -217,5 +218,53 @@ async fn issue_25393_the_log_has_the_address_of_the_rightmost_hop_that_is_not_ou
     assert_eq!(complaints.len(), 1, "{complaints:?}");
     for part in ["from 127.0.0.1 were ignored", "TRUSTED_PROXY_CIDRS"] {
         assert!(complaints[0].contains(part), "{complaints:?}");
+    }
+}
+
+/// A scope mapping of an administrator may say anything.
+#[tokio::test]
+async fn odd_claims_about_the_user_lock_nobody_out() {
+    let world = World::with_grafana().await;
+    for (number, odd) in [
+        json!({"acr": 1, "amr": "pwd", "email_verified": "yes", "nickname": 5}),
+        json!({"auth_time": "this morning", "updated_at": "now", "address": "Main Street"}),
+        json!({"groups": [1, 2], "email": ["a@x.test"]}),
+        json!({"ak_proxy": "nothing"}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("user{number}");
+        world.authentik.add_user(User {
+            groups: vec!["users".into()],
+            extra_claims: odd.clone(),
+            ..User::new(&name, PASSWORD)
+        });
+        let cookies = Browser::default()
+            .log_in_as(&world, "grafana.test", &name)
+            .await;
+        let answer = world.nginx("http://grafana.test/", &cookies, &[]).await;
+        assert_eq!(answer.status(), 200, "{odd}");
+        assert_eq!(answer.headers()["x-authentik-username"], name, "{odd}");
+        let groups = if odd["groups"].is_null() {
+            "users"
+        } else {
+            "1|2"
+        };
+        assert_eq!(answer.headers()["x-authentik-groups"], groups, "{odd}");
+    }
+}
+
+/// An ingress in front of authentik may keep the page with the version to itself.
+#[tokio::test]
+async fn nothing_waits_for_the_version_of_authentik() {
+    for fault in [Fault::Html, Fault::Hang, Fault::Reset, Fault::Status(404)] {
+        let authentik = Standin::builder().start().await.expect("started");
+        authentik.fault(Endpoint::Version, fault.clone());
+        let providers = vec![Provider::forward_single("grafana", "http://grafana.test")];
+        let world = World::beside(authentik, providers, &[]).await;
+        let answer = world.nginx("http://grafana.test/", "", &[]).await;
+        assert_eq!(answer.status(), 401, "{fault:?}");
+        assert_eq!(world.served().version, None, "{fault:?}");
     }
 }
