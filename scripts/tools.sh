@@ -75,3 +75,6 @@ fi
 if [ "$full" = --full ] && [ ! -x "$tools/helm/helm" ]; then
   GOBIN="$tools/helm" go install helm.sh/helm/v4/cmd/helm@v4.3.1
 fi
+
+# Reverse proxies in versions that Debian does not have.
+scripts/programs.sh --require "$tools"

@@ -7,6 +7,24 @@ use tokio::process::Command;
 
 use crate::program::Program;
 
+/// Which `HAProxy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// Whichever is installed; 2.6 on Debian 12.
+    Installed,
+    /// 2.8, as `scripts/programs.sh` installs it.
+    Latest,
+}
+
+impl Release {
+    fn program(self) -> &'static str {
+        match self {
+            Self::Installed => "haproxy",
+            Self::Latest => "haproxy-2.8",
+        }
+    }
+}
+
 /// A running `HAProxy`.
 #[derive(Debug)]
 pub struct HaProxy(Program);
@@ -16,12 +34,16 @@ impl HaProxy {
     /// and waits until it does.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] if `HAProxy` is not installed.
-    pub async fn start(address: SocketAddr, configuration: &str) -> io::Result<Self> {
+    /// [`io::ErrorKind::NotFound`] if that release is not installed.
+    pub async fn start(
+        release: Release,
+        address: SocketAddr,
+        configuration: &str,
+    ) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let config = directory.path().join("haproxy.cfg");
         std::fs::write(&config, configuration)?;
-        let mut command = Command::new("haproxy");
+        let mut command = Command::new(release.program());
         command.arg("-db").arg("-f").arg(&config);
         let program = Program::start(&mut command, address, directory).await?;
         Ok(Self(program))

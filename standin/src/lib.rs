@@ -26,6 +26,7 @@ mod builder;
 pub mod caddy;
 mod control;
 mod credentials;
+pub mod envoy;
 mod fault;
 mod handle;
 pub mod haproxy;
@@ -44,6 +45,7 @@ mod routes;
 mod server;
 mod sessions;
 mod state;
+pub mod traefik;
 mod user;
 mod websocket;
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use tokio::process::Command;
 
 use crate::program::Program;
-pub use crate::program::{free_address, resident};
+pub use crate::program::{free_address, resident, search_path};
 
 /// The identity headers that nginx copies from the outpost's answer to the application.
 const COPIED: [&str; 6] = ["username", "groups", "entitlements", "email", "name", "uid"];
@@ -23,6 +23,24 @@ pub enum Shape {
     Ingress,
     /// The same with the snippet that sets `X-Forwarded-Host`.
     IngressForwardedHost,
+}
+
+/// Which nginx.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// Whichever is installed; 1.22 on Debian 12.
+    Installed,
+    /// 1.31, as `scripts/programs.sh` installs it.
+    Mainline,
+}
+
+impl Release {
+    fn program(self) -> &'static str {
+        match self {
+            Self::Installed => "nginx",
+            Self::Mainline => "nginx-1.31",
+        }
+    }
 }
 
 /// A running nginx.
@@ -99,14 +117,44 @@ impl Nginx {
         Self::run(address, |work| passing(work, address, upstreams, "", "")).await
     }
 
+    /// Starts a release of nginx with server blocks and what else stands inside of `http { … }`, one
+    /// of which has to listen on `address`.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if that release is not installed.
+    pub async fn serving(release: Release, address: SocketAddr, blocks: &str) -> io::Result<Self> {
+        let configured = |work: &Path| {
+            let work = work.display();
+            format!(
+                "daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/error.log;
+events {{ worker_connections 256; }}
+http {{
+  access_log off;
+  client_body_temp_path {work}/body; proxy_temp_path {work}/proxy; fastcgi_temp_path {work}/f;
+  uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
+{blocks}
+}}"
+            )
+        };
+        Self::run_release(release, address, configured).await
+    }
+
     async fn run(
+        address: SocketAddr,
+        configured: impl FnOnce(&Path) -> String,
+    ) -> io::Result<Self> {
+        Self::run_release(Release::Installed, address, configured).await
+    }
+
+    async fn run_release(
+        release: Release,
         address: SocketAddr,
         configured: impl FnOnce(&Path) -> String,
     ) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let config = directory.path().join("nginx.conf");
         std::fs::write(&config, configured(directory.path()))?;
-        let mut command = Command::new("nginx");
+        let mut command = Command::new(release.program());
         command.arg("-c").arg(&config);
         let program = Program::start(&mut command, address, directory).await?;
         Ok(Self(program))

@@ -29,16 +29,16 @@ pub(crate) struct Program {
 
 impl Program {
     /// Runs `command` and waits until something listens on `address`. Programs in the directories
-    /// for administrators are found, too.
+    /// for administrators are found, too, and those that `scripts/programs.sh` has installed.
     pub(crate) async fn start(
         command: &mut Command,
         address: SocketAddr,
         directory: TempDir,
     ) -> io::Result<Self> {
-        let path = std::env::var("PATH").unwrap_or_default();
+        let path = search_path();
         let complaints = directory.path().join("stderr");
         let mut process = command
-            .env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"))
+            .env("PATH", path)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&complaints)?)
@@ -76,6 +76,24 @@ impl Program {
     pub(crate) async fn stop(mut self) -> io::Result<()> {
         self.process.kill().await
     }
+}
+
+/// Where programs are looked for: `PATH`, the directories for administrators, and
+/// `tools/programs/bin` below the target directory, in which this very program lies.
+#[must_use]
+pub fn search_path() -> String {
+    let mut directories = vec![
+        std::env::var("PATH").unwrap_or_default(),
+        "/usr/sbin:/usr/local/sbin".to_owned(),
+    ];
+    let own = std::env::current_exe().unwrap_or_default();
+    for directory in own.ancestors() {
+        let installed = directory.join("tools/programs/bin");
+        if installed.is_dir() {
+            directories.push(installed.display().to_string());
+        }
+    }
+    directories.join(":")
 }
 
 /// Memory that a process takes, in bytes (`VmRSS`, proc(5)).

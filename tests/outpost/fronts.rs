@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use authentik_standin::caddy::Caddy;
-use authentik_standin::haproxy::HaProxy;
+use authentik_standin::caddy::{self, Caddy};
+use authentik_standin::haproxy::{self, HaProxy};
 use authentik_standin::nginx::free_address;
 use authentik_standin::{Provider, Standin};
 use axum::Router;
@@ -191,7 +191,7 @@ async fn cve_2026_30851_and_go_2026_5346_behind_caddy_nothing_forged_is_seen() {
             (" app:8080", &format!(" {}", between.application)),
         ],
     );
-    let _caddy = Caddy::start(between.front, &sites)
+    let _caddy = Caddy::start(caddy::Release::Installed, between.front, &sites)
         .await
         .expect("Caddy is installed: apt-get install caddy");
     between.story(&world).await;
@@ -235,7 +235,7 @@ async fn behind_haproxy_nothing_forged_is_seen() {
             ("127.0.0.1:8080", &between.application.to_string()),
         ],
     );
-    let _haproxy = HaProxy::start(between.front, &configuration)
+    let _haproxy = HaProxy::start(haproxy::Release::Installed, between.front, &configuration)
         .await
         .expect("HAProxy is installed: apt-get install haproxy");
     between.story(&world).await;
