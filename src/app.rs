@@ -393,6 +393,7 @@ fn settings(config: &Config) -> control::Settings {
         outpost_id: config.authentik.outpost_id,
         certificates: !config.listen.https.is_empty(),
         policies: config.applications.clone(),
+        send_jwt: config.identity.send_jwt,
         refresh_interval: config.control.refresh_interval,
         refresh_jitter: config.control.refresh_jitter,
         reconnect_max: config.control.reconnect_max,

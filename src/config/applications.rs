@@ -63,7 +63,7 @@ impl Reader<'_> {
                 "cors_preflight" => policy.cors_preflight = self.flag(&at, node),
                 "original_method" => policy.original_method = self.flag(&at, node),
                 "redirect_scripts" => policy.redirect_scripts = self.flag(&at, node),
-                "send_jwt" => policy.identity.omit_jwt = !self.flag(&at, node),
+                "send_jwt" => policy.identity.send_jwt = Some(self.flag(&at, node)),
                 "header_encoding" => policy.identity.encoding = self.encoding(&at, node),
                 "headers" => policy.headers = self.headers(&at, node),
                 "identity_headers" => policy.identity_headers = self.names(&at, node),

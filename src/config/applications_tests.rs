@@ -40,7 +40,8 @@ applications:
     );
     assert_eq!(problems, [""; 0]);
     let grafana = &policies["grafana"];
-    assert!(grafana.redirect_scripts && grafana.cors_preflight && grafana.identity.omit_jwt);
+    assert!(grafana.redirect_scripts && grafana.cors_preflight);
+    assert_eq!(grafana.identity.send_jwt, Some(false));
     assert_eq!(grafana.identity.encoding, HeaderEncoding::Percent);
     assert_eq!(grafana.upstream_protocol, UpstreamProtocol::Http2);
     assert_eq!(policies["other"].upstream_protocol, UpstreamProtocol::Http1);

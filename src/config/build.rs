@@ -7,8 +7,8 @@ use secrecy::SecretString;
 
 use super::reader::Reader;
 use super::sections::{
-    Authentik, Control, Discover, Discovery, Listen, Log, Node, Redis, RedisPlace, Session,
-    Shutdown, Tls, Traces, Upstream,
+    Authentik, Control, Discover, Discovery, Identity, Listen, Log, Node, Redis, RedisPlace,
+    Session, Shutdown, Tls, Traces, Upstream,
 };
 use super::{Config, parse, warnings};
 
@@ -25,6 +25,9 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     };
     let control = control(reader);
     let session = session(reader);
+    let identity = Identity {
+        send_jwt: reader.value("identity.send_jwt", parse::flag),
+    };
     let shutdown = shutdown(reader);
     let redis = redis(reader);
     let tls = Tls {
@@ -41,6 +44,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         log,
         control,
         session,
+        identity,
         shutdown,
         redis,
         tls,

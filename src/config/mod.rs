@@ -39,8 +39,9 @@ pub use env::Vars;
 pub use error::ConfigErrors;
 pub use help::environment_help;
 pub use sections::{
-    Authentik, Control, Discover, Discovery, Listen, Log, LogLevel, Node, Redis, RedisPlace,
-    Session, Shutdown, Tls, TlsReqs, Traces, UnknownLogLevel, Upstream, WhenDown, reachable,
+    Authentik, Control, Discover, Discovery, Identity, Listen, Log, LogLevel, Node, Redis,
+    RedisPlace, Session, Shutdown, Tls, TlsReqs, Traces, UnknownLogLevel, Upstream, WhenDown,
+    reachable,
 };
 pub use show::{effective_settings, settings_table};
 pub use warnings::is_internal;
@@ -62,6 +63,8 @@ pub struct Config {
     pub control: Control,
     /// Sessions of signed-in users.
     pub session: Session,
+    /// What applications are told about users.
+    pub identity: Identity,
     /// The order of events when the program is asked to stop.
     pub shutdown: Shutdown,
     /// Where sessions are shared between replicas; `None` keeps them in this process's memory.

@@ -180,6 +180,14 @@ pub struct Session {
     pub login_timeout: Duration,
 }
 
+/// What applications are told about users, where nothing else is said for one of them.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Whether `X-authentik-jwt` carries the access token. Default true, as the vendor's outpost
+    /// does; `AUTHENTIK_PROXY_IDENTITY__SEND_JWT`.
+    pub send_jwt: bool,
+}
+
 /// What the variables of OpenTelemetry say that its SDK does not decide by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traces {

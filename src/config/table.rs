@@ -207,6 +207,13 @@ pub const SETTINGS: &[Setting] = &[
         "How long a login that was started can be completed; at least 1m",
     ),
     own(
+        "identity.send_jwt",
+        Kind::Flag,
+        Fallback::Value("true"),
+        "Send applications the user's access token in X-authentik-jwt",
+    )
+    .more("`false` is safer: the token holds all attributes of the user, and is good as a bearer token until it expires. `applications.<slug>.send_jwt` overrides it for one application."),
+    own(
         "shutdown.delay",
         Kind::Duration,
         Fallback::Value("2s"),

@@ -134,8 +134,11 @@ impl Compiler<'_> {
             .id_token_signing_alg_values_supported
             .clone()
             .unwrap_or_default();
-        let policies = &self.control.settings.policies;
-        let application = application(provider, policies)?;
+        let mut application = application(provider, &self.control.settings.policies)?;
+        let identity = &mut application.policy.identity;
+        identity
+            .send_jwt
+            .get_or_insert(self.control.settings.send_jwt);
         let back_channel = self.control.back_channel.clone();
         let relying_party = RelyingParty::new(&application, endpoints, &algorithms, back_channel)?;
         let mut site = Site::new(

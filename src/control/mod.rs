@@ -67,6 +67,8 @@ pub struct Settings {
     pub certificates: bool,
     /// What the operator set for single applications.
     pub policies: Policies,
+    /// Whether applications get the access token where `policies` say nothing.
+    pub send_jwt: bool,
     /// Where the last good configuration is kept; in the store, if that is shared, if `None`.
     pub cache_file: Option<PathBuf>,
     /// Time between two hellos.

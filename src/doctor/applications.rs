@@ -167,6 +167,7 @@ async fn application(look: &Look<'_>, site: &Site) -> Report {
         internal_host(&look.upstream, application, backend, &check, report).await;
     }
     open_paths(application, &check("open paths"), report);
+    access_token(application, &check("access token"), report);
     if look.only.is_some() {
         way::tell(look.config, site, report).await;
     }
@@ -244,6 +245,19 @@ fn open_paths(application: &Application, check: &str, report: &mut Report) {
         report.ok(check, "neither our rules nor authentik open any");
     } else {
         report.ok(check, format!("without a sign-in: {}", open.join(", ")));
+    }
+}
+
+/// Whether the application gets a token that it hardly needs.
+fn access_token(application: &Application, check: &str, report: &mut Report) {
+    if application.policy.identity.sends_jwt() {
+        report.hint(
+            check,
+            "the application gets it in X-authentik-jwt, with all attributes of the user",
+            "unless it reads that header, keep it here: AUTHENTIK_PROXY_IDENTITY__SEND_JWT=false for all, and applications.<slug>.send_jwt: true for those that do",
+        );
+    } else {
+        report.ok(check, "it stays here; X-authentik-jwt is empty");
     }
 }
 

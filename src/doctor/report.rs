@@ -48,6 +48,16 @@ impl Report {
         self.add(check, Status::Ok, found, None);
     }
 
+    /// Adds a check that found things as they may be, with what would be better.
+    pub fn hint(
+        &mut self,
+        check: impl Into<String>,
+        found: impl Into<String>,
+        better: impl Into<String>,
+    ) {
+        self.add(check, Status::Ok, found, Some(better.into()));
+    }
+
     /// Adds a check that could not be made.
     pub fn skipped(&mut self, check: impl Into<String>, found: impl Into<String>) {
         self.add(check, Status::Skipped, found, None);

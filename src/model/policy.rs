@@ -48,10 +48,20 @@ pub enum UpstreamProtocol {
 /// How identity headers are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IdentityOptions {
-    /// Leave `X-authentik-jwt` empty.
-    pub omit_jwt: bool,
+    /// Whether `X-authentik-jwt` carries the access token; `None` where that was not said for this
+    /// application.
+    pub send_jwt: Option<bool>,
     /// How characters outside of ASCII are sent.
     pub encoding: HeaderEncoding,
+}
+
+impl IdentityOptions {
+    /// Whether the application gets the access token: as the vendor's outpost does, unless it was
+    /// said otherwise.
+    #[must_use]
+    pub fn sends_jwt(self) -> bool {
+        self.send_jwt.unwrap_or(true)
+    }
 }
 
 /// How characters outside of ASCII are sent in a header.

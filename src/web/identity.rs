@@ -47,7 +47,11 @@ pub fn person(
         &claims.email,
         &claims.name,
         &claims.sub,
-        if options.omit_jwt { "" } else { access_token },
+        if options.sends_jwt() {
+            access_token
+        } else {
+            ""
+        },
     ];
     let mut headers = HeaderMap::with_capacity(24);
     for (name, text) in PERSON.into_iter().zip(values) {
@@ -199,7 +203,7 @@ mod tests {
     #[test]
     fn issue_24156_names_may_be_percent_encoded_and_the_token_left_out() {
         let options = IdentityOptions {
-            omit_jwt: true,
+            send_jwt: Some(false),
             encoding: HeaderEncoding::Percent,
         };
         let claims = claims(r#"{"preferred_username":"a b","name":"Dävid 100%","email":"a\nb"}"#);

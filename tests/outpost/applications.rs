@@ -186,6 +186,38 @@ async fn issue_10057_redirect_scripts_restores_the_vendors_redirects() {
 }
 
 #[tokio::test]
+async fn ap_2026_06_one_setting_keeps_the_token_from_all_applications() {
+    const KEEP: (&str, &str) = ("AUTHENTIK_PROXY_IDENTITY__SEND_JWT", "false");
+    let one = "applications: {grafana: {send_jwt: true}}";
+    let other = "applications: {grafana: {send_jwt: false}}";
+    for (file, more, gets) in [
+        ("", &[][..], [true, true]),
+        ("", &[KEEP], [false, false]),
+        (one, &[KEEP], [true, false]),
+        (other, &[], [false, true]),
+    ] {
+        let authentik = Standin::builder().start().await.expect("started");
+        let providers = [HOST, "wiki.test"].map(|host| {
+            let slug = host.split('.').next().expect("a slug");
+            Provider::forward_single(slug, &format!("http://{host}"))
+        });
+        let world = World::with_file(authentik, providers.to_vec(), file, more).await;
+        for (host, gets) in [HOST, "wiki.test"].into_iter().zip(gets) {
+            let mut browser = Browser::default();
+            browser.log_in(&world, host, "/").await;
+            let cookies = browser.cookies(host);
+            for surface in ALL {
+                let headers = [("cookie", cookies.as_str())];
+                let answer = surface.ask(&world, host, "/", &headers).await;
+                assert_eq!(answer.headers()["x-authentik-username"], "alice");
+                let token = answer.headers()["x-authentik-jwt"].as_bytes();
+                assert_eq!(!token.is_empty(), gets, "{host} {file:?} {more:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn issue_24156_names_go_out_as_utf_8_or_percent_encoded() {
     for (file, name, note) in [
         ("", "D\u{e4}vid 100% \u{6d4b}\u{8bd5}", "gr\u{fc}n"),

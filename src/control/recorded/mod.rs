@@ -41,6 +41,7 @@ fn control(base: &str, browser: Option<Url>) -> Parted {
             refresh_interval: None,
             certificates: false,
             policies: Policies::default(),
+            send_jwt: true,
             cache_file: None,
             refresh_jitter: Duration::ZERO,
             reconnect_max: Duration::from_secs(1),

@@ -177,3 +177,24 @@ async fn an_application_that_answers_is_found_to_do_so() {
     let internal = found(&findings, "app: internal host");
     assert_eq!(internal, [("ok", expected.as_str())]);
 }
+
+#[tokio::test]
+async fn ap_2026_06_an_application_that_gets_the_token_is_named() {
+    const KEEP: (&str, &str) = ("AUTHENTIK_PROXY_IDENTITY__SEND_JWT", "false");
+    let authentik = authentik().await;
+    for (settings, expected, fix) in [
+        (&[][..], "the application gets it", Some(KEEP.0)),
+        (&[KEEP], "it stays here", None),
+    ] {
+        let (code, findings) = doctor(&authentik, &[], settings).await;
+        assert_eq!(code, 0, "it is no failure");
+        let named = |f: &&serde_json::Value| f["check"] == "grafana: access token";
+        let finding = findings.iter().find(named).expect("looked at");
+        assert_eq!(finding["status"], "ok");
+        let found = finding["found"].as_str().expect("text");
+        assert!(found.starts_with(expected), "{finding}");
+        let better = finding["fix"].as_str();
+        assert_eq!(better.is_some(), fix.is_some(), "{finding}");
+        assert!(fix.is_none_or(|fix| better.unwrap_or_default().contains(fix)));
+    }
+}
