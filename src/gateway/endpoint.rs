@@ -18,8 +18,8 @@ pub(super) enum Endpoint<'a> {
     Start(&'a str),
     /// Ends a login; with the raw query.
     Callback(&'a str),
-    /// Ends a session.
-    SignOut,
+    /// Ends a session; with the raw query.
+    SignOut(&'a str),
     /// A reverse proxy asks about a request.
     Forward(Surface<'a>),
     /// Assets of the vendor's pages; ours need none.
@@ -57,12 +57,12 @@ impl<'a> Endpoint<'a> {
             return Self::Callback(query);
         }
         if marked(query, LOGOUT_MARKER) {
-            return Self::SignOut;
+            return Self::SignOut(query);
         }
         match own {
             Some("/start") => Self::Start(query),
             Some("/callback") => Self::Callback(query),
-            Some("/sign_out") => Self::SignOut,
+            Some("/sign_out") => Self::SignOut(query),
             Some(own) if own.is_empty() || own.starts_with('/') => Self::Unknown,
             _ => Self::Other,
         }
@@ -107,8 +107,11 @@ mod tests {
                 &format!("/any/path?{callback}"),
                 Endpoint::Callback(callback),
             ),
-            ("/?X-authentik-logout=true", Endpoint::SignOut),
-            ("/outpost.goauthentik.io/sign_out", Endpoint::SignOut),
+            (
+                "/?X-authentik-logout=true",
+                Endpoint::SignOut("X-authentik-logout=true"),
+            ),
+            ("/outpost.goauthentik.io/sign_out", Endpoint::SignOut("")),
             (
                 "/outpost.goauthentik.io/auth/nginx",
                 Endpoint::Forward(Surface::Nginx),

@@ -35,6 +35,9 @@ pub(super) enum GatewayError {
         "the Host header names another host than :authority; the client, or a proxy that sets one of them, must send them alike"
     )]
     TwoHosts,
+    /// A body in another transfer coding than `chunked` (RFC 9112 section 6.1).
+    #[error("the request's Transfer-Encoding is not exactly \"chunked\"")]
+    TransferCoding,
     /// No application has this host.
     #[error(
         "no app for hostname {0:?}; assign its provider to this outpost, or fix the provider's external host"
@@ -76,6 +79,17 @@ pub(super) enum GatewayError {
     /// A method that no application is asked with.
     #[error("the method is not passed on")]
     Method(Arc<Site>),
+    /// A method that a page of ours does not have, and those that it has.
+    #[error("the page has only the methods {allow}")]
+    PageMethod {
+        /// Whose page.
+        site: Arc<Site>,
+        /// `Allow` (RFC 9110 section 10.2.1).
+        allow: &'static str,
+    },
+    /// A page of ours that acts, asked for by a script, an image, a prefetch or by `HEAD`.
+    #[error("the page acts only where a browser opens it")]
+    Background(Arc<Site>),
     /// The application does not answer.
     #[error("{0}")]
     Upstream(Box<Unanswered>),
@@ -186,11 +200,12 @@ impl GatewayError {
         match self {
             Self::NotConfigured | Self::Store(..) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Host(_) | Self::TwoHosts | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::Misasked(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound(_) | Self::ProxyMode(_) => StatusCode::NOT_FOUND,
-            Self::Denied { .. } | Self::Ambiguous(_) => StatusCode::FORBIDDEN,
+            Self::Denied { .. } | Self::Ambiguous(_) | Self::Background(_) => StatusCode::FORBIDDEN,
             Self::Credentials { .. } => StatusCode::BAD_GATEWAY,
-            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method(_) | Self::PageMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Upstream(unanswered) => unanswered.failure.status(),
             Self::Login { failure, .. } => failure.status(),
         }
@@ -209,6 +224,10 @@ impl GatewayError {
             Self::Host(_) | Self::TwoHosts => {
                 ("Bad request", "The address of this request is not valid.")
             }
+            Self::TransferCoding => (
+                "Not implemented",
+                "The body of this request is encoded in a way that is not supported.",
+            ),
             Self::NoApplication(_) | Self::Misasked(_) => (
                 "Misconfigured",
                 "This address is not set up. Tell your administrator.",
@@ -223,6 +242,11 @@ impl GatewayError {
                 "Your credentials cannot be checked right now. Please try again in a moment.",
             ),
             Self::Method(_) => ("Not allowed", "Requests of this kind are not passed on."),
+            Self::PageMethod { .. } => ("Not allowed", "This page does not answer such requests."),
+            Self::Background(_) => (
+                "Nothing was done",
+                "This address only acts when it is opened as a page. Open it in the browser.",
+            ),
             Self::Upstream(unanswered) => unanswered.failure.words(),
             Self::Login { failure, .. } => failure.words(),
         }
@@ -237,6 +261,7 @@ impl GatewayError {
             Self::Upstream(unanswered) => return unanswered.count(),
             Self::NotConfigured => Refusal::NotConfigured,
             Self::Host(_) | Self::TwoHosts => Refusal::InvalidHost,
+            Self::TransferCoding => Refusal::TransferCoding,
             Self::NoApplication(_) => Refusal::UnknownHost,
             Self::Misasked(_) => Refusal::MisconfiguredProxy,
             Self::NotFound(_) | Self::ProxyMode(_) => Refusal::NotFound,
@@ -244,7 +269,8 @@ impl GatewayError {
             Self::Denied { .. } => Refusal::Rule,
             Self::Ambiguous(_) => Refusal::AmbiguousPath,
             Self::Credentials { .. } => Refusal::Authentik,
-            Self::Method(_) => Refusal::Method,
+            Self::Method(_) | Self::PageMethod { .. } => Refusal::Method,
+            Self::Background(_) => Refusal::Background,
         };
         match self.site() {
             Some(site) => site.metrics.refusals.count(reason),
@@ -258,6 +284,8 @@ impl GatewayError {
             Self::NotFound(site)
             | Self::ProxyMode(site)
             | Self::Method(site)
+            | Self::PageMethod { site, .. }
+            | Self::Background(site)
             | Self::Ambiguous(site)
             | Self::Store(site, _)
             | Self::Denied { site, .. }
@@ -325,12 +353,19 @@ impl GatewayError {
                 application,
                 retry: retry.as_deref(),
                 request_id: &id,
+                ..Page::default()
             };
             let mut response = html(self.status(), &page);
-            if self.status() == StatusCode::REQUEST_TIMEOUT {
-                // What else the client sends would belong to no request (RFC 9110 section 15.5.9).
+            if self.status() == StatusCode::REQUEST_TIMEOUT || matches!(self, Self::TransferCoding)
+            {
+                // What else the client sends would belong to no request (RFC 9110 section 15.5.9),
+                // or nobody knows where it begins.
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
+            }
+            if let Self::PageMethod { allow, .. } = &self {
+                let allow = HeaderValue::from_static(allow);
+                response.headers_mut().insert(header::ALLOW, allow);
             }
             if let Self::Login {
                 failure: LoginFailure::Loop { forgiven },

@@ -11,7 +11,7 @@ use super::answer::{Answer, json};
 use super::auth::Permit;
 use super::endpoint::Endpoint;
 use super::error::GatewayError;
-use super::login::{append_cookie, target};
+use super::login::{append_cookie, may_begin, target};
 use super::surface::Surface;
 use super::{Asked, Parted};
 use crate::model::{Authority, Mode, Question};
@@ -19,7 +19,7 @@ use crate::route::{Site, Snapshot};
 use crate::telemetry::metrics::Refusal;
 use crate::web::identity;
 use crate::web::inbound::{Inbound, own_host};
-use crate::web::navigation::{is_navigation, is_preflight};
+use crate::web::navigation::is_preflight;
 
 impl Parted {
     /// One question, in any dialect: 200 with the identity headers, or what the person is to see
@@ -88,11 +88,10 @@ impl Parted {
                 Ok(answer)
             }
             Admission::Refused(Refusal::SignInRequired)
-                if surface.is_shown()
-                    && (application.policy.redirect_scripts || is_navigation(method, headers)) =>
+                if surface.is_shown() && may_begin(site, method, headers) =>
             {
                 let target = target::of(application, Some(&url.to_string()));
-                self.begin(site, headers, target, 1)
+                self.begin_by(method, site, headers, target)
             }
             Admission::Refused(reason) => Ok(unauthorized(site, surface.is_shown(), reason)),
         }

@@ -37,6 +37,7 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Begun, Ended, Span, Traces};
 use crate::telemetry::{Misconfiguration, Reporter, Throttle};
+use crate::web::framing;
 use crate::web::inbound::{Inbound, Peer, TrustedProxies, is_forwarded, names_two_hosts};
 use access::AccessLine;
 use answer::{Answer, REQUEST_ID, RequestId};
@@ -193,6 +194,9 @@ impl Parted {
         if snapshot.outpost.is_none() {
             return Err(GatewayError::NotConfigured);
         }
+        if !framing::is_understood(&parts.headers) {
+            return Err(GatewayError::TransferCoding);
+        }
         if names_two_hosts(parts) {
             return Err(GatewayError::TwoHosts);
         }
@@ -246,12 +250,13 @@ impl Parted {
             })),
             Endpoint::Callback(query) => Some(Box::pin(async move {
                 let site = asked.site(snapshot)?;
+                login::is_for_browser(site, asked)?;
                 let candidates = snapshot.table.on_host(&asked.authority);
                 let candidates = candidates.map(Arc::clone).collect();
                 self.callback(site, candidates, asked.headers, query).await
             })),
-            Endpoint::SignOut => Some(Box::pin(async move {
-                self.sign_out(asked.site(snapshot)?, asked.headers).await
+            Endpoint::SignOut(query) => Some(Box::pin(async move {
+                self.sign_out(asked.site(snapshot)?, asked, query).await
             })),
             _ => None,
         }

@@ -12,12 +12,12 @@ use super::admission::Admission;
 use super::answer::Answer;
 use super::error::GatewayError;
 use super::forward::{SIGN_IN, unauthorized};
-use super::login::{append_cookie, redirect, target};
+use super::login::{append_cookie, may_begin, redirect, target};
 use super::upstream::Passage;
 use crate::model::{Question, RequestedUrl};
 use crate::route::Site;
 use crate::telemetry::metrics::Refusal;
-use crate::web::navigation::{is_navigation, is_preflight};
+use crate::web::navigation::is_preflight;
 
 /// What stands for itself in a query: RFC 3986's unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -65,9 +65,7 @@ impl Parted {
                 }
                 Ok(answer)
             }
-            Admission::Refused(Refusal::SignInRequired)
-                if site.application.policy.redirect_scripts || is_navigation(method, headers) =>
-            {
+            Admission::Refused(Refusal::SignInRequired) if may_begin(site, method, headers) => {
                 Ok(start(site, &url))
             }
             Admission::Refused(reason) => Ok(Answer {

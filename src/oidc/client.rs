@@ -165,13 +165,12 @@ impl RelyingParty {
         url
     }
 
-    /// Where to send the browser to sign out; authentik takes the access token as the hint.
+    /// Where to send the browser to sign out (`OpenID` Connect RP-Initiated Logout section 2). No
+    /// `id_token_hint`: authentik knows the application by the URL and the user by its own cookie,
+    /// and a token in a URL ends in logs and histories (RFC 9700 section 4.3.2).
     #[must_use]
-    pub fn end_session_url(&self, access_token: &SecretString) -> Option<Url> {
-        let mut url = self.endpoints.end_session.clone()?;
-        url.query_pairs_mut()
-            .append_pair("id_token_hint", access_token.expose_secret());
-        Some(url)
+    pub fn end_session_url(&self) -> Option<&Url> {
+        self.endpoints.end_session.as_ref()
     }
 
     /// Exchanges a code for tokens and verifies them (RFC 6749 section 4.1.3, `OpenID` Connect Core

@@ -3,6 +3,7 @@
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::model::SessionId;
 
@@ -17,6 +18,7 @@ pub struct Keys {
     pkce: hmac::Key,
     nonce: hmac::Key,
     credentials: hmac::Key,
+    sign_out: hmac::Key,
 }
 
 impl Keys {
@@ -41,6 +43,7 @@ impl Keys {
             pkce: mac("pkce"),
             nonce: mac("nonce"),
             credentials: mac("credentials"),
+            sign_out: mac("sign-out"),
         }
     }
 
@@ -56,6 +59,23 @@ impl Keys {
     #[must_use]
     pub fn session_of(&self, credentials: &[u8]) -> SessionId {
         SessionId::derived(&hmac::sign(&self.credentials, credentials))
+    }
+
+    /// What the form of the page carries that asks before a session ends, so that no other page can
+    /// send it. `session` is a secret of the session.
+    #[must_use]
+    pub fn sign_out_token(&self, session: &SecretString) -> String {
+        let session = session.expose_secret().as_bytes();
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.sign_out, session))
+    }
+
+    /// Whether `token` is the one that [`Keys::sign_out_token`] gave for this session.
+    #[must_use]
+    pub fn is_sign_out_token(&self, token: &str, session: &SecretString) -> bool {
+        let session = session.expose_secret().as_bytes();
+        URL_SAFE_NO_PAD
+            .decode(token)
+            .is_ok_and(|tag| hmac::verify(&self.sign_out, session, &tag).is_ok())
     }
 
     /// The nonce (`OpenID` Connect Core section 3.1.2.1) that belongs to a login's random value.

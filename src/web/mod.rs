@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod cookie;
+pub mod framing;
 pub mod header_file;
 pub mod identity;
 pub mod inbound;

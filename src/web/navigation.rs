@@ -1,29 +1,106 @@
-//! Whether a request comes from somebody who can sign in: a page being opened, not a script.
+//! Whether a request comes from somebody who can sign in: a page being opened, not a script; and
+//! from where a page was opened that changes something.
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
+
+use crate::model::Authority;
 
 /// Whether a redirect to a sign-in page would be seen by a person. Browsers say so themselves
 /// (Fetch Metadata, `Sec-Fetch-Mode`), where the connection is secure; elsewhere other headers
 /// give scripts and websockets away.
 #[must_use]
 pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
-    let is = |name: &str, value: &str| {
-        let found = headers.get(name);
-        found.is_some_and(|found| found.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
-    };
-    if is("upgrade", "websocket") || is("x-requested-with", "XMLHttpRequest") {
+    if is_background(headers) {
         return false;
     }
-    if headers.contains_key("sec-fetch-mode") {
-        return is("sec-fetch-mode", "navigate");
+    if headers.contains_key(FETCH_MODE) {
+        return is(headers, FETCH_MODE, "navigate");
     }
-    let html = |accept: &http::HeaderValue| {
+    matches!(*method, Method::GET | Method::HEAD) || accepts_html(headers)
+}
+
+/// Whether a browser loads the page in case that the user opens it later (Resource Hints, Fetch
+/// standard's `Sec-Purpose`; `Purpose` and `X-Moz` of older browsers). Nothing may happen then.
+#[must_use]
+pub fn is_prefetch(headers: &HeaderMap) -> bool {
+    let prefetches = |name: &str| {
+        let values = headers.get_all(name).iter();
+        let mut items = values.flat_map(|value| value.as_bytes().split(|b| b",;".contains(b)));
+        items.any(|item| item.trim_ascii().eq_ignore_ascii_case(b"prefetch"))
+    };
+    ["sec-purpose", "purpose", "x-moz"]
+        .into_iter()
+        .any(prefetches)
+}
+
+/// From where a page that changes something was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// By a page of the same origin, or by the user: the address bar, a bookmark.
+    Here,
+    /// By a page of another origin, or from where is unknown.
+    Elsewhere,
+    /// Not as a page: by a script, as an image, in a frame, in advance, by `HEAD`.
+    InBackground,
+}
+
+impl Opened {
+    /// Reads it from Fetch Metadata. Where the browser sends none (plain http), a page is what is
+    /// asked for as HTML, and `Origin` or `Referer` name the host that it was opened from.
+    #[must_use]
+    pub fn of(method: &Method, headers: &HeaderMap, host: &Authority<'_>) -> Self {
+        let is_page = if headers.contains_key(FETCH_MODE) {
+            let is_document = is(headers, FETCH_DEST, "document");
+            is(headers, FETCH_MODE, "navigate")
+                && (is_document || !headers.contains_key(FETCH_DEST))
+        } else {
+            accepts_html(headers)
+        };
+        if !is_page || *method == Method::HEAD || is_background(headers) {
+            return Self::InBackground;
+        }
+        let is_here = if headers.contains_key(FETCH_SITE) {
+            is(headers, FETCH_SITE, "same-origin") || is(headers, FETCH_SITE, "none")
+        } else {
+            let from = headers.get(header::ORIGIN);
+            let from = from.or_else(|| headers.get(header::REFERER));
+            from.is_some_and(|from| names(from, host))
+        };
+        if is_here { Self::Here } else { Self::Elsewhere }
+    }
+}
+
+const FETCH_MODE: &str = "sec-fetch-mode";
+const FETCH_DEST: &str = "sec-fetch-dest";
+const FETCH_SITE: &str = "sec-fetch-site";
+
+fn is(headers: &HeaderMap, name: &str, value: &str) -> bool {
+    let found = headers.get(name);
+    found.is_some_and(|found| found.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
+}
+
+fn is_background(headers: &HeaderMap) -> bool {
+    is(headers, "upgrade", "websocket")
+        || is(headers, "x-requested-with", "XMLHttpRequest")
+        || is_prefetch(headers)
+}
+
+fn accepts_html(headers: &HeaderMap) -> bool {
+    let html = |accept: &HeaderValue| {
         let text = accept.as_bytes();
         text.windows(b"text/html".len())
             .any(|part| part.eq_ignore_ascii_case(b"text/html"))
     };
-    matches!(*method, Method::GET | Method::HEAD)
-        || headers.get_all(header::ACCEPT).iter().any(html)
+    headers.get_all(header::ACCEPT).iter().any(html)
+}
+
+/// Whether an `Origin` or `Referer` is of this host. The port may be another one: a port mapping
+/// in front of us hides it.
+fn names(from: &HeaderValue, host: &Authority<'_>) -> bool {
+    let from = from.to_str().ok().and_then(|url| url.parse::<Uri>().ok());
+    let authority = from.as_ref().and_then(Uri::authority);
+    let authority = authority.and_then(|authority| Authority::parse(authority.as_str()).ok());
+    authority.is_some_and(|from| from.canonical_host() == host.canonical_host())
 }
 
 /// Whether a browser asks if it may send the real request (Fetch standard section 4.8).
@@ -37,6 +114,14 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn map(headers: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().expect("a value"));
+        }
+        map
+    }
 
     #[test]
     fn issue_10057_scripts_and_websockets_are_no_navigation() {
@@ -62,16 +147,150 @@ mod tests {
             ),
             ("POST", &[("sec-fetch-mode", "navigate")], true),
         ] {
-            let mut map = HeaderMap::new();
-            for (name, value) in headers {
-                map.insert(*name, value.parse().expect("a value"));
-            }
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
             assert_eq!(
-                is_navigation(&method, &map),
+                is_navigation(&method, &map(headers)),
                 expected,
                 "{method} {headers:?}"
             );
+        }
+    }
+
+    /// As browsers send it: Chromium (speculation rules, `link rel=prefetch`), Safari, Firefox.
+    #[test]
+    fn ap_2026_06_a_prefetch_is_no_navigation() {
+        for (header, expected) in [
+            (("sec-purpose", "prefetch"), true),
+            (("sec-purpose", "prefetch;prerender"), true),
+            (("sec-purpose", "prefetch;anonymous-client-ip"), true),
+            (("purpose", "prefetch"), true),
+            (("x-moz", "prefetch"), true),
+            (("sec-purpose", "no-prefetch"), false),
+            (("x-purpose", "prefetch"), false),
+        ] {
+            let headers = map(&[header, ("sec-fetch-mode", "navigate")]);
+            assert_eq!(is_prefetch(&headers), expected, "{header:?}");
+            let navigates = is_navigation(&Method::GET, &headers);
+            assert_eq!(navigates, !expected, "{header:?}");
+        }
+    }
+
+    /// The values are those of Fetch Metadata Request Headers, sections 2.1 to 2.3.
+    #[test]
+    fn ap_2026_06_only_a_page_that_is_opened_from_here_acts_without_asking() {
+        use Opened::{Elsewhere, Here, InBackground};
+        const MODE: (&str, &str) = ("sec-fetch-mode", "navigate");
+        const DOCUMENT: (&str, &str) = ("sec-fetch-dest", "document");
+        const HTML: (&str, &str) = ("accept", "text/html,application/xml;q=0.9,*/*;q=0.8");
+        let site = |value| ("sec-fetch-site", value);
+        let host = Authority::parse("grafana.test:8443").expect("an authority");
+        for (method, headers, expected) in [
+            ("GET", &[MODE, DOCUMENT, site("same-origin")][..], Here),
+            ("GET", &[MODE, DOCUMENT, site("none")], Here),
+            ("POST", &[MODE, DOCUMENT, site("same-origin")], Here),
+            ("GET", &[MODE, DOCUMENT, site("same-site")], Elsewhere),
+            ("GET", &[MODE, DOCUMENT, site("cross-site")], Elsewhere),
+            ("POST", &[MODE, DOCUMENT, site("cross-site")], Elsewhere),
+            ("GET", &[MODE, DOCUMENT], Elsewhere),
+            ("GET", &[MODE, site("same-origin")], Here),
+            ("HEAD", &[MODE, DOCUMENT, site("same-origin")], InBackground),
+            (
+                "GET",
+                &[MODE, ("sec-fetch-dest", "iframe"), site("same-origin")],
+                InBackground,
+            ),
+            (
+                "GET",
+                &[MODE, ("sec-fetch-dest", "embed"), site("same-origin")],
+                InBackground,
+            ),
+            (
+                "GET",
+                &[
+                    ("sec-fetch-mode", "no-cors"),
+                    ("sec-fetch-dest", "image"),
+                    HTML,
+                ],
+                InBackground,
+            ),
+            (
+                "GET",
+                &[
+                    ("sec-fetch-mode", "cors"),
+                    ("sec-fetch-dest", "empty"),
+                    HTML,
+                ],
+                InBackground,
+            ),
+            (
+                "GET",
+                &[
+                    MODE,
+                    DOCUMENT,
+                    site("none"),
+                    ("sec-purpose", "prefetch;prerender"),
+                ],
+                InBackground,
+            ),
+            (
+                "GET",
+                &[MODE, DOCUMENT, site("none"), ("upgrade", "websocket")],
+                InBackground,
+            ),
+            // Plain http.
+            (
+                "GET",
+                &[HTML, ("referer", "http://grafana.test:8443/d/1")],
+                Here,
+            ),
+            ("GET", &[HTML, ("referer", "http://GRAFANA.test/")], Here),
+            (
+                "GET",
+                &[HTML, ("referer", "http://grafana.test.evil.test/")],
+                Elsewhere,
+            ),
+            (
+                "GET",
+                &[HTML, ("referer", "http://evil.test/?http://grafana.test/")],
+                Elsewhere,
+            ),
+            (
+                "GET",
+                &[HTML, ("referer", "http://grafana.test@evil.test/")],
+                Elsewhere,
+            ),
+            ("GET", &[HTML], Elsewhere),
+            (
+                "POST",
+                &[HTML, ("origin", "http://grafana.test:8443")],
+                Here,
+            ),
+            (
+                "POST",
+                &[
+                    HTML,
+                    ("origin", "null"),
+                    ("referer", "http://grafana.test:8443/"),
+                ],
+                Elsewhere,
+            ),
+            ("POST", &[HTML, ("origin", "http://evil.test")], Elsewhere),
+            (
+                "HEAD",
+                &[HTML, ("referer", "http://grafana.test:8443/")],
+                InBackground,
+            ),
+            (
+                "GET",
+                &[("accept", "image/avif,image/webp,*/*;q=0.8")],
+                InBackground,
+            ),
+            ("GET", &[("accept", "*/*")], InBackground),
+            ("GET", &[], InBackground),
+        ] {
+            let method = Method::from_bytes(method.as_bytes()).expect("a method");
+            let opened = Opened::of(&method, &map(headers), &host);
+            assert_eq!(opened, expected, "{method} {headers:?}");
         }
     }
 }

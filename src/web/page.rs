@@ -15,8 +15,23 @@ pub struct Page<'a> {
     pub application: Option<&'a str>,
     /// Where "Try again" leads.
     pub retry: Option<&'a str>,
+    /// What the user is asked.
+    pub question: Option<Question<'a>>,
     /// Id under which the log tells the detail.
     pub request_id: &'a str,
+}
+
+/// What a page asks before something happens.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The button that says yes.
+    pub yes: &'a str,
+    /// Where its form is sent, by `POST` and without a body.
+    pub action: &'a str,
+    /// The link that says no.
+    pub no: &'a str,
+    /// Where that leads.
+    pub back: &'a str,
 }
 
 const STYLE: &str = "\
@@ -26,8 +41,8 @@ const STYLE: &str = "\
 background:var(--bg);color:var(--fg);font:1rem/1.5 system-ui,sans-serif}\
 main{width:100%;max-width:32rem;padding:2rem;background:var(--card);border:1px solid var(--line);border-radius:.75rem}\
 h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.25;overflow-wrap:anywhere}p{margin:0 0 1rem;overflow-wrap:anywhere}\
-a{display:inline-block;padding:.6rem 1.1rem;border-radius:.5rem;background:var(--accent);color:var(--card);\
-text-decoration:none;font-weight:600}small{display:block;margin-top:1.5rem;color:var(--muted);overflow-wrap:anywhere}";
+a,button{display:inline-block;padding:.6rem 1.1rem;border:0;border-radius:.5rem;background:var(--accent);color:var(--card);\
+text-decoration:none;font:inherit;font-weight:600;cursor:pointer}.quiet{background:none;color:var(--fg)}small{display:block;margin-top:1.5rem;color:var(--muted);overflow-wrap:anywhere}";
 
 /// Content security policy that fits the pages: their own style and nothing else.
 pub const POLICY: &str =
@@ -52,6 +67,12 @@ impl Page<'_> {
                         p { (self.text) }
                         @if let Some(detail) = self.detail { p { code { (detail) } } }
                         @if let Some(retry) = self.retry { p { a href=(retry) { "Try again" } } }
+                        @if let Some(question) = &self.question {
+                            form method="post" action=(question.action) {
+                                button { (question.yes) }
+                                " " a.quiet href=(question.back) { (question.no) }
+                            }
+                        }
                         small {
                             @if let Some(application) = self.application { (application) " · " }
                             @if !self.request_id.is_empty() { "Request " (self.request_id) }

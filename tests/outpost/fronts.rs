@@ -12,7 +12,7 @@ use axum::Router;
 use http::HeaderMap;
 use tokio::process::Command;
 
-use crate::support::{Browser, World, get, location, text, within};
+use crate::support::{Browser, NAVIGATION, SIGN_OUT, World, get, location, text, within};
 
 const FORGED: [(&str, &str); 6] = [
     ("x-authentik-username", "forged"),
@@ -92,6 +92,11 @@ impl Between {
         get(self.front, target, &self.host, &headers).await
     }
 
+    async fn sign_out(&self, cookies: &str) -> http::Response<bytes::Bytes> {
+        let headers = [&NAVIGATION[..], &FORGED, &[("cookie", cookies)]].concat();
+        get(self.front, SIGN_OUT, &self.host, &headers).await
+    }
+
     /// Opens a page and follows redirects within the host, up to authentik's.
     async fn start(&self, world: &World, browser: &mut Browser, page: &str) -> String {
         let mut target = page.to_owned();
@@ -150,7 +155,7 @@ impl Between {
         }
 
         // Out by the person's own wish, and then by authentik's.
-        let answer = self.get("/outpost.goauthentik.io/sign_out", &cookies).await;
+        let answer = self.sign_out(&cookies).await;
         assert!(location(&answer).contains("/end-session/"), "{answer:?}");
         assert_eq!(self.get(page, &cookies).await.status(), 302);
         browser.forget();

@@ -41,6 +41,7 @@ mod regressions;
 mod rules;
 mod secrets;
 mod shapes;
+mod sign_out;
 mod stalls;
 mod support;
 mod surfaces;

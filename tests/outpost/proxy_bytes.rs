@@ -357,6 +357,8 @@ async fn request_smuggling_nothing_hidden_reaches_an_application() {
     // request. Both framings at once are the chunks', and the last request on the connection
     // (RFC 9112 section 6.1).
     let (chunks, whole, none) = (("200", Some("")), Some(chunked.as_str()), ("400", None));
+    // No coding but chunks, and that once.
+    let coded = ("501", None);
     let corpus = vec![
         (format!("{of_chunks}\r\nTransfer-Encoding: chunked"), &chunked, chunks),
         (format!("Transfer-Encoding: chunked\r\n{of_chunks}"), &chunked, chunks),
@@ -365,7 +367,14 @@ async fn request_smuggling_nothing_hidden_reaches_an_application() {
         (format!("{of_chunks}\r\nTransfer-Encoding:\tchunked"), &chunked, chunks),
         (format!("{of_chunks}\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity"), &chunked, none),
         (format!("{of_chunks}\r\nTransfer_Encoding: chunked"), &chunked, ("200 302", whole)),
-        (format!("{of_chunks}\r\nTransfer-Encoding: identity, chunked"), &chunked, chunks),
+        (format!("{of_chunks}\r\nTransfer-Encoding: identity, chunked"), &chunked, coded),
+        (format!("{of_chunks}\r\nTransfer-Encoding: gzip, chunked"), &chunked, coded),
+        ("Transfer-Encoding: gzip, chunked".into(), &chunked, coded),
+        ("Transfer-Encoding: chunked, chunked".into(), &chunked, coded),
+        ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked".into(), &chunked, coded),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked".into(), &chunked, coded),
+        ("Transfer-Encoding: ,chunked".into(), &chunked, coded),
+        ("Transfer-Encoding: Chunked ".into(), &chunked, ("200 302 302", Some(""))),
         (format!("Content-Length: 0\r\n{length}"), &hidden, none),
         (format!("{length}\r\nContent-Length: 0"), &hidden, none),
         (format!("Connection: Content-Length\r\n{length}"), &hidden, ("200 302", Some(&hidden))),

@@ -104,9 +104,7 @@ async fn what_is_open_keeps_its_session_alive() {
     world.until(|w| is_renewed(w.outpost.store())).await;
     let nothing = stream.try_read(&mut [0; 1]).map_err(|error| error.kind());
     assert_eq!(nothing, Err(std::io::ErrorKind::WouldBlock), "it is open");
-    browser
-        .open(&world, HOST, "/outpost.goauthentik.io/sign_out")
-        .await;
+    browser.sign_out(&world, HOST).await;
     let mut rest = Vec::new();
     let _ = within(stream.read_to_end(&mut rest)).await;
     assert!(rest.is_empty(), "not as if it had ended: {rest:?}");

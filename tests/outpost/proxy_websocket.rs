@@ -169,9 +169,7 @@ async fn a_tunnel_ends_with_its_session_and_with_no_other() {
     // Signing out ends the others, too.
     let mut browser = Browser::default();
     browser.log_in(&world, HOST, "/").await;
-    browser
-        .open(&world, HOST, "/outpost.goauthentik.io/sign_out")
-        .await;
+    browser.sign_out(&world, HOST).await;
     assert!(!matches!(next(&mut stays).await, Some(Ok(_))), "it is cut");
 }
 

@@ -13,7 +13,6 @@ use crate::support::{Browser, World, get, location, text};
 
 const HOST: &str = "grafana.test";
 const PAGE: &str = "http://grafana.test/d?apikey=sevensecretwords";
-const SIGN_OUT: &str = "/outpost.goauthentik.io/sign_out";
 
 /// Things that must stay secret, with names for the message of a failure.
 #[derive(Default)]
@@ -237,7 +236,7 @@ async fn use_it(world: &World<Process>, secrets: &mut Secrets) -> Vec<String> {
     world.authentik.drop_websockets();
     world.outpost.wait_line("could not be re-checked").await;
     world.authentik.clear_faults();
-    let answer = browser.open(world, HOST, SIGN_OUT).await;
+    let answer = browser.sign_out(world, HOST).await;
     secrets.add_query(&location(&answer));
     world.authentik.end_sessions_of("alice");
     world.outpost.wait_line("authentik ended a session").await;

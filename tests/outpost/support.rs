@@ -248,6 +248,17 @@ pub(crate) async fn try_send(
     ))
 }
 
+/// The page that signs out.
+pub(crate) const SIGN_OUT: &str = "/outpost.goauthentik.io/sign_out";
+
+/// What Chromium 140 sends, among other headers, for an address that the user types.
+pub(crate) const NAVIGATION: [(&str, &str); 4] = [
+    ("accept", "text/html,application/xhtml+xml,*/*;q=0.8"),
+    ("sec-fetch-site", "none"),
+    ("sec-fetch-mode", "navigate"),
+    ("sec-fetch-dest", "document"),
+];
+
 /// A browser, as far as redirects and cookies go: follows none by itself, keeps cookies per host.
 #[derive(Default)]
 pub(crate) struct Browser {
@@ -290,6 +301,19 @@ impl Browser {
     ) -> Response<Bytes> {
         let cookies = self.cookies(host);
         let answer = world.get(target, host, &[("cookie", &cookies)]).await;
+        self.keep(host, answer.headers());
+        answer
+    }
+
+    /// Opens the page that signs out, as the user does.
+    pub(crate) async fn sign_out<O: Outpost>(
+        &mut self,
+        world: &World<O>,
+        host: &str,
+    ) -> Response<Bytes> {
+        let cookies = self.cookies(host);
+        let headers = [&NAVIGATION[..], &[("cookie", &cookies)]].concat();
+        let answer = world.get(SIGN_OUT, host, &headers).await;
         self.keep(host, answer.headers());
         answer
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::request::Builder;
 use http::{Method, Request, Response, header};
 
-use crate::support::{Browser, Outpost, World, get, location, raw};
+use crate::support::{Browser, NAVIGATION, Outpost, World, get, location, raw};
 
 const HOST: &str = "grafana.test";
 
@@ -186,9 +186,8 @@ async fn a_surface_that_is_shown_serves_our_own_pages_too() {
             .await;
         assert_eq!(answer.status(), 200, "{surface:?}");
         let sign_out = "/any?X-authentik-logout=true";
-        let answer = surface
-            .ask(&world, HOST, sign_out, &[("cookie", &cookies)])
-            .await;
+        let headers = [&NAVIGATION[..], &[("cookie", &cookies)]].concat();
+        let answer = surface.ask(&world, HOST, sign_out, &headers).await;
         assert!(location(&answer).contains("end-session"), "{surface:?}");
         assert!(world.outpost.store().is_empty());
     }
@@ -257,9 +256,8 @@ async fn our_own_pages_never_let_the_request_pass_that_asked_for_them() {
         browser.log_in(&world, HOST, "/").await;
         let cookies = browser.cookies(HOST);
         let sign_out = "/admin?X-authentik-logout=true";
-        let answer = surface
-            .ask(&world, HOST, sign_out, &[("cookie", &cookies)])
-            .await;
+        let headers = [&NAVIGATION[..], &[("cookie", &cookies)]].concat();
+        let answer = surface.ask(&world, HOST, sign_out, &headers).await;
         assert!(
             !answer.status().is_success(),
             "{surface:?} {}",

@@ -3,6 +3,7 @@
 mod attempts;
 #[cfg(test)]
 mod recorded;
+mod sign_out;
 pub(super) mod target;
 
 use std::sync::Arc;
@@ -12,20 +13,19 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret as _;
 
-use super::Parted;
-use super::answer::{Answer, html};
+use super::answer::Answer;
 use super::auth::{session_ids, unavailable};
 use super::endpoint::Endpoint;
 use super::error::{GatewayError, LoginFailure};
 use super::forward::unauthorized;
+use super::{Asked, Parted};
 use crate::model::{Refresh, Session, SessionId};
 use crate::oidc::{LoginState, OidcError, StateError, Tokens};
 use crate::route::Site;
 use crate::store::Owner as _;
 use crate::telemetry::metrics::{LoginOutcome, Refusal};
 use crate::web::cookie::{self, Attributes};
-use crate::web::navigation::is_navigation;
-use crate::web::page::Page;
+use crate::web::navigation::{is_navigation, is_prefetch};
 use attempts::Attempts;
 
 /// Callbacks that could not be matched before a page is shown instead of another try.
@@ -46,9 +46,15 @@ impl Parted {
         headers: &HeaderMap,
         wanted: Option<&str>,
     ) -> Result<Answer, GatewayError> {
-        if !site.application.policy.redirect_scripts && !is_navigation(method, headers) {
+        if !may_begin(site, method, headers) {
             // A script that nginx redirected here would only see authentik's page.
             return Ok(unauthorized(site, true, Refusal::SignInRequired));
+        }
+        if !matches!(*method, Method::GET | Method::HEAD | Method::POST) {
+            return Err(GatewayError::PageMethod {
+                site: Arc::clone(site),
+                allow: "GET, HEAD, POST",
+            });
         }
         let target = target::of(&site.application, wanted);
         if let Endpoint::Callback(_) = Endpoint::of(&target) {
@@ -58,7 +64,7 @@ impl Parted {
                 target: site.application.external.as_str().to_owned(),
             });
         }
-        self.begin(site, headers, target, 1)
+        self.begin_by(method, site, headers, target)
     }
 
     /// `/callback`: finishes a login and sends the person where they wanted to go.
@@ -132,33 +138,24 @@ impl Parted {
         fail(LoginFailure::Unmatched(reason))
     }
 
-    /// `/sign_out`: ends every session of the person here, then signs out at authentik.
-    pub(super) async fn sign_out(
+    /// Sends whoever asked by `method` to authentik, to come back to `target`. `HEAD` is told where
+    /// a login would begin, and begins none: no cookie, nothing that counts.
+    pub(super) fn begin_by(
         &self,
+        method: &Method,
         site: &Arc<Site>,
         headers: &HeaderMap,
+        target: String,
     ) -> Result<Answer, GatewayError> {
-        let Some(session) = self.identify(site, headers).await? else {
-            let home = site.application.external.as_str().to_owned();
-            return self.begin(site, headers, home, 1);
-        };
-        self.store.end_subject(&session.claims.sub).await;
-        let mut response = match site.relying_party.end_session_url(&session.access_token) {
-            Some(url) => redirect(url.as_str()),
-            None => signed_out(site),
-        };
-        append_cookie(
-            &mut response,
-            &cookie::set(&site.cookie_name, "", attributes(site, 0)),
-        );
-        Ok(Answer {
-            session: Some(session),
-            ..Answer::of(site, response)
-        })
+        let mut answer = self.begin(site, headers, target, 1)?;
+        if *method == Method::HEAD {
+            answer.response.headers_mut().remove(header::SET_COOKIE);
+        }
+        Ok(answer)
     }
 
     /// Sends the browser to authentik, to come back to `target`.
-    pub(super) fn begin(
+    fn begin(
         &self,
         site: &Arc<Site>,
         headers: &HeaderMap,
@@ -252,6 +249,25 @@ impl Parted {
     }
 }
 
+/// Whether a request without a session is sent to authentik, and not told that it needs one. What
+/// a browser loads in advance never is: the user may not open it.
+pub(super) fn may_begin(site: &Site, method: &Method, headers: &HeaderMap) -> bool {
+    let scripts = site.application.policy.redirect_scripts && !is_prefetch(headers);
+    scripts || is_navigation(method, headers)
+}
+
+/// Refuses a callback that is no way to finish a login: a code is good for one use.
+pub(super) fn is_for_browser(site: &Arc<Site>, asked: Asked<'_>) -> Result<(), GatewayError> {
+    match *asked.method {
+        Method::GET if !is_prefetch(asked.headers) => Ok(()),
+        Method::GET | Method::HEAD => Err(GatewayError::Background(Arc::clone(site))),
+        _ => Err(GatewayError::PageMethod {
+            site: Arc::clone(site),
+            allow: "GET, HEAD",
+        }),
+    }
+}
+
 /// The session that verified tokens open, with its headers prepared.
 pub(super) fn session(site: &Site, tokens: Tokens, began_at: i64) -> Session {
     let Tokens {
@@ -321,19 +337,6 @@ fn attributes(site: &Site, max_age: i64) -> Attributes<'_> {
             .map(crate::model::CookieDomain::as_str),
         max_age,
     }
-}
-
-/// What is shown where authentik has no page of its own for it.
-fn signed_out(site: &Site) -> Response<Body> {
-    let page = Page {
-        title: "Signed out",
-        text: "You are signed out of this application.",
-        application: Some(&site.application.title),
-        retry: None,
-        request_id: "",
-        ..Page::default()
-    };
-    html(StatusCode::OK, &page)
 }
 
 pub(super) fn redirect(to: &str) -> Response<Body> {

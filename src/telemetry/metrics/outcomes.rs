@@ -46,12 +46,16 @@ label! {
         AmbiguousPath = "ambiguous_path",
         /// Not a page of ours.
         NotFound = "not_found",
-        /// A method that is not passed on.
+        /// A method that is not passed on, or that a page of ours does not have.
         Method = "method",
+        /// A page of ours that acts, not opened as a page.
+        Background = "background",
         /// No configuration from authentik yet.
         NotConfigured = "not_configured",
         /// A `Host` that is no host.
         InvalidHost = "invalid_host",
+        /// A body in another transfer coding than `chunked`.
+        TransferCoding = "transfer_coding",
         /// A host that no application has.
         UnknownHost = "unknown_host",
         /// A reverse proxy that does not say what was asked for.

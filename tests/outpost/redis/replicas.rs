@@ -132,8 +132,7 @@ async fn a_sign_out_ends_the_persons_sessions_on_every_replica() {
     phone.log_in(&there, HOST, PAGE).await;
     let kept = phone.cookies(HOST);
     assert_eq!(status(&there, &laptop).await, 200);
-    let sign_out = "/outpost.goauthentik.io/sign_out";
-    laptop.open(&here, HOST, sign_out).await;
+    laptop.sign_out(&here, HOST).await;
     becomes(&there, &phone, 401).await;
     becomes(&there, &laptop, 401).await;
     let stolen = here.nginx(PAGE, &kept, &[]).await;
