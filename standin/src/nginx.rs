@@ -1,5 +1,5 @@
 //! A real nginx in front of an outpost, with a small application behind it that shows what it is
-//! told about the person. Tests and the demo use the same configuration.
+//! told about the person.
 
 use std::fmt::Write as _;
 use std::io;
