@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -35,7 +35,10 @@ pub(crate) async fn connect(
     shake(stream, name, config).await
 }
 
-async fn shake(stream: TcpStream, name: &str, config: &Arc<ClientConfig>) -> TlsStream<TcpStream> {
+async fn shake<S>(stream: S, name: &str, config: &Arc<ClientConfig>) -> TlsStream<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let connector = TlsConnector::from(Arc::clone(config));
     within(connector.connect(name, stream))
@@ -221,22 +224,43 @@ async fn tls_1_1_and_silence_are_refused() {
 
 #[tokio::test]
 async fn a_handshake_counts_as_a_connection() {
-    let (world, _upstream, _) =
+    let (world, mut upstream, _) =
         two_applications(&[("AUTHENTIK_PROXY_LISTEN__MAX_CONNECTIONS", "1")]).await;
-    let mut silent = TcpStream::connect(world.https())
+    let mut tcp = TcpStream::connect(world.https())
         .await
         .expect("a connection");
-    silent.write_all(&[22, 3]).await.expect("written");
-    let (address, ping) = (
-        world.address(),
-        b"GET /outpost.goauthentik.io/ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-    );
-    let waiting = tokio::spawn(async move { raw(address, ping).await });
-    // Nothing announces that it waits.
+    // Two bytes of the handshake, and the rest when the other connection had time to be served.
+    let (client_side, mut relayed) = tokio::io::duplex(64 << 10);
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let (started, begun) = tokio::sync::oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let mut beginning = [0; 2];
+        relayed.read_exact(&mut beginning).await.expect("a hello");
+        tcp.write_all(&beginning).await.expect("written");
+        started.send(()).expect("the test waits");
+        released.await.expect("the test goes on");
+        let _ = tokio::io::copy_bidirectional(&mut relayed, &mut tcp).await;
+    });
+    let config = client(&[]);
+    let first = tokio::spawn(async move { shake(client_side, "a.test", &config).await });
+    within(begun).await.expect("it has begun");
+    let address = world.address();
+    let second = b"GET /second HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    let waiting = tokio::spawn(async move { raw(address, second).await });
+    // Nothing announces that it waits. Were it served, it would most likely be by now.
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    assert!(!waiting.is_finished());
-    drop(silent);
-    assert_eq!(status(&within(waiting).await.expect("no panic")), 204);
+    release.send(()).expect("the relay waits");
+    let mut first = within(first).await.expect("no panic");
+    let request = b"GET /first HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    first.write_all(request).await.expect("written");
+    let mut answer = Vec::new();
+    within(first.read_to_end(&mut answer)).await.expect("read");
+    assert_eq!(status(&answer), 200);
+    assert_eq!(status(&within(waiting).await.expect("no panic")), 200);
+    for target in ["/first", "/second"] {
+        let line = format!("GET {target} HTTP/1.1");
+        assert_eq!(String::from_utf8_lossy(&upstream.next().await.line), line);
+    }
 }
 
 #[tokio::test]

@@ -69,8 +69,9 @@ async fn server_sent_events_arrive_one_by_one() {
         }
     })
     .await;
-    let patience = ("AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT", "200ms");
-    let idle = ("AUTHENTIK_PROXY_LISTEN__HEADER_TIMEOUT", "200ms");
+    // The head of the request and that of the answer have to arrive within these.
+    let patience = ("AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT", "3s");
+    let idle = ("AUTHENTIK_PROXY_LISTEN__HEADER_TIMEOUT", "3s");
     let world = world(provider, &[patience, idle]).await;
     let mut stream = ask(world.address(), "GET /events HTTP/1.1").await;
     let head = head(&mut stream).await;
@@ -84,8 +85,10 @@ async fn server_sent_events_arrive_one_by_one() {
             .await
             .expect("a chunk");
         assert_eq!(String::from_utf8_lossy(&chunk), expected);
-        // No limit applies to an answer that has begun.
-        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        if event.contains('2') {
+            // No limit applies to an answer that has begun.
+            tokio::time::sleep(std::time::Duration::from_millis(3_500)).await;
+        }
     }
 }
 
@@ -281,12 +284,15 @@ async fn a_slow_upload_is_no_silence_of_the_application() {
             .await
     })
     .await;
-    let patience = ("AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT", "300ms");
+    // The application has to answer within this once it has everything.
+    let patience = ("AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT", "3s");
     let world = world(provider, &[patience]).await;
     let mut stream = ask(world.address(), "PUT / HTTP/1.1\r\nContent-Length: 3").await;
     for letter in [b"a", b"b", b"c"] {
-        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
         stream.write_all(letter).await.expect("written");
+        if letter != b"c" {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        }
     }
     assert!(head(&mut stream).await.starts_with("HTTP/1.1 200 "));
 }

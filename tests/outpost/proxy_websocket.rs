@@ -1,7 +1,5 @@
 //! Websockets, and other protocols that begin as a request.
 
-use std::time::Duration;
-
 use authentik_standin::Standin;
 use futures_util::{SinkExt as _, StreamExt as _};
 use nix::sys::signal::Signal;
@@ -188,20 +186,17 @@ async fn a_tunnel_ends_when_its_token_does() {
 #[tokio::test]
 async fn tunnels_end_when_the_program_stops() {
     let authentik = Standin::builder().start().await.expect("started");
-    let mut world = World::running(authentik, vec![provider(echo().await)], &[]).await;
+    // Far longer than anything is waited for here: who waited for time-outs would not end.
+    let patient = [("AUTHENTIK_PROXY_SHUTDOWN__TIMEOUT", "1h")];
+    let mut world = World::running(authentik, vec![provider(echo().await)], &patient).await;
     let mut browser = Browser::default();
     browser.log_in(&world, HOST, "/").await;
     let (mut socket, _) = connect(&world, &browser.cookies(HOST), "")
         .await
         .expect("a websocket");
-    let begun = std::time::Instant::now();
     world.outpost.signal(Signal::SIGTERM);
     assert!(!matches!(next(&mut socket).await, Some(Ok(_))), "it is cut");
     assert_eq!(world.outpost.wait_exit().await, Some(0));
-    assert!(
-        begun.elapsed() < Duration::from_secs(20),
-        "without waiting for time-outs"
-    );
     assert_eq!(world.outpost.complaints(), [""; 0]);
 }
 

@@ -140,7 +140,7 @@ impl Chaos {
         }
         let people = self.scene.people.lock().expect("no panic").clone();
         for person in &people {
-            let ended = matches!(person.standing(), Standing::Ended(_));
+            let ended = matches!(person.standing(), Standing::Ended);
             let wanted = if ended { 401 } else { 200 };
             for &replica in &self.scene.replicas {
                 self.scene.says(replica, person, &[Some(wanted)]).await;

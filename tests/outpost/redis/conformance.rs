@@ -76,6 +76,8 @@ fn store(settings: &[(&str, &str)], cache_bytes: u64, clock: &Clock) -> Store {
     let required = [
         ("AUTHENTIK_HOST", "http://authentik.test"),
         ("AUTHENTIK_TOKEN", "token"),
+        // On a machine that is busy.
+        ("AUTHENTIK_PROXY_REDIS__TIMEOUT", "10s"),
     ];
     let config = Config::from_pairs(required.iter().chain(settings).copied()).expect("usable");
     let (redis, people) = (config.redis.expect("a place"), config.authentik.token);

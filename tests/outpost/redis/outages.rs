@@ -18,7 +18,7 @@ fn replicas(server: &Server, more: &[(&str, &str)]) -> Replicas {
     let mut settings = vec![
         ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
         ("AUTHENTIK_REDIS__PORT", port.as_str()),
-        ("AUTHENTIK_PROXY_REDIS__TIMEOUT", "200ms"),
+        ("AUTHENTIK_PROXY_REDIS__TIMEOUT", "2s"),
         ("AUTHENTIK_PROXY_REDIS__REVALIDATE", "100ms"),
     ];
     settings.extend_from_slice(more);
