@@ -14,6 +14,9 @@ case "${1:-}" in
   *) echo "usage: test.sh [--full]" >&2 && exit 2 ;;
 esac
 
+# rustup downloads the toolchain of rust-toolchain.toml; without a network, that which is there has to do.
+rustc --version >/dev/null 2>&1 || export RUSTUP_TOOLCHAIN=stable
+
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}") tools="$target/tools"
 mkdir -p "$tools"
 export PATH="$tools/helm:$tools/python/bin:$tools/models/node_modules/.bin:$PATH:$tools/usr/bin:/usr/sbin"
@@ -85,9 +88,9 @@ step build cargo test --workspace --all-features --no-run --quiet
 step tools tools
 benches=(--bench auth_check --bench routing --bench login --bench upstream --bench store)
 if [ "$full" ]; then
-  step benchmarks cargo bench "${benches[@]}" -- --quick
+  step benchmarks cargo bench --workspace --all-features "${benches[@]}" -- --quick
 else
-  step benchmarks cargo test --all-features "${benches[@]}"
+  step benchmarks cargo test --workspace --all-features "${benches[@]}"
   left_out+=("benchmarks that measure: each was run once, without optimizations")
   left_out+=("the command helm: the chart was rendered by Helm's library, see tests/deploy/helm.py")
 fi
