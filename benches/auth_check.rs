@@ -22,6 +22,7 @@ use authentik_proxy::telemetry::log::{self, LevelHandle};
 use authentik_proxy::telemetry::metrics::Metrics;
 use authentik_proxy::telemetry::traces::Traces;
 use authentik_proxy::telemetry::{Reporter, Throttle};
+use authentik_proxy::web::cookie::Form;
 use authentik_proxy::web::inbound::TrustedProxies;
 use authentik_proxy::web::trust::Trust;
 use authentik_standin::{Provider, Standin, User};
@@ -107,6 +108,8 @@ impl Outpost {
             clock: Clock::system(),
             login_timeout: 3600,
             max_age: 3600,
+            cookie_form: Form::Plain,
+            echo_credentials: false,
             refresher: Refresher::channel().0,
             readiness: Readiness::default(),
             metrics: Metrics::new(),

@@ -5,26 +5,30 @@ use std::sync::LazyLock;
 use authentik_proxy::model::Verdict;
 use authentik_proxy::model::{Action, Allowlist, Authority, Policy, RequestedUrl, Rule, Scheme};
 use authentik_proxy::oidc::{LoginState, StateError};
-use authentik_proxy::web::cookie;
+use authentik_proxy::web::cookie::{self, Form};
 use authentik_proxy::web::inbound::{Inbound, TrustedProxies};
 use aws_lc_rs::hmac;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 
-/// No bytes that we did not sign make a session id, and reading cookies never fails.
+/// No bytes that we did not sign make a session id, applications see no cookie of ours, and reading
+/// cookies never fails.
 pub(crate) fn cookie(bytes: &[u8]) {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
-    if let Some(id) = cookie::verify(&key, bytes) {
-        assert_eq!(
-            cookie::sign(&key, &id).as_bytes(),
-            bytes,
-            "only one text per id"
-        );
+    for form in [Form::Plain, Form::Host] {
+        if let Some(id) = cookie::verify(&key, bytes, form) {
+            let text = cookie::sign(&key, &id, form);
+            assert_eq!(text.as_bytes(), bytes, "only one text per id");
+        }
     }
     let mut headers = HeaderMap::new();
     if let Ok(value) = HeaderValue::from_bytes(bytes) {
         headers.append(header::COOKIE, value);
         for value in cookie::values(&headers, "authentik_proxy_00000000") {
-            let _ = cookie::verify(&key, value);
+            let _ = cookie::verify(&key, value, Form::Plain);
+        }
+        if let Some(seen) = cookie::foreign(&headers) {
+            let mut cookies = seen.as_bytes().split(|b| matches!(b, b';' | b','));
+            assert!(!cookies.any(|cookie| cookie.trim_ascii().starts_with(b"authentik_proxy_")));
         }
     }
 }

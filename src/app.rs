@@ -109,6 +109,8 @@ impl App {
             clock: control.clock.clone(),
             login_timeout: seconds(config.session.login_timeout),
             max_age,
+            cookie_form: config.session.cookie_prefix.into(),
+            echo_credentials: config.session.echo_credentials,
             refresher,
             readiness: control.readiness.clone(),
             metrics: control.metrics.clone(),

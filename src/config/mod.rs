@@ -39,9 +39,9 @@ pub use env::Vars;
 pub use error::ConfigErrors;
 pub use help::environment_help;
 pub use sections::{
-    Authentik, Control, Discover, Discovery, Identity, Listen, Log, LogLevel, Node, Redis,
-    RedisPlace, Session, Shutdown, Tls, TlsReqs, Traces, UnknownLogLevel, Upstream, WhenDown,
-    reachable,
+    Authentik, Control, CookiePrefix, Discover, Discovery, Identity, Listen, Log, LogLevel, Node,
+    Redis, RedisPlace, Session, Shutdown, Tls, TlsReqs, Traces, UnknownLogLevel, Upstream,
+    WhenDown, reachable,
 };
 pub use show::{effective_settings, settings_table};
 pub use warnings::is_internal;

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use url::Url;
 use uuid::Uuid;
 
-use super::sections::{LogLevel, Node, TlsReqs, UnknownLogLevel, WhenDown};
+use super::sections::{CookiePrefix, LogLevel, Node, TlsReqs, UnknownLogLevel, WhenDown};
 
 /// Why a text is not a value, to be read after the text: `is not a number`.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,6 +138,15 @@ pub(super) fn host(text: &str) -> Result<String, Wrong> {
         return wrong("is not a host name");
     }
     Ok(text.to_owned())
+}
+
+/// The prefix of cookie names.
+pub(super) fn cookie_prefix(text: &str) -> Result<CookiePrefix, Wrong> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "none" => Ok(CookiePrefix::None),
+        "host" => Ok(CookiePrefix::Host),
+        _ => wrong("is neither of the two"),
+    }
 }
 
 /// What becomes of logins that cannot be stored.

@@ -178,6 +178,20 @@ pub struct Session {
     /// How long a login that was started can be completed. Default 3600 s;
     /// `AUTHENTIK_PROXY_SESSION__LOGIN_TIMEOUT`.
     pub login_timeout: Duration,
+    /// The prefix of cookie names. Default none; `AUTHENTIK_PROXY_SESSION__COOKIE_PREFIX`.
+    pub cookie_prefix: CookiePrefix,
+    /// Whether positive answers of forward auth carry `Cookie` and `Authorization` as the
+    /// application should see them. Default false; `AUTHENTIK_PROXY_SESSION__ECHO_CREDENTIALS`.
+    pub echo_credentials: bool,
+}
+
+/// The prefix of cookie names (RFC 6265bis section 4.1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CookiePrefix {
+    /// None, as the previous release reads them.
+    None,
+    /// `__Host-` where browsers accept it: over TLS, for one host.
+    Host,
 }
 
 /// What applications are told about users, where nothing else is said for one of them.

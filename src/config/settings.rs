@@ -67,6 +67,8 @@ pub enum Kind {
     Networks,
     /// Hosts with ports.
     Nodes,
+    /// The prefix of cookie names.
+    CookiePrefix,
     /// A secret with inner freedom.
     Password,
     /// A file.
@@ -133,6 +135,7 @@ impl Kind {
             Self::Addresses => {
                 "addresses such as 0.0.0.0:9000 or [::]:9000, separated by commas, or \"none\""
             }
+            Self::CookiePrefix => "none or host",
             Self::Count => "a whole number",
             Self::Duration => "a duration such as 500ms, 25s, 10m or 1h30m, or a number of seconds",
             Self::Flag => "true or false (also yes, no, 1 and 0)",

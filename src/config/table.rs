@@ -207,6 +207,20 @@ pub const SETTINGS: &[Setting] = &[
         "How long a login that was started can be completed; at least 1m",
     ),
     own(
+        "session.cookie_prefix",
+        Kind::CookiePrefix,
+        Fallback::Value("none"),
+        "Prefix of cookie names: none, or host for __Host-",
+    )
+    .more("Other hosts of the domain cannot set cookies with it. Used where browsers accept it: over TLS, in modes `proxy` and `forward_single`. Both names are read. [MIGRATION.md](MIGRATION.md#names-of-cookies) says when to set `host`."),
+    own(
+        "session.echo_credentials",
+        Kind::Flag,
+        Fallback::Value("false"),
+        "Forward auth tells which Cookie and Authorization applications may see",
+    )
+    .more("On positive answers, without our cookies and without credentials that were for us: for reverse proxies that copy both from the answer. [SECURITY.md](SECURITY.md#our-cookies-and-credentials-behind-forward-auth) says which."),
+    own(
         "identity.send_jwt",
         Kind::Flag,
         Fallback::Value("true"),

@@ -18,6 +18,7 @@ pub(super) fn add(config: &mut Config, reader: &Reader<'_>) {
         redis_unverified(config),
     ];
     config.warnings.extend(found.into_iter().flatten());
+    config.warnings.extend(believed_by_many(config));
     config.warnings.extend(claimable_networks(config));
 }
 
@@ -64,9 +65,51 @@ fn trusts_everyone(networks: &[IpNet]) -> Option<String> {
         })
 }
 
+/// Networks with more addresses than reverse proxies have: other clients are in there, too. What is
+/// on this host only does not count.
+fn wide(networks: &[IpNet]) -> Vec<&IpNet> {
+    let is_wide = |network: &&IpNet| match network {
+        IpNet::V4(network) => network.prefix_len() < 24 && !network.addr().is_loopback(),
+        IpNet::V6(network) => network.prefix_len() < 120,
+    };
+    networks.iter().filter(is_wide).collect()
+}
+
+/// Where many are believed, a client among them, or one whose reverse proxy only adds to what the
+/// client sent, chooses its address and with it what rules by network decide.
+fn believed_by_many(config: &Config) -> Vec<String> {
+    let wide = wide(&config.listen.trusted_proxies);
+    if wide.is_empty() {
+        return Vec::new();
+    }
+    let wide: Vec<_> = wide.iter().map(ToString::to_string).collect();
+    let mut slugs: Vec<_> = config
+        .applications
+        .iter()
+        .filter(|(_, policy)| policy.rules.iter().any(|rule| !rule.networks.is_empty()))
+        .map(|(slug, _)| slug)
+        .collect();
+    slugs.sort();
+    let warning = |slug| {
+        format!(
+            "applications.{slug} decides by the client's address, and \
+             AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS believes every address in {}: a client there, or \
+             behind a proxy that adds to X-Forwarded-For, can claim any address; name your reverse \
+             proxies alone (an address, or at most a /24 or /120), and have them set \
+             X-Forwarded-For to the address that they see",
+            wide.join(", ")
+        )
+    };
+    slugs.into_iter().map(warning).collect()
+}
+
 /// Clients in networks of trusted proxies can claim any address.
 fn claimable_networks(config: &Config) -> Vec<String> {
     let trusted = &config.listen.trusted_proxies;
+    if !wide(trusted).is_empty() {
+        // What is said of them says this as well.
+        return Vec::new();
+    }
     let overlaps = |net: &IpNet| trusted.iter().any(|t| t.contains(net) || net.contains(t));
     let mut found: Vec<_> = config
         .applications
@@ -105,4 +148,52 @@ fn redis_unverified(config: &Config) -> Option<String> {
     (redis.tls && redis.tls_reqs == TlsReqs::None).then(|| {
         "AUTHENTIK_REDIS__TLS_REQS is none: the certificate of Redis is not verified".to_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Policy, Rule};
+
+    #[test]
+    fn ap_2026_05_rules_by_network_and_many_who_are_believed_are_told() {
+        for (trusted, expected) in [
+            (
+                "",
+                Some("10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fe80::/10:"),
+            ),
+            ("10.244.0.0/16", Some("10.244.0.0/16:")),
+            ("10.1.2.0/23", Some("10.1.2.0/23:")),
+            ("fd00::/64,10.1.2.3", Some("fd00::/64:")),
+            ("10.1.2.0/24", None),
+            ("127.0.0.0/8,::1,10.1.2.3,fd00::1:0/120", None),
+            ("none", None),
+        ] {
+            let mut config = Config::from_pairs([
+                ("AUTHENTIK_HOST", "https://authentik.company"),
+                ("AUTHENTIK_TOKEN", "hunter2"),
+                ("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", trusted),
+            ])
+            .expect("usable");
+            assert_eq!(believed_by_many(&config), [""; 0], "no rule by network");
+            let rule = Rule {
+                path: None,
+                networks: vec!["192.0.2.0/24".parse().expect("a network")],
+                methods: vec![],
+                action: Action::Deny,
+            };
+            let rules = vec![rule];
+            let policy = Policy {
+                rules,
+                ..Policy::default()
+            };
+            config.applications.insert("wiki".into(), policy);
+            let found = believed_by_many(&config);
+            assert_eq!(found.len(), usize::from(expected.is_some()), "{found:?}");
+            if let Some(expected) = expected {
+                assert!(found[0].contains("applications.wiki"), "{found:?}");
+                assert!(found[0].contains(expected), "{found:?}");
+            }
+        }
+    }
 }

@@ -75,7 +75,11 @@ fn cookie(config: &Config, site: &Site) -> String {
     };
     format!(
         "{} for {hosts}, {secure}, for {:?} at most",
-        site.cookie_name, config.session.max_age
+        site.cookies
+            .in_form(config.session.cookie_prefix.into())
+            .1
+            .session,
+        config.session.max_age
     )
 }
 

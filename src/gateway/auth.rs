@@ -9,10 +9,15 @@ use super::error::GatewayError;
 use crate::model::{Application, Outcome, Question, Session, SessionId};
 use crate::route::Site;
 use crate::store::StoreError;
-use crate::web::cookie;
+use crate::web::cookie::{self, Form, Names};
 
-/// How many cookies of our name are looked at; more only come from somebody who tries.
-const MAX_COOKIES: usize = 4;
+/// How many sessions a request may name. Cookies that we did not sign do not count: those in front
+/// of the right one may come from another host of the domain, which must not lock users out.
+const MAX_SESSIONS: usize = 16;
+
+/// How many signatures are computed for a request and a name at most: browsers keep fewer cookies
+/// for a domain (Chromium and Firefox: 180).
+const MAX_VERIFIED: usize = 256;
 
 /// Proof that a request may pass. Made by [`decide`] alone.
 pub(super) struct Permit(Option<Arc<Session>>);
@@ -36,17 +41,14 @@ pub(super) enum Decision {
 
 impl Parted {
     /// The live session of this application that the request's cookie names. A cookie that we did
-    /// not sign is no cookie.
+    /// not sign is no cookie. One with the prefix `__Host-` comes before all others: no other host
+    /// can have set it.
     pub(super) async fn identify(
         &self,
         site: &Arc<Site>,
         headers: &HeaderMap,
     ) -> Result<Option<Arc<Session>>, GatewayError> {
-        let mut ids = [const { None }; MAX_COOKIES];
-        for (slot, id) in ids.iter_mut().zip(session_ids(site, headers)) {
-            *slot = Some(id);
-        }
-        for id in ids.into_iter().flatten() {
+        for id in session_ids(site, headers) {
             let found = self.store.load(&id, &**site).await;
             if let Some(session) = found.map_err(unavailable(site))?
                 && *session.client_id == *site.application.client.id
@@ -70,9 +72,13 @@ pub(super) fn session_ids<'a>(
     site: &'a Site,
     headers: &'a HeaderMap,
 ) -> impl Iterator<Item = SessionId> + 'a {
-    cookie::values(headers, &site.cookie_name)
-        .take(MAX_COOKIES)
-        .filter_map(|value| cookie::verify(&site.keys.session, value))
+    let signed = move |(form, names): (Form, &'a Names)| {
+        cookie::values(headers, &names.session)
+            .filter(|value| cookie::has_shape(value))
+            .take(MAX_VERIFIED)
+            .filter_map(move |value| cookie::verify(&site.keys.session, value, form))
+    };
+    site.cookies.all().flat_map(signed).take(MAX_SESSIONS)
 }
 
 /// Decides from what is known; does no I/O.

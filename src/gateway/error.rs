@@ -38,6 +38,16 @@ pub(super) enum GatewayError {
     /// A body in another transfer coding than `chunked` (RFC 9112 section 6.1).
     #[error("the request's Transfer-Encoding is not exactly \"chunked\"")]
     TransferCoding,
+    /// A trusted peer that says two hosts, of two applications.
+    #[error(
+        "Host is {own:?} and X-Forwarded-Host is {forwarded:?}, which are two applications; the reverse proxy must set X-Forwarded-Host to the host that it routes by, or remove it"
+    )]
+    TwoApplications {
+        /// `Host`, or that of the request line.
+        own: String,
+        /// `X-Forwarded-Host`.
+        forwarded: String,
+    },
     /// No application has this host.
     #[error(
         "no app for hostname {0:?}; assign its provider to this outpost, or fix the provider's external host"
@@ -199,7 +209,10 @@ impl GatewayError {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotConfigured | Self::Store(..) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Host(_) | Self::TwoHosts | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
+            Self::Host(_)
+            | Self::TwoHosts
+            | Self::TwoApplications { .. }
+            | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::Misasked(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound(_) | Self::ProxyMode(_) => StatusCode::NOT_FOUND,
@@ -221,7 +234,7 @@ impl GatewayError {
                 "Sessions unavailable",
                 "Your session cannot be checked right now. Please try again in a moment.",
             ),
-            Self::Host(_) | Self::TwoHosts => {
+            Self::Host(_) | Self::TwoHosts | Self::TwoApplications { .. } => {
                 ("Bad request", "The address of this request is not valid.")
             }
             Self::TransferCoding => (
@@ -260,7 +273,7 @@ impl GatewayError {
             }
             Self::Upstream(unanswered) => return unanswered.count(),
             Self::NotConfigured => Refusal::NotConfigured,
-            Self::Host(_) | Self::TwoHosts => Refusal::InvalidHost,
+            Self::Host(_) | Self::TwoHosts | Self::TwoApplications { .. } => Refusal::InvalidHost,
             Self::TransferCoding => Refusal::TransferCoding,
             Self::NoApplication(_) => Refusal::UnknownHost,
             Self::Misasked(_) => Refusal::MisconfiguredProxy,

@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use tower::Service as _;
 use tower_http::timeout::TimeoutBody;
 
-use super::forward::Consumed;
+use super::forward::TO_REMOVE;
 use super::{Gateway, POWERED_BY};
 use crate::web::inbound::Peer;
 
@@ -75,8 +75,7 @@ pub fn asked(request: CheckRequest) -> Option<Request<Body>> {
 async fn convert(answer: Response<Body>) -> CheckResponse {
     let (parts, body) = answer.into_parts();
     if parts.status == StatusCode::OK {
-        let consumed = parts.extensions.get::<Consumed>().is_some();
-        return permission(&parts.headers, consumed);
+        return permission(&parts.headers);
     }
     let headers = parts.headers.iter().filter(|(name, _)| is_told(name));
     let headers = headers.filter_map(|(name, value)| option(name, value));
@@ -88,20 +87,20 @@ async fn convert(answer: Response<Body>) -> CheckResponse {
     denial(parts.status, headers.collect(), body)
 }
 
-fn permission(headers: &HeaderMap, consumed: bool) -> CheckResponse {
+fn permission(headers: &HeaderMap) -> CheckResponse {
     let (mut set, mut add, mut remove) = (Vec::new(), Vec::new(), Vec::new());
     for (name, value) in headers.iter().filter(|(name, _)| is_told(name)) {
         if *name == header::SET_COOKIE {
             add.extend(option(name, value));
+        } else if *name == TO_REMOVE {
+            let names = value.to_str().unwrap_or_default().split(',');
+            remove.extend(names.map(str::to_owned));
         } else if value.is_empty() {
             // Envoy leaves the client's own header in place where ours is empty.
             remove.push(name.to_string());
         } else {
             set.extend(option(name, value));
         }
-    }
-    if consumed && !headers.contains_key(header::AUTHORIZATION) {
-        remove.push(header::AUTHORIZATION.to_string());
     }
     let ok = OkHttpResponse {
         headers: set,

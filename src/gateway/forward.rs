@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::admission::Admission;
 use super::answer::{Answer, json};
@@ -17,9 +17,10 @@ use super::{Asked, Parted};
 use crate::model::{Authority, Mode, Question};
 use crate::route::{Site, Snapshot};
 use crate::telemetry::metrics::Refusal;
+use crate::web::cookie::{self, Foreign};
 use crate::web::identity;
 use crate::web::inbound::{Inbound, own_host};
-use crate::web::navigation::is_preflight;
+use crate::web::navigation::{is_preflight, overrides_method};
 
 impl Parted {
     /// One question, in any dialect: 200 with the identity headers, or what the person is to see
@@ -67,20 +68,26 @@ impl Parted {
                 return Ok(answer);
             }
         }
+        let is_overridden = application.policy.looks_at_methods() && overrides_method(headers);
         let question = Question {
             url: &url,
-            method: told.as_ref(),
+            method: told.as_ref().filter(|_| !is_overridden),
             client: inbound.known_client(),
             preflight: told
                 .as_ref()
-                .is_some_and(|method| is_preflight(method, headers)),
+                .is_some_and(|method| !is_overridden && is_preflight(method, headers)),
         };
         asked.certain(snapshot, site)?;
         match self.admit(site, &question, headers).await? {
             Admission::Passed(pass) => {
                 let mut answer = allow(site, &pass.permit, headers);
-                if pass.by_credentials || self.is_ours(site, headers) {
-                    answer.response.extensions_mut().insert(Consumed);
+                let consumed = pass.by_credentials || self.is_ours(site, headers);
+                let told = answer.response.headers_mut();
+                if self.echo_credentials {
+                    echo(headers, consumed, told);
+                }
+                if let Surface::Envoy(_) = surface {
+                    instruct_envoy(headers, consumed, told);
                 }
                 if let Some(cookie) = pass.cookie {
                     append_cookie(&mut answer.response, &cookie);
@@ -108,9 +115,8 @@ fn is_asked_about(site: &Arc<Site>) -> Result<(), GatewayError> {
     Ok(())
 }
 
-/// On an answer: the request's `Authorization` was for us, and not for the application.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Consumed;
+/// What Envoy is to remove of a request before it goes to the application.
+pub(super) const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
 
 /// What a program without a session is told.
 pub(super) const SIGN_IN: &str = "Sign in first: open the application in a browser.";
@@ -142,6 +148,47 @@ pub(super) fn unauthorized(site: &Arc<Site>, is_shown: bool, reason: Refusal) ->
         quiet: true,
         ..Answer::of(site, response)
     }
+}
+
+/// Says in a positive answer which cookies and which `Authorization` the application should see, for
+/// a reverse proxy that puts both in place of the client's, and removes the client's where there is
+/// nothing in their place.
+fn echo(request: &HeaderMap, consumed: bool, answer: &mut HeaderMap) {
+    if let Some(cookies) = cookie::foreign(request) {
+        answer.insert(header::COOKIE, secret(cookies));
+    }
+    let own = request.get(header::AUTHORIZATION).filter(|_| !consumed);
+    if let Some(own) = own
+        && !answer.contains_key(header::AUTHORIZATION)
+    {
+        answer.insert(header::AUTHORIZATION, secret(own.clone()));
+    }
+}
+
+/// The same for Envoy, which leaves the client's header where there is nothing in its place, unless
+/// it is told to remove it.
+fn instruct_envoy(request: &HeaderMap, consumed: bool, answer: &mut HeaderMap) {
+    let cookies = match Foreign::of(request) {
+        Foreign::Unchanged => false,
+        Foreign::Changed(left) => {
+            answer.insert(header::COOKIE, secret(left));
+            false
+        }
+        Foreign::Removed => true,
+    };
+    let authorization = consumed && !answer.contains_key(header::AUTHORIZATION);
+    let removed = match (cookies, authorization) {
+        (false, false) => return,
+        (true, false) => "cookie",
+        (false, true) => "authorization",
+        (true, true) => "cookie,authorization",
+    };
+    answer.insert(TO_REMOVE, HeaderValue::from_static(removed));
+}
+
+fn secret(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 /// 200 with the identity headers, which the reverse proxy copies to the application.

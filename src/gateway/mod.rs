@@ -37,8 +37,9 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Begun, Ended, Span, Traces};
 use crate::telemetry::{Misconfiguration, Reporter, Throttle};
+use crate::web::cookie::Form;
 use crate::web::framing;
-use crate::web::inbound::{Inbound, Peer, TrustedProxies, is_forwarded, names_two_hosts};
+use crate::web::inbound::{Inbound, Peer, TrustedProxies, is_forwarded, names_two_hosts, own_host};
 use access::AccessLine;
 use answer::{Answer, REQUEST_ID, RequestId};
 pub use credentials::Verdicts;
@@ -69,6 +70,11 @@ pub struct Parted {
     pub login_timeout: i64,
     /// How long a session that is refreshed may live in all, in seconds.
     pub max_age: i64,
+    /// The form in which cookies are handed out, where browsers accept it.
+    pub cookie_form: Form,
+    /// Whether positive answers of forward auth carry `Cookie` and `Authorization` as the
+    /// application should see them.
+    pub echo_credentials: bool,
     /// Who refreshes sessions that are about to run out.
     pub refresher: Refresher,
     /// Whether we want traffic.
@@ -102,6 +108,25 @@ impl<'a> Asked<'a> {
     fn site(&self, snapshot: &'a Snapshot) -> Result<&'a Arc<Site>, GatewayError> {
         let found = snapshot.table.find(&self.authority, self.path);
         found.ok_or_else(|| GatewayError::NoApplication(self.authority.to_string()))
+    }
+
+    /// Refuses a request whose `Host` names another application than the `X-Forwarded-Host` that
+    /// its peer is believed: the peer may have chosen by the one, and let the client choose the
+    /// other. A host that names no application, such as that of a Service, contradicts nothing.
+    fn agrees(&self, snapshot: &Snapshot, own_host: &str) -> Result<(), GatewayError> {
+        let Ok(own) = Authority::parse(own_host) else {
+            return Ok(());
+        };
+        let named = [&own, &self.authority];
+        match named.map(|authority| snapshot.table.find_named(authority, self.path)) {
+            [Some(site), Some(other)] if !Arc::ptr_eq(site, other) => {
+                Err(GatewayError::TwoApplications {
+                    own: own.to_string(),
+                    forwarded: self.authority.to_string(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses a path for which a server behind us may look in another application of the host.
@@ -209,6 +234,9 @@ impl Parted {
             method: &parts.method,
             headers: &parts.headers,
         };
+        if inbound.host != own_host(parts) {
+            asked.agrees(snapshot, own_host(parts))?;
+        }
         if let Some(page) = self.own_page(endpoint, asked, snapshot) {
             return page.await;
         }

@@ -17,7 +17,7 @@ use super::upstream::Passage;
 use crate::model::{Question, RequestedUrl};
 use crate::route::Site;
 use crate::telemetry::metrics::Refusal;
-use crate::web::navigation::is_preflight;
+use crate::web::navigation::{is_preflight, overrides_method};
 
 /// What stands for itself in a query: RFC 3986's unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -48,11 +48,12 @@ impl Parted {
         let target = target.map_or("/", PathAndQuery::as_str);
         let url = RequestedUrl::of_request(inbound.scheme, passage.host, target)
             .map_err(|_| GatewayError::Method(Arc::clone(site)))?;
+        let is_overridden = site.application.policy.looks_at_methods() && overrides_method(headers);
         let question = Question {
             url: &url,
-            method: Some(method),
+            method: Some(method).filter(|_| !is_overridden),
             client: inbound.known_client(),
-            preflight: is_preflight(method, headers),
+            preflight: !is_overridden && is_preflight(method, headers),
         };
         match self.admit(site, &question, headers).await? {
             Admission::Passed(pass) => {

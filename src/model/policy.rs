@@ -164,6 +164,12 @@ pub fn frames_message(name: &HeaderName) -> bool {
 }
 
 impl Policy {
+    /// Whether anything is decided by the method.
+    #[must_use]
+    pub fn looks_at_methods(&self) -> bool {
+        self.cors_preflight || self.rules.iter().any(|rule| !rule.methods.is_empty())
+    }
+
     /// What the rules say; `None` if none matches, so that a session decides.
     ///
     /// A path is read as it stands and as the most eager server behind us would read it; a rule

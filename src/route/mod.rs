@@ -14,6 +14,7 @@ use crate::oidc::{Keys, RelyingParty};
 use crate::store::Owner;
 use crate::telemetry::metrics::{Metrics, SiteMetrics, UpstreamMetrics};
 use crate::tls::CertifiedKey;
+use crate::web::cookie::Cookies;
 use crate::web::header_file::{HeaderFiles, LiveValue};
 use crate::web::identity;
 pub use table::Table;
@@ -89,10 +90,8 @@ pub struct Site {
     pub relying_party: RelyingParty,
     /// Keys of what we hand to browsers.
     pub keys: Keys,
-    /// Name of the session cookie.
-    pub cookie_name: String,
-    /// Name of the cookie that binds a login to its browser.
-    pub login_cookie_name: String,
+    /// Names of our cookies.
+    pub cookies: Cookies,
     /// `X-authentik-meta-*`, rendered once.
     pub meta: HeaderMap,
     /// Further headers for the application, set last.
@@ -123,7 +122,8 @@ impl Site {
         let metrics = metrics.site(&outpost.name, host);
         let client = &application.client;
         let keys = Keys::derive(client.cookie_secret.expose_secret(), &client.id);
-        let cookie_name = cookie_name(&client.id);
+        let of_one_host = application.cookie_domain().is_none();
+        let cookies = Cookies::of(&client.id, of_one_host && application.external.is_https());
         let jwks = relying_party
             .endpoints()
             .jwks
@@ -146,13 +146,11 @@ impl Site {
         let extra = application.policy.headers.iter();
         let extra = extra.map(|(name, source)| (name.clone(), files.live(source)));
         let extra = extra.collect();
-        let login_cookie_name = format!("{cookie_name}_login");
         Self {
             application,
             relying_party,
             keys,
-            cookie_name,
-            login_cookie_name,
+            cookies,
             meta,
             extra,
             certificate: None,
@@ -190,26 +188,4 @@ impl std::fmt::Debug for Site {
 #[must_use]
 pub fn user_agent(version: &str) -> String {
     format!("goauthentik.io/outpost/{version}")
-}
-
-/// `authentik_proxy_` and the first 8 hex digits of the SHA-256 of the client id.
-fn cookie_name(client_id: &str) -> String {
-    use std::fmt::Write as _;
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, client_id.as_bytes());
-    digest.as_ref()[..4]
-        .iter()
-        .fold(String::from("authentik_proxy_"), |mut name, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(name, "{byte:02x}");
-            name
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_cookie_is_named_as_the_vendor_names_it() {
-        // `printf %s client | sha256sum`
-        assert_eq!(super::cookie_name("client"), "authentik_proxy_948fe603");
-    }
 }

@@ -4,6 +4,7 @@ pub mod client;
 pub mod cookie;
 pub mod framing;
 pub mod header_file;
+pub mod header_name;
 pub mod identity;
 pub mod inbound;
 pub mod keepalive;

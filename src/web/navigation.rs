@@ -1,8 +1,9 @@
 //! Whether a request comes from somebody who can sign in: a page being opened, not a script; and
 //! from where a page was opened that changes something.
 
-use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
+use super::header_name;
 use crate::model::Authority;
 
 /// Whether a redirect to a sign-in page would be seen by a person. Browsers say so themselves
@@ -109,6 +110,14 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS
         && headers.contains_key(header::ORIGIN)
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Whether a client says that the method is another one than it sends, in a header that many
+/// frameworks believe, in whatever spelling they take for theirs.
+#[must_use]
+pub fn overrides_method(headers: &HeaderMap) -> bool {
+    let mut names = headers.keys().map(HeaderName::as_str);
+    names.any(|name| header_name::overrides_method(&header_name::folded(name)))
 }
 
 #[cfg(test)]

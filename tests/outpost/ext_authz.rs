@@ -231,3 +231,33 @@ async fn go_2026_5532_grpc_consumed_credentials_never_reach_the_application() {
         assert!(removed, "also what was verified before, {times}");
     }
 }
+
+#[tokio::test]
+async fn ap_2026_05_grpc_our_cookie_never_reaches_the_application() {
+    let world = world(Provider::forward_single("grafana", "http://grafana.test")).await;
+    let mut browser = Browser::default();
+    browser.log_in(&world, HOST, "/").await;
+    let own = browser.cookies(HOST);
+    for (sent, set, removed) in [
+        (own.clone(), None, true),
+        (format!("a=1; {own}; b=2"), Some("a=1; b=2"), false),
+    ] {
+        let asked = asking("/", &[("cookie", &sent)]);
+        let answer = check(&world, asked).await;
+        let Some(HttpResponse::OkResponse(ok)) = answer.http_response else {
+            panic!("it passes");
+        };
+        let told = ok
+            .headers
+            .iter()
+            .filter_map(|option| option.header.as_ref());
+        let told = told.filter(|header| header.key == "cookie");
+        let told: Vec<_> = told.map(|header| header.value.as_str()).collect();
+        assert_eq!(told, set.as_slice(), "{sent}");
+        assert_eq!(ok.headers_to_remove.contains(&"cookie".to_owned()), removed);
+        assert!(
+            ok.response_headers_to_add.is_empty(),
+            "nothing for the browser"
+        );
+    }
+}

@@ -28,6 +28,7 @@ mod proxy_failures;
 mod proxy_frames;
 mod proxy_grpc;
 mod proxy_headers;
+mod proxy_identity;
 mod proxy_live;
 mod proxy_login;
 mod proxy_programs;

@@ -203,6 +203,38 @@ async fn a_grpc_stream_passes_message_by_message_with_its_trailers() {
 }
 
 #[tokio::test]
+async fn ap_2026_06_trailers_over_http_2_set_no_cookie_of_ours() {
+    let (address, _heads) = echo(None).await;
+    let world = world(&format!("http://{address}"), &[]).await;
+    let cookie = alice(&world).await;
+    let mut sender = over_tls(&world).await;
+    let (tell, body) = told();
+    let request = Request::post(format!("https://{HOST}/flows.Flows/Watch"))
+        .header("content-type", "application/grpc")
+        .header("cookie", &cookie)
+        .body(body)
+        .expect("a request");
+    let answer = within(sender.send_request(request)).await;
+    let mut answer = answer.expect("an answer").into_body();
+    // The application sends them back.
+    let mut cookies = HeaderMap::new();
+    for cookie in [
+        "a=1",
+        "authentik_proxy_948fe603=x",
+        "__Host-authentik_proxy_1=x",
+        "b=2",
+    ] {
+        cookies.append("set-cookie", cookie.parse().expect("a value"));
+    }
+    tell.send(Frame::trailers(cookies)).expect("it runs");
+    drop(tell);
+    let frame = within(answer.frame()).await.expect("a frame");
+    let told = frame.expect("open").into_trailers().expect("trailers");
+    let set: Vec<_> = told.get_all("set-cookie").into_iter().collect();
+    assert_eq!(set, ["a=1", "b=2"]);
+}
+
+#[tokio::test]
 async fn a_grpc_call_may_say_nothing_until_it_is_answered() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

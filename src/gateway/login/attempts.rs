@@ -25,11 +25,16 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// Counts one more start of this browser towards `target`.
-    pub(super) fn next(sent: Option<Self>, target: &str, now: i64) -> Self {
+    /// Counts one more start of this browser towards `target`. Of several cookies the one that
+    /// counts least is taken: another host of the domain may have set the others, and must not be
+    /// able to keep users from signing in.
+    pub(super) fn next(sent: impl Iterator<Item = Self>, target: &str, now: i64) -> Self {
         let target = fingerprint(target);
+        let counts =
+            |sent: &Self| sent.target == target && (0..WINDOW).contains(&(now - sent.since));
+        let sent = sent.min_by_key(|sent| (!counts(sent), sent.weight));
         match sent {
-            Some(sent) if sent.target == target && (0..WINDOW).contains(&(now - sent.since)) => {
+            Some(sent) if counts(&sent) => {
                 let more = if sent.signed_in { AFTER_SIGN_IN } else { 1 };
                 Self {
                     weight: sent.weight.saturating_add(more),
@@ -107,9 +112,9 @@ mod tests {
 
     /// Starts `count` logins towards `/a`, each after what `between` does.
     fn starts(count: usize, between: fn(Attempts) -> Attempts) -> Attempts {
-        let first = Attempts::next(None, "/a", 100);
+        let first = Attempts::next([].into_iter(), "/a", 100);
         (1..count).fold(first, |sent, _| {
-            Attempts::next(Some(between(sent)), "/a", 110)
+            Attempts::next([between(sent)].into_iter(), "/a", 110)
         })
     }
 
@@ -120,17 +125,36 @@ mod tests {
         assert!(!starts(4, Attempts::succeeded).is_loop());
         let looping = starts(5, Attempts::succeeded);
         assert!(looping.is_loop());
-        let next = |target, now| Attempts::next(Some(looping.clone()), target, now);
+        let next = |target, now| Attempts::next([looping.clone()].into_iter(), target, now);
         assert!(!next("/b", 120).is_loop(), "another page");
         assert!(!next("/a", 160).is_loop(), "a minute later");
         assert_eq!(next("/b", 120).browser, looping.browser);
         let forgiven = looping.clone().forgiven();
-        assert!(!Attempts::next(Some(forgiven), "/a", 120).is_loop());
+        assert!(!Attempts::next([forgiven].into_iter(), "/a", 120).is_loop());
         for attempts in [looping.clone(), looping.succeeded()] {
             assert_eq!(
                 Attempts::parse(attempts.to_text().as_bytes()),
                 Some(attempts)
             );
+        }
+    }
+
+    /// Another host of the domain says that this browser goes in circles.
+    #[test]
+    fn ap_2026_05_a_cookie_of_another_host_makes_no_loop() {
+        let tossed = starts(200, |sent| sent);
+        assert!(tossed.is_loop());
+        let own = starts(1, |sent| sent);
+        for sent in [[tossed.clone(), own.clone()], [own.clone(), tossed]] {
+            let next = Attempts::next(sent.into_iter(), "/a", 120);
+            assert!(!next.is_loop());
+            assert_eq!(next.browser, own.browser);
+        }
+        // Loops are found all the same, whatever else is there.
+        let other = Attempts::next([].into_iter(), "/b", 100);
+        let looping = starts(11, |sent| sent);
+        for sent in [[looping.clone(), other.clone()], [other, looping]] {
+            assert!(Attempts::next(sent.into_iter(), "/a", 120).is_loop());
         }
     }
 

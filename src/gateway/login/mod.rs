@@ -24,7 +24,7 @@ use crate::oidc::{LoginState, OidcError, StateError, Tokens};
 use crate::route::Site;
 use crate::store::Owner as _;
 use crate::telemetry::metrics::{LoginOutcome, Refusal};
-use crate::web::cookie::{self, Attributes};
+use crate::web::cookie::{self, Attributes, Form, Names};
 use crate::web::navigation::{is_navigation, is_prefetch};
 use attempts::Attempts;
 
@@ -163,7 +163,9 @@ impl Parted {
         attempt: u8,
     ) -> Result<Answer, GatewayError> {
         let now = self.clock.now();
-        let attempts = Attempts::next(sent_attempts(site, headers).next(), &target, now);
+        let form = self.form(site);
+        let sent = sent_attempts(site, headers).filter(|(sent, _)| *sent == form);
+        let attempts = Attempts::next(sent.map(|(_, attempts)| attempts), &target, now);
         if attempts.is_loop() {
             let forgiven = self.login_cookie(site, &attempts.forgiven()).into();
             return Err(GatewayError::Login {
@@ -175,7 +177,7 @@ impl Parted {
         let random = SessionId::random().to_text();
         let state = LoginState {
             iss: LoginState::issuer(&site.application.client.id),
-            sid: attempts.browser.key().to_text(),
+            sid: browser_mark(&attempts, form),
             redirect: target,
             exp: now + self.login_timeout,
             attempt,
@@ -194,7 +196,13 @@ impl Parted {
 
     fn login_cookie(&self, site: &Site, attempts: &Attempts) -> String {
         let lifetime = attributes(site, self.login_timeout);
-        cookie::set(&site.login_cookie_name, &attempts.to_text(), lifetime)
+        let (_, names) = site.cookies.in_form(self.cookie_form);
+        cookie::set(&names.login, &attempts.to_text(), lifetime)
+    }
+
+    /// The form of the cookies that we hand out for an application.
+    fn form(&self, site: &Site) -> Form {
+        site.cookies.in_form(self.cookie_form).0
     }
 
     async fn redeem(
@@ -229,10 +237,13 @@ impl Parted {
         site.metrics.logins.count(LoginOutcome::Succeeded);
         let mut response = redirect(target);
         append_cookie(&mut response, &self.session_cookie(site, &id, &session));
-        if let Some(attempts) = sent_attempts(site, headers).next() {
+        let form = self.form(site);
+        if let Some((_, attempts)) = sent_attempts(site, headers).find(|(sent, _)| *sent == form) {
             let noted = self.login_cookie(site, &attempts.succeeded());
             append_cookie(&mut response, &noted);
         }
+        let others = |sent| sent != form;
+        remove_cookies(&mut response, site, headers, others);
         Ok(Answer {
             session: Some(session),
             ..Answer::of(site, response)
@@ -240,12 +251,13 @@ impl Parted {
     }
 
     pub(super) fn session_cookie(&self, site: &Site, id: &SessionId, session: &Session) -> String {
-        let value = cookie::sign(&site.keys.session, id);
+        let (form, names) = site.cookies.in_form(self.cookie_form);
+        let value = cookie::sign(&site.keys.session, id, form);
         // A session that is refreshed must not lose its cookie on the way.
         let limit = |refresh: &Refresh| refresh.began_at.saturating_add(self.max_age);
         let ends = session.refresh.as_ref().map_or(session.expires_at, limit);
         let lifetime = attributes(site, ends - self.clock.now());
-        cookie::set(&site.cookie_name, &value, lifetime)
+        cookie::set(&names.session, &value, lifetime)
     }
 }
 
@@ -316,16 +328,45 @@ impl Callback {
     }
 }
 
-/// Whether the browser that comes back is the one that was sent.
+/// Whether the browser that comes back is the one that was sent. A login that began with a cookie
+/// that no other host can set does not end with one that another host may have set.
 fn bound_to_browser(site: &Site, headers: &HeaderMap, state: &LoginState) -> bool {
-    sent_attempts(site, headers).any(|attempts| attempts.browser.key().to_text() == state.sid)
+    sent_attempts(site, headers).any(|(form, attempts)| browser_mark(&attempts, form) == state.sid)
+}
+
+/// What the state of a login says of the browser's cookie and of its form.
+fn browser_mark(attempts: &Attempts, form: Form) -> String {
+    format!("{}{}", form.context(), attempts.browser.key().to_text())
 }
 
 fn sent_attempts<'a>(
     site: &'a Site,
     headers: &'a HeaderMap,
-) -> impl Iterator<Item = Attempts> + 'a {
-    cookie::values(headers, &site.login_cookie_name).filter_map(Attempts::parse)
+) -> impl Iterator<Item = (Form, Attempts)> + 'a {
+    site.cookies.all().flat_map(move |(form, names)| {
+        let values = cookie::values(headers, &names.login).filter_map(Attempts::parse);
+        values.map(move |attempts| (form, attempts))
+    })
+}
+
+/// Has the browser forget the session cookies that it sent in these forms.
+fn remove_cookies(
+    response: &mut Response<Body>,
+    site: &Site,
+    headers: &HeaderMap,
+    forms: impl Fn(Form) -> bool,
+) {
+    let sent = |names: &Names| cookie::values(headers, &names.session).next().is_some();
+    for (_, names) in site
+        .cookies
+        .all()
+        .filter(|(form, names)| forms(*form) && sent(names))
+    {
+        append_cookie(
+            response,
+            &cookie::set(&names.session, "", attributes(site, 0)),
+        );
+    }
 }
 
 fn attributes(site: &Site, max_age: i64) -> Attributes<'_> {

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::{Method, Response, StatusCode};
 
-use super::{append_cookie, attributes, redirect};
+use super::{redirect, remove_cookies};
 use crate::gateway::answer::{Answer, html};
 use crate::gateway::error::GatewayError;
 use crate::gateway::{Asked, Parted};
 use crate::model::Session;
 use crate::route::Site;
-use crate::web::cookie;
 use crate::web::navigation::Opened;
 use crate::web::page::{Page, Question};
 
@@ -66,10 +65,7 @@ impl Parted {
             // The next request is a GET (RFC 9110 section 15.4.4).
             *response.status_mut() = StatusCode::SEE_OTHER;
         }
-        append_cookie(
-            &mut response,
-            &cookie::set(&site.cookie_name, "", attributes(site, 0)),
-        );
+        remove_cookies(&mut response, site, headers, |_| true);
         Ok(Answer {
             session: Some(session),
             ..Answer::of(site, response)

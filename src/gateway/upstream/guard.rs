@@ -9,8 +9,9 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
+use super::answer_body::AnswerBody;
 use crate::clock::Clock;
 use crate::gateway::refresh::Refresher;
 use crate::model::{Session, SessionId};
@@ -87,7 +88,7 @@ impl Guard {
 }
 
 /// An answer's body that breaks off when the session is over.
-pub(super) fn guarded(body: Incoming, guard: Guard) -> Body {
+pub(super) fn guarded(body: AnswerBody, guard: Guard) -> Body {
     Body::new(Guarded {
         body,
         over: Box::pin(over(Some(guard))),

@@ -11,17 +11,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::{Outgoing, Passage};
 use crate::model::{Session, UpstreamProtocol};
 use crate::route::Site;
-use crate::web::identity;
-
-/// What the names of our cookies begin with, at whatever application.
-const OWN_COOKIES: &[u8] = b"authentik_proxy_";
+use crate::web::{cookie, header_name, identity};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// Neither read nor said by us, as `Forwarded`: what comes through a trusted proxy may still be the
-/// client's.
-const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -37,18 +32,18 @@ pub(super) fn outbound(outgoing: &Outgoing<'_>, asked: HeaderValue, has_body: bo
     // Rare, and looking for them at each header of ours would be dear.
     let mut has_lookalikes = false;
     for (name, value) in received {
-        let dropped = is_ours_to_say(name)
-            || is_hop_by_hop(name)
+        let is_plain = header_name::is_plain(name.as_str());
+        let dropped = is_never_passed_on(name, is_plain)
             || personal.iter().any(|said| resembles(said, name))
             || nominated.has(name)
-            || (!trusted && is_forwarded(name))
+            || (!trusted && is_forwarded(name.as_str()))
             || (outgoing.consumed && name == header::AUTHORIZATION);
         if !dropped {
-            has_lookalikes |= is_odd(name);
+            has_lookalikes |= !is_plain;
             headers.append(name.clone(), value.clone());
         }
     }
-    if let Some(cookies) = foreign_cookies(received) {
+    if let Some(cookies) = cookie::foreign(received) {
         headers.insert(header::COOKIE, cookies);
     }
     forward(passage, &mut headers);
@@ -62,9 +57,8 @@ pub(super) fn outbound(outgoing: &Outgoing<'_>, asked: HeaderValue, has_body: bo
 /// that join the two must not take them for what we say.
 pub(super) fn sift_trailers(trailers: &mut HeaderMap, head: &[HeaderName]) {
     let dropped = |name: &HeaderName| {
-        is_ours_to_say(name)
-            || is_hop_by_hop(name)
-            || is_forwarded(name)
+        is_never_passed_on(name, header_name::is_plain(name.as_str()))
+            || is_forwarded(name.as_str())
             || *name == header::AUTHORIZATION
             || head.iter().any(|said| resembles(said, name))
     };
@@ -98,7 +92,27 @@ pub(super) fn inbound(mut headers: HeaderMap) -> HeaderMap {
     for name in nominated {
         headers.remove(name);
     }
+    drop_own_cookies(&mut headers);
     headers
+}
+
+/// Removes what would set a cookie of ours: an application could have its users be signed in as
+/// someone else.
+pub(super) fn drop_own_cookies(headers: &mut HeaderMap) {
+    let is_ours = |line: &HeaderValue| cookie::is_ours(line.as_bytes());
+    let lines = headers.get_all(header::SET_COOKIE);
+    if !lines.iter().any(is_ours) {
+        return;
+    }
+    let kept: Vec<_> = lines
+        .iter()
+        .filter(|line| !is_ours(line))
+        .cloned()
+        .collect();
+    headers.remove(header::SET_COOKIE);
+    for line in kept {
+        headers.append(header::SET_COOKIE, line);
+    }
 }
 
 /// What `Connection` lists: headers for us alone (RFC 9110 section 7.6.1).
@@ -127,6 +141,15 @@ impl Nominated {
     }
 }
 
+/// Whether nothing of this name is passed on, whoever sends it.
+fn is_never_passed_on(name: &HeaderName, is_plain: bool) -> bool {
+    if is_plain {
+        is_ours_to_say(name.as_str()) || is_hop_by_hop(name)
+    } else {
+        is_lookalike(name)
+    }
+}
+
 /// Headers about one connection, and those that are made anew.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     *name == header::CONNECTION
@@ -143,72 +166,61 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == HTTP2_SETTINGS
 }
 
-/// Headers that only we may send, in whatever spelling applications take for theirs
-/// (CVE-2025-64484, CVE-2026-33433): many read `_` and `-` as the same.
-fn is_ours_to_say(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    if is_odd(name) {
-        let text = text.replace(['_', '.'], "-");
-        return text.starts_with("x-authentik-")
-            || text == "x-real-ip"
-            || is_path(&text)
-            || HeaderName::try_from(text).is_ok_and(|name| is_forwarded(&name));
-    }
-    text.starts_with("x-authentik-")
-        || is_path(text)
-        || *name == header::FORWARDED
-        || *name == FORWARDED_PREFIX
-        || *name == FORWARDED_FOR
-        || *name == FORWARDED_PROTO
-        || *name == FORWARDED_HOST
+/// Whether applications may take a name that is not plain for one that is ours to say, or that
+/// frames messages (CVE-2025-64484, CVE-2026-33433). No reverse proxy and no browser writes them so.
+fn is_lookalike(name: &HeaderName) -> bool {
+    let text = header_name::folded(name.as_str());
+    is_ours_to_say(&text)
+        || is_forwarded(&text)
+        || header_name::overrides_method(&text)
+        || text == "x-request-id"
+        || HeaderName::try_from(&*text).is_ok_and(|name| is_hop_by_hop(&name))
 }
 
-/// Whether a name is one that applications may take for another.
-fn is_odd(name: &HeaderName) -> bool {
-    name.as_str().bytes().any(|b| matches!(b, b'_' | b'.'))
-}
-
-/// Headers that some applications take for the path, which then would not be the one that was
-/// decided on.
-fn is_path(name: &str) -> bool {
-    matches!(name, "x-original-url" | "x-original-uri" | "x-rewrite-url")
-}
-
-/// Headers by which proxies pass on what they saw: worth something from a trusted peer only.
-fn is_forwarded(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    text.starts_with("x-forwarded-") || text == "x-real-ip" || *name == header::FORWARDED
-}
-
-/// All cookies but ours, in one line, as HTTP/1.1 has it.
-fn foreign_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut lines = headers.get_all(header::COOKIE).into_iter();
-    let first = lines.next()?;
-    let rest: Vec<_> = lines.collect();
-    let has_ours = |line: &HeaderValue| {
-        let mut places = line.as_bytes().windows(OWN_COOKIES.len());
-        places.any(|place| place == OWN_COOKIES)
-    };
-    if rest.is_empty() && !has_ours(first) {
-        return Some(first.clone());
-    }
-    let mut kept: Vec<u8> = Vec::with_capacity(first.len());
-    for line in std::iter::once(first).chain(rest) {
-        for cookie in line.as_bytes().split(|b| *b == b';') {
-            let cookie = cookie.trim_ascii();
-            if cookie.is_empty() || cookie.starts_with(OWN_COOKIES) {
-                continue;
-            }
-            if !kept.is_empty() {
-                kept.extend_from_slice(b"; ");
-            }
-            kept.extend_from_slice(cookie);
+/// Headers that only we may send: names of users, and what some applications take for the path,
+/// which then would not be the one that was decided on; whoever sends them. A proxy in front passes
+/// on what clients send under most of these names. Of a plain name.
+fn is_ours_to_say(name: &str) -> bool {
+    match name.strip_prefix("x-") {
+        Some(name) => {
+            name.starts_with("authentik-")
+                || name.starts_with("webauth-")
+                || name.starts_with("auth-request-")
+                || is_remote_user(name)
+                || matches!(
+                    name,
+                    "original-url"
+                        | "original-uri"
+                        | "rewrite-url"
+                        | "override-url"
+                        | "envoy-original-path"
+                        | "forwarded-for"
+                        | "forwarded-host"
+                        | "forwarded-proto"
+                        | "forwarded-prefix"
+                        | "forwarded-path"
+                        | "forwarded-uri"
+                        | "forwarded-user"
+                        | "forwarded-email"
+                        | "forwarded-groups"
+                        | "forwarded-preferred-username"
+                        | "forwarded-access-token"
+                )
         }
+        // CGI programs take `Proxy` for a setting of theirs (CVE-2016-5385, "httpoxy").
+        None => is_remote_user(name) || matches!(name, "forwarded" | "proxy"),
     }
-    if kept.is_empty() {
-        return None;
-    }
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(kept)).ok()
+}
+
+fn is_remote_user(name: &str) -> bool {
+    let remote = name.strip_prefix("remote-");
+    remote.is_some_and(|name| matches!(name, "user" | "email" | "name" | "group" | "groups"))
+}
+
+/// Headers by which proxies pass on what they saw: worth something from a trusted peer only. Of a
+/// plain name.
+fn is_forwarded(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || matches!(name, "x-real-ip" | "forwarded")
 }
 
 /// Says who sent the request, and how.
@@ -230,6 +242,13 @@ fn forward(passage: &Passage<'_>, headers: &mut HeaderMap) {
     }
     let scheme = HeaderValue::from_static(inbound.scheme.as_str());
     headers.insert(FORWARDED_PROTO, scheme);
+    // A proxy that says the client's address in one of the two may pass the other one on unseen.
+    if headers.contains_key(REAL_IP)
+        && let Some(client) = inbound.known_client()
+        && let Ok(client) = HeaderValue::from_str(&client.to_string())
+    {
+        headers.insert(REAL_IP, client);
+    }
 }
 
 /// Says whose request it is.
@@ -251,7 +270,7 @@ fn identify(
     let said = person.iter().chain(&site.meta);
     let said = said.map(|(name, value)| (name, value.clone())).chain(extra);
     for (name, value) in said {
-        if has_lookalikes || is_odd(name) {
+        if has_lookalikes || !header_name::is_plain(name.as_str()) {
             drop_lookalikes(name, headers);
         }
         headers.insert(name.clone(), value);
@@ -270,11 +289,8 @@ fn drop_lookalikes(name: &HeaderName, headers: &mut HeaderMap) {
     }
 }
 
-/// Whether applications may take two names for the same.
 fn resembles(name: &HeaderName, other: &HeaderName) -> bool {
-    let letter = |b: u8| if matches!(b, b'_' | b'.') { b'-' } else { b };
-    let (name, other) = (name.as_str().bytes(), other.as_str().bytes());
-    name.map(letter).eq(other.map(letter))
+    header_name::resembles(name.as_str(), other.as_str())
 }
 
 /// Says where the body ends. Chunks count where both are given (RFC 9112 section 6.1), as they did

@@ -1,6 +1,7 @@
 //! Passing a request on to its application, and the answer back. Nothing is kept: bytes go through
 //! in both directions as fast as the slower side takes them.
 
+mod answer_body;
 mod client;
 mod connections;
 mod failure;
@@ -29,6 +30,7 @@ use super::grpc;
 use crate::model::{Authority, Backend, Session, UpstreamProtocol};
 use crate::route::Site;
 use crate::web::inbound::Inbound;
+use answer_body::AnswerBody;
 use client::Way;
 pub use client::{Patience, Upstream};
 pub(super) use failure::{Failure, Unanswered};
@@ -287,6 +289,7 @@ fn address(
 /// The application's answer as the client gets it.
 fn respond(answer: Response<Incoming>, guard: Option<Guard>) -> Response<Body> {
     let (parts, body) = answer.into_parts();
+    let body = AnswerBody(body);
     let mut response = Response::new(match guard {
         Some(guard) => guarded(body, guard),
         None => Body::new(body),

@@ -5,6 +5,7 @@ mod addresses;
 mod cookies;
 mod exhaustion;
 mod headers;
+mod identity;
 mod random;
 mod redirects;
 mod tokens;

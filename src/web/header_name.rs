@@ -1,0 +1,103 @@
+//! Names of headers as applications may read them.
+
+use std::borrow::Cow;
+
+/// Whether a name has letters, digits and `-` only, so that no application takes it for another.
+#[must_use]
+pub fn is_plain(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// The plain name for which applications may take a name (in lower case). CGI and its successors
+/// (WSGI, PHP, Rack) make variables of names (RFC 3875 section 4.1.18), and some servers
+/// write `_` for every byte that no variable may have: `x!authentik!username` arrives as
+/// `HTTP_X_AUTHENTIK_USERNAME`.
+#[must_use]
+pub fn folded(name: &str) -> Cow<'_, str> {
+    if is_plain(name) {
+        return Cow::Borrowed(name);
+    }
+    let fold = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    Cow::Owned(name.chars().map(fold).collect())
+}
+
+/// Whether applications may take two names (in lower case) for the same.
+#[must_use]
+pub fn resembles(name: &str, other: &str) -> bool {
+    let fold = |b: u8| if b.is_ascii_alphanumeric() { b } else { b'-' };
+    name.len() == other.len() && name.bytes().map(fold).eq(other.bytes().map(fold))
+}
+
+/// Whether a name (plain, in lower case) is one by which clients have a server act as if the method
+/// were another.
+#[must_use]
+pub fn overrides_method(name: &str) -> bool {
+    matches!(
+        name,
+        "x-http-method-override" | "x-http-method" | "x-method-override"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What lighttpd 1.4 makes of a name for CGI programs, and Apache 2.2 did: every byte
+    /// but letters and digits is `_`.
+    fn variable(name: &str) -> String {
+        let letter = |b: u8| match b {
+            b if b.is_ascii_alphanumeric() => char::from(b.to_ascii_uppercase()),
+            _ => '_',
+        };
+        format!("HTTP_{}", name.bytes().map(letter).collect::<String>())
+    }
+
+    proptest! {
+        #[test]
+        fn ap_2026_05_two_names_of_one_variable_resemble_each_other(
+            name in "[a-z0-9!#$%&'*+.^_`|~-]{1,12}",
+            change in "[!#$%&'*+.^_`|~-]",
+        ) {
+            let other: String = name.chars().map(|c| {
+                if c.is_ascii_alphanumeric() { c.to_string() } else { change.clone() }
+            }).collect();
+            for text in [&name, &other] {
+                prop_assert!(HeaderName::from_bytes(text.as_bytes()).is_ok());
+                prop_assert_eq!(variable(text), variable(&folded(text)));
+                prop_assert!(is_plain(&folded(text)));
+            }
+            prop_assert_eq!(variable(&name), variable(&other));
+            prop_assert!(resembles(&name, &other));
+            prop_assert_eq!(folded(&name), folded(&other));
+        }
+
+        #[test]
+        fn names_of_two_variables_do_not_resemble_each_other(
+            name in "[a-z0-9!#$%&'*+.^_`|~-]{1,6}",
+            other in "[a-z0-9!#$%&'*+.^_`|~-]{1,6}",
+        ) {
+            prop_assert_eq!(resembles(&name, &other), variable(&name) == variable(&other));
+            prop_assert_eq!(folded(&name) == folded(&other), variable(&name) == variable(&other));
+        }
+    }
+
+    /// Names of one word have no lookalikes, so that those need no care.
+    #[test]
+    fn a_name_of_one_word_is_taken_for_no_other() {
+        for name in [
+            "cookie",
+            "authorization",
+            "host",
+            "connection",
+            "upgrade",
+            "te",
+        ] {
+            for other in ["cookie_", "_cookie", "authorization!", "ho.st", "te-"] {
+                assert!(!resembles(name, other), "{name} {other}");
+            }
+        }
+    }
+}
