@@ -19,7 +19,8 @@ const COPIED: [&str; 6] = ["username", "groups", "entitlements", "email", "name"
 pub enum Shape {
     /// As in authentik's documentation.
     Standalone,
-    /// As ingress-nginx generates it: the outpost's own `Host`, the URL in `X-Original-URL`.
+    /// As ingress-nginx generates it: the outpost's own `Host`, the URL in `X-Original-URL`, made of the
+    /// `Host` header, and the host that nginx routes by in a parameter, as our annotations have it.
     Ingress,
     /// The same with the snippet that sets `X-Forwarded-Host`.
     IngressForwardedHost,
@@ -240,13 +241,29 @@ fn configuration(
         );
         let _ = write!(rows, "<tr><th>{name}<td>$http_x_authentik_{name}");
     }
-    let ask = match shape {
-        Shape::Standalone => "proxy_set_header Host $host;".to_owned(),
-        Shape::Ingress => format!("proxy_set_header Host {outpost};"),
-        Shape::IngressForwardedHost => format!(
-            "proxy_set_header Host {outpost}; proxy_set_header X-Forwarded-Host $http_host;"
+    // nginx routes by `$host`, which has no port; ingress-nginx's own template has `$http_host`.
+    let routed = format!("$host:{}", address.port());
+    let (asked, ask) = match shape {
+        Shape::Standalone => (routed.as_str(), format!("proxy_set_header Host {routed};")),
+        Shape::Ingress => ("$http_host", format!("proxy_set_header Host {outpost};")),
+        Shape::IngressForwardedHost => (
+            "$http_host",
+            format!(
+                "proxy_set_header Host {outpost}; proxy_set_header X-Forwarded-Host $http_host;"
+            ),
         ),
     };
+    let parameter = match shape {
+        Shape::Standalone => "",
+        Shape::Ingress | Shape::IngressForwardedHost => "?host=$host",
+    };
+    let pages = ["start", "callback", "sign_out"].map(|page| {
+        let path = format!("/outpost.goauthentik.io/{page}");
+        format!(
+            "location = {path} {{ proxy_pass http://outposts{path}; proxy_set_header Host {routed}; }}\n    "
+        )
+    });
+    let pages = pages.concat();
     format!(
         "daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/error.log;
 events {{ worker_connections 256; }}
@@ -270,22 +287,20 @@ http {{
       auth_request /ask;
       error_page 401 = @sign_in;
       auth_request_set $asked $upstream_addr; add_header X-Asked $asked;
-      {copy}proxy_set_header Host $http_host;
+      {copy}proxy_set_header Host {routed};
       proxy_pass http://unix:{work}/app.sock;
     }}
     location = /ask {{
       internal;
-      proxy_pass http://outposts/outpost.goauthentik.io/auth/nginx;
+      set $asked_at http://outposts/outpost.goauthentik.io/auth/nginx{parameter};
+      proxy_pass $asked_at;
       {ask}
-      proxy_set_header X-Original-URL $scheme://$http_host$request_uri;
+      proxy_set_header X-Original-URL $scheme://{asked}$request_uri;
       proxy_pass_request_body off; proxy_set_header Content-Length '';
     }}
-    location ~ ^/outpost\\.goauthentik\\.io/(start|callback|sign_out)$ {{
-      proxy_pass http://outposts; proxy_set_header Host $http_host;
-    }}
-    location @sign_in {{
+    {pages}location @sign_in {{
       internal;
-      return 302 /outpost.goauthentik.io/start?rd=$scheme://$http_host$request_uri;
+      return 302 /outpost.goauthentik.io/start?rd=$scheme://{routed}$request_uri;
     }}
   }}
 }}"

@@ -1,9 +1,7 @@
-//! What Traefik and Envoy send, byte for byte as their documentation and sources have it, and the
-//! configurations for them in `deploy/recipes`. nginx, Caddy and `HAProxy` run for real elsewhere.
+//! What Traefik and Envoy send, byte for byte as their documentation and sources have it. Both run for
+//! real in `fronts`, with the configurations in `deploy/recipes`.
 
-use authentik_proxy::web::identity::{META, PERSON};
 use authentik_standin::{Provider, Standin};
-use serde_json::Value;
 
 use crate::process::Process;
 use crate::support::{Browser, World, raw};
@@ -128,101 +126,4 @@ async fn traefiks_forward_auth_is_understood_as_it_is_sent() {
 #[tokio::test]
 async fn envoys_ext_authz_is_understood_as_it_is_sent() {
     is_understood(envoy).await;
-}
-
-fn recipe(file: &str) -> Value {
-    let path = format!("{}/deploy/recipes/{file}", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(path).expect("text");
-    serde_saphyr::from_str(&text).expect("YAML")
-}
-
-/// The items of a list, by what is picked from each.
-fn texts<'a>(list: &'a Value, pick: impl Fn(&'a Value) -> &'a Value) -> Vec<&'a str> {
-    let list = list.as_array().expect("a list").iter();
-    list.filter_map(|item| pick(item).as_str()).collect()
-}
-
-#[test]
-fn the_recipe_for_traefik_asks_us_and_lets_no_client_name_itself() {
-    let recipe = recipe("traefik/dynamic.yaml");
-    let (middlewares, services) = (&recipe["http"]["middlewares"], &recipe["http"]["services"]);
-    let ask = &middlewares["authentik"]["forwardAuth"];
-    let address = ask["address"].as_str().expect("an address");
-    assert!(address.ends_with("/outpost.goauthentik.io/auth/traefik"));
-    assert_eq!(ask["trustForwardHeader"], false);
-    let removed = ask["authResponseHeadersRegex"].as_str().expect("text");
-    let removed = regex::Regex::new(removed).expect("an expression");
-    for name in PERSON.iter().chain(&META) {
-        for spelling in [name.as_str(), &name.as_str().replace('-', "_")] {
-            assert!(removed.is_match(spelling), "{spelling}");
-        }
-    }
-    let routers = &recipe["http"]["routers"];
-    assert_eq!(
-        texts(&routers["app"]["middlewares"], |name| name),
-        ["authentik"]
-    );
-    let own = &routers["outpost"];
-    assert!(
-        own.get("middlewares").is_none(),
-        "nobody is asked at our own pages"
-    );
-    let rule = own["rule"].as_str().expect("a rule");
-    assert!(
-        rule.ends_with("!PathPrefix(`/outpost.goauthentik.io/auth/`)"),
-        "{rule}"
-    );
-    for router in ["app", "outpost"] {
-        let service = routers[router]["service"].as_str().expect("a service");
-        assert!(services.get(service).is_some(), "{service}");
-    }
-}
-
-#[test]
-fn the_recipe_for_envoy_asks_us_and_lets_no_client_name_itself() {
-    let recipe = recipe("envoy/static.yaml");
-    let resources = &recipe["static_resources"];
-    let chain = &resources["listeners"][0]["filter_chains"][0]["filters"][0];
-    let manager = &chain["typed_config"];
-    let early = &manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"];
-    assert_eq!(
-        early[0]["remove_on_match"]["key_matcher"]["prefix"],
-        "x-authentik-"
-    );
-    let underscores = &manager["common_http_protocol_options"]["headers_with_underscores_action"];
-    assert_eq!(underscores, "DROP_HEADER");
-    let ask = &manager["http_filters"][0]["typed_config"];
-    assert_eq!(ask["failure_mode_allow"], false);
-    let sent = texts(
-        &ask["allowed_headers"]["patterns"],
-        |pattern| &pattern["exact"],
-    );
-    assert!(
-        sent.contains(&"cookie") && sent.contains(&"x-forwarded-proto"),
-        "{sent:?}"
-    );
-    assert!(!sent.contains(&"x-forwarded-host"));
-    let service = &ask["http_service"];
-    assert_eq!(service["path_prefix"], "/outpost.goauthentik.io/auth/envoy");
-    let copied = &service["authorization_response"]["allowed_upstream_headers"]["patterns"];
-    assert_eq!(
-        texts(copied, |pattern| &pattern["prefix"]),
-        ["x-authentik-"]
-    );
-    let routes = &manager["route_config"]["virtual_hosts"][0]["routes"];
-    let prefixes = texts(routes, |route| &route["match"]["prefix"]);
-    assert_eq!(
-        prefixes,
-        [
-            "/outpost.goauthentik.io/auth/",
-            "/outpost.goauthentik.io/",
-            "/"
-        ]
-    );
-    assert_eq!(routes[0]["direct_response"]["status"], 404);
-    let filters = texts(&manager["http_filters"], |filter| &filter["name"]);
-    assert_eq!(
-        filters,
-        ["envoy.filters.http.ext_authz", "envoy.filters.http.router"]
-    );
 }
