@@ -38,6 +38,51 @@ pub fn overrides_method(name: &str) -> bool {
     )
 }
 
+/// Whether a name (in lower case), or one that applications may take it for, says what attributes of
+/// users must not: who they are, where a request comes from and leads to, what reverse proxies do
+/// with it, and how long it is.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    let name = &*folded(name);
+    let begins = [
+        "x-authentik-",
+        "x-original-",
+        "x-envoy-",
+        "x-accel-",
+        "proxy-",
+    ];
+    begins.iter().any(|prefix| name.starts_with(prefix))
+        || overrides_method(name)
+        || matches!(
+            name,
+            "x-forwarded-for"
+                | "x-forwarded-host"
+                | "x-forwarded-proto"
+                | "x-forwarded-port"
+                | "x-forwarded-prefix"
+                | "x-forwarded-path"
+                | "x-forwarded-uri"
+                | "x-forwarded-method"
+                | "x-real-ip"
+                | "x-rewrite-url"
+                | "x-override-url"
+                | "x-request-id"
+                | "forwarded"
+                | "cookie"
+                | "set-cookie"
+                | "proxy"
+                | "host"
+                | "connection"
+                | "keep-alive"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "content-length"
+                | "upgrade"
+                | "expect"
+        )
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderName;

@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::model::{BasicAuth, Claims, HeaderEncoding, IdentityOptions, frames_message};
+use crate::model::{BasicAuth, Claims, HeaderEncoding, IdentityOptions};
+use crate::web::header_name;
 
 /// Headers about the person, in the order in which they are always sent. Each is on every
 /// positive answer, empty if need be: a reverse proxy that copies them would otherwise leave the
@@ -41,12 +42,13 @@ pub fn person(
 ) -> HeaderMap {
     let attributes = &claims.ak_proxy.user_attributes;
     let values = [
-        claims.preferred_username.as_str(),
+        exact(&claims.preferred_username),
         &joined(&claims.groups),
         &joined(&claims.entitlements),
-        &claims.email,
-        &claims.name,
-        &claims.sub,
+        exact(&claims.email),
+        // For people to read, and compared by nothing.
+        claims.name.trim(),
+        exact(&claims.sub),
         if options.sends_jwt() {
             access_token
         } else {
@@ -67,7 +69,7 @@ pub fn person(
             };
             let text = text_of(raw);
             if let Some(value) = text.and_then(|text| encoded(&text, options.encoding))
-                && !frames_message(&name)
+                && !header_name::is_reserved(name.as_str())
             {
                 headers.insert(name, value);
             }
@@ -77,11 +79,22 @@ pub fn person(
 }
 
 /// Names joined by `|`, as applications read them. One with a control character cannot travel in a
-/// header and is left out alone.
+/// header, one with a `|` would be two others, one with space around it another one: such a name is
+/// left out alone.
 fn joined(names: &[String]) -> String {
-    let names = names.iter().map(String::as_str);
-    let names: Vec<_> = names.filter(|name| value(name).is_some()).collect();
+    let is_one = |name: &&str| value(name).is_some() && !name.contains('|') && is_exact(name);
+    let names: Vec<_> = names.iter().map(String::as_str).filter(is_one).collect();
     names.join("|")
+}
+
+/// What names a user, unless the application would read it as another name: space around the value
+/// of a header is no part of it (RFC 9110 section 5.5).
+fn exact(text: &str) -> &str {
+    if is_exact(text) { text } else { "" }
+}
+
+fn is_exact(text: &str) -> bool {
+    text.trim() == text
 }
 
 /// The headers of nobody: every name of [`PERSON`], empty.
@@ -123,6 +136,10 @@ fn basic_credentials(basic: &BasicAuth, claims: &Claims) -> Option<HeaderValue> 
     let attribute = |name: &str| attributes.get(name).and_then(text_of);
     let password = attribute(&basic.password_attribute)?;
     let user = attribute(&basic.user_attribute).unwrap_or_else(|| claims.email.clone());
+    if user.contains(':') {
+        // It would end there (RFC 7617 section 2).
+        return None;
+    }
     let mut text = String::from("Basic ");
     STANDARD.encode_string(format!("{user}:{password}"), &mut text);
     let mut value = value(&text)?;
@@ -154,7 +171,7 @@ mod tests {
     fn renders_what_authentik_documents() {
         let claims = claims(
             r#"{"sub":"u1","preferred_username":"dave","name":"Dävid 测试","email":"d@x.test",
-                "groups":["a","größ|pipe"],
+                "groups":["a","größ","b|admins"," c"],
                 "ak_proxy":{"user_attributes":{"pw":"p","additionalHeaders":
                 {"X-Num":5,"X-Uni":"ünï","X-Bool":true,"X-Bad":"a\r\nb","Content-Length":"3","no name":"x"}}}}"#,
         );
@@ -165,7 +182,7 @@ mod tests {
         let headers = person(&claims, "jwt", Some(&basic), IdentityOptions::default());
         for (name, expected) in [
             ("x-authentik-username", "dave"),
-            ("x-authentik-groups", "a|größ|pipe"),
+            ("x-authentik-groups", "a|größ"),
             ("x-authentik-entitlements", ""),
             ("x-authentik-email", "d@x.test"),
             ("x-authentik-name", "Dävid 测试"),
@@ -198,6 +215,67 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn ap_2026_05_attributes_speak_for_no_header_of_ours() {
+        let mut headers = serde_json::Map::new();
+        for name in [
+            "X-authentik-username",
+            "x_authentik_username",
+            "x!authentik!groups",
+            "X-authentik-new",
+            "X-Forwarded-For",
+            "x_forwarded_host",
+            "X-Real-IP",
+            "Forwarded",
+            "X-Original-URL",
+            "X-Rewrite-URL",
+            "X-HTTP-Method-Override",
+            "X-Envoy-Auth-Headers-To-Remove",
+            "X-Accel-Redirect",
+            "Cookie",
+            "Keep-Alive",
+            "Proxy-Authorization",
+            "Transfer_Encoding",
+        ] {
+            headers.insert(name.into(), "forged".into());
+        }
+        for name in ["X-Forwarded-User", "Remote-User", "Authorization", "X_Own"] {
+            headers.insert(name.into(), "kept".into());
+        }
+        let mut claims = claims(r#"{"preferred_username":"dave"}"#);
+        let attributes = &mut claims.ak_proxy.user_attributes;
+        attributes.insert("additionalHeaders".into(), headers.into());
+        let said = person(&claims, "jwt", None, IdentityOptions::default());
+        assert_eq!(said["x-authentik-username"], "dave");
+        let with = |value: &str| said.iter().filter(|(_, v)| *v == value).count();
+        assert_eq!((with("forged"), with("kept")), (0, 4), "{said:?}");
+    }
+
+    #[test]
+    fn ap_2026_05_nobody_is_taken_for_another_because_of_space_or_a_separator() {
+        let claims = claims(
+            r#"{"sub":"u1 ","preferred_username":"admin ","name":" Dave ","email":"\u00a0a@x.test",
+                "groups":["users|admins","a "," b","c d","ok"],"entitlements":["x|y"],
+                "ak_proxy":{"user_attributes":{"un":"root:x","pw":"p"}}}"#,
+        );
+        let basic = BasicAuth {
+            user_attribute: "un".into(),
+            password_attribute: "pw".into(),
+        };
+        let headers = person(&claims, "", Some(&basic), IdentityOptions::default());
+        for (name, expected) in [
+            ("x-authentik-username", ""),
+            ("x-authentik-uid", ""),
+            ("x-authentik-email", ""),
+            ("x-authentik-name", "Dave"),
+            ("x-authentik-groups", "c d|ok"),
+            ("x-authentik-entitlements", ""),
+        ] {
+            assert_eq!(headers[name], expected, "{name}");
+        }
+        assert!(!headers.contains_key(header::AUTHORIZATION));
     }
 
     #[test]

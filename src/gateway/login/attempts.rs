@@ -12,8 +12,8 @@ const AFTER_SIGN_IN: u8 = 3;
 /// Seconds after which starts are no longer counted together.
 const WINDOW: i64 = 60;
 
-/// What the pre-login cookie says. Nothing in it needs a signature: it can only hurt whoever
-/// changes it.
+/// What the pre-login cookie says. Nothing in it needs a signature: whoever changes it hurts
+/// themselves, and what another host of the domain sets counts only where it counts least.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Attempts {
     /// Known to this browser only; its hash is in the login state. Shared by parallel tabs.
@@ -30,8 +30,9 @@ impl Attempts {
     /// able to keep users from signing in.
     pub(super) fn next(sent: impl Iterator<Item = Self>, target: &str, now: i64) -> Self {
         let target = fingerprint(target);
-        let counts =
-            |sent: &Self| sent.target == target && (0..WINDOW).contains(&(now - sent.since));
+        let counts = |sent: &Self| {
+            sent.target == target && (0..WINDOW).contains(&(now.saturating_sub(sent.since)))
+        };
         let sent = sent.min_by_key(|sent| (!counts(sent), sent.weight));
         match sent {
             Some(sent) if counts(&sent) => {

@@ -115,6 +115,16 @@ pub(super) fn drop_own_cookies(headers: &mut HeaderMap) {
     }
 }
 
+/// How many headers `Connection` may name: each is compared with all others.
+const MAX_NOMINATED: usize = 64;
+
+/// Whether `Connection` names more headers than any client does.
+pub(super) fn nominates_too_many(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::CONNECTION).into_iter();
+    let names = lines.flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    names.take(MAX_NOMINATED + 1).count() > MAX_NOMINATED
+}
+
 /// What `Connection` lists: headers for us alone (RFC 9110 section 7.6.1).
 struct Nominated(Vec<HeaderName>);
 
@@ -320,5 +330,27 @@ fn frame(received: &HeaderMap, chunked: bool, headers: &mut HeaderMap) {
     let mut codings = trailers.flat_map(|line| line.as_bytes().split(|b| *b == b','));
     if codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers")) {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ap_2026_05_connection_names_a_few_headers() {
+        for (lines, too_many) in [
+            (vec!["close".to_owned()], false),
+            (vec!["a,".repeat(63) + "a"], false),
+            (vec!["a,".repeat(64) + "a"], true),
+            (vec!["a".to_owned(); 65], true),
+            (vec![",".repeat(60_000)], true),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in &lines {
+                headers.append(header::CONNECTION, line.parse().expect("a value"));
+            }
+            assert_eq!(nominates_too_many(&headers), too_many, "{}", lines.len());
+        }
     }
 }

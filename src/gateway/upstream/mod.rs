@@ -231,6 +231,9 @@ impl Outgoing<'_> {
     /// The request without its body.
     fn request(&self, upgrade: Option<&Upgrade>, has_body: bool) -> Result<Request<Body>, Failure> {
         let parts = self.passage.parts;
+        if headers::nominates_too_many(&parts.headers) {
+            return Err(Failure::Client);
+        }
         let (asked, host) = self.hosts()?;
         let mut headers = headers::outbound(self, asked, has_body);
         if let Some(upgrade) = upgrade {
