@@ -96,7 +96,8 @@ impl Server {
         .expect("a configuration");
         let (redis, people) = (config.redis.expect("a place"), config.authentik.token);
         let (clock, metrics) = (Clock::system(), Metrics::new().store());
-        let store = Store::redis(redis, &people, cache_bytes, clock, metrics).expect("a store");
+        let store =
+            Store::redis(redis, &people, cache_bytes, None, clock, metrics).expect("a store");
         tokio::spawn(store.clone().run(CancellationToken::new()));
         store
     }

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::control::{self, Control, LoadError, Probe};
 use crate::gateway::listener::{self, Limits, Server};
 use crate::gateway::{self, Gateway, Patience, Refresher, Upstream, Verdicts};
+use crate::model::IdleTimeout;
 use crate::route::Live;
 use crate::store::{SetupError, Store};
 use crate::tasks::Tasks;
@@ -358,12 +359,20 @@ fn control(
 }
 
 fn store(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Store, SetupError> {
+    let idle = config.session.idle_timeout.map(IdleTimeout::new);
     let Some(redis) = config.redis.clone() else {
-        return Ok(Store::memory(clock.clone()));
+        return Ok(Store::memory(clock.clone(), idle));
     };
     let cache_bytes = config.session.cache_bytes as u64;
     let people = &config.authentik.token;
-    Store::redis(redis, people, cache_bytes, clock.clone(), metrics.store())
+    Store::redis(
+        redis,
+        people,
+        cache_bytes,
+        idle,
+        clock.clone(),
+        metrics.store(),
+    )
 }
 
 fn seconds(duration: Duration) -> i64 {

@@ -192,6 +192,7 @@ fn session(reader: &mut Reader<'_>) -> Session {
         recheck_interval: reader.value("session.recheck_interval", parse::duration(SECOND)),
         recheck_per_second: reader.value("session.recheck_per_second", parse::count(1)),
         max_age: reader.value("session.max_age", parse::duration(MINUTE)),
+        idle_timeout: reader.optional("session.idle_timeout", parse::duration(MINUTE)),
         login_timeout: reader.value("session.login_timeout", parse::duration(MINUTE)),
         cookie_prefix: reader.value("session.cookie_prefix", parse::cookie_prefix),
         echo_credentials: reader.value("session.echo_credentials", parse::flag),

@@ -175,6 +175,9 @@ pub struct Session {
     /// How long a session that is refreshed may live in all. Default 168 h;
     /// `AUTHENTIK_PROXY_SESSION__MAX_AGE`.
     pub max_age: Duration,
+    /// How long a session may go unused, at least a minute. Default for ever;
+    /// `AUTHENTIK_PROXY_SESSION__IDLE_TIMEOUT`.
+    pub idle_timeout: Option<Duration>,
     /// How long a login that was started can be completed. Default 3600 s;
     /// `AUTHENTIK_PROXY_SESSION__LOGIN_TIMEOUT`.
     pub login_timeout: Duration,

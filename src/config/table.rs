@@ -201,6 +201,13 @@ pub const SETTINGS: &[Setting] = &[
     )
     .more("At least 1m. Sessions are refreshed while they are used if the provider has the scope `offline_access`."),
     own(
+        "session.idle_timeout",
+        Kind::Duration,
+        Fallback::Unset,
+        "How long a session may go unused; at least 1m; unset: as long as it lives",
+    )
+    .more("Requests, streams and websockets are uses. They are noted ten times within the timeout, so that a session ends after nine to ten tenths of it."),
+    own(
         "session.login_timeout",
         Kind::Duration,
         Fallback::Value("1h"),

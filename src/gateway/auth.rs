@@ -50,11 +50,16 @@ impl Parted {
     ) -> Result<Option<Arc<Session>>, GatewayError> {
         for id in session_ids(site, headers) {
             let found = self.store.load(&id, &**site).await;
-            if let Some(session) = found.map_err(unavailable(site))?
-                && *session.client_id == *site.application.client.id
-            {
-                self.refresher
-                    .consider(&id, site, &session, self.clock.now());
+            let Some(session) = found.map_err(unavailable(site))? else {
+                continue;
+            };
+            if *session.client_id != *site.application.client.id {
+                continue;
+            }
+            let now = self.clock.now();
+            let used = self.store.note_use(&id, &session, now).await;
+            if used.map_err(unavailable(site))? {
+                self.refresher.consider(&id, site, &session, now);
                 return Ok(Some(session));
             }
         }

@@ -8,6 +8,7 @@ mod authority;
 mod backend;
 mod claims;
 mod cookie_domain;
+mod idle;
 mod outpost;
 mod path;
 mod policy;
@@ -21,6 +22,7 @@ pub use authority::{Authority, AuthorityError};
 pub use backend::{Backend, BackendError};
 pub use claims::{Claims, ProxyClaims};
 pub use cookie_domain::{CookieDomain, CookieDomainError};
+pub use idle::IdleTimeout;
 pub use outpost::Outpost;
 pub use path::eager as eager_path;
 pub use policy::{

@@ -133,6 +133,7 @@ pub struct Session {
     /// When it may be tried to refresh it again, Unix seconds.
     retry_at: AtomicI64,
     checked_at: AtomicI64,
+    used_at: AtomicI64,
     ended: AtomicBool,
     /// It ended, or was replaced.
     change: Notify,
@@ -157,6 +158,7 @@ impl Session {
             refresh: None,
             retry_at: AtomicI64::new(0),
             checked_at: AtomicI64::new(0),
+            used_at: AtomicI64::new(0),
             ended: AtomicBool::new(false),
             change: Notify::new(),
         }
@@ -178,6 +180,20 @@ impl Session {
     /// Notes that authentik said at `now` (Unix seconds) that the session stands.
     pub fn checked(&self, now: i64) {
         self.checked_at.store(now, Ordering::Relaxed);
+    }
+
+    /// When the session was last used, Unix seconds, as far as it was noted here; 0 if it was not.
+    #[must_use]
+    pub fn used_at(&self) -> i64 {
+        self.used_at.load(Ordering::Relaxed)
+    }
+
+    /// Notes a use at `now` (Unix seconds) in place of the one that is `known`; `false` if somebody
+    /// else did meanwhile.
+    pub fn use_again(&self, known: i64, now: i64) -> bool {
+        let order = Ordering::Relaxed;
+        let exchanged = self.used_at.compare_exchange(known, now, order, order);
+        exchanged.is_ok()
     }
 
     /// The same session, which can be refreshed.

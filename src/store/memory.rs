@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 
 use crate::clock::Clock;
-use crate::model::{Session, SessionKey};
+use crate::model::{IdleTimeout, Session, SessionKey};
 
 /// How many ended authentik sessions are remembered, so that a login that is just being finished
 /// for one of them does not outlive it.
@@ -45,6 +45,7 @@ impl Memory {
     /// ended first makes room.
     pub(super) fn insert(&self, key: SessionKey, session: &Arc<Session>) {
         session.checked(self.clock.now());
+        session.use_again(session.used_at(), self.clock.now());
         let subject = &session.claims.sub;
         if let Some(sid) = &session.claims.sid {
             self.by_sid.add(sid, key);
@@ -76,6 +77,8 @@ impl Memory {
     /// Replaces a session that has not ended.
     pub(super) fn renew(&self, key: SessionKey, session: &Arc<Session>) {
         session.checked(self.clock.now());
+        // It is refreshed because it is used.
+        session.use_again(0, self.clock.now());
         // In one step: whoever ends it either comes before, or finds the new one.
         if let Some(mut entry) = self.sessions.get_mut(&key) {
             let old = std::mem::replace(&mut *entry, Arc::clone(session));
@@ -118,13 +121,35 @@ impl Memory {
         session.checked(self.clock.now());
     }
 
-    pub(super) fn sweep(&self) -> Vec<(SessionKey, Arc<Session>)> {
+    /// Notes a use at `now` (Unix seconds); `false` if the session was idle for too long before,
+    /// and has ended by that.
+    pub(super) fn note_use(
+        &self,
+        key: &SessionKey,
+        session: &Session,
+        idle: IdleTimeout,
+        now: i64,
+    ) -> bool {
+        // Another may stand in its place by now.
+        let current = self.sessions.get(key).map(|current| current.used_at());
+        let known = session.used_at();
+        if idle.is_over(known.max(current.unwrap_or_default()), now) {
+            self.end(key);
+            return false;
+        }
+        session.use_again(known, now);
+        true
+    }
+
+    pub(super) fn sweep(&self, idle: Option<IdleTimeout>) -> Vec<(SessionKey, Arc<Session>)> {
         let now = self.clock.now();
+        let is_idle =
+            |session: &Session| idle.is_some_and(|idle| idle.is_over(session.used_at(), now));
         let (live, over): (Vec<_>, Vec<_>) = self
             .sessions
             .iter()
             .map(|entry| (*entry.key(), Arc::clone(entry.value())))
-            .partition(|(_, session)| session.is_live(now));
+            .partition(|(_, session)| session.is_live(now) && !is_idle(session));
         for (key, session) in over {
             // One that was opened again meanwhile stays.
             if self.is_current(&key, &session) {

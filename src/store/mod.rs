@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::model::{Claims, Session, SessionId, SessionKey};
+use crate::model::{Claims, IdleTimeout, Session, SessionId, SessionKey};
 use crate::telemetry::metrics::StoreMetrics;
 use memory::Memory as InMemory;
 use redis::Redis;
@@ -67,7 +67,11 @@ pub trait Owner: Sync {
 
 /// All sessions. Cheap to clone.
 #[derive(Clone)]
-pub struct Store(Backend);
+pub struct Store {
+    backend: Backend,
+    /// How long sessions may go unused.
+    idle: Option<IdleTimeout>,
+}
 
 #[derive(Clone)]
 enum Backend {
@@ -78,8 +82,9 @@ enum Backend {
 impl Store {
     /// A store in memory, which ends with this process.
     #[must_use]
-    pub fn memory(clock: Clock) -> Self {
-        Self(Backend::Memory(Arc::new(InMemory::new(clock))))
+    pub fn memory(clock: Clock, idle: Option<IdleTimeout>) -> Self {
+        let backend = Backend::Memory(Arc::new(InMemory::new(clock)));
+        Self { backend, idle }
     }
 
     /// A store in Redis with about `cache_bytes` bytes of sessions at hand. It connects once
@@ -89,16 +94,18 @@ impl Store {
         config: config::Redis,
         people: &SecretString,
         cache_bytes: u64,
+        idle: Option<IdleTimeout>,
         clock: Clock,
         metrics: StoreMetrics,
     ) -> Result<Self, SetupError> {
-        let redis = Redis::new(config, people, cache_bytes, clock, metrics)?;
-        Ok(Self(Backend::Redis(redis)))
+        let redis = Redis::new(config, people, cache_bytes, idle, clock, metrics)?;
+        let backend = Backend::Redis(redis);
+        Ok(Self { backend, idle })
     }
 
     /// Does what has to be done in the background, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        match self.0 {
+        match self.backend {
             Backend::Memory(_) => {}
             Backend::Redis(redis) => redis.run(stop).await,
         }
@@ -108,7 +115,7 @@ impl Store {
     /// that may be missing.
     #[must_use]
     pub fn cached(&self, key: &SessionKey) -> Option<Arc<Session>> {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(memory) => memory.load(key),
             Backend::Redis(redis) => redis.cached(key),
         }
@@ -120,9 +127,29 @@ impl Store {
         id: &SessionId,
         owner: &(impl Owner + ?Sized),
     ) -> Result<Option<Arc<Session>>, StoreError> {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(memory) => Ok(memory.load(&id.key())),
             Backend::Redis(redis) => redis.load(id, owner).await,
+        }
+    }
+
+    /// Notes that a session is used at `now` (Unix seconds); `false` if it was idle for too long
+    /// before, and has ended by that. As a rule this is one comparison: uses are noted ten times
+    /// within the timeout, and cost a write at the backend then.
+    pub async fn note_use(
+        &self,
+        id: &SessionId,
+        session: &Session,
+        now: i64,
+    ) -> Result<bool, StoreError> {
+        let unnoted = |idle: &IdleTimeout| !idle.is_noted(session.used_at(), now);
+        let Some(idle) = self.idle.filter(unnoted) else {
+            return Ok(true);
+        };
+        match &self.backend {
+            Backend::Memory(memory) => Ok(memory.note_use(&id.key(), session, idle, now)),
+            // Boxed, because it is rare and large.
+            Backend::Redis(redis) => Box::pin(redis.note_use(&id.key(), session, idle, now)).await,
         }
     }
 
@@ -133,7 +160,7 @@ impl Store {
         owner: &(impl Owner + ?Sized),
         session: Arc<Session>,
     ) -> Result<(), StoreError> {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(memory) => memory.insert(id.key(), &session),
             Backend::Redis(redis) => redis.insert(id, owner, session).await?,
         }
@@ -146,7 +173,7 @@ impl Store {
         id: &SessionId,
         owner: &(impl Owner + ?Sized),
     ) -> Result<Option<Arc<Session>>, StoreError> {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(memory) => Ok(memory.load(&id.key())),
             Backend::Redis(redis) => redis.reload(id, owner).await,
         }
@@ -159,7 +186,7 @@ impl Store {
         owner: &(impl Owner + ?Sized),
         session: Arc<Session>,
     ) -> Result<(), StoreError> {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(memory) => memory.renew(id.key(), &session),
             Backend::Redis(redis) => redis.renew(id, owner, session).await?,
         }
@@ -169,7 +196,7 @@ impl Store {
     /// Whether this process is to refresh a session now. `false` for `time` after another replica
     /// got a `true`, and while that cannot be known: a refresh token is good for one use.
     pub async fn claim_refresh(&self, key: &SessionKey, time: Duration) -> bool {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(_) => true,
             Backend::Redis(redis) => redis.claim_refresh(key, time).await,
         }
@@ -177,7 +204,7 @@ impl Store {
 
     /// Ends one session: here at once, elsewhere as soon as the backend can be told.
     pub async fn remove(&self, key: &SessionKey) {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(memory) => memory.remove(key),
             Backend::Redis(redis) => redis.remove(key).await,
         }
@@ -186,7 +213,7 @@ impl Store {
     /// Ends the session of credentials that turned out to be worth nothing. Strangers can cause
     /// this as often as they like, so nothing waits for a backend that is away.
     pub async fn forget(&self, key: &SessionKey) {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(memory) => memory.remove(key),
             Backend::Redis(redis) => redis.forget(key).await,
         }
@@ -194,7 +221,7 @@ impl Store {
 
     /// Whether the backend still has this session, and not a refreshed one in its place.
     pub async fn is_current(&self, key: &SessionKey, session: &Session) -> bool {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(memory) => memory.is_current(key, session),
             Backend::Redis(redis) => redis.is_current(key, session).await,
         }
@@ -203,7 +230,7 @@ impl Store {
     /// Ends every session of authentik's session `sid`, as [`Store::remove`] does; returns how
     /// many. The cost depends on that number only.
     pub async fn end_sid(&self, sid: &str) -> usize {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(memory) => memory.end_sid(sid),
             Backend::Redis(redis) => redis.end_sid(sid).await,
         }
@@ -211,7 +238,7 @@ impl Store {
 
     /// Ends every session of the person `sub`, as [`Store::remove`] does; returns how many.
     pub async fn end_subject(&self, sub: &str) -> usize {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(memory) => memory.end_subject(sub),
             Backend::Redis(redis) => redis.end_subject(sub).await,
         }
@@ -221,8 +248,8 @@ impl Store {
     /// ones are dropped on the way.
     #[must_use]
     pub fn sweep(&self) -> Vec<(SessionKey, Arc<Session>)> {
-        match &self.0 {
-            Backend::Memory(memory) => memory.sweep(),
+        match &self.backend {
+            Backend::Memory(memory) => memory.sweep(self.idle),
             Backend::Redis(redis) => redis.sweep(),
         }
     }
@@ -230,7 +257,7 @@ impl Store {
     /// Whether this process is to ask authentik about a session now. `false` for `time` after
     /// another replica got a `true`.
     pub async fn claim_check(&self, key: &SessionKey, time: Duration) -> bool {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(_) => true,
             Backend::Redis(redis) => redis.claim(key, time).await,
         }
@@ -238,7 +265,7 @@ impl Store {
 
     /// Notes that authentik said just now that the session stands.
     pub async fn checked(&self, key: &SessionKey, session: &Session) {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(memory) => memory.checked(session),
             Backend::Redis(redis) => redis.checked(key, session).await,
         }
@@ -247,14 +274,14 @@ impl Store {
     /// Sessions that authentik was last asked about at or before `time` (Unix seconds) come out of
     /// [`Store::next_due`] when they are next read from the backend.
     pub fn due_before(&self, time: i64) {
-        if let Backend::Redis(redis) = &self.0 {
+        if let Backend::Redis(redis) = &self.backend {
             redis.due_before(time);
         }
     }
 
     /// Waits for a session that authentik should be asked about before the next sweep.
     pub async fn next_due(&self) -> (SessionKey, Arc<Session>) {
-        let due = match &self.0 {
+        let due = match &self.backend {
             Backend::Memory(_) => None,
             Backend::Redis(redis) => redis.next_due().await,
         };
@@ -267,13 +294,13 @@ impl Store {
     /// Whether the backend outlives this process.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        matches!(self.0, Backend::Redis(_))
+        matches!(self.backend, Backend::Redis(_))
     }
 
     /// Keeps something under a name where every replica finds it; memory forgets it. It is
     /// readable for whoever can read the backend.
     pub async fn keep_blob(&self, name: &str, blob: &[u8]) -> Result<(), StoreError> {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(_) => Ok(()),
             Backend::Redis(redis) => redis.keep_blob(name, blob).await,
         }
@@ -281,7 +308,7 @@ impl Store {
 
     /// What was kept under a name.
     pub async fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(_) => Ok(None),
             Backend::Redis(redis) => redis.blob(name).await,
         }
@@ -289,7 +316,7 @@ impl Store {
 
     /// How much the backend may keep, and what it does when that is full.
     pub async fn memory_limit(&self) -> Memory {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(_) => Memory::Unlimited,
             Backend::Redis(redis) => redis.memory().await,
         }
@@ -298,7 +325,7 @@ impl Store {
     /// How many live sessions this process has.
     #[must_use]
     pub fn len(&self) -> usize {
-        match &self.0 {
+        match &self.backend {
             Backend::Memory(memory) => memory.len(),
             Backend::Redis(redis) => redis.len(),
         }

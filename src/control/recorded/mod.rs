@@ -50,7 +50,7 @@ fn control(base: &str, browser: Option<Url>) -> Parted {
             recheck_per_second: 1,
         },
         live: Live::default(),
-        store: Store::memory(clock.clone()),
+        store: Store::memory(clock.clone(), None),
         back_channel: BackChannel::new(&TlsOptions::default(), Duration::from_secs(10))
             .expect("a client"),
         header_files: HeaderFiles::default(),

@@ -35,8 +35,8 @@ pub(super) struct Guard {
     pub(super) refresher: Refresher,
 }
 
-/// Waits until the session is over; for ever without one. What is open counts as somebody who is
-/// active: the session is refreshed in time, as by a request.
+/// Waits until the session is over; for ever without one. What is open counts as a use: the
+/// session is refreshed in time, as by a request, and is not idle.
 pub(super) async fn over(guard: Option<Guard>) {
     let Some(mut guard) = guard else {
         return std::future::pending().await;
@@ -79,6 +79,7 @@ impl Guard {
         for id in &self.ids {
             if let Some(session) = self.store.load(id, &*self.site).await?
                 && session.client_id == self.session.client_id
+                && self.store.note_use(id, &session, self.clock.now()).await?
             {
                 return Ok(Some((id, session)));
             }

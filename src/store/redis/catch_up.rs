@@ -75,6 +75,7 @@ impl Redis {
         entry.session.checked(0);
         self.store(key, &entry.session, &entry.seal, Put::Back)
             .await?;
+        self.put_use_back(&key, &entry.session).await?;
         if entry.session.has_ended() {
             // Whoever ended it meanwhile found nothing to mark.
             let _: Option<()> = self.connection.query(&scripts::end(&key)).await?;

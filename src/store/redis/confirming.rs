@@ -123,7 +123,7 @@ mod tests {
         let (redis, people) = (config.redis.expect("a place"), config.authentik.token);
         let metrics = Metrics::new().store();
         let store =
-            Redis::new(redis, &people, 16 << 20, Clock::manual(0), metrics).expect("a store");
+            Redis::new(redis, &people, 16 << 20, None, Clock::manual(0), metrics).expect("a store");
         let mut store = Arc::into_inner(store).expect("nobody else has it");
         store.started -= 2 * CONFIRM_EVERY;
         store

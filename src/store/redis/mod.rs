@@ -18,6 +18,7 @@ mod connection;
 mod ending;
 mod flights;
 mod held;
+mod idle;
 mod inspect;
 mod loss;
 mod names;
@@ -42,7 +43,7 @@ use super::seal::{KeyedHash, Seal};
 use super::{Owner, SetupError, StoreError};
 use crate::clock::Clock;
 use crate::config::{self, WhenDown};
-use crate::model::{Session, SessionId, SessionKey};
+use crate::model::{IdleTimeout, Session, SessionId, SessionKey};
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{Lookup, StoreMetrics};
 use cache::{Cache, Entry, Slot};
@@ -79,6 +80,7 @@ pub(super) struct Redis {
     flights: Flights,
     pending: Pending,
     settings: Settings,
+    idle: Option<IdleTimeout>,
     clock: Clock,
     started: Instant,
     due: Due,
@@ -102,6 +104,7 @@ impl Redis {
         config: config::Redis,
         people: &SecretString,
         cache_bytes: u64,
+        idle: Option<IdleTimeout>,
         clock: Clock,
         metrics: StoreMetrics,
     ) -> Result<Arc<Self>, SetupError> {
@@ -122,6 +125,7 @@ impl Redis {
             flights: Flights::default(),
             pending: Pending::default(),
             settings,
+            idle,
             clock,
             started: Instant::now(),
             due,
@@ -321,6 +325,7 @@ impl Redis {
                 return Err(error);
             }
         }
+        self.note_first_use(&key, &session).await;
         self.keep(key, &session, seal, now, epoch);
         Ok(())
     }
@@ -334,6 +339,8 @@ impl Redis {
     ) -> Result<(), StoreError> {
         let key = id.key();
         session.checked(self.clock.now());
+        // It is refreshed because it is used.
+        session.use_again(0, self.clock.now());
         let seal = record::seal(id, owner.seal_key());
         let (now, epoch) = (self.millis(), self.subscription.epoch());
         self.store(key, &session, &seal, Put::Again).await?;

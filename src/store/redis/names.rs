@@ -21,6 +21,11 @@ pub(super) fn session(key: &SessionKey) -> String {
     format!("{PREFIX}session:{}", key.to_text())
 }
 
+/// When a session was last used.
+pub(super) fn used(key: &SessionKey) -> String {
+    format!("{PREFIX}used:{}", key.to_text())
+}
+
 /// The mark that somebody is just asking authentik about a session.
 pub(super) fn check(key: &SessionKey) -> String {
     format!("{PREFIX}check:{}", key.to_text())

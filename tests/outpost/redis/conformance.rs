@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use authentik_proxy::clock::Clock;
 use authentik_proxy::config::Config;
-use authentik_proxy::model::{Claims, Session, SessionId};
+use authentik_proxy::model::{Claims, IdleTimeout, Session, SessionId};
 use authentik_proxy::store::{Owner, Store};
 use authentik_proxy::telemetry::metrics::Metrics;
 use http::{HeaderMap, HeaderValue};
@@ -43,9 +43,9 @@ pub(super) struct Replicas {
 pub(super) const NOW: i64 = 1_000_000;
 
 impl Replicas {
-    pub(super) fn in_memory() -> Self {
+    pub(super) fn in_memory(idle: Option<IdleTimeout>) -> Self {
         let clock = Clock::manual(NOW);
-        let store = Store::memory(clock.clone());
+        let store = Store::memory(clock.clone(), idle);
         Self {
             here: store.clone(),
             there: store,
@@ -56,10 +56,19 @@ impl Replicas {
 
     /// At Redis, as these settings say.
     pub(super) fn at_redis(settings: &[(&str, &str)], cache_bytes: u64) -> Self {
+        Self::with_idle_timeout(settings, cache_bytes, None)
+    }
+
+    /// The same, where sessions end that go unused.
+    pub(super) fn with_idle_timeout(
+        settings: &[(&str, &str)],
+        cache_bytes: u64,
+        idle: Option<IdleTimeout>,
+    ) -> Self {
         let clock = Clock::manual(NOW);
         let stop = CancellationToken::new();
         let [here, there] = [(); 2].map(|()| {
-            let store = store(settings, cache_bytes, &clock);
+            let store = store(settings, cache_bytes, idle, &clock);
             tokio::spawn(store.clone().run(stop.clone()));
             store
         });
@@ -72,7 +81,12 @@ impl Replicas {
     }
 }
 
-fn store(settings: &[(&str, &str)], cache_bytes: u64, clock: &Clock) -> Store {
+fn store(
+    settings: &[(&str, &str)],
+    cache_bytes: u64,
+    idle: Option<IdleTimeout>,
+    clock: &Clock,
+) -> Store {
     let required = [
         ("AUTHENTIK_HOST", "http://authentik.test"),
         ("AUTHENTIK_TOKEN", "token"),
@@ -82,7 +96,7 @@ fn store(settings: &[(&str, &str)], cache_bytes: u64, clock: &Clock) -> Store {
     let config = Config::from_pairs(required.iter().chain(settings).copied()).expect("usable");
     let (redis, people) = (config.redis.expect("a place"), config.authentik.token);
     let metrics = Metrics::new().store();
-    Store::redis(redis, &people, cache_bytes, clock.clone(), metrics).expect("a store")
+    Store::redis(redis, &people, cache_bytes, idle, clock.clone(), metrics).expect("a store")
 }
 
 pub(super) fn session(sub: &str, sid: Option<&str>, expires_at: i64) -> Arc<Session> {
@@ -312,7 +326,7 @@ async fn many_may_ask_at_once(replicas: &Replicas) {
 
 #[tokio::test]
 async fn memory_conforms() {
-    suite(|_| Replicas::in_memory()).await;
+    suite(|_| Replicas::in_memory(None)).await;
 }
 
 #[tokio::test]

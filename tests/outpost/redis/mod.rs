@@ -3,6 +3,7 @@
 mod chaos;
 mod conformance;
 mod forms;
+mod idle;
 mod last_good;
 mod outages;
 mod replicas;
