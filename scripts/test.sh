@@ -79,7 +79,7 @@ if [ ! -s /proc/net/if_inet6 ]; then
 fi
 tests() {
   local log="$target/tests.log" status=0
-  cargo test --workspace --all-features -- "${options[@]}" 2>&1 | tee "$log" || status=$?
+  cargo test --workspace --all-features --no-fail-fast -- "${options[@]}" 2>&1 | tee "$log" || status=$?
   awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
     END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, ignored }' "$log"
   return "$status"
