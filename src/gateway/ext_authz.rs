@@ -56,7 +56,8 @@ impl Authorization for Check {
 pub fn asked(request: CheckRequest) -> Option<Request<Body>> {
     let http = request.attributes?.request?.http?;
     // Whatever else followed our prefix would make another endpoint of it.
-    if !http.path.starts_with('/') {
+    // What follows `#` would be lost, while Envoy passes it on.
+    if !http.path.starts_with('/') || http.path.contains('#') {
         return None;
     }
     let mut builder = Request::builder()

@@ -131,6 +131,8 @@ async fn grpc_denies_what_it_does_not_understand() {
         asking("/x", &[("cookie", "a\nb")]),
         asking("/\u{e4}", &[]),
         asking("/../x", &[]),
+        // Decided without what follows `#`, and passed on with it.
+        asking("/x#/../y", &[]),
     ] {
         let (status, _, _) = denied(check(&world, request).await);
         assert!(matches!(status, 400 | 401 | 404 | 500), "{status}");
