@@ -74,15 +74,14 @@ pub async fn explain(config: &Config, request: &Request) -> Result<String, Unexp
         Some(other) if !Arc::ptr_eq(other, site) => {
             return elsewhere(format!("{:?}", other.application.slug));
         }
-        Some(_) if !snapshot.table.is_certain(&url.authority(), url.path()) => {
-            return elsewhere("one application or another, depending on who reads its path, so that it is refused".to_owned());
-        }
         Some(_) => {}
     }
+    let certain = snapshot.table.is_certain(&url.authority(), url.path());
     Ok(Explanation {
         application: &site.application,
         request,
         url,
+        certain,
     }
     .to_string())
 }
@@ -91,6 +90,8 @@ struct Explanation<'a> {
     application: &'a Application,
     request: &'a Request,
     url: RequestedUrl<'a>,
+    /// Whether every server takes the path for one of this application.
+    certain: bool,
 }
 
 impl fmt::Display for Explanation<'_> {
@@ -105,6 +106,13 @@ impl fmt::Display for Explanation<'_> {
             preflight: false,
         };
         let (outcome, reason) = application.weigh(&question, groups);
+        // Asked before anything else, whoever is signed in.
+        let (outcome, reason) = if self.certain {
+            (outcome, reason.to_string())
+        } else {
+            let reason = "ambiguous path: servers normalize it differently, and some would take it for another application's of this host";
+            (Outcome::Deny, reason.to_owned())
+        };
         let outcome = match outcome {
             Outcome::Pass => "passes",
             Outcome::SignIn => "has to sign in first",

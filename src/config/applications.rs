@@ -4,14 +4,13 @@ use std::collections::HashMap;
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
-use regex::Regex;
 
 use super::file::Node;
 use super::parse;
 use super::suggest::{did_you_mean, nearest};
 use crate::model::{
-    Action, HeaderEncoding, HeaderSource, IdentityOptions, Policy, Rule, UpstreamProtocol,
-    frames_message,
+    Action, HeaderEncoding, HeaderSource, IdentityOptions, PathPattern, Policy, Rule,
+    UpstreamProtocol, frames_message,
 };
 
 /// The name of the section.
@@ -111,7 +110,7 @@ impl Reader<'_> {
                 "path" => {
                     let text = self.text(&at, node)?;
                     // The last line of the error tells; those above draw it.
-                    let compiled = Regex::new(&text).map_err(|error| {
+                    let compiled = PathPattern::new(&text).map_err(|error| {
                         let text = error.to_string();
                         text.lines().last().unwrap_or_default().to_owned()
                     });
@@ -242,9 +241,16 @@ impl Reader<'_> {
 
     fn methods(&mut self, at: &str, node: Node) -> Vec<Method> {
         let texts = self.texts(at, node).into_iter();
-        texts
-            .filter_map(|text| self.parsed(at, Method::from_bytes(text.as_bytes())))
-            .collect()
+        let methods = texts.filter_map(|text| {
+            let upper = text.to_ascii_uppercase();
+            if text != upper {
+                // Methods are case-sensitive (RFC 9110 section 9.1), and no client sends this one.
+                self.problem(at, &format!("{text:?} is no method of HTTP; write {upper}"));
+                return None;
+            }
+            self.parsed(at, Method::from_bytes(text.as_bytes()))
+        });
+        methods.collect()
     }
 
     fn map(&mut self, at: &str, node: Node) -> Vec<(String, Node)> {

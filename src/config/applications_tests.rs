@@ -94,6 +94,10 @@ fn every_mistake_is_named_with_its_place() {
             "applications.a.rules[1].networks: is neither a network nor an address",
         ),
         (
+            "rules: [{action: deny, methods: [post]}]",
+            "applications.a.rules[1].methods: \"post\" is no method of HTTP; write POST",
+        ),
+        (
             "send_jwt: 7",
             "applications.a.send_jwt: is neither yes nor no",
         ),

@@ -76,7 +76,9 @@ pub(super) enum GatewayError {
         reason: String,
     },
     /// A path for which a server behind us may look in another application of the host.
-    #[error("the path has several readings, in different applications of the host")]
+    #[error(
+        "ambiguous path: servers normalize it differently, and some would take it for another application's of the host"
+    )]
     Ambiguous(Arc<Site>),
     /// Credentials that authentik could not be asked about.
     #[error("credentials could not be verified: {failure}")]

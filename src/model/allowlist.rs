@@ -1,5 +1,7 @@
 //! `skip_path_regex`: what may pass without a session, and only when it means one thing.
 
+use std::borrow::Cow;
+
 use regex::{Regex, RegexBuilder};
 
 use super::RequestedUrl;
@@ -56,22 +58,22 @@ impl Allowlist {
     ///
     /// The query is never looked at (CVE-2025-54576), and a path that a server behind us could
     /// read differently (dot segments, doubled or encoded slashes, `;`, encoded backslashes)
-    /// never passes: the raw and the decoded path must both match.
+    /// never passes: the raw and the decoded path must both match, with the origin in front where
+    /// expressions are for full URLs. The work is linear in the path for each expression.
     #[must_use]
     pub fn matching(&self, url: &RequestedUrl<'_>) -> Option<&str> {
         if self.rules.is_empty() {
             return None;
         }
-        let decoded = unambiguous(url.path())?;
-        let found = self.rules.iter().find(|rule| {
-            if self.full_url {
-                let origin = format!("{}://{}", url.scheme().as_str(), url.authority());
-                rule.is_match(&format!("{origin}{}", url.path()))
-                    && rule.is_match(&format!("{origin}{decoded}"))
-            } else {
-                rule.is_match(url.path()) && rule.is_match(&decoded)
-            }
-        });
+        let mut written = Cow::Borrowed(url.path());
+        let mut decoded = unambiguous(url.path())?;
+        if self.full_url {
+            let origin = format!("{}://{}", url.scheme().as_str(), url.authority());
+            written = Cow::Owned(format!("{origin}{written}"));
+            decoded = Cow::Owned(format!("{origin}{decoded}"));
+        }
+        let mut rules = self.rules.iter();
+        let found = rules.find(|rule| rule.is_match(&written) && rule.is_match(&decoded));
         found.map(Regex::as_str)
     }
 }

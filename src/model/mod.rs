@@ -10,7 +10,10 @@ mod claims;
 mod cookie_domain;
 mod idle;
 mod outpost;
+#[cfg(not(test))]
 mod path;
+#[cfg(test)]
+pub(crate) mod path;
 mod policy;
 mod requested_url;
 mod session;
@@ -24,7 +27,7 @@ pub use claims::{Claims, ProxyClaims};
 pub use cookie_domain::{CookieDomain, CookieDomainError};
 pub use idle::IdleTimeout;
 pub use outpost::Outpost;
-pub use path::eager as eager_path;
+pub use path::{MAX_BYTES, MAX_PATH, MAX_READINGS, PathPattern, Readings, eager as eager_path};
 pub use policy::{
     Action, HeaderEncoding, HeaderSource, IdentityOptions, Policy, Rule, UpstreamProtocol, Verdict,
     frames_message,

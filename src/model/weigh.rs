@@ -109,14 +109,14 @@ impl Application {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Action, Allowlist, Mode, Policy, Rule};
+    use crate::model::{Action, Allowlist, Mode, PathPattern, Policy, Rule};
 
     #[test]
     fn rules_come_first_sessions_next_unauthenticated_paths_last() {
         let mut application = Application::sample("https://a.test", Mode::ForwardSingle);
         application.allowlist = Allowlist::compile("^/open|^/admin", false);
         let rule = |path: &str, action| Rule {
-            path: Some(regex::Regex::new(path).expect(path)),
+            path: Some(PathPattern::new(path).expect(path)),
             networks: vec![],
             methods: vec![],
             action,

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use percent_encoding::percent_decode_str;
+
 use super::Site;
-use crate::model::{Authority, Mode, eager_path};
+use crate::model::{Authority, Mode, Readings};
 
 /// The routing table. Generic over what is found, so that it can be tested and measured alone.
 pub struct Table<S = Site> {
@@ -16,6 +18,8 @@ pub struct Table<S = Site> {
 struct Route<S> {
     port: Option<u16>,
     path_prefix: Box<str>,
+    /// The prefix decoded, where that is another text.
+    decoded_prefix: Option<Box<str>>,
     site: Arc<S>,
 }
 
@@ -54,9 +58,11 @@ impl<S> Table<S> {
         site: Arc<S>,
     ) {
         let routes = self.hosts.entry(host.into()).or_default();
+        let decoded = percent_decode_str(path_prefix).decode_utf8_lossy();
         routes.push(Route {
             port,
             path_prefix: path_prefix.into(),
+            decoded_prefix: (decoded != path_prefix).then(|| decoded.into()),
             site: Arc::clone(&site),
         });
         // Longest prefix first; the sort is stable, so the first one added wins among equals.
@@ -102,22 +108,40 @@ impl<S> Table<S> {
         &self.sites
     }
 
-    /// Whether every server behind us would look for `path` in the same application of the host:
-    /// some take `/a/../b` for `/b`.
+    /// Whether every server would look for `path` in the same application of the host: some take
+    /// `/a/../b` for `/b`, and some `/A` for `/a`.
     #[must_use]
     pub fn is_certain(&self, authority: &Authority<'_>, path: &str) -> bool {
-        let routes = self.hosts.get(&*authority.canonical_host());
-        let Some(routes) = routes.filter(|routes| routes.len() > 1) else {
+        let Some(routes) = self.hosts.get(&*authority.canonical_host()) else {
             return true;
         };
-        let (port, eager) = (authority.port(), eager_path(path));
-        let written = pick(routes, port, |prefix| below(path, prefix));
-        let eager = pick(routes, port, |prefix| below(&eager, &eager_path(prefix)));
-        written.zip(eager).is_none_or(|(a, b)| Arc::ptr_eq(a, b))
+        let prefixes = || routes.iter().map(|route| &route.path_prefix);
+        if prefixes().zip(prefixes().skip(1)).all(|(a, b)| a == b) {
+            return true;
+        }
+        let port = authority.port();
+        let Some(written) = pick(routes, port, |route| below(path, &route.path_prefix)) else {
+            return true;
+        };
+        let readings = Readings::of(path);
+        let Some(mut readings) = readings.known() else {
+            return false;
+        };
+        readings.all(|reading| {
+            let mut found = pick(routes, port, |route| route.may_hold(reading));
+            // Prefixes that differ in case alone are for servers that tell them apart.
+            if found.is_some_and(|found| written.differs_in_case_from(found)) {
+                found = pick(routes, port, |route| below(reading, &route.path_prefix));
+            }
+            found.is_some_and(|found| Arc::ptr_eq(&found.site, &written.site))
+        })
     }
 
     fn exact(&self, host: &str, port: Option<u16>, path: &str) -> Option<&Arc<S>> {
-        pick(self.hosts.get(host)?, port, |prefix| below(path, prefix))
+        let found = pick(self.hosts.get(host)?, port, |route| {
+            below(path, &route.path_prefix)
+        });
+        found.map(|route| &route.site)
     }
 
     fn by_domain(&self, host: &str) -> Option<&Arc<S>> {
@@ -141,21 +165,33 @@ impl<S> Table<S> {
     }
 }
 
-/// The application among those of a host whose prefix `matches`.
+impl<S> Route<S> {
+    /// Whether some server takes a reading of a path for one of this application.
+    fn may_hold(&self, reading: &str) -> bool {
+        let decoded = self.decoded_prefix.as_deref();
+        below_in_any_case(reading, &self.path_prefix)
+            || decoded.is_some_and(|prefix| below_in_any_case(reading, prefix))
+    }
+
+    fn differs_in_case_from(&self, other: &Self) -> bool {
+        let (own, others) = (&self.path_prefix, &other.path_prefix);
+        own != others && own.eq_ignore_ascii_case(others)
+    }
+}
+
+/// The route among those of a host that `matches`.
 fn pick<S>(
     routes: &[Route<S>],
     port: Option<u16>,
-    matches: impl Fn(&str) -> bool,
-) -> Option<&Arc<S>> {
-    let matches = |route: &&Route<S>| matches(&route.path_prefix);
+    matches: impl Fn(&Route<S>) -> bool,
+) -> Option<&Route<S>> {
     routes
         .iter()
-        .filter(matches)
+        .filter(|route| matches(route))
         .find(|route| route.port == port)
-        .or_else(|| routes.iter().find(matches))
+        .or_else(|| routes.iter().find(|route| matches(route)))
         // A path outside of every prefix still belongs to the host's application.
         .or_else(|| routes.last())
-        .map(|route| &route.site)
 }
 
 /// Whether `path` is `prefix` or lies below it.
@@ -164,9 +200,17 @@ fn below(path: &str, prefix: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Like [`below`], but as Caddy compares paths.
+fn below_in_any_case(path: &str, prefix: &str) -> bool {
+    let start = path.get(..prefix.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        && below(&path[prefix.len()..], "")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::path::servers::{self, Reading};
 
     type Row<'a> = (&'a str, Option<u16>, &'a str, Option<&'a str>);
 
@@ -229,7 +273,7 @@ mod tests {
         for (host, path, expected) in [
             ("paths.test", "/", true),
             ("paths.test", "/a/x", true),
-            ("paths.test", "/a/x/../y", true),
+            ("paths.test", "/a/x/../y", false),
             ("paths.test", "/b%20c/x", true),
             ("paths.test", "/a/../x", false),
             ("paths.test", "/a/%2e%2e/x", false),
@@ -238,6 +282,66 @@ mod tests {
             ("paths.test", "/%61/x", false),
             ("one.test", "/a/../x", true),
             ("unknown.test", "/a/../x", true),
+        ] {
+            let authority = Authority::parse(host).expect(host);
+            assert_eq!(table.is_certain(&authority, path), expected, "{host}{path}");
+        }
+    }
+
+    #[test]
+    fn ap_2026_03_no_server_takes_a_certain_path_for_one_of_another_application() {
+        let table = table(&[
+            ("paths.test", None, "", None),
+            ("paths.test", None, "/admin", None),
+        ]);
+        let authority = Authority::parse("paths.test").expect("a host");
+        let (mut certain, mut uncertain) = (0, 0);
+        for servers::Row {
+            path,
+            reading,
+            servers,
+        } in servers::rows()
+        {
+            let Reading::Text(reading) = reading else {
+                continue;
+            };
+            let site = |path: &str| usize::from(below(path, "/admin"));
+            // Names of files and what follows a script are not what requests are routed by.
+            let inside = matches!(servers, "nginx.fastcgi" | "windows[4]");
+            let same = inside || site(&reading) == site(path);
+            if table.is_certain(&authority, path) {
+                certain += 1;
+                assert!(same, "{path} is {reading} to {servers}");
+            } else {
+                uncertain += 1;
+            }
+        }
+        assert!(certain > 20 && uncertain > 20, "{certain} {uncertain}");
+    }
+
+    #[test]
+    fn ap_2026_03_prefixes_are_compared_in_any_case_unless_that_tells_them_apart() {
+        let table = table(&[
+            ("paths.test", None, "", None),
+            ("paths.test", None, "/part", None),
+            ("cases.test", None, "/App", None),
+            ("cases.test", None, "/app", None),
+            ("ports.test", Some(8443), "", None),
+            ("ports.test", Some(9443), "", None),
+        ]);
+        for (host, path, expected) in [
+            ("paths.test", "/part/x", true),
+            ("paths.test", "/PART/x", false),
+            ("paths.test", "/%50art/x", false),
+            ("paths.test", "/party", true),
+            ("paths.test", "/part%2Fx", false),
+            ("paths.test", "/x%2Fpart", true),
+            ("paths.test", "/x//part", true),
+            ("paths.test", "//x/part", false),
+            ("paths.test", "/%61/secret;%252f..%252f..%252fx", false),
+            ("cases.test", "/app/x", true),
+            ("cases.test", "/App/x", true),
+            ("ports.test:8443", "/a/%2e%2e/x", true),
         ] {
             let authority = Authority::parse(host).expect(host);
             assert_eq!(table.is_certain(&authority, path), expected, "{host}{path}");

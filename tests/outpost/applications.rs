@@ -62,7 +62,10 @@ applications:
             ("198.51.100.7", "/never", 403),
             // Nobody knows what is meant by these.
             ("198.51.100.7", "/x/../never", 403),
-            ("198.51.100.7", "/%61dmin", 403),
+            ("198.51.100.7", "/x/%2e%2e/admin", 403),
+            // These are for members of the group at any server that takes them for /admin.
+            ("198.51.100.7", "/%61dmin", login),
+            ("198.51.100.7", "//admin", login),
         ] {
             let headers = [("x-forwarded-for", client)];
             let answer = surface.ask(&world, HOST, target, &headers).await;

@@ -9,9 +9,10 @@ async fn rules_are_explained() {
     grafana.skip_path_regex = "^/open".into();
     authentik.add_provider(grafana);
     authentik.add_provider(Provider::forward_single("sub", "https://grafana.test/sub"));
+    authentik.add_provider(Provider::forward_single("alone", "https://alone.test"));
     let directory = tempfile::tempdir().expect("a directory");
     let config = directory.path().join("config.yaml");
-    let rules = "applications:\n  grafana:\n    rules:\n      - {path: ^/admin, action: require, groups: [admins]}\n";
+    let rules = "applications:\n  grafana: &same\n    rules:\n      - {path: ^/admin, action: require, groups: [admins]}\n  alone: *same\n";
     std::fs::write(&config, rules).expect("written");
     let explain = async |arguments: &[&str]| {
         let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_authentik-proxy"))
@@ -52,7 +53,7 @@ async fn rules_are_explained() {
         (
             &["grafna", "https://grafana.test/"],
             1,
-            "has no application with the slug \"grafna\"; it has grafana, sub",
+            "has no application with the slug \"grafna\"; it has alone, grafana, sub",
         ),
         (&["grafana", "/admin"], 1, "is not usable as a URL"),
         (
@@ -66,9 +67,33 @@ async fn rules_are_explained() {
             "goes to no application of this outpost",
         ),
         (
-            &["grafana", "https://grafana.test/x/%2e%2e/sub"],
-            1,
-            "depending on who reads its path",
+            &[
+                "grafana",
+                "https://grafana.test/x/%2e%2e/sub",
+                "--signed-in",
+            ],
+            0,
+            "is denied\nbecause      ambiguous path: servers normalize it differently, and some would take it for another application's",
+        ),
+        (
+            &[
+                "grafana",
+                "https://grafana.test/%61dmin",
+                "--group",
+                "users",
+            ],
+            0,
+            "rule 1 requires one of the groups admins",
+        ),
+        (
+            &["alone", "https://alone.test/a%2Fb//c", "--signed-in"],
+            0,
+            "is denied\nbecause      ambiguous path: servers normalize it differently, and a rule may restrict",
+        ),
+        (
+            &["alone", "https://alone.test/a%2Fb", "--signed-in"],
+            0,
+            "outcome      passes",
         ),
     ] {
         let (found, text) = explain(arguments).await;

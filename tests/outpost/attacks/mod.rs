@@ -6,6 +6,7 @@ mod cookies;
 mod exhaustion;
 mod headers;
 mod identity;
+mod paths;
 mod random;
 mod redirects;
 mod tokens;
