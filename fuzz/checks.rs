@@ -1,10 +1,14 @@
 //! What holds for every input; the fuzz targets and `tests/corpus.rs` try it.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use authentik_proxy::model::Verdict;
-use authentik_proxy::model::{Action, Allowlist, Authority, Policy, RequestedUrl, Rule, Scheme};
+use authentik_proxy::gateway;
+use authentik_proxy::model::{
+    Action, Allowlist, Authority, PathPattern, Policy, RequestedUrl, Rule, Scheme,
+};
+use authentik_proxy::model::{MAX_BYTES, MAX_PATH, MAX_READINGS, Readings, Verdict, eager_path};
 use authentik_proxy::oidc::{LoginState, StateError};
+use authentik_proxy::route::Table;
 use authentik_proxy::web::cookie::{self, Form};
 use authentik_proxy::web::inbound::{Inbound, TrustedProxies};
 use aws_lc_rs::hmac;
@@ -64,7 +68,7 @@ pub(crate) fn requested_url(text: &str, target: &str) {
 static ALLOWLIST: LazyLock<Allowlist> = LazyLock::new(|| Allowlist::compile("^/public/", false));
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     let rule = |path: &str, action| Rule {
-        path: Some(regex::Regex::new(path).expect("an expression")),
+        path: Some(PathPattern::new(path).expect("an expression")),
         networks: vec![],
         methods: vec![],
         action,
@@ -95,6 +99,77 @@ pub(crate) fn decision(path: &str) {
         }
         assert!(path.split('/').all(|segment| segment != ".."), "{path}");
     }
+}
+
+static TABLE: LazyLock<Table<&str>> = LazyLock::new(|| {
+    let mut table = Table::default();
+    for prefix in ["", "/admin"] {
+        table.insert("a.test", None, prefix, None, Arc::new(prefix));
+    }
+    table
+});
+
+/// A request target is sorted, read, and judged by the rules with bounded work, whatever it is; what
+/// a server makes of it that decodes once and resolves dots is denied where rules deny that, and in
+/// no other application than the one that is asked about.
+pub(crate) fn request_target(target: &str) {
+    let target = gateway::asked_by_envoy(target).unwrap_or(target);
+    let authority = Authority::parse("a.test").expect("a host");
+    let Ok(url) = RequestedUrl::of_request(Scheme::Https, authority, target) else {
+        return;
+    };
+    let path = url.path();
+    assert!(eager_path(path).len() <= 3 * path.len() + 1, "{path}");
+    let readings = Readings::of(path);
+    if let Some(readings) = readings.known() {
+        let readings: Vec<_> = readings.collect();
+        assert!(path.len() <= MAX_PATH && readings.len() <= MAX_READINGS);
+        assert!(readings.iter().map(|text| text.len()).sum::<usize>() <= MAX_BYTES);
+        assert_eq!(readings[0], path, "the written one is always there");
+    }
+    let reading = decoded_and_resolved(path);
+    let verdict = POLICY.verdict(path, Some(&Method::GET), None);
+    let denied = matches!(verdict, Some(Verdict::Deny(_) | Verdict::Ambiguous));
+    let below_admin = |path: &str| path == "/admin" || path.starts_with("/admin/");
+    if reading.starts_with("/admin") || path.starts_with("/admin") {
+        assert!(denied, "{path} is {reading}");
+    }
+    if matches!(verdict, Some(Verdict::Allow(_))) || ALLOWLIST.matching(&url).is_some() {
+        assert!(reading.starts_with("/public/"), "{path} is {reading}");
+    }
+    if below_admin(&reading) != below_admin(path) {
+        assert!(!TABLE.is_certain(&authority, path), "{path} is {reading}");
+    }
+}
+
+/// The path as an application reads it that decodes once and resolves dots.
+fn decoded_and_resolved(path: &str) -> String {
+    let mut decoded = Vec::new();
+    let mut rest = path.as_bytes();
+    while let Some((byte, behind)) = rest.split_first() {
+        let escaped = behind.get(..2).filter(|_| *byte == b'%');
+        let escaped = escaped.and_then(|digits| std::str::from_utf8(digits).ok());
+        let escaped = escaped.filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let value = escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(value.unwrap_or(*byte));
+        rest = if value.is_some() {
+            &behind[2..]
+        } else {
+            behind
+        };
+    }
+    let decoded = String::from_utf8_lossy(&decoded);
+    let mut segments = Vec::new();
+    for segment in decoded.split('/').skip(1) {
+        match segment {
+            "." => {}
+            ".." => {
+                segments.pop();
+            }
+            name => segments.push(name),
+        }
+    }
+    format!("/{}", segments.join("/"))
 }
 
 /// Forwarded headers, whatever they hold, never make a stranger's claim count.

@@ -38,6 +38,9 @@ fn the_corpora_hold() {
     for bytes in corpus("decision") {
         checks::decision(&String::from_utf8_lossy(&bytes));
     }
+    for bytes in corpus("request_target") {
+        checks::request_target(&String::from_utf8_lossy(&bytes));
+    }
     for bytes in corpus("inbound") {
         checks::inbound(&bytes, &bytes, &bytes);
     }
@@ -52,12 +55,17 @@ proptest! {
         text in "\\PC{0,80}",
         host in "(https?://)?[a-z@\\[\\]:.0-9-]{0,30}",
         path in "(public|admin|[.%2efF5c;/\\\\]){0,12}",
+        target in "(public|admin|%61|%25|%2[ef]|\\.\\.|[.%;/#+]){1,4}",
+        times in 1..400_usize,
     ) {
         checks::cookie(&bytes);
         checks::state(&text);
         checks::requested_url(&host, &path);
         checks::requested_url(&text, &text);
         checks::decision(&path);
+        checks::request_target(&format!("/{path}"));
+        checks::request_target(&format!("/outpost.goauthentik.io/auth/envoy/{path}"));
+        checks::request_target(&format!("/{}", target.repeat(times)));
         checks::inbound(&bytes, text.as_bytes(), host.as_bytes());
     }
 }

@@ -138,6 +138,16 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// The target that Envoy's HTTP `ext_authz` asks about with a request for `target`; `None` for any
+/// other request.
+#[must_use]
+pub fn asked_by_envoy(target: &str) -> Option<&str> {
+    match Endpoint::of(target) {
+        Endpoint::Forward(surface::Surface::Envoy(asked)) => Some(asked),
+        _ => None,
+    }
+}
+
 impl Gateway {
     /// Puts the parts together.
     #[must_use]
