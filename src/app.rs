@@ -33,6 +33,10 @@ use crate::web::trust::{TlsError, Trust};
 
 /// Most connections at a time to the metrics listeners.
 const ADMIN_CONNECTIONS: usize = 64;
+/// Most of them from one address.
+const ADMIN_CONNECTIONS_PER_CLIENT: usize = 16;
+/// How long a client of the metrics listeners may read nothing of a response.
+const ADMIN_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const EXT_AUTHZ: &str = "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ";
 
@@ -137,8 +141,8 @@ impl App {
             delay: config.shutdown.delay,
             drain: config.shutdown.timeout,
         };
-        let balancers = config.listen.proxy_protocol.then_some(trusted);
-        let server = Server::new(limits, balancers.clone());
+        let proxy_protocol = config.listen.proxy_protocol;
+        let server = Server::new(limits, trusted.clone(), proxy_protocol);
         app.http = app.serve_requests(http, &server, &gateway);
         #[cfg(feature = "ext-authz")]
         app.serve_ext_authz(ext_authz, &server, &gateway);
@@ -150,9 +154,12 @@ impl App {
         // Of its own, so that clients cannot keep probes and scrapes out.
         let limits = Limits {
             max_connections: ADMIN_CONNECTIONS,
+            max_connections_per_client: ADMIN_CONNECTIONS_PER_CLIENT,
+            max_connections_per_proxy: ADMIN_CONNECTIONS_PER_CLIENT,
+            write_timeout: limits.write_timeout.min(ADMIN_WRITE_TIMEOUT),
             ..limits
         };
-        let server = Server::new(limits, balancers);
+        let server = Server::new(limits, trusted, proxy_protocol);
         let router = admin::router(
             control.metrics.clone(),
             control.store.clone(),
@@ -382,9 +389,12 @@ fn seconds(duration: Duration) -> i64 {
 fn limits(config: &Config) -> Limits {
     Limits {
         header_timeout: config.listen.header_timeout,
+        idle_timeout: config.listen.idle_timeout,
         write_timeout: config.listen.write_timeout,
         max_header_bytes: config.listen.max_header_bytes,
         max_connections: config.listen.max_connections,
+        max_connections_per_client: config.listen.max_connections_per_client,
+        max_connections_per_proxy: config.listen.max_connections_per_proxy,
         drain: config.shutdown.timeout,
     }
 }

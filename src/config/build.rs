@@ -149,9 +149,14 @@ fn listen(reader: &mut Reader<'_>) -> Listen {
         ext_authz: reader.value("listen.ext_authz", parse::addresses),
         trusted_proxies: reader.value("listen.trusted_proxies", parse::networks),
         header_timeout: reader.value("listen.header_timeout", parse::duration(SHORT)),
+        idle_timeout: reader.value("listen.idle_timeout", parse::duration(SHORT)),
         body_timeout: reader.value("listen.body_timeout", parse::duration(SHORT)),
         write_timeout: reader.value("listen.write_timeout", parse::duration(SHORT)),
         max_connections: reader.value("listen.max_connections", parse::count(1)),
+        max_connections_per_client: reader
+            .value("listen.max_connections_per_client", parse::count(1)),
+        max_connections_per_proxy: reader
+            .value("listen.max_connections_per_proxy", parse::count(1)),
         // hyper's HTTP/1 buffer cannot be smaller.
         max_header_bytes: reader.value("listen.max_header_bytes", parse::size(8 << 10)),
         proxy_protocol: reader.value("listen.proxy_protocol", parse::flag),

@@ -46,6 +46,9 @@ pub struct Listen {
     /// How long a client may take to send the head of a request. Default 30 s;
     /// `AUTHENTIK_PROXY_LISTEN__HEADER_TIMEOUT`.
     pub header_timeout: Duration,
+    /// How long a connection may be idle before the next request. Default 60 s;
+    /// `AUTHENTIK_PROXY_LISTEN__IDLE_TIMEOUT`.
+    pub idle_timeout: Duration,
     /// How long a client may send nothing of a body that an application waits for. Default 60 s;
     /// `AUTHENTIK_PROXY_LISTEN__BODY_TIMEOUT`.
     pub body_timeout: Duration,
@@ -55,6 +58,12 @@ pub struct Listen {
     /// Connections open at once, over all listeners but those for metrics. Default 10,240;
     /// `AUTHENTIK_PROXY_LISTEN__MAX_CONNECTIONS`.
     pub max_connections: usize,
+    /// Connections of one client address open at once; IPv6 addresses count by /64. Default 512;
+    /// `AUTHENTIK_PROXY_LISTEN__MAX_CONNECTIONS_PER_CLIENT`.
+    pub max_connections_per_client: usize,
+    /// Connections of one trusted proxy open at once. Default 8,192;
+    /// `AUTHENTIK_PROXY_LISTEN__MAX_CONNECTIONS_PER_PROXY`.
+    pub max_connections_per_proxy: usize,
     /// Largest head of a request, in bytes, at least 8 KiB. Default 64 KiB;
     /// `AUTHENTIK_PROXY_LISTEN__MAX_HEADER_BYTES`.
     pub max_header_bytes: usize,

@@ -82,6 +82,13 @@ pub const SETTINGS: &[Setting] = &[
         "How long a client may take to send the head of a request",
     ),
     own(
+        "listen.idle_timeout",
+        Kind::Duration,
+        Fallback::Value("60s"),
+        "How long a connection may be idle between requests",
+    )
+    .more("A new connection is closed after 10 s, or earlier limits, without its first byte."),
+    own(
         "listen.body_timeout",
         Kind::Duration,
         Fallback::Value("60s"),
@@ -101,7 +108,21 @@ pub const SETTINGS: &[Setting] = &[
         Fallback::Value("10240"),
         "Connections open at once, over all listeners but those for metrics",
     )
-    .more("Those have 64 of their own."),
+    .more("Those have 64 of their own. At the limit, the oldest idle connection is closed; while none is idle, 32 more connections serve probes and answer 503 to the rest."),
+    own(
+        "listen.max_connections_per_client",
+        Kind::Count,
+        Fallback::Value("512"),
+        "Connections open at once from one client address (IPv6: /64)",
+    )
+    .more("At the limit, the oldest idle connection of that address is closed. With the PROXY protocol, the address that a trusted peer names counts."),
+    own(
+        "listen.max_connections_per_proxy",
+        Kind::Count,
+        Fallback::Value("8192"),
+        "The same for each peer in `listen.trusted_proxies`",
+    )
+    .more("Raise it together with `listen.max_connections` if one reverse proxy holds more."),
     own(
         "listen.max_header_bytes",
         Kind::Size,

@@ -57,6 +57,9 @@ fn two_variables_are_enough() {
     );
     assert_eq!(config.listen.trusted_proxies.len(), 6);
     assert_eq!(config.listen.max_connections, 10_240);
+    assert_eq!(config.listen.max_connections_per_client, 512);
+    assert_eq!(config.listen.max_connections_per_proxy, 8192);
+    assert_eq!(config.listen.idle_timeout, Duration::from_mins(1));
     assert_eq!(config.listen.max_header_bytes, 65_536);
     assert_eq!(config.log.level, LogLevel::Info);
     assert_eq!(config.control.refresh_interval, None);

@@ -9,6 +9,11 @@ use super::answer::RequestId;
 use crate::model::Session;
 use crate::web::inbound::Inbound;
 
+/// Most bytes of what a client says that a line holds.
+const MAX_HOST: usize = 255;
+const MAX_PATH: usize = 2048;
+const MAX_USER_AGENT: usize = 512;
+
 /// What the log says of a request.
 pub(super) struct AccessLine<'a> {
     pub(super) parts: &'a Parts,
@@ -27,7 +32,7 @@ macro_rules! line {
         tracing::$level!(
             target: "authentik_proxy::access",
             remote = %$line.inbound.client,
-            host = $line.inbound.host,
+            host = clipped($line.inbound.host, MAX_HOST),
             method = %$line.parts.method,
             scheme = $line.inbound.scheme.as_str(),
             status = $line.response.status().as_u16(),
@@ -38,7 +43,7 @@ macro_rules! line {
             request_id = %$line.id,
             error = $line.error,
             "{}",
-            $line.parts.uri.path(),
+            clipped($line.parts.uri.path(), MAX_PATH),
         )
     };
 }
@@ -64,6 +69,12 @@ impl AccessLine<'_> {
 
     fn user_agent(&self) -> &str {
         let agent = self.parts.headers.get(USER_AGENT);
-        agent.and_then(|agent| agent.to_str().ok()).unwrap_or("")
+        let agent = agent.and_then(|agent| agent.to_str().ok());
+        clipped(agent.unwrap_or(""), MAX_USER_AGENT)
     }
+}
+
+/// The beginning of a text.
+fn clipped(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
 }

@@ -19,6 +19,9 @@ use super::forward::TO_REMOVE;
 use super::{Gateway, POWERED_BY};
 use crate::web::inbound::Peer;
 
+/// Largest message that is read: the head of a request, and what Envoy says besides.
+const MAX_MESSAGE_BYTES: usize = 256 << 10;
+
 /// Answers one gRPC request.
 pub async fn answer(
     gateway: Gateway,
@@ -28,7 +31,9 @@ pub async fn answer(
     request.extensions_mut().insert(peer);
     let body_timeout = gateway.0.body_timeout;
     let request = request.map(|body| TimeoutBody::new(body_timeout, body));
-    match AuthorizationServer::new(Check(gateway)).call(request).await {
+    let server = AuthorizationServer::new(Check(gateway));
+    let mut server = server.max_decoding_message_size(MAX_MESSAGE_BYTES);
+    match server.call(request).await {
         Ok(response) => response.map(Body::new),
         Err(never) => match never {},
     }

@@ -1,6 +1,6 @@
 //! The facts of a request: who asks, for which host; forwarded headers count from trusted peers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::{HeaderMap, Version, header, request::Parts};
 use ipnet::IpNet;
@@ -122,7 +122,35 @@ pub fn names_two_hosts(parts: &Parts) -> bool {
         })
 }
 
+/// The party that a request counts for where there are limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A client.
+    Client(IpAddr),
+    /// A trusted proxy that does not name its client.
+    Proxy(IpAddr),
+}
+
+/// What counts as one client where there are limits: an IPv4 address, or an IPv6 /64, which is one
+/// customer's.
+#[must_use]
+pub fn client_network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
 impl Inbound<'_> {
+    /// The party that the request counts for.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        match self.known_client() {
+            Some(client) => Source::Client(client_network(client)),
+            None => Source::Proxy(client_network(self.peer)),
+        }
+    }
+
     /// The person's address, unless a trusted proxy does not tell it.
     #[must_use]
     pub fn known_client(&self) -> Option<IpAddr> {

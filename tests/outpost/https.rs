@@ -226,41 +226,23 @@ async fn tls_1_1_and_silence_are_refused() {
 async fn a_handshake_counts_as_a_connection() {
     let (world, mut upstream, _) =
         two_applications(&[("AUTHENTIK_PROXY_LISTEN__MAX_CONNECTIONS", "1")]).await;
-    let mut tcp = TcpStream::connect(world.https())
-        .await
-        .expect("a connection");
-    // Two bytes of the handshake, and the rest when the other connection had time to be served.
-    let (client_side, mut relayed) = tokio::io::duplex(64 << 10);
-    let (release, released) = tokio::sync::oneshot::channel::<()>();
-    let (started, begun) = tokio::sync::oneshot::channel::<()>();
-    tokio::spawn(async move {
-        let mut beginning = [0; 2];
-        relayed.read_exact(&mut beginning).await.expect("a hello");
-        tcp.write_all(&beginning).await.expect("written");
-        started.send(()).expect("the test waits");
-        released.await.expect("the test goes on");
-        let _ = tokio::io::copy_bidirectional(&mut relayed, &mut tcp).await;
-    });
-    let config = client(&[]);
-    let first = tokio::spawn(async move { shake(client_side, "a.test", &config).await });
-    within(begun).await.expect("it has begun");
-    let address = world.address();
-    let second = b"GET /second HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
-    let waiting = tokio::spawn(async move { raw(address, second).await });
-    // Nothing announces that it waits. Were it served, it would most likely be by now.
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    release.send(()).expect("the relay waits");
-    let mut first = within(first).await.expect("no panic");
-    let request = b"GET /first HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
-    first.write_all(request).await.expect("written");
+    let begun = TcpStream::connect(world.https()).await;
+    let mut begun = begun.expect("a connection");
+    begun.write_all(&[22, 3]).await.expect("written");
+    // As an idle one, which is closed when there is another.
+    let tcp = TcpStream::connect(world.https()).await;
+    let mut second = shake(tcp.expect("a connection"), "a.test", &client(&[])).await;
+    let request = b"GET /second HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    second.write_all(request).await.expect("written");
     let mut answer = Vec::new();
-    within(first.read_to_end(&mut answer)).await.expect("read");
+    within(second.read_to_end(&mut answer)).await.expect("read");
     assert_eq!(status(&answer), 200);
-    assert_eq!(status(&within(waiting).await.expect("no panic")), 200);
-    for target in ["/first", "/second"] {
-        let line = format!("GET {target} HTTP/1.1");
-        assert_eq!(String::from_utf8_lossy(&upstream.next().await.line), line);
-    }
+    let line = upstream.next().await.line;
+    assert_eq!(String::from_utf8_lossy(&line), "GET /second HTTP/1.1");
+    // A reset is an end, too.
+    let mut rest = Vec::new();
+    let _ = within(begun.read_to_end(&mut rest)).await;
+    assert_eq!(rest, b"");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use authentik_standin::{Provider, Standin};
+use authentik_standin::{Endpoint, Fault, Provider, Recorded, Standin};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -88,7 +88,11 @@ async fn a_head_that_never_ends_is_cut_off() {
 
 /// What arrives on a connection that sends this and then nothing more, until it is closed.
 async fn then_silence(sent: &[u8]) -> String {
-    let world = world(&[("AUTHENTIK_PROXY_LISTEN__HEADER_TIMEOUT", "300ms")]).await;
+    let short = [
+        ("AUTHENTIK_PROXY_LISTEN__HEADER_TIMEOUT", "300ms"),
+        ("AUTHENTIK_PROXY_LISTEN__IDLE_TIMEOUT", "300ms"),
+    ];
+    let world = world(&short).await;
     let mut stream = connect(world.address()).await;
     stream.write_all(sent).await.expect("written");
     until_closed(&mut stream).await
@@ -118,24 +122,50 @@ async fn a_kept_connection_that_is_not_used_is_closed() {
 }
 
 #[tokio::test]
-async fn more_connections_than_allowed_wait_for_their_turn() {
-    let world = world(&[("AUTHENTIK_PROXY_LISTEN__MAX_CONNECTIONS", "2")]).await;
-    let address = world.address();
-    let (mut first, mut second) = (connect(address).await, connect(address).await);
-    ping(&mut first).await.expect("answered");
-    ping(&mut second).await.expect("answered");
-    let third = tokio::spawn(async move {
-        let mut third = connect(address).await;
-        ping(&mut third).await
-    });
-    // Time passes, as others see it: hundreds of answers.
-    for _ in 0..200 {
+async fn ap_2026_04_at_the_limit_the_oldest_idle_connection_is_closed() {
+    for limit in [
+        "AUTHENTIK_PROXY_LISTEN__MAX_CONNECTIONS",
+        "AUTHENTIK_PROXY_LISTEN__MAX_CONNECTIONS_PER_PROXY",
+    ] {
+        let world = world(&[(limit, "2")]).await;
+        let address = world.address();
+        let (mut first, mut second) = (connect(address).await, connect(address).await);
         ping(&mut first).await.expect("answered");
         ping(&mut second).await.expect("answered");
+        let mut third = connect(address).await;
+        ping(&mut third).await.expect("answered");
+        assert_eq!(until_closed(&mut first).await, "");
+        ping(&mut second).await.expect("answered");
     }
-    assert!(!third.is_finished());
-    drop(first);
-    within(third).await.expect("no panic").expect("answered");
+}
+
+#[tokio::test]
+async fn ap_2026_04_while_all_connections_are_busy_probes_are_answered() {
+    let world = world(&[("AUTHENTIK_PROXY_LISTEN__MAX_CONNECTIONS", "2")]).await;
+    world.authentik.fault(Endpoint::Introspect, Fault::Hang);
+    let mut busy = Vec::new();
+    for token in ["a", "b"] {
+        let mut stream = connect(world.address()).await;
+        let request = format!(
+            "GET /outpost.goauthentik.io/auth/nginx HTTP/1.1\r\nHost: x\r\n\
+             X-Original-URL: {PAGE}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.expect("written");
+        busy.push(stream);
+    }
+    let asked = |request: &Recorded| request.path.contains("/introspect/");
+    within(world.authentik.wait_requests(2, asked)).await;
+    ping(&mut connect(world.address()).await)
+        .await
+        .expect("answered");
+    let answer = world.nginx(PAGE, "", &[]).await;
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+    world.authentik.clear_faults();
+    for stream in &mut busy {
+        let status = within(stream.read_u64()).await.expect("an answer");
+        assert_eq!(&status.to_be_bytes(), b"HTTP/1.1");
+    }
 }
 
 /// What is answered to this, until the connection is closed by the server.

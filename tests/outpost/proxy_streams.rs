@@ -71,7 +71,7 @@ async fn server_sent_events_arrive_one_by_one() {
     .await;
     // The head of the request and that of the answer have to arrive within these.
     let patience = ("AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT", "3s");
-    let idle = ("AUTHENTIK_PROXY_LISTEN__HEADER_TIMEOUT", "3s");
+    let idle = ("AUTHENTIK_PROXY_LISTEN__IDLE_TIMEOUT", "3s");
     let world = world(provider, &[patience, idle]).await;
     let mut stream = ask(world.address(), "GET /events HTTP/1.1").await;
     let head = head(&mut stream).await;

@@ -152,7 +152,7 @@ async fn a_client_that_was_answered_and_does_not_end_its_request_is_left() {
     })
     .await;
     // The head has to arrive within this, too.
-    let idle = ("AUTHENTIK_PROXY_LISTEN__HEADER_TIMEOUT", "3s");
+    let idle = ("AUTHENTIK_PROXY_LISTEN__IDLE_TIMEOUT", "3s");
     let world = world(provider, &[idle]).await;
     let lines = "POST / HTTP/1.1\r\nContent-Length: 1000000";
     let mut stream = begin(world.address(), lines, "hello").await;
@@ -172,7 +172,7 @@ async fn an_answer_may_pause_for_longer_than_an_idle_connection_lasts() {
     })
     .await;
     // The head of the request has to arrive within this, too.
-    let idle = ("AUTHENTIK_PROXY_LISTEN__HEADER_TIMEOUT", "3s");
+    let idle = ("AUTHENTIK_PROXY_LISTEN__IDLE_TIMEOUT", "3s");
     let world = world(provider, &[idle]).await;
     let mut stream = begin(world.address(), "GET / HTTP/1.1", "").await;
     let answer = until_closed(&mut stream).await;

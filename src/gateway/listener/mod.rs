@@ -1,17 +1,20 @@
 //! Accepts connections, bounds what they may cost, and lets them finish when we stop.
 
 mod activity;
+mod connection_limiter;
 mod opening;
 mod proxy_protocol;
+mod send_budget;
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,28 +22,59 @@ use hyper_util::server::conn::auto::Builder;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::telemetry::Throttle;
 use crate::web::inbound::{Peer, TrustedProxies};
 use crate::web::keepalive;
-use activity::Activity;
+use connection_limiter::{Bounds, ConnectionLimiter, ConnectionPermit};
 use opening::Opened;
+use send_budget::SendBudget;
+
+/// Longest wait for the first byte of a connection.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// HTTP/2: concurrent streams of a connection. Fewer than the 100 of RFC 9113 section 6.5.2: a
+/// response that is not read costs about 40 KiB with its connection to the application.
+const MAX_CONCURRENT_STREAMS: u32 = 32;
+/// HTTP/2: bytes of one response body that hyper buffers.
+const MAX_SEND_BUFFER_BYTES: usize = 64 << 10;
+/// HTTP/2: flow-control windows for request bodies, of a connection and of a stream.
+const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// HTTP/2: streams that a client has reset before they were accepted (CVE-2023-44487), and streams
+/// that were reset because of the client's errors, after which the connection is closed.
+const MAX_PENDING_ACCEPT_RESET_STREAMS: usize = 20;
+const MAX_LOCAL_ERROR_RESET_STREAMS: usize = 1024;
+/// Idle connections that are evicted when no file descriptors are left.
+const EVICTED_WITHOUT_DESCRIPTORS: usize = 16;
+/// Pause after a failed `accept`.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Paths that are served when all connections are in use.
+const PROBE_PATHS: [&str; 2] = [
+    "/outpost.goauthentik.io/ping",
+    "/outpost.goauthentik.io/ready",
+];
 
 /// What connections may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Time for a request's head to arrive, and for the next request on a kept connection.
+    /// Time for a request's head to arrive.
     pub header_timeout: Duration,
+    /// Time for the next request of a connection; for its first byte 10 s at most.
+    pub idle_timeout: Duration,
     /// Time in which a client that is sent something has to take a byte of it.
     pub write_timeout: Duration,
     /// Most bytes of a request's head; more is answered with 431.
     pub max_header_bytes: usize,
-    /// Most connections at a time; more wait, all but one of each listener in the kernel's queue.
+    /// Most open connections. At the limit, the oldest idle one is evicted.
     pub max_connections: usize,
+    /// Most open connections of one client address (IPv6: /64).
+    pub max_connections_per_client: usize,
+    /// Most open connections of one trusted proxy.
+    pub max_connections_per_proxy: usize,
     /// How long requests in flight may take once we stop.
     pub drain: Duration,
 }
@@ -51,7 +85,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone)]
 pub struct Server {
     limits: Limits,
-    places: Arc<Semaphore>,
+    limiter: Arc<ConnectionLimiter>,
+    warnings: Arc<Throttle>,
     builder: Builder<TokioExecutor>,
     tls: Option<TlsAcceptor>,
     /// Who may name the client with the PROXY protocol.
@@ -65,7 +100,7 @@ pub(super) struct Hold(Arc<Held>);
 struct Held {
     connections: TaskTracker,
     stop: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    permit: ConnectionPermit,
 }
 
 impl Hold {
@@ -76,10 +111,11 @@ impl Hold {
         F: Future<Output = ()> + Send + 'static,
     {
         let hold = self.clone();
+        let in_flight = hold.0.permit.activity.begin();
         let task = task(self.0.stop.clone());
         self.0.connections.spawn(async move {
             task.await;
-            drop(hold);
+            drop((in_flight, hold));
         });
     }
 }
@@ -90,12 +126,20 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 impl Server {
-    /// A server with these limits. Its `balancers` may name the client with the PROXY protocol.
+    /// A server with these limits. Trusted proxies may name the client with the PROXY protocol if
+    /// `proxy_protocol` is on.
     #[must_use]
-    pub fn new(limits: Limits, balancers: Option<TrustedProxies>) -> Self {
+    pub fn new(limits: Limits, trusted: TrustedProxies, proxy_protocol: bool) -> Self {
+        let bounds = Bounds {
+            total: limits.max_connections,
+            per_client: limits.max_connections_per_client,
+            per_proxy: limits.max_connections_per_proxy,
+        };
+        let balancers = proxy_protocol.then(|| trusted.clone());
         Self {
             limits,
-            places: Arc::new(Semaphore::new(limits.max_connections)),
+            limiter: ConnectionLimiter::new(bounds, trusted),
+            warnings: Arc::default(),
             builder: builder(limits),
             tls: None,
             balancers,
@@ -121,13 +165,13 @@ impl Server {
                 () = stop.cancelled() => break,
                 accepted = self.accept(&listener) => accepted,
             };
-            let Some((stream, peer, place)) = accepted else {
+            let Some((stream, peer, permit)) = accepted else {
                 continue;
             };
             let hold = Hold(Arc::new(Held {
                 connections: connections.clone(),
                 stop: stop.clone(),
-                _place: place,
+                permit,
             }));
             let (server, answer) = (self.clone(), answer.clone());
             connections.spawn(async move {
@@ -160,18 +204,40 @@ impl Server {
         A: Fn(Peer, Request<Incoming>) -> F,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let mut stream = TimeoutWriter::new(stream);
-        stream.set_timeout(Some(self.limits.write_timeout));
-        let stream = Box::pin(stream);
-        let opening = opening::open(stream, address, self.balancers.as_ref(), self.tls.as_ref());
+        let shared = &hold.0;
         let opened = tokio::select! {
-            opened = tokio::time::timeout(self.limits.header_timeout, opening) => opened,
-            () = hold.0.stop.cancelled() => return Ok(()),
+            opened = self.open(stream, address) => opened?,
+            () = shared.stop.cancelled() => return Ok(()),
+            () = shared.permit.evicted.cancelled() => return Ok(()),
         };
-        match opened?? {
+        let (Opened::Plain(_, peer) | Opened::Tls(_, peer)) = &opened;
+        if peer.address.ip() != address.ip() && !shared.permit.assign_to(peer.address.ip()) {
+            return Err(
+                "the client named by the PROXY header is at listen.max_connections_per_client"
+                    .into(),
+            );
+        }
+        match opened {
             Opened::Plain(stream, peer) => self.speak(stream, peer, answer, hold).await,
             Opened::Tls(stream, peer) => self.speak(*stream, peer, answer, hold).await,
         }
+    }
+
+    /// Waits for the first byte, then for whatever comes before HTTP.
+    async fn open(&self, stream: TcpStream, address: SocketAddr) -> Result<Opened, Failure> {
+        let Limits {
+            header_timeout,
+            idle_timeout,
+            write_timeout,
+            ..
+        } = self.limits;
+        let first_byte = FIRST_BYTE_TIMEOUT.min(header_timeout).min(idle_timeout);
+        tokio::time::timeout(first_byte, stream.readable()).await??;
+        let mut stream = TimeoutWriter::new(stream);
+        stream.set_timeout(Some(write_timeout));
+        let stream = Box::pin(stream);
+        let opening = opening::open(stream, address, self.balancers.as_ref(), self.tls.as_ref());
+        Ok(tokio::time::timeout(header_timeout, opening).await??)
     }
 
     /// Speaks HTTP.
@@ -187,15 +253,26 @@ impl Server {
         A: Fn(Peer, Request<Incoming>) -> F,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let activity = Activity::default();
-        let stop = hold.0.stop.clone();
+        let shared = &hold.0;
+        let (stop, permit) = (shared.stop.clone(), &shared.permit);
+        let activity = &permit.activity;
+        let budget = SendBudget::default();
         let service = service_fn(|mut request: Request<Incoming>| {
             let in_flight = activity.begin();
+            let version = request.version();
+            let is_refused = permit.is_reserved && !PROBE_PATHS.contains(&request.uri().path());
             if request.headers().contains_key(header::UPGRADE) {
                 request.extensions_mut().insert(hold.clone());
             }
-            let answered = answer(peer, request);
-            async move { Ok::<_, Infallible>(in_flight.until_sent(answered.await)) }
+            let answered = (!is_refused).then(|| answer(peer, request));
+            let budget = budget.clone();
+            async move {
+                let response = match answered {
+                    Some(answered) => answered.await,
+                    None => overloaded(),
+                };
+                Ok::<_, Infallible>(budget.apply(response, version, in_flight))
+            }
         });
         let stream = TokioIo::new(stream);
         let connection = self.builder.serve_connection_with_upgrades(stream, service);
@@ -204,10 +281,16 @@ impl Server {
         loop {
             // hyper bounds the time of an HTTP/1.1 head once it has seen a byte of it; silence
             // before that, and HTTP/2 connections without requests, are for us to end.
-            let idle = tokio::time::sleep(self.limits.header_timeout);
+            let idle = tokio::time::sleep(self.limits.idle_timeout);
             tokio::select! {
                 ended = connection.as_mut() => return ended,
                 () = stop.cancelled(), if !ending => ending = true,
+                () = permit.evicted.cancelled(), if !ending => {
+                    if activity.is_idle() {
+                        return Ok(());
+                    }
+                    ending = true;
+                }
                 // A client that was answered and neither takes that nor ends its request is given
                 // no third chance.
                 () = idle => match (activity.was_idle(), ending) {
@@ -222,28 +305,59 @@ impl Server {
         }
     }
 
+    /// Accepts a connection, within the limits.
     async fn accept(
         &self,
         listener: &TcpListener,
-    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    ) -> Option<(TcpStream, SocketAddr, ConnectionPermit)> {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let Some(permit) = self.limiter.acquire(peer.ip()) else {
+                    if self.warnings.admits("limit") {
+                        tracing::warn!(
+                            remote = %peer,
+                            "connection refused: all connections are busy; raise listen.max_connections or listen.max_connections_per_client, or find out what keeps them busy",
+                        );
+                    }
+                    return None;
+                };
                 // Without it small answers could wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
                 // Should it fail, all that is lost is that a client's silent end is noticed.
                 let _ = keepalive::enable(&stream);
-                // Not before, or else each listener would keep a place for nobody.
-                let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
-                Some((stream, peer, place))
+                Some((stream, peer, permit))
             }
+            Err(error) if is_about_the_connection(&error) => None,
             Err(error) => {
-                tracing::warn!("a connection could not be accepted: {error}");
-                // Usually no file descriptors are left: give connections a moment to end.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                if self.warnings.admits("accept") {
+                    tracing::warn!("a connection could not be accepted: {error}");
+                }
+                // Usually no file descriptors are left: idle connections give theirs.
+                self.limiter.evict_idle(EVICTED_WITHOUT_DESCRIPTORS);
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 None
             }
         }
     }
+}
+
+/// Whether only the connection failed that was to be accepted.
+fn is_about_the_connection(error: &std::io::Error) -> bool {
+    use ErrorKind as E;
+    matches!(
+        error.kind(),
+        E::ConnectionAborted | E::ConnectionReset | E::ConnectionRefused | E::Interrupted
+    )
+}
+
+/// The response to all but probes when all connections are in use.
+fn overloaded() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 fn builder(limits: Limits) -> Builder<TokioExecutor> {
@@ -257,7 +371,12 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(256)
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .max_pending_accept_reset_streams(MAX_PENDING_ACCEPT_RESET_STREAMS)
+        .max_local_error_reset_streams(MAX_LOCAL_ERROR_RESET_STREAMS)
         .keep_alive_interval(limits.header_timeout)
         .keep_alive_timeout(limits.header_timeout);
     builder
@@ -273,16 +392,21 @@ mod tests {
     async fn tcp_asks_clients_that_are_silent() {
         let limits = Limits {
             header_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(1),
             write_timeout: Duration::from_secs(1),
             max_header_bytes: 8192,
             max_connections: 1,
+            max_connections_per_client: 1,
+            max_connections_per_proxy: 1,
             drain: Duration::ZERO,
         };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = bind(address).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let client = TcpStream::connect(address).await.expect("a connection");
-        let accepted = Server::new(limits, None).accept(&listener).await;
+        let trusted = TrustedProxies::new(Vec::new());
+        let server = Server::new(limits, trusted, false);
+        let accepted = server.accept(&listener).await;
         let (stream, ..) = accepted.expect("a client");
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive().expect("an option"));

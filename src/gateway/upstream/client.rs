@@ -28,6 +28,10 @@ pub(super) const KEPT_EACH: usize = 256;
 /// cluster live at `CoreDNS`. Applications close unused connections after 5 s (Node.js), 75 s
 /// (nginx) or never; one that was closed meanwhile is noticed and replaced.
 const MAX_AGE: Duration = Duration::from_secs(30);
+/// HTTP/2: what an application may send of a response before a client takes it. Many clients share a
+/// connection, and the window of the connection holds what all of them leave unread.
+const STREAM_WINDOW_BYTES: u32 = 16 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// Applications whose connections are kept; those of further ones are opened anew.
 const APPLICATIONS: usize = 1024;
 
@@ -214,7 +218,8 @@ impl Pools {
                     .pool_idle_timeout(MAX_AGE)
                     .pool_max_idle_per_host(KEPT_EACH)
                     .http2_only(true)
-                    .http2_adaptive_window(true)
+                    .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+                    .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
                     .build(to),
             )),
         }

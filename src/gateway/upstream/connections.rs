@@ -16,9 +16,11 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 use tower_service::Service as _;
 
+use super::chunked::Chunked;
 use super::client::{KEPT_EACH, To, Unsent};
 
 /// Connections that are opened as they are needed, and kept when they are free again.
@@ -130,7 +132,7 @@ impl Connection {
     async fn open(mut to: To, stirred: &Arc<Notify>) -> Result<Self, Unsent> {
         let address = to.address.clone();
         let stream = to.call(address).await.map_err(Unsent::Unconnected)?;
-        let shaken = handshake(stream).await;
+        let shaken = handshake(TokioIo::new(Chunked::new(TokioIo::new(stream)))).await;
         let (sender, connection) = shaken.map_err(|error| Unsent::Broken {
             error,
             reused: false,

@@ -2,6 +2,7 @@
 //! in both directions as fast as the slower side takes them.
 
 mod answer_body;
+mod chunked;
 mod client;
 mod connections;
 mod failure;

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod cookies;
+mod cost;
 mod exhaustion;
 mod headers;
 mod identity;
