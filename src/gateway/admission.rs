@@ -13,6 +13,7 @@ use super::error::GatewayError;
 use crate::model::Question;
 use crate::route::Site;
 use crate::telemetry::metrics::Refusal;
+use crate::web::inbound::Source;
 
 /// What becomes of a request that is not denied outright.
 pub(super) enum Admission {
@@ -39,6 +40,7 @@ impl Parted {
         site: &Arc<Site>,
         question: &Question<'_>,
         headers: &HeaderMap,
+        source: Source,
     ) -> Result<Admission, GatewayError> {
         let application = &site.application;
         let denied = |reason| GatewayError::Denied {
@@ -58,7 +60,7 @@ impl Parted {
             Decision::Login => {}
         }
         // Boxed, because it is rare and large.
-        let presented: BoxFuture<'_, _> = Box::pin(self.credentials(site, headers));
+        let presented: BoxFuture<'_, _> = Box::pin(self.credentials(site, headers, source));
         match presented.await? {
             Presented::Good(session, cookie) => {
                 match decide(application, question, Some(session)) {

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header};
 use quick_cache::sync::Cache;
-use secrecy::SecretString;
-use tokio::sync::Semaphore;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Parted;
 use super::auth::{session_ids, unavailable};
+use super::authentik_limiter::{Attempt, AuthentikLimiter, too_many};
 use super::error::GatewayError;
 use super::login;
 use crate::model::{Session, SessionId, SessionKey};
 use crate::oidc::{OidcError, Tokens};
 use crate::route::Site;
 use crate::store::StoreError;
+use crate::web::inbound::Source;
 
 /// Seconds for which credentials that were good are taken for good (CVE-2025-29928).
 const GOOD_FOR: i64 = 60;
@@ -26,8 +27,6 @@ const BAD_FOR: i64 = 5;
 const FAILED_FOR: i64 = 2;
 /// Verdicts that are remembered.
 const REMEMBERED: usize = 2048;
-/// Questions to authentik at a time: strangers can cause them.
-const AT_A_TIME: usize = 32;
 /// Longest header that is looked at, in bytes.
 const MAX_LENGTH: usize = 8192;
 /// User name under which an access token is sent as a password.
@@ -36,7 +35,9 @@ const TOKEN_USER: &str = "goauthentik.io/token";
 /// What is known of credentials, by a keyed hash of them.
 pub struct Verdicts {
     known: Cache<SessionKey, Verdict>,
-    places: Semaphore,
+    /// What was good when authentik was last asked. Apart, so that guesses do not displace it.
+    proven: Cache<SessionKey, ()>,
+    pub(super) limiter: AuthentikLimiter,
 }
 
 #[derive(Clone)]
@@ -71,7 +72,8 @@ impl Default for Verdicts {
     fn default() -> Self {
         Self {
             known: Cache::new(REMEMBERED),
-            places: Semaphore::new(AT_A_TIME),
+            proven: Cache::new(REMEMBERED),
+            limiter: AuthentikLimiter::default(),
         }
     }
 }
@@ -109,6 +111,37 @@ impl Credentials {
         }
         Some(Self::Basic(user.to_owned(), password.into()))
     }
+
+    /// The one header of `Authorization` that a request may have, unless it is of no kind that we
+    /// know.
+    fn read(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
+        let value = values.next().filter(|_| values.next().is_none())?;
+        let text = value.to_str().ok().filter(|text| text.len() <= MAX_LENGTH);
+        text.and_then(Self::parse)
+    }
+
+    /// The session that they open, however they are spelled: the case of the scheme and the spaces
+    /// around them say nothing.
+    fn session_id(&self, site: &Site) -> SessionId {
+        let spelled = match self {
+            Self::Bearer(token) => format!("Bearer {}", token.expose_secret()),
+            Self::Basic(user, password) => {
+                let pair = format!("{user}:{}", password.expose_secret());
+                format!("Basic {}", STANDARD.encode(pair))
+            }
+        };
+        site.keys
+            .session_of(SecretString::from(spelled).expose_secret().as_bytes())
+    }
+
+    /// What it is to authentik.
+    fn attempt(&self) -> Attempt<'_> {
+        match self {
+            Self::Bearer(_) => Attempt::Token,
+            Self::Basic(user, _) => Attempt::Password(user),
+        }
+    }
 }
 
 /// The session that a request's credentials opened, if they did.
@@ -116,8 +149,7 @@ pub(super) fn session_id(site: &Site, headers: &HeaderMap) -> Option<SessionId> 
     if !site.application.intercept_header_auth {
         return None;
     }
-    let value = headers.get(header::AUTHORIZATION)?;
-    Some(site.keys.session_of(value.as_bytes()))
+    Credentials::read(headers).map(|credentials| credentials.session_id(site))
 }
 
 impl Parted {
@@ -138,22 +170,18 @@ impl Parted {
         &self,
         site: &Arc<Site>,
         headers: &HeaderMap,
+        source: Source,
     ) -> Result<Presented, GatewayError> {
         if !site.application.intercept_header_auth {
             return Ok(Presented::Nothing);
         }
-        let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
-        let Some(value) = values.next() else {
+        if !headers.contains_key(header::AUTHORIZATION) {
             return Ok(Presented::Nothing);
-        };
-        let text = value.to_str().ok().filter(|text| text.len() <= MAX_LENGTH);
-        let Some(credentials) = text
-            .filter(|_| values.next().is_none())
-            .and_then(Credentials::parse)
-        else {
+        }
+        let Some(credentials) = Credentials::read(headers) else {
             return Ok(Presented::Refused);
         };
-        let id = site.keys.session_of(value.as_bytes());
+        let id = credentials.session_id(site);
         let key = id.key();
         let stale = |verdict: &Verdict| !verdict.holds(self.clock.now());
         self.verdicts.known.remove_if(&key, stale);
@@ -161,7 +189,28 @@ impl Parted {
             Ok(verdict) => return presented(site, verdict.finding, None),
             Err(place) => place,
         };
-        let (finding, cookie) = match self.ask(site, &credentials).await {
+        let attempt = match self.verdicts.proven.get(&key) {
+            Some(()) => Attempt::Renewal,
+            None => credentials.attempt(),
+        };
+        // Without a turn the place is given up: those who wait for it try by themselves.
+        let limiter = &self.verdicts.limiter;
+        let running = limiter.acquire(source, attempt, self.clock.now()).await;
+        let running = running.map_err(too_many(site))?;
+        let asked = self.ask(site, &credentials).await;
+        match &asked {
+            Ok(Some(_)) => {
+                self.verdicts.proven.insert(key, ());
+                running.was_no_failure();
+            }
+            Ok(None) => {
+                self.verdicts.proven.remove(&key);
+                drop(running);
+            }
+            // Nothing was found out.
+            Err(_) => running.was_no_failure(),
+        }
+        let (finding, cookie) = match asked {
             Ok(Some(tokens)) => match self.open(site, &id, tokens).await {
                 Ok((session, cookie)) => (Finding::Good(session), Some(cookie)),
                 Err(failure) => (Finding::Unkept(failure), None),
@@ -185,8 +234,6 @@ impl Parted {
         site: &Site,
         credentials: &Credentials,
     ) -> Result<Option<Tokens>, OidcError> {
-        // Closed only with the program.
-        let _place = self.verdicts.places.acquire().await;
         let now = self.clock.now();
         let party = &site.relying_party;
         match credentials {

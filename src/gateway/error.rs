@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::answer::{Answer, RequestId, html, json};
+use super::authentik_limiter::TooMany;
 use super::endpoint::Endpoint;
 use super::surface::{Misasked, Surface};
 use super::upstream::Unanswered;
@@ -88,6 +89,9 @@ pub(super) enum GatewayError {
         /// What happened.
         failure: Arc<OidcError>,
     },
+    /// More of what only authentik can answer than a client may cause.
+    #[error("{1}")]
+    TooManyRequests(Arc<Site>, TooMany),
     /// A method that no application is asked with.
     #[error("the method is not passed on")]
     Method(Arc<Site>),
@@ -220,6 +224,7 @@ impl GatewayError {
             Self::NotFound(_) | Self::ProxyMode(_) => StatusCode::NOT_FOUND,
             Self::Denied { .. } | Self::Ambiguous(_) | Self::Background(_) => StatusCode::FORBIDDEN,
             Self::Credentials { .. } => StatusCode::BAD_GATEWAY,
+            Self::TooManyRequests(..) => StatusCode::TOO_MANY_REQUESTS,
             Self::Method(_) | Self::PageMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Upstream(unanswered) => unanswered.failure.status(),
             Self::Login { failure, .. } => failure.status(),
@@ -256,6 +261,10 @@ impl GatewayError {
                 "Sign-in service unreachable",
                 "Your credentials cannot be checked right now. Please try again in a moment.",
             ),
+            Self::TooManyRequests(..) => (
+                "Too many attempts",
+                "There were too many attempts to sign in. Please try again later.",
+            ),
             Self::Method(_) => ("Not allowed", "Requests of this kind are not passed on."),
             Self::PageMethod { .. } => ("Not allowed", "This page does not answer such requests."),
             Self::Background(_) => (
@@ -284,6 +293,7 @@ impl GatewayError {
             Self::Denied { .. } => Refusal::Rule,
             Self::Ambiguous(_) => Refusal::AmbiguousPath,
             Self::Credentials { .. } => Refusal::Authentik,
+            Self::TooManyRequests(..) => Refusal::TooManyRequests,
             Self::Method(_) | Self::PageMethod { .. } => Refusal::Method,
             Self::Background(_) => Refusal::Background,
         };
@@ -303,6 +313,7 @@ impl GatewayError {
             | Self::Background(site)
             | Self::Ambiguous(site)
             | Self::Store(site, _)
+            | Self::TooManyRequests(site, _)
             | Self::Denied { site, .. }
             | Self::Credentials { site, .. }
             | Self::Login { site, .. } => Some(site),
@@ -319,6 +330,7 @@ impl GatewayError {
             | Self::Denied { .. }
             | Self::Ambiguous(_)
             | Self::Credentials { .. }
+            | Self::TooManyRequests(..)
             | Self::Upstream(_) => Some(self.words().1),
             _ => None,
         }
@@ -332,7 +344,9 @@ impl GatewayError {
             // nginx makes its own page of any status but 401 and 403.
             let mut response = Response::new(Body::empty());
             *response.status_mut() = match self {
-                Self::Denied { .. } | Self::Ambiguous(_) => StatusCode::FORBIDDEN,
+                Self::Denied { .. } | Self::Ambiguous(_) | Self::TooManyRequests(..) => {
+                    StatusCode::FORBIDDEN
+                }
                 Self::ProxyMode(_) => StatusCode::NOT_FOUND,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             };
@@ -371,6 +385,10 @@ impl GatewayError {
                 ..Page::default()
             };
             let mut response = html(self.status(), &page);
+            if let Self::TooManyRequests(_, limit) = &self {
+                let seconds = HeaderValue::from(limit.retry_after());
+                response.headers_mut().insert(header::RETRY_AFTER, seconds);
+            }
             if self.status() == StatusCode::REQUEST_TIMEOUT || matches!(self, Self::TransferCoding)
             {
                 // What else the client sends would belong to no request (RFC 9110 section 15.5.9),

@@ -55,6 +55,7 @@ impl Parted {
             path: url.path(),
             method,
             headers,
+            source: inbound.source(),
         };
         if surface.is_shown() {
             // Where nothing else routes our own pages to us, they are asked about like any other.
@@ -78,7 +79,7 @@ impl Parted {
                 .is_some_and(|method| !is_overridden && is_preflight(method, headers)),
         };
         asked.certain(snapshot, site)?;
-        match self.admit(site, &question, headers).await? {
+        match self.admit(site, &question, headers, asked.source).await? {
             Admission::Passed(pass) => {
                 let mut answer = allow(site, &pass.permit, headers);
                 let consumed = pass.by_credentials || self.is_ours(site, headers);

@@ -4,6 +4,7 @@ mod access;
 mod admission;
 mod answer;
 mod auth;
+mod authentik_limiter;
 mod credentials;
 mod endpoint;
 mod error;
@@ -39,7 +40,9 @@ use crate::telemetry::traces::{Begun, Ended, Span, Traces};
 use crate::telemetry::{Misconfiguration, Reporter, Throttle};
 use crate::web::cookie::Form;
 use crate::web::framing;
-use crate::web::inbound::{Inbound, Peer, TrustedProxies, is_forwarded, names_two_hosts, own_host};
+use crate::web::inbound::{
+    Inbound, Peer, Source, TrustedProxies, is_forwarded, names_two_hosts, own_host,
+};
 use access::AccessLine;
 use answer::{Answer, REQUEST_ID, RequestId};
 pub use credentials::Verdicts;
@@ -102,6 +105,8 @@ struct Asked<'a> {
     path: &'a str,
     method: &'a Method,
     headers: &'a HeaderMap,
+    /// Whom it counts for where there are limits.
+    source: Source,
 }
 
 impl<'a> Asked<'a> {
@@ -243,6 +248,7 @@ impl Parted {
             path: parts.uri.path(),
             method: &parts.method,
             headers: &parts.headers,
+            source: inbound.source(),
         };
         if inbound.host != own_host(parts) {
             asked.agrees(snapshot, own_host(parts))?;
@@ -291,7 +297,7 @@ impl Parted {
                 login::is_for_browser(site, asked)?;
                 let candidates = snapshot.table.on_host(&asked.authority);
                 let candidates = candidates.map(Arc::clone).collect();
-                self.callback(site, candidates, asked.headers, query).await
+                self.callback(site, candidates, asked, query).await
             })),
             Endpoint::SignOut(query) => Some(Box::pin(async move {
                 self.sign_out(asked.site(snapshot)?, asked, query).await
@@ -370,7 +376,7 @@ impl Parted {
             self.reporter.report(|| Misconfiguration {
                 message: error.to_string(),
                 client: inbound.client,
-                url: parts.uri.path().to_owned(),
+                url: parts.uri.path().chars().take(512).collect(),
                 headers: telling(&parts.headers),
             });
         }

@@ -55,7 +55,10 @@ impl Parted {
             client: inbound.known_client(),
             preflight: !is_overridden && is_preflight(method, headers),
         };
-        match self.admit(site, &question, headers).await? {
+        match self
+            .admit(site, &question, headers, inbound.source())
+            .await?
+        {
             Admission::Passed(pass) => {
                 let credentials = pass.by_credentials || self.is_ours(site, headers);
                 let mut answer = self

@@ -1,10 +1,10 @@
 //! Programs that bring credentials in `Authorization`.
 
-use authentik_standin::{Endpoint, Fault, Provider, Standin, User};
+use authentik_standin::{Endpoint, Fault, Provider, Recorded, Standin, User};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
-use crate::support::{PASSWORD, World};
+use crate::support::{Browser, PASSWORD, World, location, within};
 use crate::surfaces::{ALL, Surface};
 
 const HOST: &str = "grafana.test";
@@ -50,14 +50,16 @@ impl World {
 #[tokio::test]
 async fn bearer_basic_and_token_as_password_pass_on_every_surface() {
     for surface in ALL {
-        let world = world().await;
-        let token = world.token_for("grafana");
-        let bare = token.strip_prefix("Bearer ").expect("a bearer token");
-        for credentials in [
-            token.clone(),
-            basic("goauthentik.io/token", bare),
-            basic("robot", APP_PASSWORD),
+        for spelled in [
+            |token: &str| format!("Bearer {token}"),
+            |token: &str| basic("goauthentik.io/token", token),
+            |_: &str| basic("robot", APP_PASSWORD),
         ] {
+            // Of its own, since a token is one credential however it is sent.
+            let world = world().await;
+            let token = world.token_for("grafana");
+            let bare = token.strip_prefix("Bearer ").expect("a bearer token");
+            let credentials = spelled(bare);
             let answer = world.ask(surface, &credentials).await;
             assert_eq!(answer.status(), 200, "{surface:?} {credentials}");
             assert_eq!(answer.headers()["x-authentik-username"], "robot");
@@ -157,4 +159,135 @@ async fn an_authentik_that_cannot_be_asked_is_no_refusal() {
     tokio::time::timeout(std::time::Duration::from_secs(30), answered)
         .await
         .expect("it is asked again");
+}
+
+/// How often authentik was asked for tokens.
+fn asked(world: &World) -> usize {
+    let requests = world.authentik.requests();
+    let requests = requests.iter();
+    requests
+        .filter(|request| request.path.ends_with("/application/o/token/"))
+        .count()
+}
+
+/// What clients are told that have caused too many requests. nginx makes 500 of 429.
+fn too_many(surface: Surface, answer: &http::Response<bytes::Bytes>) {
+    if surface == Surface::Nginx {
+        assert_eq!(answer.status(), 403);
+    } else {
+        assert_eq!(answer.status(), 429, "{surface:?}");
+        assert!(answer.headers().contains_key("retry-after"), "{surface:?}");
+    }
+}
+
+#[tokio::test]
+async fn ap_2026_04_passwords_are_guessed_ten_times_a_minute() {
+    for surface in ALL {
+        let world = world().await;
+        let ask = |from: &'static str, credentials: String| {
+            let world = &world;
+            async move {
+                let headers = [("x-forwarded-for", from), ("authorization", &*credentials)];
+                surface.ask(world, HOST, "/api", &headers).await
+            }
+        };
+        world.authentik.clear_requests();
+        let guesses = (0..100).map(|guess| ask("203.0.113.9", basic("robot", &guess.to_string())));
+        let answers = futures_util::future::join_all(guesses).await;
+        assert_eq!(asked(&world), 10, "{surface:?}");
+        for answer in answers.iter().filter(|answer| answer.status() != 401) {
+            too_many(surface, answer);
+        }
+        too_many(
+            surface,
+            &ask("203.0.113.9", basic("robot", APP_PASSWORD)).await,
+        );
+        // Neither is another user locked out there, nor the user elsewhere.
+        let answer = ask("203.0.113.9", basic("alice", "wrong")).await;
+        assert_eq!(answer.status(), 401, "{surface:?}");
+        let answer = ask("203.0.113.10", basic("robot", APP_PASSWORD)).await;
+        assert_eq!(answer.status(), 200, "{surface:?}");
+    }
+}
+
+#[tokio::test]
+async fn ap_2026_04_one_client_delays_no_other_one() {
+    let world = std::sync::Arc::new(world().await);
+    world.authentik.clear_requests();
+    world.authentik.fault(Endpoint::Token, Fault::Hang);
+    let (tell, mut refused) = tokio::sync::mpsc::unbounded_channel();
+    for user in 0..200 {
+        let (world, tell) = (std::sync::Arc::clone(&world), tell.clone());
+        tokio::spawn(async move {
+            let credentials = basic(&format!("user{user}"), "wrong");
+            let headers = [
+                ("x-forwarded-for", "203.0.113.9"),
+                ("authorization", &credentials),
+            ];
+            let answer = Surface::Caddy.ask(&world, HOST, "/api", &headers).await;
+            let _ = tell.send(answer);
+        });
+    }
+    // Some are asked about, some wait, and the rest is refused while authentik does not answer.
+    let token = |request: &Recorded| request.path.ends_with("/application/o/token/");
+    within(world.authentik.wait_requests(8, token)).await;
+    for _ in 0..80 {
+        let answer = within(refused.recv()).await.expect("an answer");
+        too_many(Surface::Caddy, &answer);
+    }
+    assert_eq!(asked(&world), 8);
+    let other = std::sync::Arc::clone(&world);
+    let other = tokio::spawn(async move {
+        let credentials = basic("robot", APP_PASSWORD);
+        let headers = [
+            ("x-forwarded-for", "203.0.113.10"),
+            ("authorization", &credentials),
+        ];
+        Surface::Caddy.ask(&other, HOST, "/api", &headers).await
+    });
+    within(world.authentik.wait_requests(9, token)).await;
+    world.authentik.clear_faults();
+    assert_eq!(within(other).await.expect("no panic").status(), 200);
+}
+
+#[tokio::test]
+async fn ap_2026_04_one_credential_in_many_spellings_is_one_session() {
+    let world = world().await;
+    world.authentik.clear_requests();
+    let credentials = basic("robot", APP_PASSWORD);
+    let value = credentials.strip_prefix("Basic ").expect("basic");
+    for spelled in [
+        format!("Basic {value}"),
+        format!("BASIC {value}"),
+        format!("basic    {value}"),
+    ] {
+        let answer = world.ask(Surface::Nginx, &spelled).await;
+        assert_eq!(answer.status(), 200, "{spelled}");
+    }
+    assert_eq!((asked(&world), world.outpost.store().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn ap_2026_04_codes_are_not_exchanged_without_end() {
+    let world = world().await;
+    let start = "/outpost.goauthentik.io/start?rd=/";
+    let begun = world.get(start, HOST, &[]).await;
+    let mut browser = Browser::default();
+    browser.keep(HOST, begun.headers());
+    let url = url::Url::parse(&location(&begun)).expect("a URL");
+    let state = url.query_pairs().find(|(name, _)| name == "state");
+    let state = state.expect("a state").1.into_owned();
+    let cookies = browser.cookies(HOST);
+    world.authentik.clear_requests();
+    let mut statuses = Vec::new();
+    for code in 0..200 {
+        let callback = format!("/outpost.goauthentik.io/callback?code={code}&state={state}");
+        let headers = [("x-forwarded-for", "203.0.113.9"), ("cookie", &cookies)];
+        statuses.push(world.get(&callback, HOST, &headers).await.status());
+    }
+    assert_eq!(asked(&world), 120);
+    assert!(
+        statuses[120..].iter().all(|status| *status == 429),
+        "{statuses:?}"
+    );
 }

@@ -261,7 +261,11 @@ async fn head_options_and_odd_answers_come_back_as_they_are() {
             vec!["x-kept: caf\u{e9}", "\r\n\r\nok"],
             vec!["x-hop", "keep-alive"],
         ),
-        ("GET /early", vec!["200 OK", "\r\n\r\nok"], vec!["103 Early"]),
+        (
+            "GET /early",
+            vec!["200 OK", "\r\n\r\nok"],
+            vec!["103 Early"],
+        ),
         (
             "GET /both",
             vec!["transfer-encoding: chunked", "\r\n5\r\nhello\r\n0\r\n"],

@@ -15,6 +15,7 @@ use secrecy::ExposeSecret as _;
 
 use super::answer::Answer;
 use super::auth::{session_ids, unavailable};
+use super::authentik_limiter::{Attempt, too_many};
 use super::endpoint::Endpoint;
 use super::error::{GatewayError, LoginFailure};
 use super::forward::unauthorized;
@@ -25,6 +26,7 @@ use crate::route::Site;
 use crate::store::Owner as _;
 use crate::telemetry::metrics::{LoginOutcome, Refusal};
 use crate::web::cookie::{self, Attributes, Form, Names};
+use crate::web::inbound::Source;
 use crate::web::navigation::{is_navigation, is_prefetch};
 use attempts::Attempts;
 
@@ -72,9 +74,10 @@ impl Parted {
         &self,
         site: &Arc<Site>,
         candidates: Vec<Arc<Site>>,
-        headers: &HeaderMap,
+        asked: Asked<'_>,
         query: &str,
     ) -> Result<Answer, GatewayError> {
+        let headers = asked.headers;
         let now = self.clock.now();
         let callback = Callback::read(query);
         // Several applications may share a host; the state's signature tells whose login it is.
@@ -115,7 +118,10 @@ impl Parted {
             Ok(_) => None,
         };
         let redeemed = match (mismatch, &state) {
-            (None, Ok(state)) => match self.redeem(&site, state, &callback.code, now).await {
+            (None, Ok(state)) => match self
+                .redeem(&site, state, &callback.code, asked.source, now)
+                .await?
+            {
                 Ok(tokens) => Ok(tokens),
                 Err(OidcError::CodeRefused) => Err("the code was used before or is too old"),
                 Err(error) => return fail(LoginFailure::Oidc(error)),
@@ -207,14 +213,23 @@ impl Parted {
 
     async fn redeem(
         &self,
-        site: &Site,
+        site: &Arc<Site>,
         state: &LoginState,
         code: &str,
+        source: Source,
         now: i64,
-    ) -> Result<Tokens, OidcError> {
+    ) -> Result<Result<Tokens, OidcError>, GatewayError> {
+        let limiter = &self.verdicts.limiter;
+        let running = limiter.acquire(source, Attempt::Token, now).await;
+        let running = running.map_err(too_many(site))?;
         let verifier = site.keys.pkce_verifier(&state.state);
         let nonce = site.keys.nonce(&state.state);
-        site.relying_party.redeem(code, verifier, &nonce, now).await
+        let party = &site.relying_party;
+        let redeemed = party.redeem(code, verifier, &nonce, now).await;
+        if !matches!(redeemed, Err(OidcError::CodeRefused)) {
+            running.was_no_failure();
+        }
+        Ok(redeemed)
     }
 
     /// Keeps the session under a fresh id (against fixation) and sends the person on.

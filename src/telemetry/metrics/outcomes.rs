@@ -64,6 +64,8 @@ label! {
         Store = "store",
         /// authentik cannot be asked about credentials.
         Authentik = "authentik",
+        /// A client has caused too many requests to authentik.
+        TooManyRequests = "too_many_requests",
     }
 }
 
