@@ -17,7 +17,10 @@ use authentik_proxy::admin::Readiness;
 use authentik_proxy::app::App;
 use authentik_proxy::clock::Clock;
 use authentik_proxy::config::Config;
-use authentik_proxy::gateway::{Gateway, Parted, Patience, Refresher, Upstream, Verdicts};
+use authentik_proxy::gateway::{
+    ForwardAuth, Gateway, Parted, Patience, Refresher, Upstream, Verdicts,
+};
+use authentik_proxy::model::Dialects;
 use authentik_proxy::telemetry::log::{self, LevelHandle};
 use authentik_proxy::telemetry::metrics::Metrics;
 use authentik_proxy::telemetry::traces::Traces;
@@ -105,6 +108,10 @@ impl Outpost {
             live: self.app.live().clone(),
             store: self.app.store().clone(),
             trusted: self.trusted.clone(),
+            forward_auth: ForwardAuth {
+                dialects: Dialects::all(),
+                apart: false,
+            },
             clock: Clock::system(),
             login_timeout: 3600,
             max_age: 3600,

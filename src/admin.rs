@@ -12,7 +12,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::route::Live;
+use crate::model::Dialect;
+use crate::route::{Live, Snapshot};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
@@ -102,6 +103,21 @@ pub struct Status {
     pub websocket: WebsocketStatus,
     /// The session store.
     pub store: StoreStatus,
+    /// The authorization requests so far, by application and dialect; none where there were none.
+    pub forward_auth: Vec<AuthorizationStatus>,
+}
+
+/// The authorization requests about one application in one dialect, since the start.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AuthorizationStatus {
+    /// The application's slug.
+    pub application: String,
+    /// The dialect.
+    pub dialect: String,
+    /// How many there were.
+    pub requests: u64,
+    /// How many of them did not show by which host the request was routed.
+    pub unverified_hosts: u64,
 }
 
 /// The outpost that is served.
@@ -178,5 +194,18 @@ fn status(
             reachable: !store.is_shared() || condition.redis_up,
             sessions: store.len(),
         },
+        forward_auth: authorizations(&snapshot),
     }
+}
+
+fn authorizations(snapshot: &Snapshot) -> Vec<AuthorizationStatus> {
+    let sites = snapshot.table.sites().iter();
+    let each = sites.flat_map(|site| Dialect::ALL.map(|dialect| (site, dialect)));
+    let counted = each.map(|(site, dialect)| AuthorizationStatus {
+        application: site.application.slug.clone(),
+        dialect: dialect.to_string(),
+        requests: site.metrics.authorizations.get(dialect),
+        unverified_hosts: site.metrics.unverified_hosts.get(dialect),
+    });
+    counted.filter(|counted| counted.requests > 0).collect()
 }

@@ -38,6 +38,7 @@ const ADMIN_CONNECTIONS_PER_CLIENT: usize = 16;
 /// How long a client of the metrics listeners may read nothing of a response.
 const ADMIN_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+const FORWARD_AUTH: &str = "AUTHENTIK_PROXY_LISTEN__FORWARD_AUTH";
 const EXT_AUTHZ: &str = "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ";
 
 /// Why the program cannot start.
@@ -78,6 +79,7 @@ pub struct App {
     http: Vec<SocketAddr>,
     https: Vec<SocketAddr>,
     metrics: Vec<SocketAddr>,
+    forward_auth: Vec<SocketAddr>,
     ext_authz: Vec<SocketAddr>,
     store: Store,
     live: Live,
@@ -99,6 +101,7 @@ impl App {
         let limits = limits(config);
         let http = bind(&config.listen.http, "AUTHENTIK_LISTEN__HTTP").await?;
         let https = bind(&config.listen.https, "AUTHENTIK_LISTEN__HTTPS").await?;
+        let forward_auth = bind(&config.listen.forward_auth, FORWARD_AUTH).await?;
         let admin = bind(&config.listen.metrics, "AUTHENTIK_LISTEN__METRICS").await?;
         #[cfg(feature = "ext-authz")]
         let ext_authz = bind(&config.listen.ext_authz, EXT_AUTHZ).await?;
@@ -111,6 +114,10 @@ impl App {
             live: control.live.clone(),
             store: control.store.clone(),
             trusted: trusted.clone(),
+            forward_auth: gateway::ForwardAuth {
+                dialects: config.forward_auth.dialects,
+                apart: !config.listen.forward_auth.is_empty(),
+            },
             clock: control.clock.clone(),
             login_timeout: seconds(config.session.login_timeout),
             max_age,
@@ -131,6 +138,7 @@ impl App {
             http: Vec::new(),
             https: Vec::new(),
             metrics: Vec::new(),
+            forward_auth: Vec::new(),
             ext_authz: Vec::new(),
             store: control.store.clone(),
             live: control.live.clone(),
@@ -144,6 +152,8 @@ impl App {
         let proxy_protocol = config.listen.proxy_protocol;
         let server = Server::new(limits, trusted.clone(), proxy_protocol);
         app.http = app.serve_requests(http, &server, &gateway);
+        let authorizing = gateway.on(gateway::Listener::ForwardAuth);
+        app.forward_auth = app.serve_requests(forward_auth, &server, &authorizing);
         #[cfg(feature = "ext-authz")]
         app.serve_ext_authz(ext_authz, &server, &gateway);
         if !https.is_empty() {
@@ -286,6 +296,12 @@ impl App {
     #[must_use]
     pub fn metrics_addresses(&self) -> &[SocketAddr] {
         &self.metrics
+    }
+
+    /// The addresses that are for authorization requests alone.
+    #[must_use]
+    pub fn forward_auth_addresses(&self) -> &[SocketAddr] {
+        &self.forward_auth
     }
 
     /// The addresses of the `ext_authz` listeners.

@@ -9,7 +9,8 @@ use http::Method;
 
 use crate::app::{App, StartError};
 use crate::config::Config;
-use crate::model::{Application, Outcome, Question, RequestedUrl, RequestedUrlError};
+use crate::model::{Application, Mode, Outcome, Question, RequestedUrl, RequestedUrlError};
+use crate::route::Site;
 
 /// A request to explain.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -74,6 +75,9 @@ pub async fn explain(config: &Config, request: &Request) -> Result<String, Unexp
         Some(other) if !Arc::ptr_eq(other, site) => {
             return elsewhere(format!("{:?}", other.application.slug));
         }
+        Some(_) if is_own_page(&url, site) => {
+            return elsewhere("the outpost's own pages".to_owned());
+        }
         Some(_) => {}
     }
     let certain = snapshot.table.is_certain(&url.authority(), url.path());
@@ -84,6 +88,14 @@ pub async fn explain(config: &Config, request: &Request) -> Result<String, Unexp
         certain,
     }
     .to_string())
+}
+
+/// Whether all traffic of the application passes through the outpost, which answers this by itself.
+fn is_own_page(url: &RequestedUrl<'_>, site: &Site) -> bool {
+    let application = &site.application;
+    let at_root = url.path().strip_prefix("/outpost.goauthentik.io");
+    let own = at_root.or_else(|| application.external.own_path(url.path()));
+    application.mode == Mode::Proxy && own.is_some_and(|own| own.is_empty() || own.starts_with('/'))
 }
 
 struct Explanation<'a> {
@@ -104,6 +116,7 @@ impl fmt::Display for Explanation<'_> {
             method: Some(&request.method),
             client: Some(request.client),
             preflight: false,
+            routed_host: None,
         };
         let (outcome, reason) = application.weigh(&question, groups);
         // Asked before anything else, whoever is signed in.

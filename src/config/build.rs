@@ -7,8 +7,8 @@ use secrecy::SecretString;
 
 use super::reader::Reader;
 use super::sections::{
-    Authentik, Control, Discover, Discovery, Identity, Listen, Log, Node, Redis, RedisPlace,
-    Session, Shutdown, Tls, Traces, Upstream,
+    Authentik, Control, Discover, Discovery, ForwardAuth, Identity, Listen, Log, Node, Redis,
+    RedisPlace, Session, Shutdown, Tls, Traces, Upstream,
 };
 use super::{Config, parse, warnings};
 
@@ -16,6 +16,9 @@ use super::{Config, parse, warnings};
 pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let authentik = authentik(reader);
     let listen = listen(reader);
+    let forward_auth = ForwardAuth {
+        dialects: reader.value("forward_auth.dialects", parse::dialects),
+    };
     let upstream = Upstream {
         connect_timeout: reader.value("upstream.connect_timeout", parse::duration(SHORT)),
         response_timeout: reader.value("upstream.response_timeout", parse::duration(SHORT)),
@@ -40,6 +43,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let mut config = Config {
         authentik: authentik?,
         listen,
+        forward_auth,
         upstream,
         log,
         control,
@@ -146,6 +150,7 @@ fn listen(reader: &mut Reader<'_>) -> Listen {
         http: reader.value("listen.http", parse::addresses),
         https: reader.value("listen.https", parse::addresses),
         metrics: reader.value("listen.metrics", parse::addresses),
+        forward_auth: reader.value("listen.forward_auth", parse::addresses),
         ext_authz: reader.value("listen.ext_authz", parse::addresses),
         trusted_proxies: reader.value("listen.trusted_proxies", parse::networks),
         header_timeout: reader.value("listen.header_timeout", parse::duration(SHORT)),
@@ -170,6 +175,7 @@ fn listen(reader: &mut Reader<'_>) -> Listen {
         .iter()
         .chain(&listen.https)
         .chain(&listen.metrics)
+        .chain(&listen.forward_auth)
         .chain(&listen.ext_authz)
     {
         // Port 0 is a different free port each time.

@@ -39,9 +39,9 @@ pub use env::Vars;
 pub use error::ConfigErrors;
 pub use help::environment_help;
 pub use sections::{
-    Authentik, Control, CookiePrefix, Discover, Discovery, Identity, Listen, Log, LogLevel, Node,
-    Redis, RedisPlace, Session, Shutdown, Tls, TlsReqs, Traces, UnknownLogLevel, Upstream,
-    WhenDown, reachable,
+    Authentik, Control, CookiePrefix, Discover, Discovery, ForwardAuth, Identity, Listen, Log,
+    LogLevel, Node, Redis, RedisPlace, Session, Shutdown, Tls, TlsReqs, Traces, UnknownLogLevel,
+    Upstream, WhenDown, reachable,
 };
 pub use show::{effective_settings, settings_table};
 pub use warnings::is_internal;
@@ -55,6 +55,8 @@ pub struct Config {
     pub authentik: Authentik,
     /// Listeners, and what is accepted on them.
     pub listen: Listen,
+    /// Authorization requests of reverse proxies.
+    pub forward_auth: ForwardAuth,
     /// Connections to applications that requests are passed on to.
     pub upstream: Upstream,
     /// Logging.

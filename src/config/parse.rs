@@ -12,6 +12,8 @@ use secrecy::SecretString;
 use url::Url;
 use uuid::Uuid;
 
+use crate::model::{Dialect, Dialects};
+
 use super::sections::{CookiePrefix, LogLevel, Node, TlsReqs, UnknownLogLevel, WhenDown};
 
 /// Why a text is not a value, to be read after the text: `is not a number`.
@@ -173,6 +175,15 @@ pub(super) fn nodes(text: &str) -> Result<Vec<Node>, Wrong> {
         return wrong("names none");
     }
     Ok(nodes)
+}
+
+/// Dialects of forward auth, separated by commas, or `all`; `none` is an empty set.
+pub(super) fn dialects(text: &str) -> Result<Dialects, Wrong> {
+    if text.trim().eq_ignore_ascii_case("all") {
+        return Ok(Dialects::all());
+    }
+    let dialect = |part: &str| Dialect::parse(part).ok_or_else(|| "is not a dialect".to_owned());
+    Ok(list(text, dialect)?.into_iter().collect())
 }
 
 /// Addresses to listen on, separated by commas; `none` is an empty list.

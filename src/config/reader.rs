@@ -208,7 +208,10 @@ impl<'a> Reader<'a> {
                 public: true,
             }),
             Given::List(_)
-                if !matches!(setting.kind, Kind::Addresses | Kind::Networks | Kind::Nodes) =>
+                if !matches!(
+                    setting.kind,
+                    Kind::Addresses | Kind::Dialects | Kind::Networks | Kind::Nodes
+                ) =>
             {
                 let expects = setting.kind.expects();
                 self.problems

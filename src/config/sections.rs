@@ -12,6 +12,8 @@ use thiserror::Error;
 use url::Url;
 use uuid::Uuid;
 
+use crate::model::Dialects;
+
 /// Where authentik is, and who we are there.
 #[derive(Debug, Clone)]
 pub struct Authentik {
@@ -39,6 +41,9 @@ pub struct Listen {
     pub https: Vec<SocketAddr>,
     /// Metrics and health. Default `0.0.0.0:9300`; `AUTHENTIK_LISTEN__METRICS`.
     pub metrics: Vec<SocketAddr>,
+    /// Authorization requests over HTTP, which are answered there alone if there is one. Default
+    /// none; `AUTHENTIK_PROXY_LISTEN__FORWARD_AUTH`.
+    pub forward_auth: Vec<SocketAddr>,
     /// Envoy's `ext_authz` over gRPC. Default none; `AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ`.
     pub ext_authz: Vec<SocketAddr>,
     /// Peers whose `X-Forwarded-*` headers are believed, without host bits. Default the private and loopback networks; `AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS`.
@@ -70,6 +75,14 @@ pub struct Listen {
     /// Whether a trusted peer may name the client with the PROXY protocol. Default true;
     /// `AUTHENTIK_PROXY_LISTEN__PROXY_PROTOCOL`.
     pub proxy_protocol: bool,
+}
+
+/// Authorization requests of reverse proxies.
+#[derive(Debug, Clone)]
+pub struct ForwardAuth {
+    /// The dialects that are answered over HTTP. Default all;
+    /// `AUTHENTIK_PROXY_FORWARD_AUTH__DIALECTS`.
+    pub dialects: Dialects,
 }
 
 /// Connections to applications that requests are passed on to.

@@ -55,6 +55,8 @@ pub enum Kind {
     Addresses,
     /// A whole number.
     Count,
+    /// Dialects of forward auth.
+    Dialects,
     /// A span of time.
     Duration,
     /// Yes or no.
@@ -137,6 +139,9 @@ impl Kind {
             }
             Self::CookiePrefix => "none or host",
             Self::Count => "a whole number",
+            Self::Dialects => {
+                "all, none, or some of nginx, ingress-nginx, traefik, caddy and envoy, separated by commas"
+            }
             Self::Duration => "a duration such as 500ms, 25s, 10m or 1h30m, or a number of seconds",
             Self::Flag => "true or false (also yes, no, 1 and 0)",
             Self::Host => {

@@ -62,6 +62,13 @@ pub const SETTINGS: &[Setting] = &[
         "Addresses for metrics and health",
     ),
     own(
+        "listen.forward_auth",
+        Kind::Addresses,
+        Fallback::Value("none"),
+        "Addresses for authorization requests of reverse proxies alone",
+    )
+    .more("If set, `/outpost.goauthentik.io/auth/…` is answered there and nowhere else over HTTP; that listener has ping and ready besides, and nothing for browsers. Without TLS."),
+    own(
         "listen.ext_authz",
         Kind::Addresses,
         Fallback::Value("none"),
@@ -136,6 +143,13 @@ pub const SETTINGS: &[Setting] = &[
         "Whether trusted peers may name the client with the PROXY protocol",
     )
     .more("Versions 1 and 2, before HTTP or TLS begins."),
+    own(
+        "forward_auth.dialects",
+        Kind::Dialects,
+        Fallback::Value("all"),
+        "Dialects of authorization requests that are answered; others get 404",
+    )
+    .more("`nginx`, `ingress-nginx`, `traefik`, `caddy`, `envoy`. Leave those that your reverse proxies use: `authentik-proxy doctor` says which. Without `ingress-nginx`, `X-Sent-From` is not believed. `envoy` is ext_authz over HTTP; over gRPC `listen.ext_authz` decides."),
     own(
         "upstream.connect_timeout",
         Kind::Duration,

@@ -270,6 +270,7 @@ fn opens_everything(application: &Application) -> Option<String> {
         method: Some(&Method::GET),
         client: None,
         preflight: false,
+        routed_host: None,
     };
     match application.weigh(&question, None) {
         (Outcome::Pass, reason) => Some(reason.to_string()),

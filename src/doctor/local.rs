@@ -75,6 +75,15 @@ pub(super) async fn listeners(
         ),
         (
             kind(
+                "listen forward_auth",
+                "AUTHENTIK_PROXY_LISTEN__FORWARD_AUTH",
+                "http",
+                pings,
+            ),
+            &listen.forward_auth,
+        ),
+        (
+            kind(
                 "listen ext_authz",
                 "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ",
                 "http",

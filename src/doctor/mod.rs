@@ -104,6 +104,7 @@ async fn look(
     };
     if let (Some(running), Some(outpost)) = (running, &snapshot.outpost) {
         running::compare(&running, outpost, report);
+        running::authorizations(&running, config.forward_auth.dialects, report);
     }
     progress("the websocket and the applications");
     let mut applications = Report::default();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::local;
 use super::report::Report;
 use crate::admin::Status;
-use crate::model::Outpost;
+use crate::model::{Dialect, Dialects, Outpost};
 use crate::web::trust::Trust;
 
 const CHECK: &str = "server";
@@ -63,4 +63,60 @@ pub(super) fn compare(running: &Status, meant: &Outpost, report: &mut Report) {
     );
     let fix = "restart it, so that it reads these settings";
     report.failed(CHECK, found, fix);
+}
+
+/// The authorization requests that it has seen: dialects that none was in, and requests that do not
+/// show by which host a reverse proxy routed.
+pub(super) fn authorizations(running: &Status, dialects: Dialects, report: &mut Report) {
+    const CHECK: &str = "forward auth";
+    let seen = |dialect: &str| {
+        let mut counted = running.forward_auth.iter();
+        counted.any(|counted| counted.dialect == dialect)
+    };
+    let names = |used: bool| {
+        let names = dialects.iter().map(Dialect::as_str);
+        names
+            .filter(|name| seen(name) == used)
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let (used, unused) = (names(true), names(false));
+    if used.is_empty() {
+        // It may be new, or have applications in proxy mode alone.
+        return;
+    }
+    if unused.is_empty() {
+        report.ok(CHECK, format!("dialects in use: {used}"));
+    } else {
+        report.ok(
+            CHECK,
+            format!(
+                "dialects in use since the start: {used}; if no others are, AUTHENTIK_PROXY_FORWARD_AUTH__DIALECTS={used} switches off {unused}"
+            ),
+        );
+    }
+    for counted in &running.forward_auth {
+        let (slug, dialect) = (&counted.application, &counted.dialect);
+        if counted.unverified_hosts == 0 {
+            continue;
+        }
+        let found = format!(
+            "{} of {} authorization requests ({dialect}) do not show by which host the request was routed: one that names two hosts may pass",
+            counted.unverified_hosts, counted.requests
+        );
+        report.warning(format!("{slug}: routed host"), found, proof(dialect));
+    }
+}
+
+/// What makes a reverse proxy's requests show the host.
+fn proof(dialect: &str) -> &'static str {
+    match Dialect::parse(dialect) {
+        Some(Dialect::IngressNginx) => {
+            "append ?host=$host to the auth-url of the application's Ingress"
+        }
+        Some(Dialect::Caddy) => "remove header_up Host from forward_auth",
+        _ => {
+            "in nginx's location for authorization requests: proxy_set_header Host $host; or append ?host=$host to the URL of proxy_pass"
+        }
+    }
 }

@@ -38,6 +38,12 @@ impl Answer {
             told_to_calls: None,
         }
     }
+
+    /// Has no cache keep it: it is about one user, and holds their token.
+    pub(super) fn keep_out_of_caches(&mut self) {
+        let headers = self.response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
 }
 
 pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {

@@ -1,8 +1,9 @@
 //! Which of our own pages a request is for.
 
 use super::surface::Surface;
-use crate::model::eager_path;
 
+/// The path of our own pages.
+const OWN: &str = "/outpost.goauthentik.io";
 const CALLBACK_MARKER: &str = "X-authentik-auth-callback";
 const LOGOUT_MARKER: &str = "X-authentik-logout";
 const ENVOY: &str = "/auth/envoy";
@@ -31,23 +32,28 @@ pub(super) enum Endpoint<'a> {
 }
 
 impl<'a> Endpoint<'a> {
-    /// Sorts a request by its target, path and query. The markers count on any path, except on
-    /// subrequests of reverse proxies, whose own query is never a person's.
-    pub(super) fn of(target: &'a str) -> Self {
+    /// Sorts a request by its target, path and query. Own paths count at the root, byte for byte,
+    /// and where `own_path` finds them below an application: what a server in front may take for
+    /// one of them is an application's path. The markers count on any path, except on subrequests
+    /// of reverse proxies, whose own query is never a user's.
+    pub(super) fn of(target: &'a str, own_path: impl FnOnce(&'a str) -> Option<&'a str>) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let own = path
-            .split_once("/outpost.goauthentik.io")
-            .map(|(_, rest)| rest);
+        let at_root = path.strip_prefix(OWN);
+        let own = match at_root {
+            None if path.contains(OWN) => own_path(path),
+            at_root => at_root,
+        };
         match own {
             Some("/ping") => return Self::Ping,
             Some("/ready") => return Self::Ready,
-            Some("/auth/nginx") => return Self::Forward(Surface::Nginx),
-            Some("/auth/traefik" | "/auth/caddy") => return Self::Forward(Surface::Forwarded),
+            Some("/auth/nginx") => return Self::Forward(Surface::Nginx(query)),
+            Some("/auth/traefik") => return Self::Forward(Surface::Traefik),
+            Some("/auth/caddy") => return Self::Forward(Surface::Caddy),
             Some(own) if own == ENVOY || own.starts_with("/auth/envoy/") => {
-                let start = path.len() - own.len() + ENVOY.len();
-                if leaves(path, &path[..start]) {
+                if climbs(&own[ENVOY.len()..]) {
                     return Self::Unknown;
                 }
+                let start = path.len() - own.len() + ENVOY.len();
                 return Self::Forward(Surface::Envoy(&target[start..]));
             }
             Some(own) if own.starts_with("/static/") => return Self::Static,
@@ -69,11 +75,73 @@ impl<'a> Endpoint<'a> {
     }
 }
 
-/// Whether a server in front of us may take a path that begins with `prefix` for another one, such
-/// as that of a login, and let clients ask what only reverse proxies may.
-fn leaves(path: &str, prefix: &str) -> bool {
-    (path.contains("..") || path.contains('%'))
-        && !eager_path(path).starts_with(&eager_path(prefix))
+/// Whether some server may resolve a path to one above its beginning, and so take Envoy's question
+/// for another page of ours. No browser asks for such a path.
+///
+/// Servers differ in what they decode, take for a separator or merge. So whatever any of them
+/// takes for `..` leads up here, and only what all of them take for a name leads down.
+fn climbs(path: &str) -> bool {
+    let mut depth = 0_usize;
+    for written in path.split('/') {
+        let decoded = decoded(written);
+        let parts = decoded.split(|byte| matches!(byte, b'/' | b'\\'));
+        let names = parts.map(|part| {
+            let name = part.split(|byte| *byte == b';').next().unwrap_or_default();
+            name.trim_ascii()
+        });
+        let mut is_name = true;
+        for name in names {
+            match name {
+                b"" | b"." => is_name = false,
+                b".." => {
+                    is_name = false;
+                    // Above the beginning.
+                    let Some(above) = depth.checked_sub(1) else {
+                        return true;
+                    };
+                    depth = above;
+                }
+                _ => {}
+            }
+        }
+        depth += usize::from(is_name);
+    }
+    false
+}
+
+/// Decodes what is percent-encoded, also several times over, as `%uXXXX` or as overlong UTF-8: a `.`
+/// or a separator comes out of every spelling that some server reads as one. Linear, since every
+/// step shortens what was read.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut read: Vec<u8> = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        read.push(byte);
+        while let Some((length, byte)) = last_encoded(&read) {
+            read.truncate(read.len() - length);
+            read.push(byte);
+        }
+    }
+    read
+}
+
+/// The length of the encoded byte that `read` ends with, and that byte.
+fn last_encoded(read: &[u8]) -> Option<(usize, u8)> {
+    let hex = |digits: &[u8]| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        u16::from_str_radix(digits, 16).ok().filter(|_| is_hex)
+    };
+    let low = |value: u16| value.to_le_bytes()[0];
+    match *read {
+        [.., b'%', b'u' | b'U', a, b, c, d] => Some((6, low(hex(&[a, b, c, d])?))),
+        [.., b'%', a, b] => Some((3, low(hex(&[a, b])?))),
+        [.., 0xe0, high @ 0x80..=0x81, rest @ 0x80..=0xbf]
+        | [.., high @ 0xc0..=0xc1, rest @ 0x80..=0xbf] => {
+            let length = if high < 0xc0 { 3 } else { 2 };
+            Some((length, (high & 1) << 6 | rest & 0x3f))
+        }
+        _ => None,
+    }
 }
 
 /// Whether the query has `name=true`; authentik's error redirects go on with a second `?`.
@@ -93,6 +161,8 @@ mod tests {
         for (uri, expected) in [
             ("/outpost.goauthentik.io/ping", Endpoint::Ping),
             ("/sub/outpost.goauthentik.io/ping", Endpoint::Ping),
+            ("/sub/outpost.goauthentik.io/ready", Endpoint::Ready),
+            ("/other/outpost.goauthentik.io/ping", Endpoint::Other),
             ("/outpost.goauthentik.io/ready", Endpoint::Ready),
             ("/outpost.goauthentik.io/static/x.css", Endpoint::Static),
             (
@@ -114,19 +184,19 @@ mod tests {
             ("/outpost.goauthentik.io/sign_out", Endpoint::SignOut("")),
             (
                 "/outpost.goauthentik.io/auth/nginx",
-                Endpoint::Forward(Surface::Nginx),
+                Endpoint::Forward(Surface::Nginx("")),
             ),
             (
                 "/outpost.goauthentik.io/auth/nginx?X-authentik-auth-callback=true",
-                Endpoint::Forward(Surface::Nginx),
+                Endpoint::Forward(Surface::Nginx("X-authentik-auth-callback=true")),
             ),
             (
                 "/outpost.goauthentik.io/auth/traefik",
-                Endpoint::Forward(Surface::Forwarded),
+                Endpoint::Forward(Surface::Traefik),
             ),
             (
                 "/outpost.goauthentik.io/auth/caddy",
-                Endpoint::Forward(Surface::Forwarded),
+                Endpoint::Forward(Surface::Caddy),
             ),
             (
                 "/outpost.goauthentik.io/auth/envoy",
@@ -168,7 +238,67 @@ mod tests {
             ("/", Endpoint::Other),
             ("/outpost.goauthentik.iox/ping", Endpoint::Other),
         ] {
-            assert_eq!(Endpoint::of(uri), expected, "{uri}");
+            let own_path = |path| str::strip_prefix(path, "/sub/outpost.goauthentik.io");
+            assert_eq!(Endpoint::of(uri, own_path), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn ap_2026_02_own_paths_count_at_a_known_base_only() {
+        for path in [
+            "/foo/outpost.goauthentik.io/auth/nginx",
+            "/foo/outpost.goauthentik.io/start",
+            "/OUTPOST.goauthentik.io/outpost.goauthentik.io/auth/envoy/x",
+            "/outpost%2egoauthentik.io/outpost.goauthentik.io/auth/nginx",
+            "/outpost%2egoauthentik.io/start/outpost.goauthentik.io/auth/envoy",
+            "/x/../outpost.goauthentik.io/auth/nginx",
+            "//outpost.goauthentik.io/auth/nginx",
+            "/Outpost.goauthentik.io/auth/nginx",
+        ] {
+            assert_eq!(Endpoint::of(path, |_| None), Endpoint::Other, "{path}");
+        }
+        // Whatever follows is no base again.
+        let nested = "/outpost.goauthentik.io/start/outpost.goauthentik.io/auth/nginx";
+        assert_eq!(Endpoint::of(nested, |_| None), Endpoint::Unknown);
+    }
+
+    #[test]
+    fn ap_2026_02_no_reading_leads_out_of_envoys_question() {
+        let long = format!("/..%2f{}x", "%25".repeat(20_000));
+        for (path, climbs) in [
+            ("", false),
+            ("/", false),
+            ("/a/b?c", false),
+            ("/a%2Fb/c%20d", false),
+            ("/a/..;/b", false),
+            ("/a/..%2fb", false),
+            ("/a/b/..%5c..%5cc", false),
+            ("/a/..", false),
+            ("/a..b/...", false),
+            (
+                "/v1/projects/group%2Fname/files/dir%2F.gitlab-ci.yml",
+                false,
+            ),
+            ("/..", true),
+            ("/..%2f..%2fstart", true),
+            ("/%2e%2e/x", true),
+            ("/%252e%252e/x", true),
+            ("/%c0%ae%c0%ae/x", true),
+            ("/%e0%80%ae./x", true),
+            ("/%u002e./x", true),
+            ("/..%5c..%5cstart", true),
+            ("/..;/../start", true),
+            ("/.%2e;x/start", true),
+            ("//a/../../start", true),
+            ("//../start", true),
+            ("/a/../../start", true),
+            ("/a%2fb/../../start", true),
+            // The first reads as a name to nginx, and as two and a way up to others.
+            ("/a%5cb/..%2f..%2fstart", true),
+            ("/..%2f..%2fauth%5Cenvoy%5Cz%2f..%2fstart", true),
+            (long.as_str(), true),
+        ] {
+            assert_eq!(super::climbs(path), climbs, "{path}");
         }
     }
 }

@@ -10,6 +10,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::answer::{Answer, RequestId, html, json};
 use super::authentik_limiter::TooMany;
 use super::endpoint::Endpoint;
+use super::entry::NotOffered;
+use super::hosts::Contradiction;
 use super::surface::{Misasked, Surface};
 use super::upstream::Unanswered;
 use crate::model::AuthorityError;
@@ -31,9 +33,9 @@ pub(super) enum GatewayError {
     /// A `Host` that is no host.
     #[error("the Host header is not acceptable: {0}")]
     Host(#[from] AuthorityError),
-    /// An HTTP/2 request that is for one host, and for another one.
+    /// A request that is for one host, and for another one.
     #[error(
-        "the Host header names another host than :authority; the client, or a proxy that sets one of them, must send them alike"
+        "there are two Host headers, or one that is not :authority; the client, or a proxy that adds one, must send one host"
     )]
     TwoHosts,
     /// A body in another transfer coding than `chunked` (RFC 9112 section 6.1).
@@ -57,6 +59,12 @@ pub(super) enum GatewayError {
     /// The reverse proxy does not say what was asked for.
     #[error("{0}")]
     Misasked(#[from] Misasked),
+    /// An authorization request whose hosts name different applications.
+    #[error("{0}")]
+    Contradiction(Contradiction),
+    /// Not here, or not at all.
+    #[error("{0}")]
+    NotOffered(NotOffered),
     /// Not a page of ours.
     #[error("there is no such page")]
     NotFound(Arc<Site>),
@@ -218,10 +226,11 @@ impl GatewayError {
             Self::Host(_)
             | Self::TwoHosts
             | Self::TwoApplications { .. }
+            | Self::Contradiction(_)
             | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::Misasked(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::NotFound(_) | Self::ProxyMode(_) => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::ProxyMode(_) | Self::NotOffered(_) => StatusCode::NOT_FOUND,
             Self::Denied { .. } | Self::Ambiguous(_) | Self::Background(_) => StatusCode::FORBIDDEN,
             Self::Credentials { .. } => StatusCode::BAD_GATEWAY,
             Self::TooManyRequests(..) => StatusCode::TOO_MANY_REQUESTS,
@@ -241,7 +250,10 @@ impl GatewayError {
                 "Sessions unavailable",
                 "Your session cannot be checked right now. Please try again in a moment.",
             ),
-            Self::Host(_) | Self::TwoHosts | Self::TwoApplications { .. } => {
+            Self::Host(_)
+            | Self::TwoHosts
+            | Self::TwoApplications { .. }
+            | Self::Contradiction(_) => {
                 ("Bad request", "The address of this request is not valid.")
             }
             Self::TransferCoding => (
@@ -252,7 +264,9 @@ impl GatewayError {
                 "Misconfigured",
                 "This address is not set up. Tell your administrator.",
             ),
-            Self::NotFound(_) | Self::ProxyMode(_) => ("Not found", "There is no such page here."),
+            Self::NotFound(_) | Self::ProxyMode(_) | Self::NotOffered(_) => {
+                ("Not found", "There is no such page here.")
+            }
             Self::Denied { .. } | Self::Ambiguous(_) => (
                 "Access denied",
                 "You are not permitted to open this page. Ask its administrator for access.",
@@ -288,6 +302,8 @@ impl GatewayError {
             Self::TransferCoding => Refusal::TransferCoding,
             Self::NoApplication(_) => Refusal::UnknownHost,
             Self::Misasked(_) => Refusal::MisconfiguredProxy,
+            Self::Contradiction(_) => Refusal::ContradictingHosts,
+            Self::NotOffered(_) => Refusal::NotOffered,
             Self::NotFound(_) | Self::ProxyMode(_) => Refusal::NotFound,
             Self::Store(..) => Refusal::Store,
             Self::Denied { .. } => Refusal::Rule,
@@ -340,14 +356,15 @@ impl GatewayError {
     pub(super) fn answer(self, endpoint: Endpoint<'_>, id: &RequestId) -> Answer {
         let error = (!matches!(self, Self::NotFound(_))).then(|| self.to_string());
         let site = self.site().map(Arc::clone);
-        let response = if endpoint == Endpoint::Forward(Surface::Nginx) {
+        let response = if matches!(endpoint, Endpoint::Forward(Surface::Nginx(_))) {
             // nginx makes its own page of any status but 401 and 403.
             let mut response = Response::new(Body::empty());
             *response.status_mut() = match self {
-                Self::Denied { .. } | Self::Ambiguous(_) | Self::TooManyRequests(..) => {
-                    StatusCode::FORBIDDEN
-                }
-                Self::ProxyMode(_) => StatusCode::NOT_FOUND,
+                Self::Denied { .. }
+                | Self::Ambiguous(_)
+                | Self::Contradiction(_)
+                | Self::TooManyRequests(..) => StatusCode::FORBIDDEN,
+                Self::ProxyMode(_) | Self::NotOffered(_) => StatusCode::NOT_FOUND,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             };
             if let Ok(reason) = HeaderValue::from_str(&self.to_string().replace('"', "'")) {

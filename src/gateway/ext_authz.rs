@@ -16,7 +16,7 @@ use tower::Service as _;
 use tower_http::timeout::TimeoutBody;
 
 use super::forward::TO_REMOVE;
-use super::{Gateway, POWERED_BY};
+use super::{Gateway, Listener, POWERED_BY};
 use crate::web::inbound::Peer;
 
 /// Largest message that is read: the head of a request, and what Envoy says besides.
@@ -31,7 +31,7 @@ pub async fn answer(
     request.extensions_mut().insert(peer);
     let body_timeout = gateway.0.body_timeout;
     let request = request.map(|body| TimeoutBody::new(body_timeout, body));
-    let server = AuthorizationServer::new(Check(gateway));
+    let server = AuthorizationServer::new(Check(gateway.on(Listener::ExtAuthz)));
     let mut server = server.max_decoding_message_size(MAX_MESSAGE_BYTES);
     match server.call(request).await {
         Ok(response) => response.map(Body::new),
@@ -95,7 +95,9 @@ async fn convert(answer: Response<Body>) -> CheckResponse {
 
 fn permission(headers: &HeaderMap) -> CheckResponse {
     let (mut set, mut add, mut remove) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, value) in headers.iter().filter(|(name, _)| is_told(name)) {
+    // What is said of the answer itself would become a header of the request.
+    let told = |name: &HeaderName| is_told(name) && *name != header::CACHE_CONTROL;
+    for (name, value) in headers.iter().filter(|(name, _)| told(name)) {
         if *name == header::SET_COOKIE {
             add.extend(option(name, value));
         } else if *name == TO_REMOVE {

@@ -11,6 +11,7 @@ use super::answer::{Answer, json};
 use super::auth::Permit;
 use super::endpoint::Endpoint;
 use super::error::GatewayError;
+use super::hosts::Hosts;
 use super::login::{append_cookie, may_begin, target};
 use super::surface::Surface;
 use super::{Asked, Parted};
@@ -47,6 +48,21 @@ impl Parted {
             .find(&authority, url.path())
             .ok_or_else(|| GatewayError::NoApplication(authority.to_string()))?;
         is_asked_about(site)?;
+        let dialect = self.dialect(surface, headers);
+        let hosts = Hosts {
+            surface,
+            dialect,
+            parts,
+            inbound,
+            table: &snapshot.table,
+            url: &url,
+            site,
+        };
+        let routed = hosts.routed()?;
+        site.metrics.authorizations.count(dialect);
+        if !routed.verified {
+            site.metrics.unverified_hosts.count(dialect);
+        }
         let application = &site.application;
         let told = surface.method(parts, inbound, &application.policy);
         let method = told.as_ref().unwrap_or(&Method::GET);
@@ -60,7 +76,8 @@ impl Parted {
         if surface.is_shown() {
             // Where nothing else routes our own pages to us, they are asked about like any other.
             let target = url.path_and_query();
-            if let Some(page) = self.own_page(Endpoint::of(&target), asked, snapshot) {
+            let endpoint = Endpoint::of(&target, |path| snapshot.table.own_path(&authority, path));
+            if let Some(page) = self.own_page(endpoint, asked, snapshot) {
                 let mut answer = page.await?;
                 if answer.response.status().is_success() {
                     // It is about our page; the request that was asked about must not pass.
@@ -77,6 +94,7 @@ impl Parted {
             preflight: told
                 .as_ref()
                 .is_some_and(|method| !is_overridden && is_preflight(method, headers)),
+            routed_host: routed.elsewhere,
         };
         asked.certain(snapshot, site)?;
         match self.admit(site, &question, headers, asked.source).await? {

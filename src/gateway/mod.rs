@@ -7,11 +7,13 @@ mod auth;
 mod authentik_limiter;
 mod credentials;
 mod endpoint;
+mod entry;
 mod error;
 #[cfg(feature = "ext-authz")]
 pub mod ext_authz;
 mod forward;
 mod grpc;
+mod hosts;
 pub mod listener;
 mod login;
 mod proxy;
@@ -47,6 +49,7 @@ use access::AccessLine;
 use answer::{Answer, REQUEST_ID, RequestId};
 pub use credentials::Verdicts;
 use endpoint::Endpoint;
+pub use entry::{ForwardAuth, Listener};
 use error::GatewayError;
 pub use refresh::Refresher;
 use upstream::Passage;
@@ -57,7 +60,7 @@ const POWERED_BY_VALUE: HeaderValue = HeaderValue::from_static("authentik_proxy2
 
 /// Everything that answering a request takes. Cheap to clone.
 #[derive(Clone)]
-pub struct Gateway(Arc<Parted>);
+pub struct Gateway(Arc<Parted>, Listener);
 
 /// The parts of a [`Gateway`].
 pub struct Parted {
@@ -67,6 +70,8 @@ pub struct Parted {
     pub store: Store,
     /// Whose forwarded headers count.
     pub trusted: TrustedProxies,
+    /// Which authorization requests are answered.
+    pub forward_auth: ForwardAuth,
     /// The time.
     pub clock: Clock,
     /// How long a started login may take, in seconds.
@@ -147,7 +152,7 @@ impl<'a> Asked<'a> {
 /// other request.
 #[must_use]
 pub fn asked_by_envoy(target: &str) -> Option<&str> {
-    match Endpoint::of(target) {
+    match Endpoint::of(target, |_| None) {
         Endpoint::Forward(surface::Surface::Envoy(asked)) => Some(asked),
         _ => None,
     }
@@ -157,7 +162,13 @@ impl Gateway {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parted) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(parts), Listener::Public)
+    }
+
+    /// The same for another listener.
+    #[must_use]
+    pub fn on(&self, listener: Listener) -> Self {
+        Self(Arc::clone(&self.0), listener)
     }
 
     /// Answers one request: the whole path of a request on one page.
@@ -170,8 +181,11 @@ impl Gateway {
         let (mut parts, body) = request.into_parts();
         let peer: Peer = peer.into();
         let this = &*self.0;
+        let snapshot = this.live.load();
         let target = parts.uri.path_and_query();
-        let endpoint = Endpoint::of(target.map_or("/", PathAndQuery::as_str));
+        let endpoint = Endpoint::of(target.map_or("/", PathAndQuery::as_str), |path| {
+            this.own_path(path, &parts, peer, &snapshot)
+        });
         if let Some((kind, status)) = this.without_application(endpoint) {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = status;
@@ -180,7 +194,6 @@ impl Gateway {
             this.metrics.observe_other(&parts.method, kind, elapsed);
             return response;
         }
-        let snapshot = this.live.load();
         let trusted = || this.trusted.contains(peer.address.ip());
         let id = RequestId::of(&parts.headers, trusted);
         let span = this.traces.begin(Begun {
@@ -194,8 +207,14 @@ impl Gateway {
         }
         let inbound = Inbound::read(&parts, peer, &this.trusted);
         this.note_untrusted(&inbound, &parts.headers, &id);
-        let answer = this.answer(endpoint, &parts, body, &inbound, &snapshot);
-        let answer = match answer.await {
+        let answer = match this.offers(endpoint, self.1, &parts.headers) {
+            Ok(()) => {
+                this.answer(endpoint, &parts, body, &inbound, &snapshot)
+                    .await
+            }
+            Err(refused) => Err(refused),
+        };
+        let mut answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 this.report(&error, &parts, &inbound);
@@ -203,6 +222,9 @@ impl Gateway {
                 error.answer(endpoint, &id)
             }
         };
+        if let Endpoint::Forward(_) = endpoint {
+            answer.keep_out_of_caches();
+        }
         this.finish(answer, &parts, &inbound, &id, span, started)
     }
 }

@@ -54,6 +54,7 @@ impl Parted {
             method: Some(method).filter(|_| !is_overridden),
             client: inbound.known_client(),
             preflight: !is_overridden && is_preflight(method, headers),
+            routed_host: None,
         };
         match self
             .admit(site, &question, headers, inbound.source())

@@ -1,19 +1,22 @@
 //! How reverse proxies ask whether a request may pass: four dialects of one question.
 
-use http::Method;
 use http::request::Parts;
+use http::{HeaderMap, Method};
 
-use crate::model::{Authority, Policy, RequestedUrl, RequestedUrlError, Scheme};
+use crate::model::{Authority, Dialect, Policy, RequestedUrl, RequestedUrlError, Scheme};
 use crate::route::Table;
 use crate::web::inbound::{Inbound, OnceError, once, own_host};
 
 /// A dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Surface<'a> {
-    /// `auth_request`, and ingress-nginx's `auth-url`: the whole URL in `X-Original-URL`.
-    Nginx,
-    /// `forwardAuth`, and Caddy's `forward_auth`: `X-Forwarded-Proto`, `-Host` and `-Uri`.
-    Forwarded,
+    /// `auth_request`, and ingress-nginx's `auth-url`: the whole URL in `X-Original-URL`. With the
+    /// query of the auth URL.
+    Nginx(&'a str),
+    /// `forwardAuth`: `X-Forwarded-Proto`, `-Host` and `-Uri`.
+    Traefik,
+    /// `forward_auth`: the same.
+    Caddy,
     /// HTTP `ext_authz`: the request itself, with its path (given) behind our prefix.
     Envoy(&'a str),
 }
@@ -37,8 +40,12 @@ enum MisaskedReason {
     Untrusted,
 }
 
+/// What ingress-nginx says of itself in `X-Sent-From`.
+const INGRESS_NGINX: &str = "nginx-ingress-controller";
+
 const NGINX: &str =
-    "nginx must set it: proxy_set_header X-Original-URL $scheme://$http_host$request_uri";
+    "nginx must set it: proxy_set_header X-Original-URL $scheme://$server_name$request_uri";
+const PARAMETER: &str = "the auth URL must end with ?host=$host, and nothing else may add to it";
 const FORWARDED: &str = "Traefik and Caddy set it by themselves in forwardAuth and forward_auth";
 const TRUST: &str = "add the reverse proxy's network to AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS";
 const ENVOY: &str = "Envoy must pass the request's own Host and path on";
@@ -56,12 +63,12 @@ impl<'a> Surface<'a> {
     ) -> Result<RequestedUrl<'a>, Misasked> {
         let headers = &parts.headers;
         match self {
-            Self::Nginx => {
+            Self::Nginx(_) => {
                 let refused = |reason| refused("X-Original-URL", reason, NGINX);
                 let text = once(headers, "x-original-url").map_err(|e| refused(e.into()))?;
                 RequestedUrl::parse(text).map_err(|e| refused(e.into()))
             }
-            Self::Forwarded => {
+            Self::Traefik | Self::Caddy => {
                 let header = |name, key| {
                     if !inbound.trusted {
                         return Err(refused(name, MisaskedReason::Untrusted, TRUST));
@@ -108,9 +115,9 @@ impl<'a> Surface<'a> {
             Method::from_bytes(text.as_bytes()).ok()
         };
         match self {
-            Self::Nginx if policy.original_method => told("x-original-method"),
-            Self::Forwarded if inbound.trusted => told("x-forwarded-method"),
-            Self::Nginx | Self::Forwarded => None,
+            Self::Nginx(_) if policy.original_method => told("x-original-method"),
+            Self::Traefik | Self::Caddy if inbound.trusted => told("x-forwarded-method"),
+            Self::Nginx(_) | Self::Traefik | Self::Caddy => None,
             Self::Envoy(_) => Some(parts.method.clone()),
         }
     }
@@ -118,8 +125,40 @@ impl<'a> Surface<'a> {
     /// Whether browsers are shown our answer when the request does not pass. nginx makes its own
     /// of anything but 401 and 403.
     pub(super) fn is_shown(self) -> bool {
-        self != Self::Nginx
+        !matches!(self, Self::Nginx(_))
     }
+
+    /// The dialect. ingress-nginx asks where nginx does; while that dialect is switched off, what
+    /// it says of itself is not believed.
+    pub(super) fn dialect(self, headers: &HeaderMap, ingress_nginx: bool) -> Dialect {
+        match self {
+            Self::Nginx(_) if ingress_nginx && is_from_ingress(headers) => Dialect::IngressNginx,
+            Self::Nginx(_) => Dialect::Nginx,
+            Self::Traefik => Dialect::Traefik,
+            Self::Caddy => Dialect::Caddy,
+            Self::Envoy(_) => Dialect::Envoy,
+        }
+    }
+}
+
+fn is_from_ingress(headers: &HeaderMap) -> bool {
+    once(headers, "x-sent-from").is_ok_and(|sender| sender == INGRESS_NGINX)
+}
+
+/// The host that nginx routed by, where the auth URL has it as parameter: `?host=$host`.
+pub(super) fn host_parameter(query: &str) -> Result<Option<Authority<'_>>, Misasked> {
+    let refused = |reason| refused("the host parameter of the auth URL", reason, PARAMETER);
+    let mut hosts = query
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("host="));
+    let Some(host) = hosts.next() else {
+        return Ok(None);
+    };
+    if hosts.next().is_some() {
+        return Err(refused(OnceError::Repeated.into()));
+    }
+    let host = Authority::parse(host).map_err(RequestedUrlError::from);
+    host.map(Some).map_err(|error| refused(error.into()))
 }
 
 fn refused(header: &'static str, reason: MisaskedReason, advice: &'static str) -> Misasked {

@@ -243,6 +243,19 @@ impl ExternalUrl {
         self.raw_path.trim_end_matches('/')
     }
 
+    /// What follows the outpost's own path, `/outpost.goauthentik.io`, in a path that has it right
+    /// below this URL, byte for byte: below the whole path, or where authentik registers the
+    /// callback of a URL without trailing slash.
+    #[must_use]
+    pub fn own_path<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let joined = &self.raw_path[..self.raw_path.rfind('/').unwrap_or(0)];
+        let own = |base| {
+            let below = path.strip_prefix(base)?;
+            below.strip_prefix('/')?.strip_prefix(OUTPOST_PATH)
+        };
+        own(self.path_prefix()).or_else(|| own(joined))
+    }
+
     /// The whole URL in ASCII, otherwise as the administrator wrote it.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -327,6 +340,37 @@ mod tests {
                 Application::sample(external, mode.clone()).redirect_uri(),
                 expected,
                 "{external} {mode:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn ap_2026_02_own_paths_are_right_below_the_external_host() {
+        let own = "outpost.goauthentik.io/x";
+        for (external, base, known) in [
+            ("", "/", true),
+            ("/", "/", true),
+            ("", "/sub/", false),
+            ("/sub/", "/sub/", true),
+            ("/sub", "/sub/", true),
+            // Where authentik registers the callback.
+            ("/a/b", "/a/", true),
+            ("/a/b", "/a/b/", true),
+            ("/a/b/", "/a/", false),
+            ("/sub", "/Sub/", false),
+            ("/sub", "/%73ub/", false),
+            ("/sub", "/sub//", false),
+            ("/sub", "/sub/y/", false),
+            ("/sub", "/subx/", false),
+        ] {
+            let url = ExternalUrl::parse(&format!("https://a.test{external}")).expect(external);
+            let path = format!("{base}{own}");
+            let expected = known.then_some("/x");
+            assert_eq!(url.own_path(&path), expected, "{external} {path}");
+            assert_eq!(
+                url.own_path(&path.to_uppercase()),
+                None,
+                "{external} {path}"
             );
         }
     }

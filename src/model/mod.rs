@@ -8,6 +8,7 @@ mod authority;
 mod backend;
 mod claims;
 mod cookie_domain;
+mod dialect;
 mod idle;
 mod outpost;
 #[cfg(not(test))]
@@ -25,6 +26,7 @@ pub use authority::{Authority, AuthorityError};
 pub use backend::{Backend, BackendError};
 pub use claims::{Claims, ProxyClaims};
 pub use cookie_domain::{CookieDomain, CookieDomainError};
+pub use dialect::{Dialect, Dialects};
 pub use idle::IdleTimeout;
 pub use outpost::Outpost;
 pub use path::{MAX_BYTES, MAX_PATH, MAX_READINGS, PathPattern, Readings, eager as eager_path};

@@ -133,6 +133,12 @@ impl<'a> RequestedUrl<'a> {
         }
     }
 
+    /// The same URL at another host.
+    #[must_use]
+    pub fn at(&self, authority: Authority<'a>) -> Self {
+        Self { authority, ..*self }
+    }
+
     fn new(scheme: Scheme, authority: Authority<'a>, target: &'a str) -> Self {
         // No browser sends a fragment. What a client sends after `#` reaches the application with the
         // rest, so it stays part of the path, which then has two readings.

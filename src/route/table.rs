@@ -45,6 +45,14 @@ impl Table<Site> {
         let prefix = external.path_prefix().to_owned();
         self.insert(&host, port, &prefix, domain.as_deref(), site);
     }
+
+    /// What follows the outpost's own path below the external host of one of the host's
+    /// applications; see [`ExternalUrl::own_path`](crate::model::ExternalUrl::own_path).
+    #[must_use]
+    pub fn own_path<'p>(&self, authority: &Authority<'_>, path: &'p str) -> Option<&'p str> {
+        let mut sites = self.on_host(authority);
+        sites.find_map(|site| site.application.external.own_path(path))
+    }
 }
 
 impl<S> Table<S> {

@@ -19,8 +19,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use labels::{
-    ConnectionLabels, HostLabels, LoginLabels, OutcomeLabels, OutpostLabels, ReasonLabels,
-    RequestLabels, UpstreamLabels,
+    ConnectionLabels, DialectLabels, HostLabels, LoginLabels, OutcomeLabels, OutpostLabels,
+    ReasonLabels, RequestLabels, UpstreamLabels,
 };
 pub use outcomes::{Counters, Label, LoginOutcome, Lookup, RefreshOutcome, Refusal, UpstreamError};
 use site::method_name;
@@ -48,6 +48,8 @@ struct Inner {
     stale: Gauge,
     store: StoreMetrics,
     refusals: Family<ReasonLabels, Counter>,
+    authorizations: Family<DialectLabels, Counter>,
+    unverified_hosts: Family<DialectLabels, Counter>,
     logins: Family<LoginLabels, Counter>,
     upstream_errors: Family<ReasonLabels, Counter>,
     refreshes: Counters<RefreshOutcome>,
@@ -120,6 +122,19 @@ impl Metrics {
         let refusals = Family::default();
         let help = "Requests that were not served, by reason";
         registry.register("proxy_refusals", help, Clone::clone(&refusals));
+        let (authorizations, unverified_hosts) = (Family::default(), Family::default());
+        let help = "Authorization requests of reverse proxies";
+        registry.register(
+            "proxy_authorization_requests",
+            help,
+            Clone::clone(&authorizations),
+        );
+        let help = "Authorization requests that do not show by which host the request was routed";
+        registry.register(
+            "proxy_unverified_host_requests",
+            help,
+            Clone::clone(&unverified_hosts),
+        );
         let logins = Family::default();
         let help = "Logins, by what became of them";
         registry.register("proxy_logins", help, Clone::clone(&logins));
@@ -148,6 +163,8 @@ impl Metrics {
             stale,
             store,
             refusals,
+            authorizations,
+            unverified_hosts,
             logins,
             upstream_errors,
             refreshes,
@@ -170,7 +187,18 @@ impl Metrics {
             outpost_name: outpost.to_owned(),
             host: host.to_owned(),
         };
+        let dialects = |family: &Family<DialectLabels, Counter>| {
+            Counters::new(|dialect| {
+                family.get_or_create_owned(&DialectLabels {
+                    outpost_name: outpost.to_owned(),
+                    host: host.to_owned(),
+                    dialect,
+                })
+            })
+        };
         SiteMetrics {
+            authorizations: dialects(&self.0.authorizations),
+            unverified_hosts: dialects(&self.0.unverified_hosts),
             requests: MethodMetrics::new(|method| self.handle(outpost, method, host, "app")),
             identity: self.0.identity.get_or_create_owned(&labels),
             refusals: Counters::new(|reason| self.refusal(outpost, host, reason)),

@@ -108,18 +108,19 @@ pub fn own_host(parts: &Parts) -> &str {
     host.unwrap_or_default()
 }
 
-/// Whether `Host` names another host than `:authority`, which makes an HTTP/2 request malformed
-/// (RFC 9113 section 8.3.1).
+/// Whether a request is for two hosts. In HTTP/1.1 more than one `Host` line makes it invalid
+/// (RFC 9112 section 3.2); in HTTP/2 one that is not `:authority` does (RFC 9113 section 8.3.1).
 #[must_use]
 pub fn names_two_hosts(parts: &Parts) -> bool {
+    if parts.version != Version::HTTP_2 {
+        return parts.headers.get_all(header::HOST).iter().nth(1).is_some();
+    }
     let authority = parts.uri.authority();
-    authority
-        .filter(|_| parts.version == Version::HTTP_2)
-        .is_some_and(|authority| {
-            let authority = authority.as_str().as_bytes();
-            let mut hosts = parts.headers.get_all(header::HOST).into_iter();
-            hosts.any(|host| !host.as_bytes().eq_ignore_ascii_case(authority))
-        })
+    authority.is_some_and(|authority| {
+        let authority = authority.as_str().as_bytes();
+        let mut hosts = parts.headers.get_all(header::HOST).into_iter();
+        hosts.any(|host| !host.as_bytes().eq_ignore_ascii_case(authority))
+    })
 }
 
 /// The party that a request counts for where there are limits.

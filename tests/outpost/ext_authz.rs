@@ -112,6 +112,8 @@ async fn grpc_signs_in_and_passes_with_identity_headers() {
     let headers: HashMap<_, _> = headers.map(|h| (h.key, h.value)).collect();
     assert_eq!(headers["x-authentik-username"], "alice");
     assert_eq!(headers["x-authentik-groups"], "admins|users");
+    // AP-2026-02: what keeps caches from our answer is no header of the request.
+    assert!(!headers.contains_key("cache-control"), "{headers:?}");
     // CVE-2026-30851: Envoy would leave the client's own header in place of an empty one.
     assert!(
         ok.headers_to_remove

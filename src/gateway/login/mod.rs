@@ -20,7 +20,7 @@ use super::endpoint::Endpoint;
 use super::error::{GatewayError, LoginFailure};
 use super::forward::unauthorized;
 use super::{Asked, Parted};
-use crate::model::{Refresh, Session, SessionId};
+use crate::model::{ExternalUrl, Refresh, RequestedUrl, Session, SessionId};
 use crate::oidc::{LoginState, OidcError, StateError, Tokens};
 use crate::route::Site;
 use crate::store::Owner as _;
@@ -32,6 +32,15 @@ use attempts::Attempts;
 
 /// Callbacks that could not be matched before a page is shown instead of another try.
 const MAX_ATTEMPTS: u8 = 2;
+
+/// Whether a target, an absolute URL, is our own callback.
+fn is_callback(external: &ExternalUrl, target: &str) -> bool {
+    RequestedUrl::parse(target).is_ok_and(|url| {
+        let target = url.path_and_query();
+        let endpoint = Endpoint::of(&target, |path| external.own_path(path));
+        matches!(endpoint, Endpoint::Callback(_))
+    })
+}
 
 /// A link that begins a login towards `target`.
 pub(super) fn retry_url(target: &str) -> String {
@@ -59,7 +68,7 @@ impl Parted {
             });
         }
         let target = target::of(&site.application, wanted);
-        if let Endpoint::Callback(_) = Endpoint::of(&target) {
+        if is_callback(&site.application.external, &target) {
             return Err(GatewayError::Login {
                 site: Arc::clone(site),
                 failure: LoginFailure::Misrouted,

@@ -7,7 +7,7 @@ use crate::recordings::{both, text};
 /// What the outpost is asked when the browser follows the redirect.
 fn followed(redirect: &serde_json::Value) -> Callback {
     let location = text(&redirect["location"]);
-    match Endpoint::of(location) {
+    match Endpoint::of(location, |_| None) {
         Endpoint::Callback(query) => Callback::read(query),
         other => panic!("{location} is {other:?}"),
     }

@@ -49,6 +49,13 @@ pub(super) struct ReasonLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct DialectLabels {
+    pub(super) outpost_name: String,
+    pub(super) host: String,
+    pub(super) dialect: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct LoginLabels {
     pub(super) outpost_name: String,
     pub(super) host: String,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
 
+use crate::model::Dialect;
+
 /// The values of a label.
 pub trait Label: Copy {
     /// All values, as they are exposed.
@@ -58,6 +60,10 @@ label! {
         TransferCoding = "transfer_coding",
         /// A host that no application has.
         UnknownHost = "unknown_host",
+        /// An authorization request whose hosts name different applications.
+        ContradictingHosts = "contradicting_hosts",
+        /// A dialect or a listener that is not for it.
+        NotOffered = "not_offered",
         /// A reverse proxy that does not say what was asked for.
         MisconfiguredProxy = "misconfigured_proxy",
         /// Sessions cannot be looked up.
@@ -139,6 +145,14 @@ label! {
     }
 }
 
+impl Label for Dialect {
+    const VALUES: &'static [&'static str] = Self::NAMES;
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// A counter for each value of a label. Cheap to clone.
 #[derive(Debug)]
 pub struct Counters<L>(Arc<[Counter]>, PhantomData<fn(L)>);
@@ -154,6 +168,12 @@ impl<L: Label> Counters<L> {
     /// Counts one.
     pub fn count(&self, value: L) {
         self.0[value.index()].inc();
+    }
+
+    /// How many were counted.
+    #[must_use]
+    pub fn get(&self, value: L) -> u64 {
+        self.0[value.index()].get()
     }
 }
 

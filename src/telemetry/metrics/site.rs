@@ -6,6 +6,7 @@ use http::Method;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::outcomes::{Counters, LoginOutcome, Refusal, UpstreamError};
+use crate::model::Dialect;
 
 /// Methods that become label values, in the order of the handles of [`MethodMetrics`].
 const METHODS: [Method; 7] = [
@@ -45,6 +46,10 @@ pub struct SiteMetrics {
     pub(super) identity: Histogram,
     /// Requests that were not served.
     pub refusals: Counters<Refusal>,
+    /// Authorization requests of reverse proxies.
+    pub authorizations: Counters<Dialect>,
+    /// Those of them that do not show by which host the request was routed.
+    pub unverified_hosts: Counters<Dialect>,
     /// Logins.
     pub logins: Counters<LoginOutcome>,
 }

@@ -77,13 +77,13 @@ async fn ghsa_5wcc_hf24_rf5h_another_surfaces_headers_decide_nothing_and_ours_co
 #[tokio::test]
 async fn ghsa_5wcc_hf24_rf5h_our_own_paths_are_no_free_pass() {
     for world in worlds().await {
-        for path in [
-            "/outpost.goauthentik.io/x",
-            "/outpost.goauthentik.io/auth/nginx",
-        ] {
-            for surface in ALL {
+        for surface in ALL {
+            for (path, expected) in [
+                ("/outpost.goauthentik.io/x", surface.login()),
+                ("/outpost.goauthentik.io/auth/nginx", 403),
+            ] {
                 let answer = surface.ask(&world, HOST, path, &[]).await;
-                assert_eq!(answer.status(), surface.login(), "{surface:?} {path}");
+                assert_eq!(answer.status(), expected, "{surface:?} {path}");
             }
         }
     }
@@ -102,7 +102,11 @@ async fn a_forwarded_host_of_another_application_opens_nothing() {
     for surface in [Surface::Nginx, Surface::Envoy] {
         for (host, status) in [
             (HOST, 200),
-            ("secret.test", surface.login()),
+            (
+                "secret.test",
+                // nginx may be meant to set it: it contradicts the URL.
+                if surface.redirects() { 302 } else { 403 },
+            ),
             ("unknown.test", if surface.redirects() { 400 } else { 500 }),
         ] {
             let answer = surface.ask(&world, host, "/", &forged).await;

@@ -5,6 +5,7 @@ mod broken;
 mod certificates;
 mod clock_and_issuer;
 mod deployment;
+mod forward_auth;
 
 use authentik_standin::{Endpoint, Fault, Provider, Standin};
 use serde_json::Value;
