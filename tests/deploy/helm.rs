@@ -75,6 +75,10 @@ fn it_renders_what_the_base_does() {
     for (overlay, values) in [
         (base.to_owned(), "extAuthz.enabled=false"),
         (format!("{base}\n{component}"), "extAuthz.enabled=true"),
+        (
+            format!("{base}\n{}", component.replace("ext-authz", "forward-auth")),
+            "forwardAuth.enabled=true",
+        ),
     ] {
         let expected = rendered(&overlay, None);
         let documents = template(OURS, &["--set", values]);
@@ -151,19 +155,19 @@ fn every_value_has_its_effect_and_the_schemas_accept_it() {
         ("/spec/affinity", json!({"nodeAffinity": {}})),
         ("/spec/containers/0/image", json!(format!("{OURS}:1"))),
         (
-            "/spec/containers/0/env/3",
+            "/spec/containers/0/env/4",
             json!({"name": "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ", "value": "0.0.0.0:9001"}),
         ),
         (
-            "/spec/containers/0/env/4",
+            "/spec/containers/0/env/5",
             json!({"name": "AUTHENTIK_INSECURE", "value": "true"}),
         ),
         (
-            "/spec/containers/0/env/5",
+            "/spec/containers/0/env/7",
             json!({"name": "AUTHENTIK_REDIS__HOST", "value": "redis"}),
         ),
         (
-            "/spec/containers/0/env/6/valueFrom/secretKeyRef/key",
+            "/spec/containers/0/env/8/valueFrom/secretKeyRef/key",
             json!("password"),
         ),
         ("/spec/volumes/2/name", json!("dashboard-token")),

@@ -100,6 +100,9 @@ fn restricted(pod: &Value) {
     }
 }
 
+/// The networks of pods, in place of all private addresses, which the program believes by default.
+const TRUSTED: &str = "127.0.0.0/8,10.244.0.0/16,10.42.0.0/16";
+
 /// The environment of the first user's Deployment, as the vendor's outpost has it, and our file.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("AUTHENTIK_DISABLE_UPDATE_CHECK", "true"),
@@ -110,12 +113,14 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("AUTHENTIK_LISTEN__HTTP", "0.0.0.0:9000"),
     ("AUTHENTIK_LISTEN__HTTPS", "0.0.0.0:9443"),
     ("AUTHENTIK_LISTEN__METRICS", "0.0.0.0:9300"),
+    ("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", TRUSTED),
     ("AUTHENTIK_LOG_LEVEL", "info"),
     (
         "AUTHENTIK_OUTPOST_ID",
         "3f0970c5-d6a3-43b2-9a36-d74665c6b24e",
     ),
     (FILE_VARIABLE, "/etc/authentik-proxy/authentik-proxy.yaml"),
+    ("AUTHENTIK_PROXY_SESSION__ECHO_CREDENTIALS", "true"),
     ("AUTHENTIK_REDIS__DB", "0"),
     (
         "AUTHENTIK_REDIS__HOST",
@@ -204,6 +209,49 @@ fn the_doctor_looks_with_the_outposts_eyes() {
     assert_eq!(labels.collect::<Vec<_>>(), [&json!(OURS), label]);
 }
 
+/// A peer in a network that is believed can name any client and any URL, and whoever reaches the
+/// outpost can ask about a request and read the answer.
+#[test]
+fn ap_2026_05_other_pods_and_clients_in_the_house_are_no_reverse_proxies() {
+    let config = Config::from_pairs([
+        ("AUTHENTIK_HOST", "http://a"),
+        ("AUTHENTIK_TOKEN", "t"),
+        ("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", TRUSTED),
+    ]);
+    assert!(config.is_ok(), "{config:?}");
+    for client in ["192.168.", "172.", "10.0.", "0.0.0.0/0", "10.0.0.0/8"] {
+        assert!(!TRUSTED.contains(client), "{client}");
+    }
+    let name = "deploy/kustomize/base/deployment.yaml";
+    let deployment = parse(name, &read(name)).remove(0);
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let believed = environment(container)["AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS"];
+    assert_eq!(believed, TRUSTED);
+
+    let name = "deploy/kustomize/base/networkpolicy.yaml";
+    let policy = parse(name, &read(name)).remove(0);
+    assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
+    let rules = policy["spec"]["ingress"].as_array().expect("rules");
+    let ports = |rule: &Value| -> Vec<Value> {
+        let ports = rule["ports"].as_array().expect("ports").iter();
+        ports.map(|port| port["port"].clone()).collect()
+    };
+    let opened: Vec<_> = rules.iter().map(ports).collect();
+    assert_eq!(
+        opened,
+        [vec![json!("http"), json!("https")], vec![json!("metrics")]]
+    );
+    for rule in rules {
+        for source in rule["from"].as_array().expect("sources") {
+            // Pods of a kind in a namespace, not all that happen to run there.
+            for selector in ["namespaceSelector", "podSelector"] {
+                let labels = source[selector]["matchLabels"].as_object();
+                assert!(labels.is_some_and(|labels| !labels.is_empty()), "{source}");
+            }
+        }
+    }
+}
+
 /// What `kubectl kustomize` makes of an overlay in a directory of its own.
 pub(crate) fn rendered(overlay: &str, file: Option<(&str, &str)>) -> Vec<Value> {
     // Below the root, since kustomize takes relative paths only.
@@ -257,8 +305,11 @@ fn the_file_can_be_given_as_the_documents_say() {
     given(&documents, ours);
     let policy = documents.iter().find(|d| d["kind"] == "NetworkPolicy");
     let from = &policy.expect("a policy")["spec"]["ingress"][0]["from"][0];
-    let label = "kubernetes.io/metadata.name";
-    assert_eq!(from["namespaceSelector"]["matchLabels"][label], "traefik");
+    let expected = json!({
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "traefik"}},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "traefik"}},
+    });
+    assert_eq!(*from, expected);
 
     let name = "deploy/recipes/flux/git.yaml";
     let flux = parse(name, &read(name)).remove(1);
@@ -296,6 +347,7 @@ fn every_component_can_be_rendered() {
         "discover",
         "ext-authz",
         "external-secret",
+        "forward-auth",
         "redis",
         "servicemonitor",
     ];
@@ -308,6 +360,7 @@ fn every_component_can_be_rendered() {
     let service = documents.iter().find(|d| d["kind"] == "Service");
     let ports = &service.expect("a Service")["spec"]["ports"];
     assert_eq!(ports[3]["targetPort"], "ext-authz");
+    assert_eq!(ports[4]["targetPort"], "forward-auth");
     // A binding to another namespace's account would give the rights to nobody.
     let binding = documents.iter().find(|d| d["kind"] == "ClusterRoleBinding");
     let subject = &binding.expect("discovery has rights")["subjects"][0];

@@ -202,10 +202,12 @@ fn every_port_is_listened_on() {
         })
         .collect();
     assert_eq!(known, BTreeSet::from([9000, 9443, 9300]));
-    // Off by default; the port is what our manifests choose.
-    let grpc = mentions(r"AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ(?:=|: |\n\s*value: )\S*:(\d+)");
+    // Off by default; the ports are what our manifests choose.
+    let own = mentions(
+        r"AUTHENTIK_PROXY_LISTEN__(?:EXT_AUTHZ|FORWARD_AUTH)(?:=|: |\n\s*value: )\S*:(\d+)",
+    );
     known.extend(
-        grpc.iter()
+        own.iter()
             .map(|(_, port)| port.parse::<u64>().expect("a port")),
     );
 

@@ -236,6 +236,8 @@ fn ap_2026_01_no_recipe_asks_about_a_host_that_nginx_does_not_route_by() {
     texts.extend(files("config"));
     texts.push(("README.md".to_owned(), read("README.md")));
     let mut routed = 0;
+    // That one says why.
+    texts.retain(|(name, _)| name != "docs/SECURITY.md");
     for (name, text) in texts {
         for header in ["$http_host", "$http_x_forwarded_host", "$server_port"] {
             let lines = text.lines().filter(|line| line.contains(header));

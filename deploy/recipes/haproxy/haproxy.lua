@@ -1,8 +1,10 @@
 -- Asks authentik-proxy whether a request may pass; see haproxy.cfg. Sets
 -- txn.authentik_status to the answer's status, txn.authentik_url to what was asked for, and, on a
--- request that may pass, the person's headers, and the cookies without ours.
+-- request that may pass, the person's headers, and what is the application's own of its cookies and
+-- credentials. That needs AUTHENTIK_PROXY_SESSION__ECHO_CREDENTIALS=true at the outpost: without it the
+-- application gets neither.
 
--- Further ones, if the application wants them: x-authentik-jwt, authorization.
+-- Further ones, if the application wants them: x-authentik-jwt.
 local names = {
   "x-authentik-username", "x-authentik-groups", "x-authentik-entitlements",
   "x-authentik-email", "x-authentik-name", "x-authentik-uid",
@@ -11,7 +13,8 @@ local names = {
 -- What the answer depends on.
 local sent = {
   "cookie", "authorization", "user-agent", "accept", "origin", "upgrade", "x-requested-with",
-  "sec-fetch-mode", "access-control-request-method", "x-forwarded-for",
+  "access-control-request-method", "x-forwarded-for", "referer", "purpose", "x-moz",
+  "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-site", "sec-purpose",
 }
 
 -- All values of a header, in order.
@@ -25,29 +28,11 @@ local function values(request, name)
   return found
 end
 
--- Our cookies are not for the application.
-local function take_our_cookies_out(txn, request)
-  local lines = values(request, "cookie")
-  txn.http:req_del_header("cookie")
-  for _, line in ipairs(lines) do
-    local kept = {}
-    for pair in line:gmatch("[^;]+") do
-      local cookie = pair:match("^%s*(.-)%s*$")
-      if cookie ~= "" and not cookie:match("^authentik_proxy_")
-          and not cookie:match("^__Host%-authentik_proxy_") then
-        table.insert(kept, cookie)
-      end
-    end
-    if #kept > 0 then
-      txn.http:req_add_header("cookie", table.concat(kept, "; "))
-    end
-  end
-end
-
 core.register_action("authentik", { "http-req" }, function(txn, outpost)
   local request = txn.http:req_get_headers()
   local scheme = txn.f:ssl_fc() == 1 and "https" or "http"
-  local url = scheme .. "://" .. (txn.f:req_fhdr("host") or "") .. txn.f:pathq()
+  local host = txn.f:req_fhdr("host") or ""
+  local url = scheme .. "://" .. host .. txn.f:pathq()
   txn:set_var("txn.authentik_url", url)
 
   local headers = { ["x-original-url"] = { url }, ["x-original-method"] = { txn.f:method() } }
@@ -57,7 +42,8 @@ core.register_action("authentik", { "http-req" }, function(txn, outpost)
     end
   end
   local answer = core.httpclient():get({
-    url = outpost .. "/outpost.goauthentik.io/auth/nginx",
+    -- The host that HAProxy routes by, which the outpost compares with that of the URL.
+    url = outpost .. "/outpost.goauthentik.io/auth/nginx?host=" .. host,
     headers = headers,
     timeout = 10000,
   })
@@ -72,5 +58,10 @@ core.register_action("authentik", { "http-req" }, function(txn, outpost)
       txn.http:req_set_header(name, value)
     end
   end
-  take_our_cookies_out(txn, request)
+  for _, name in ipairs({ "cookie", "authorization" }) do
+    txn.http:req_del_header(name)
+    for _, value in ipairs(values(answer.headers, name)) do
+      txn.http:req_add_header(name, value)
+    end
+  end
 end, 1)

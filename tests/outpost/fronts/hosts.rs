@@ -3,8 +3,8 @@
 
 use http::StatusCode;
 
-use super::servers::Server;
-use super::{INTERNAL, PUBLIC, Scene, behind_each_server, mark};
+use super::servers::{Behind, Server};
+use super::{INTERNAL, PUBLIC, Scene, application, behind_each_server, mark};
 use crate::support::{raw, text};
 
 /// Targets and lines of headers that name both hosts, or one of them in another way. `{a}` stands
@@ -121,4 +121,40 @@ async fn ap_2026_01_no_request_that_names_two_hosts_shows_the_protected_applicat
         }
     }
     assert!(seen > 0, "requests that name the other host reach it");
+}
+
+behind_each_server!(ap_2026_01_a_host_that_is_served_elsewhere_shows_no_page_of_this_one);
+
+/// The only application of a reverse proxy is no default for the hosts of others.
+async fn ap_2026_01_a_host_that_is_served_elsewhere_shows_no_page_of_this_one(server: Server) {
+    let scene = Scene::start(server, &[]).await;
+    let public = scene.cookies(PUBLIC).await;
+    let own = scene.cookies(INTERNAL).await;
+    let behind = Behind {
+        sites: &[(INTERNAL, application(INTERNAL).await)],
+        outpost: scene.world.address(),
+        grpc: scene.grpc,
+    };
+    let front = server.start(&behind).await;
+    let scene = Scene { front, ..scene };
+    let protected = mark(INTERNAL);
+    let answer = scene.get(INTERNAL, "/page", &[("cookie", &own)]).await;
+    assert!(text(&answer).starts_with(&protected), "{answer:?}");
+    for cookie in ["", &public] {
+        for path in ["/open", "/page"] {
+            for host in [
+                PUBLIC,
+                "public.localhost:80",
+                "PUBLIC.localhost",
+                "public.localhost.",
+            ] {
+                let headers = [("cookie", cookie)];
+                let answer = scene.get(host, path, &headers).await;
+                assert!(!text(&answer).contains(&protected), "{host} {answer:?}");
+                if let Some(answer) = scene.http2(host, path, &headers).await {
+                    assert!(!text(&answer).contains(&protected), "{host} {answer:?}");
+                }
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Real reverse proxies with the recipes of `deploy/`, in front of two applications and the outpost.
 
 mod hosts;
+mod identity;
 mod pages;
 mod servers;
 mod story;
@@ -45,6 +46,12 @@ macro_rules! behind_each_server {
             #[ignore = "needs nginx 1.31"]
             async fn behind_nginx_1_31() {
                 check(Server::Nginx(nginx::Release::Mainline)).await;
+            }
+
+            #[tokio::test]
+            #[ignore = "needs nginx"]
+            async fn behind_ingress_nginx() {
+                check(Server::Ingress).await;
             }
 
             #[tokio::test]
@@ -98,6 +105,8 @@ use behind_each_server;
 struct Scene {
     front: Front,
     world: World,
+    /// Where the outpost is asked over gRPC, if it is.
+    grpc: SocketAddr,
 }
 
 impl Scene {
@@ -129,13 +138,14 @@ impl Scene {
             (INTERNAL, application(INTERNAL).await),
         ];
         let grpc = world.outpost.ext_authz_addresses();
+        let grpc = grpc.first().copied().unwrap_or_else(|| world.address());
         let behind = Behind {
             sites: &sites,
             outpost: world.address(),
-            grpc: grpc.first().copied().unwrap_or_else(|| world.address()),
+            grpc,
         };
         let front = server.start(&behind).await;
-        Self { front, world }
+        Self { front, world, grpc }
     }
 
     /// A GET request to the reverse proxy.
@@ -230,7 +240,10 @@ async fn application(host: &'static str) -> SocketAddr {
                 let _ = writeln!(page, "{name}: {value}");
             }
         }
-        page
+        let accel = uri.path() == "/accel";
+        let asked = "/outpost.goauthentik.io/auth/nginx";
+        let accel = accel.then_some([("x-accel-redirect", asked)]);
+        (accel.map(axum::response::AppendHeaders), page)
     };
     let app = Router::new().fallback(show);
     tokio::spawn(async move { axum::serve(listener, app).await });

@@ -2,8 +2,8 @@
 //! questions of reverse proxies, whose answers hold the person's token and our configured headers.
 
 use super::servers::Server;
-use super::{PUBLIC, SERVICE_KEY, Scene, behind_each_server};
-use crate::support::{location, raw};
+use super::{PUBLIC, SERVICE_KEY, Scene, behind_each_server, mark};
+use crate::support::{location, raw, text};
 
 /// Names that only the answer to a question has, of those that the application does not show.
 pub(super) const SECRET_NAMES: [&str; 3] =
@@ -76,6 +76,14 @@ async fn ap_2026_02_the_answer_to_a_question_reaches_no_browser(server: Server) 
         .get(PUBLIC, "/outpost.goauthentik.io/start?rd=/page", &[])
         .await;
     assert!(location(&answer).contains("/application/o/authorize/"));
+
+    // An application that leads nginx there; ingress-nginx follows it: docs/SECURITY.md.
+    if server != Server::Ingress {
+        let answer = scene.get(PUBLIC, "/accel", &[("cookie", &cookies)]).await;
+        assert_eq!(answer.status(), 200);
+        holds_nothing("/accel", &format!("{:?}", answer.headers()));
+        assert!(text(&answer).starts_with(&mark(PUBLIC)), "{answer:?}");
+    }
 
     for target in TARGETS {
         let target = target.replace('~', "/outpost.goauthentik.io");

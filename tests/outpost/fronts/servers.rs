@@ -82,7 +82,7 @@ impl Server {
                 boxed(Nginx::serving(nginx::Release::Installed, address, &blocks).await)
             }
             Self::Caddy(release) => {
-                boxed(Caddy::start(release, address, &caddyfile(behind, address)).await)
+                boxed(Caddy::start(release, address, &caddyfile(release, behind, address)).await)
             }
             Self::Traefik => boxed(Traefik::start(address, &traefik(behind)).await),
             Self::HaProxy(release) => {
@@ -146,7 +146,10 @@ pub(super) fn nginx_blocks(behind: &Behind<'_>, address: SocketAddr, http2: Sock
 fn ingress_blocks(behind: &Behind<'_>, address: SocketAddr, http2: SocketAddr) -> String {
     let file = "recipes/ingress-nginx/forward-auth.yaml";
     let outpost = behind.outpost.to_string();
-    let mut blocks = String::new();
+    // ingress-nginx has a default server, whose answer is 404.
+    let mut blocks = format!(
+        "server {{ listen {address} default_server; listen {http2} http2 default_server; return 404; }}\n"
+    );
     for (host, application) in behind.sites {
         let service = "authentik-proxy.authentik-proxy.svc.cluster.local:9000";
         let text = replaced(
@@ -229,7 +232,7 @@ fn ingress_blocks(behind: &Behind<'_>, address: SocketAddr, http2: SocketAddr) -
     blocks
 }
 
-fn caddyfile(behind: &Behind<'_>, address: SocketAddr) -> String {
+fn caddyfile(release: caddy::Release, behind: &Behind<'_>, address: SocketAddr) -> String {
     let site = |(host, application): &(&str, SocketAddr)| {
         let begins = format!("http://{host}:{} {{\n\tbind 127.0.0.1", address.port());
         replaced(
@@ -241,7 +244,16 @@ fn caddyfile(behind: &Behind<'_>, address: SocketAddr) -> String {
             ],
         )
     };
-    behind.sites.iter().map(site).collect()
+    let sites: String = behind.sites.iter().map(site).collect();
+    match release {
+        // As the recipe says of releases before 2.11.2.
+        caddy::Release::Installed => {
+            let copied = "X-Authentik-Meta-Version Authorization";
+            assert!(sites.contains(copied));
+            sites.replace(copied, "X-Authentik-Meta-Version")
+        }
+        caddy::Release::Latest => sites,
+    }
 }
 
 /// The recipe once for each application, as one document.
@@ -274,7 +286,7 @@ fn traefik(behind: &Behind<'_>) -> String {
 
 /// Several applications take an `acl` and a backend each.
 fn haproxy(behind: &Behind<'_>, address: SocketAddr) -> String {
-    let named = "acl app req.fhdr(host),host_only,lower -m str app.example.com";
+    let named = "acl app req.fhdr(host),lower -m str app.example.com";
     let (mut conditions, mut uses, mut backends) = (String::new(), String::new(), String::new());
     for (number, (host, application)) in behind.sites.iter().enumerate() {
         let own = named.replace("app.example.com", host);
