@@ -1,5 +1,7 @@
 //! Websockets, and other protocols that begin as a request.
 
+use std::time::Duration;
+
 use authentik_standin::Standin;
 use futures_util::{SinkExt as _, StreamExt as _};
 use nix::sys::signal::Signal;
@@ -207,21 +209,28 @@ async fn a_tunnel_counts_as_a_connection() {
     let cookie = alice(&world).await;
     let (mut socket, _) = connect(&world, &cookie, "").await.expect("a websocket");
     let address = world.address();
-    let ping = format!(
-        "GET /outpost.goauthentik.io/ping HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
-    );
-    let waiting = tokio::spawn(async move { raw(address, ping.as_bytes()).await });
-    for number in 0..100 {
-        let message = Message::text(number.to_string());
-        socket.send(message.clone()).await.expect("sent");
-        assert_eq!(
-            next(&mut socket).await.expect("open").expect("a message"),
-            message
-        );
-    }
-    assert!(!waiting.is_finished());
+    let get = async |target: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
+        status(&within(raw(address, request.as_bytes())).await)
+    };
+    // Beyond the limit, probes alone are served.
+    assert_eq!(get("/outpost.goauthentik.io/ping").await, 204);
+    assert_eq!(get("/api/x").await, 503);
+    let message = Message::text("still open");
+    socket.send(message.clone()).await.expect("sent");
+    let echo = next(&mut socket).await.expect("open");
+    assert_eq!(echo.expect("a message"), message);
     drop(socket);
-    assert_eq!(status(&within(waiting).await.expect("no panic")), 204);
+    // Nothing announces that the tunnel's place is free.
+    let answer = async {
+        loop {
+            match get("/api/x").await {
+                503 => tokio::time::sleep(Duration::from_millis(10)).await,
+                status => return status,
+            }
+        }
+    };
+    assert!([302, 401].contains(&within(answer).await));
 }
 
 #[tokio::test]
