@@ -3,6 +3,7 @@
 mod hosts;
 mod identity;
 mod pages;
+mod random;
 mod servers;
 mod story;
 
