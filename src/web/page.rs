@@ -74,7 +74,10 @@ impl Page<'_> {
                             }
                         }
                         small {
-                            @if let Some(application) = self.application { (application) " · " }
+                            @if let Some(application) = self.application {
+                                (application)
+                                @if !self.request_id.is_empty() { " · " }
+                            }
                             @if !self.request_id.is_empty() { "Request " (self.request_id) }
                         }
                     }
