@@ -189,10 +189,25 @@ impl Policy {
         let Some(readings) = readings.known() else {
             return self.without_readings(method, client);
         };
-        let mut found = readings.map(|reading| {
+        let mut found = readings.flat_map(|reading| {
             let spellings = Spellings::of(reading);
-            let matches = |rule: &Rule| rule.matches(&spellings, method, client);
-            self.rules.iter().position(matches)
+            let first = |matches: &dyn Fn(&PathPattern) -> bool| {
+                self.rules.iter().position(|rule| {
+                    let path = rule.path.as_ref();
+                    rule.applies(method, client)
+                        && path.is_none_or(|path| {
+                            let exact = path.matches(spellings.path());
+                            exact || (rule.restricts() && matches(path))
+                        })
+                })
+            };
+            let any = first(&|path| path.matches_any(&spellings));
+            // A rule that only another spelling matches must not hide a later one that restricts the
+            // path as it stands.
+            let exact = first(&|_| false).filter(|index| self.rules[*index].restricts());
+            [Some(any), exact.filter(|_| exact != any).map(Some)]
+                .into_iter()
+                .flatten()
         });
         // There is always one, the path as it is written.
         let written = found.next()?;
@@ -271,22 +286,6 @@ impl Rule {
         let is = |name: &str| method.as_str().eq_ignore_ascii_case(name);
         let mut methods = self.methods.iter();
         methods.any(|own| is(own.as_str()) || (*own == Method::GET && is("HEAD")))
-    }
-
-    fn matches(
-        &self,
-        spellings: &Spellings<'_>,
-        method: Option<&Method>,
-        client: Option<IpAddr>,
-    ) -> bool {
-        self.applies(method, client)
-            && self.path.as_ref().is_none_or(|pattern| {
-                if self.restricts() {
-                    pattern.matches_any(spellings)
-                } else {
-                    pattern.matches(spellings.path())
-                }
-            })
     }
 }
 

@@ -172,6 +172,25 @@ fn ap_2026_03_a_rule_by_method_restricts_every_spelling_and_opens_one() {
     }
 }
 
+#[test]
+fn ap_2026_03_another_spelling_of_a_rule_hides_no_later_rule() {
+    let require = |path: &str| rule(path, &[], Action::Require(vec!["admins".into()]));
+    let policy = Policy {
+        rules: vec![require("^/admin"), rule("", &[], Action::Deny)],
+        ..Policy::default()
+    };
+    for (path, expected) in [
+        (
+            "/admin/x",
+            Some(Verdict::Require(1, &["admins".to_owned()])),
+        ),
+        ("/Admin/x", Some(Verdict::Ambiguous)),
+        ("/x", Some(Verdict::Deny(2))),
+    ] {
+        assert_eq!(policy.verdict(path, None, None), expected, "{path}");
+    }
+}
+
 /// Rules as operators write them, anchored and not.
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let texts = [
