@@ -4,6 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/programs.sh --require "$(realpath -m "${CARGO_TARGET_DIR:-target}")/tools"
-# Ten targets, one after the other.
-export DIFFERENTIAL_SECONDS=$(( ${MINUTES:-10} * 60 / 10 ))
+# Eleven targets, one after the other.
+export DIFFERENTIAL_SECONDS=$(( ${MINUTES:-10} * 60 / 11 ))
 cargo test --test outpost --all-features -- --include-ignored --nocapture --test-threads 1 fronts::random::
