@@ -30,12 +30,13 @@ async fn ruled(provider: Provider) -> World {
     World::with_file(authentik, vec![provider], RULES, &[]).await
 }
 
-/// The status of an answer, of which Envoy's question may be refused as no HTTP.
+/// The status of an answer. Envoy's question may be refused as no HTTP (400), or as one that leads
+/// out of the path below which Envoy asks (404): Envoy denies with either.
 async fn status(world: &World, surface: Surface, target: &str, cookies: &str) -> String {
     let line = format!("Cookie: {cookies}\r\n");
     let answer = surface.ask_raw(world, HOST, target, line.as_bytes()).await;
     let status = answer.get(9..12).unwrap_or_default();
-    if surface == Surface::Envoy && status == "400" {
+    if surface == Surface::Envoy && matches!(status, "400" | "404") {
         return "403".to_owned();
     }
     status.to_owned()
