@@ -204,11 +204,19 @@ async fn ap_2026_04_without_file_descriptors_the_oldest_idle_connection_goes() {
     many_files();
     let authentik = Standin::builder().start().await.expect("started");
     let mut limit = after("ulimit -n 128");
-    let mut process = Process::of(limit.envs(settings(&authentik, &[]))).await;
+    // No time-out ends them, once they have sent their first byte.
+    let patient = [
+        ("AUTHENTIK_PROXY_LISTEN__HEADER_TIMEOUT", "10m"),
+        ("AUTHENTIK_PROXY_LISTEN__IDLE_TIMEOUT", "10m"),
+    ];
+    let mut process = Process::of(limit.envs(settings(&authentik, &patient))).await;
     let address = process.address();
     let mut idle = Vec::new();
     for _ in 0..400 {
-        idle.push(connect_from(9, address).await.expect("a connection"));
+        let mut stream = connect_from(9, address).await.expect("a connection");
+        // It may be gone already.
+        let _ = stream.write_all(b"G").await;
+        idle.push(stream);
     }
     is_answered(10, address).await;
     assert_eq!(until_closed(&mut idle[0]).await, "");
