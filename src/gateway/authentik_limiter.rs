@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::GatewayError;
+use super::failures::{Failures, Keys, WINDOW};
 use crate::route::Site;
 use crate::web::inbound::Source;
 
@@ -27,14 +28,6 @@ const MAX_PENDING_PER_CLIENT: usize = 40;
 /// The same for a trusted proxy that does not name its clients.
 const MAX_RUNNING_PER_PROXY: usize = 24;
 const MAX_PENDING_PER_PROXY: usize = 192;
-/// Failures of one client address with one user name within [`WINDOW`].
-const MAX_FAILURES_PER_USER: u32 = 10;
-/// Failures of one client address within [`WINDOW`].
-const MAX_FAILURES: u32 = 120;
-/// Seconds after which failures are forgotten.
-const WINDOW: i64 = 60;
-/// Counters of failures that are kept.
-const MAX_COUNTERS: usize = 16_384;
 /// `Retry-After`, in seconds, where too many requests wait.
 const RETRY_PENDING: i64 = 2;
 
@@ -73,8 +66,11 @@ pub(super) fn too_many(site: &Arc<Site>) -> impl FnOnce(TooMany) -> GatewayError
 pub(super) enum Attempt<'a> {
     /// Whether a password is right.
     Password(&'a str),
-    /// About a token or a code, which cannot be guessed.
+    /// About a token, which cannot be guessed.
     Token,
+    /// To exchange an authorization code, which cannot be guessed either. It has a counter of its
+    /// own, so that wrong passwords end no sign-in at the same address.
+    Code,
     /// About credentials that were good before. They have no limit of failures.
     Renewal,
 }
@@ -98,34 +94,27 @@ struct Share {
     pending: usize,
 }
 
-/// Counters of failures, by a keyed hash of what they are about.
-#[derive(Default)]
-struct Failures {
-    counters: HashMap<u64, Counter>,
-    swept_at: i64,
-}
-
-#[derive(Clone, Copy)]
-struct Counter {
-    failures: u32,
-    since: i64,
-}
-
-/// The counters of an attempt, with their limits.
-type Counters = [Option<(u64, u32)>; 2];
-
-/// A request that may run. It counts as a failure unless it is said to be none.
+/// A request that may run.
 pub(super) struct Running<'a> {
     limiter: &'a AuthentikLimiter,
-    counters: Counters,
+    keys: Keys,
+    now: i64,
+    failed: bool,
     _waiting: Waiting<'a>,
     _permits: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl Running<'_> {
-    /// The request was no failed attempt.
-    pub(super) fn was_no_failure(self) {
-        lock(&self.limiter.failures).uncount(self.counters);
+    /// authentik refused what was tried. An attempt that is given up is no failure: whoever made
+    /// it does not learn the answer.
+    pub(super) fn failed(mut self) {
+        self.failed = true;
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        lock(&self.limiter.failures).end(self.keys, self.failed, self.now);
     }
 }
 
@@ -167,16 +156,24 @@ impl AuthentikLimiter {
         attempt: Attempt<'_>,
         now: i64,
     ) -> Result<Running<'_>, TooMany> {
-        let counters = self.counters(source, attempt);
+        let keys = self.keys(source, attempt);
+        let refused = lock(&self.failures).check(keys, now);
+        refused.map_err(TooMany::Failures)?;
+        let (waiting, permits) = self.turn(source).await?;
         // Counted before it is known, or else those that run together would not be.
-        lock(&self.failures).count(counters, now)?;
-        let running = self.turn(source).await;
-        let (waiting, permits) = running.inspect_err(|_| {
-            lock(&self.failures).uncount(counters);
-        })?;
+        let keys = {
+            let mut failures = lock(&self.failures);
+            failures.check(keys, now).map_err(TooMany::Failures)?;
+            if failures.is_taken(keys, now) {
+                return Err(TooMany::Pending);
+            }
+            failures.begin(keys, now)
+        };
         Ok(Running {
             limiter: self,
-            counters,
+            keys,
+            now,
+            failed: false,
             _waiting: waiting,
             _permits: permits,
         })
@@ -221,69 +218,26 @@ impl AuthentikLimiter {
 
     /// Which counters hold for an attempt. Behind a proxy that does not name its clients there are
     /// none: a limit would lock out everyone there, or a user by name.
-    fn counters(&self, source: Source, attempt: Attempt<'_>) -> Counters {
+    fn keys(&self, source: Source, attempt: Attempt<'_>) -> Keys {
         let Source::Client(address) = source else {
-            return [None; 2];
+            return Keys::default();
         };
-        let hash = |user| self.hasher.hash_one((address, user));
+        let hash = |kind: &str, user: &str| Some(self.hasher.hash_one((address, kind, user)));
         match attempt {
-            Attempt::Renewal => [None; 2],
-            Attempt::Token => [Some((hash(None), MAX_FAILURES)), None],
-            Attempt::Password(user) => [
-                Some((hash(None), MAX_FAILURES)),
-                Some((hash(Some(user)), MAX_FAILURES_PER_USER)),
-            ],
+            Attempt::Renewal => Keys::default(),
+            Attempt::Code => Keys {
+                address: hash("code", ""),
+                user: None,
+            },
+            Attempt::Token => Keys {
+                address: hash("credentials", ""),
+                user: None,
+            },
+            Attempt::Password(user) => Keys {
+                address: hash("credentials", ""),
+                user: hash("user", user),
+            },
         }
-    }
-}
-
-impl Failures {
-    fn count(&mut self, counters: Counters, now: i64) -> Result<(), TooMany> {
-        let counters = || counters.into_iter().flatten();
-        for (key, limit) in counters() {
-            if let Some(counter) = self.counters.get(&key)
-                && counter.is_current(now)
-                && counter.failures >= limit
-            {
-                return Err(TooMany::Failures(WINDOW - (now - counter.since)));
-            }
-        }
-        for (key, _) in counters() {
-            if self.counters.len() >= MAX_COUNTERS && self.swept_at != now {
-                self.swept_at = now;
-                self.counters.retain(|_, counter| counter.is_current(now));
-            }
-            if self.counters.len() >= MAX_COUNTERS && !self.counters.contains_key(&key) {
-                // Thousands of addresses at once: the bounds above hold, and no memory is spent.
-                continue;
-            }
-            let counter = self.counters.entry(key).or_insert(Counter {
-                failures: 0,
-                since: now,
-            });
-            if !counter.is_current(now) {
-                *counter = Counter {
-                    failures: 0,
-                    since: now,
-                };
-            }
-            counter.failures += 1;
-        }
-        Ok(())
-    }
-
-    fn uncount(&mut self, counters: Counters) {
-        for (key, _) in counters.into_iter().flatten() {
-            if let Some(counter) = self.counters.get_mut(&key) {
-                counter.failures = counter.failures.saturating_sub(1);
-            }
-        }
-    }
-}
-
-impl Counter {
-    fn is_current(self, now: i64) -> bool {
-        (0..WINDOW).contains(&(now - self.since))
     }
 }
 
@@ -294,6 +248,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::failures::{MAX_FAILURES, MAX_FAILURES_PER_USER};
 
     const ALICE: Attempt<'static> = Attempt::Password("alice");
 
@@ -305,13 +260,15 @@ mod tests {
     async fn ap_2026_04_guesses_are_limited_by_address_and_user_name_together() {
         let limiter = AuthentikLimiter::default();
         for _ in 0..MAX_FAILURES_PER_USER {
-            drop(limiter.acquire(client(1), ALICE, 100).await.expect("asked"));
+            let running = limiter.acquire(client(1), ALICE, 100).await;
+            running.expect("asked").failed();
         }
         for (source, attempt, now, expected) in [
             (client(1), ALICE, 100, Some(TooMany::Failures(60))),
             (client(1), ALICE, 159, Some(TooMany::Failures(1))),
             (client(1), Attempt::Renewal, 100, None),
             (client(1), Attempt::Token, 100, None),
+            (client(1), Attempt::Code, 100, None),
             (client(1), Attempt::Password("bob"), 100, None),
             (client(2), ALICE, 100, None),
             (Source::Proxy([192, 0, 2, 1].into()), ALICE, 100, None),
@@ -327,20 +284,19 @@ mod tests {
         let limiter = AuthentikLimiter::default();
         for _ in 0..2 * MAX_FAILURES {
             let running = limiter.acquire(client(1), ALICE, 100).await;
-            running.expect("asked").was_no_failure();
+            drop(running.expect("asked"));
         }
         for number in 0..MAX_FAILURES {
             let user = number.to_string();
             let attempt = Attempt::Password(&user);
-            drop(
-                limiter
-                    .acquire(client(1), attempt, 100)
-                    .await
-                    .expect("asked"),
-            );
+            let running = limiter.acquire(client(1), attempt, 100).await;
+            running.expect("asked").failed();
         }
         let asked = limiter.acquire(client(1), Attempt::Token, 100).await;
         assert_eq!(asked.err(), Some(TooMany::Failures(60)));
+        // Sign-ins are not counted with them.
+        let asked = limiter.acquire(client(1), Attempt::Code, 100).await;
+        assert!(asked.is_ok());
     }
 
     #[tokio::test]
@@ -373,14 +329,22 @@ mod tests {
         assert!(pending.all == 0 && pending.sources.is_empty());
     }
 
-    #[test]
-    fn ap_2026_04_counters_have_a_bound_in_memory() {
-        let mut failures = Failures::default();
-        for key in 0..3 * MAX_COUNTERS as u64 {
-            let _ = failures.count([Some((key, 1)), None], 100);
+    #[tokio::test]
+    async fn ap_2026_04_attempts_that_run_are_no_failures_and_hold_back_more() {
+        let limiter = AuthentikLimiter::default();
+        let mut running = Vec::new();
+        for _ in 0..MAX_FAILURES_PER_USER - 3 {
+            running.push(limiter.acquire(client(1), ALICE, 100).await.expect("asked"));
         }
-        assert_eq!(failures.counters.len(), MAX_COUNTERS);
-        let _ = failures.count([Some((u64::MAX, 1)), None], 200);
-        assert_eq!(failures.counters.len(), 1);
+        // None of these has failed: what is right is never refused for a minute.
+        running.drain(..3).for_each(Running::failed);
+        for _ in 0..3 {
+            running.push(limiter.acquire(client(1), ALICE, 100).await.expect("asked"));
+        }
+        let more = limiter.acquire(client(1), ALICE, 100).await;
+        assert_eq!(more.err(), Some(TooMany::Pending));
+        // Given up, or right.
+        running.clear();
+        assert!(limiter.acquire(client(1), ALICE, 100).await.is_ok());
     }
 }

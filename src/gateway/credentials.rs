@@ -201,14 +201,14 @@ impl Parted {
         match &asked {
             Ok(Some(_)) => {
                 self.verdicts.proven.insert(key, ());
-                running.was_no_failure();
+                drop(running);
             }
             Ok(None) => {
                 self.verdicts.proven.remove(&key);
-                drop(running);
+                running.failed();
             }
             // Nothing was found out.
-            Err(_) => running.was_no_failure(),
+            Err(_) => drop(running),
         }
         let (finding, cookie) = match asked {
             Ok(Some(tokens)) => match self.open(site, &id, tokens).await {

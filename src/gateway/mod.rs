@@ -11,6 +11,7 @@ mod entry;
 mod error;
 #[cfg(feature = "ext-authz")]
 pub mod ext_authz;
+mod failures;
 mod forward;
 mod grpc;
 mod hosts;

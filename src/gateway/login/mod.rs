@@ -229,14 +229,14 @@ impl Parted {
         now: i64,
     ) -> Result<Result<Tokens, OidcError>, GatewayError> {
         let limiter = &self.verdicts.limiter;
-        let running = limiter.acquire(source, Attempt::Token, now).await;
+        let running = limiter.acquire(source, Attempt::Code, now).await;
         let running = running.map_err(too_many(site))?;
         let verifier = site.keys.pkce_verifier(&state.state);
         let nonce = site.keys.nonce(&state.state);
         let party = &site.relying_party;
         let redeemed = party.redeem(code, verifier, &nonce, now).await;
-        if !matches!(redeemed, Err(OidcError::CodeRefused)) {
-            running.was_no_failure();
+        if matches!(redeemed, Err(OidcError::CodeRefused)) {
+            running.failed();
         }
         Ok(redeemed)
     }
