@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
-use crate::web::inbound::{TrustedProxies, client_network};
+use crate::web::inbound::{Source, TrustedProxies, client_network};
 
 /// Connections beyond the limit that are accepted while all others are busy. They serve probes only.
 const RESERVED_FOR_PROBES: usize = 32;
@@ -62,14 +62,14 @@ impl ConnectionLimiter {
     /// at the limit of a client one of its own. `None` if no connection is idle.
     pub(super) fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPermit> {
         let Bounds { total, .. } = self.bounds;
-        let each = self.limit_of(address);
+        let (client, each) = self.source_of(address);
         for (is_reserved, total, each) in [
             (false, total, each),
             (true, RESERVED_FOR_PROBES, RESERVED_FOR_PROBES),
         ] {
             let connection = Connection {
                 turn: 0,
-                client: client_network(address),
+                client,
                 activity: Activity::default(),
                 evicted: CancellationToken::new(),
             };
@@ -95,11 +95,16 @@ impl ConnectionLimiter {
         }
     }
 
-    fn limit_of(&self, address: IpAddr) -> usize {
+    /// What a connection counts for, and how many that may have. A trusted proxy shares its limit
+    /// with no other address, also of its own network.
+    fn source_of(&self, address: IpAddr) -> (Source, usize) {
         if self.trusted.contains(address) {
-            self.bounds.per_proxy
+            (Source::Proxy(address.to_canonical()), self.bounds.per_proxy)
         } else {
-            self.bounds.per_client
+            (
+                Source::Client(client_network(address)),
+                self.bounds.per_client,
+            )
         }
     }
 
@@ -118,9 +123,9 @@ impl ConnectionPermit {
     /// that client is at its limit.
     #[must_use]
     pub(super) fn assign_to(&self, address: IpAddr) -> bool {
-        let each = self.limiter.limit_of(address);
+        let (client, each) = self.limiter.source_of(address);
         let mut table = self.limiter.table(self.is_reserved);
-        table.assign(self.number, client_network(address), each)
+        table.assign(self.number, client, each)
     }
 }
 
@@ -133,7 +138,7 @@ impl Drop for ConnectionPermit {
 struct Connection {
     /// Its place in the order of eviction.
     turn: u64,
-    client: IpAddr,
+    client: Source,
     activity: Activity,
     evicted: CancellationToken,
 }
@@ -147,7 +152,7 @@ struct Table {
     last: u64,
     connections: HashMap<u64, Connection>,
     queue: Queue,
-    clients: HashMap<IpAddr, Queue>,
+    clients: HashMap<Source, Queue>,
 }
 
 impl Table {
@@ -165,12 +170,12 @@ impl Table {
         Some(number)
     }
 
-    fn is_full(&self, client: IpAddr, each: usize) -> bool {
+    fn is_full(&self, client: Source, each: usize) -> bool {
         let queue = self.clients.get(&client);
         queue.is_some_and(|queue| queue.len() >= each)
     }
 
-    fn assign(&mut self, number: u64, client: IpAddr, each: usize) -> bool {
+    fn assign(&mut self, number: u64, client: Source, each: usize) -> bool {
         let Some(connection) = self.remove(number) else {
             // Evicted meanwhile.
             return false;
@@ -191,7 +196,7 @@ impl Table {
     /// Evicts the first connection in the queue, or in that of a client, that is idle; whether there
     /// was one. Those that are busy or were used since the last scan get a second chance at the end
     /// of the queue.
-    fn evict(&mut self, of: Option<IpAddr>) -> bool {
+    fn evict(&mut self, of: Option<Source>) -> bool {
         let queue = |table: &Self| match of {
             Some(client) => table
                 .clients
@@ -290,6 +295,24 @@ mod tests {
             assert_eq!(evicted(&permits), expected);
         }
         assert!(permits.iter().all(|permit| !permit.is_reserved));
+    }
+
+    #[test]
+    fn ap_2026_04_neighbours_of_a_trusted_proxy_have_no_part_in_its_limit() {
+        let bounds = Bounds {
+            total: 9,
+            per_client: 2,
+            per_proxy: 4,
+        };
+        let trusted = vec!["fd00::5/128".parse().expect("a network")];
+        let limiter = ConnectionLimiter::new(bounds, TrustedProxies::new(trusted));
+        let mut permits: Vec<_> = (0..4)
+            .map(|_| acquire(&limiter, "fd00::5").expect("a permit"))
+            .collect();
+        for _ in 0..3 {
+            permits.push(acquire(&limiter, "fd00::6").expect("a permit"));
+        }
+        assert_eq!(evicted(&permits), [4], "its own oldest one");
     }
 
     #[test]
