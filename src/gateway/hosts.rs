@@ -46,7 +46,7 @@ struct Source(&'static str, &'static str);
 
 const NGINX: Source = Source(
     "Host",
-    "nginx must ask about the host that it routes by: proxy_set_header X-Original-URL $scheme://$server_name$request_uri, with the application's port behind it if it has one",
+    "nginx must ask about the host that it routes by: proxy_set_header X-Original-URL $scheme://$host$request_uri, with the application's port behind it if it has one",
 );
 const PARAMETER: Source = Source(
     "the host parameter of the auth URL",

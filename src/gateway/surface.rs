@@ -44,7 +44,7 @@ enum MisaskedReason {
 const INGRESS_NGINX: &str = "nginx-ingress-controller";
 
 const NGINX: &str =
-    "nginx must set it: proxy_set_header X-Original-URL $scheme://$server_name$request_uri";
+    "nginx must set it: proxy_set_header X-Original-URL $scheme://$host$request_uri";
 const PARAMETER: &str = "the auth URL must end with ?host=$host, and nothing else may add to it";
 const FORWARDED: &str = "Traefik and Caddy set it by themselves in forwardAuth and forward_auth";
 const TRUST: &str = "add the reverse proxy's network to AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS";

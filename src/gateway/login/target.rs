@@ -29,7 +29,7 @@ pub(in crate::gateway) fn path(wanted: &str) -> Option<&str> {
 
 /// The value of `rd`, in either of the two ways in which reverse proxies write it.
 ///
-/// nginx pastes `$scheme://$server_name$request_uri` as it is: everything that follows `rd=` is
+/// nginx pastes `$scheme://$host$request_uri` as it is: everything that follows `rd=` is
 /// then the target, `&` and percent-encoding included. ingress-nginx and our own pages encode it:
 /// then the value ends at `&` and is decoded once. A `/` after the host, or at the start of a
 /// relative target, that is not encoded tells the first from the second.

@@ -222,7 +222,7 @@ async fn ap_2026_01_hosts_of_different_applications_are_refused() {
     for part in [
         "about public.test",
         "Host names internal.test",
-        "$scheme://$server_name$request_uri",
+        "$scheme://$host$request_uri",
     ] {
         assert!(reason.contains(part), "{part} in {reason}");
     }
