@@ -17,7 +17,7 @@ use crate::support::{Browser, World, get, raw, settings, until_closed, within};
 
 const HOST: &str = "grafana.test";
 const PAGE: &str = "http://grafana.test/";
-const PING: &str = "GET /outpost.goauthentik.io/ping HTTP/1.1\r\nHost: x\r\n\r\n";
+pub(crate) const PING: &str = "GET /outpost.goauthentik.io/ping HTTP/1.1\r\nHost: x\r\n\r\n";
 
 async fn world(more: &[(&str, &str)]) -> World {
     let authentik = Standin::builder().start().await.expect("started");
@@ -30,7 +30,7 @@ async fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// Sends a ping on a connection that stays open, and waits for its answer.
-async fn ping(stream: &mut TcpStream) -> std::io::Result<()> {
+pub(crate) async fn ping(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.write_all(PING.as_bytes()).await?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {

@@ -8,11 +8,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use crate::limits::{PING, ping};
 use crate::process::{Process, after};
 use crate::support::{Outpost as _, World, raw, settings, until_closed, within};
 use crate::upstream::{HOST, provider};
-
-const PING: &str = "GET /outpost.goauthentik.io/ping HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// A connection from one of the addresses of the loopback network.
 async fn connect_from(last: u8, to: SocketAddr) -> std::io::Result<TcpStream> {
@@ -20,17 +19,6 @@ async fn connect_from(last: u8, to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::new(from, 0))?;
     socket.connect(to).await
-}
-
-/// Sends a ping on a connection that stays open, and waits for its answer.
-async fn ping(stream: &mut TcpStream) -> std::io::Result<()> {
-    stream.write_all(PING.as_bytes()).await?;
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        answer.push(stream.read_u8().await?);
-    }
-    assert!(answer.starts_with(b"HTTP/1.1 204 "));
-    Ok(())
 }
 
 /// A ping on a connection of its own.

@@ -228,9 +228,6 @@ fn mark(host: &str) -> String {
 /// An application that shows the path and the headers of the request, a line each, names in lower
 /// case, but for what is in no answer to a browser.
 async fn application(host: &'static str) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-    let listener = listener.expect("a port");
-    let address = listener.local_addr().expect("an address");
     let show = move |uri: Uri, headers: HeaderMap| async move {
         let mut page = mark(host);
         // Writing to a string cannot fail.
@@ -246,7 +243,14 @@ async fn application(host: &'static str) -> SocketAddr {
         let accel = accel.then_some([("x-accel-redirect", asked)]);
         (accel.map(axum::response::AppendHeaders), page)
     };
-    let app = Router::new().fallback(show);
-    tokio::spawn(async move { axum::serve(listener, app).await });
+    serve(Router::new().fallback(show)).await
+}
+
+/// Serves a router on a free port.
+async fn serve(router: Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move { axum::serve(listener, router).await });
     address
 }

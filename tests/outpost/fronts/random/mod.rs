@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::servers::{Behind, Server};
-use super::{INTERNAL, PUBLIC, behind_each_server};
+use super::{INTERNAL, PUBLIC, behind_each_server, serve};
 use crate::support::{Browser, PASSWORD, World};
 use requests::{Attempt, attempts};
 
@@ -49,14 +49,6 @@ impl Applications {
             internal: serve(Router::new().fallback(|| async { INTERNAL_PAGE })).await,
         }
     }
-}
-
-async fn serve(router: Router) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-    let listener = listener.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    address
 }
 
 /// The page of a path, for the server that reads it in the least fortunate way.
