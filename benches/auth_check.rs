@@ -17,14 +17,13 @@ use authentik_proxy::admin::Readiness;
 use authentik_proxy::app::App;
 use authentik_proxy::clock::Clock;
 use authentik_proxy::config::Config;
-use authentik_proxy::gateway::{
-    ForwardAuth, Gateway, Parted, Patience, Refresher, Upstream, Verdicts,
-};
+use authentik_proxy::gateway::{ForwardAuth, Gateway, Parted, Refresher, Verdicts};
 use authentik_proxy::model::Dialects;
 use authentik_proxy::telemetry::log::{self, LevelHandle};
 use authentik_proxy::telemetry::metrics::Metrics;
 use authentik_proxy::telemetry::traces::Traces;
 use authentik_proxy::telemetry::{Reporter, Throttle};
+use authentik_proxy::upstream::{Patience, Upstream};
 use authentik_proxy::web::cookie::Form;
 use authentik_proxy::web::inbound::TrustedProxies;
 use authentik_proxy::web::trust::Trust;

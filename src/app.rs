@@ -15,10 +15,10 @@ use crate::admin::{self, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Control, LoadError, Probe};
-use crate::gateway::listener::{self, Limits, Server};
-use crate::gateway::{self, Gateway, Patience, Refresher, Upstream, Verdicts};
+use crate::gateway::{self, Gateway, Refresher, Verdicts};
 use crate::model::IdleTimeout;
 use crate::route::Live;
+use crate::server::{self, Limits, Server};
 use crate::store::{SetupError, Store};
 use crate::tasks::Tasks;
 use crate::telemetry::log::LevelHandle;
@@ -26,6 +26,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Traces, TracesError};
 use crate::telemetry::{Reporter, Throttle};
 use crate::tls::{self, KeyPairError};
+use crate::upstream::{Patience, Upstream};
 use crate::web::client::BackChannel;
 use crate::web::header_file::HeaderFiles;
 use crate::web::inbound::{Peer, TrustedProxies};
@@ -188,7 +189,7 @@ impl App {
         let (store, clock) = (control.store.clone(), control.clock.clone());
         let outcomes = control.metrics.refreshes();
         app.control_tasks
-            .spawn(|stop| gateway::refresh::run(due, store, clock, max_age, outcomes, stop));
+            .spawn(|stop| gateway::token_refresh::run(due, store, clock, max_age, outcomes, stop));
         let watched = control.header_files.clone();
         app.control_tasks.spawn(|stop| watched.watch(stop));
         Control::new(control).spawn(&app.control_tasks, misconfigurations);
@@ -349,7 +350,7 @@ async fn bind(
 ) -> Result<Vec<TcpListener>, StartError> {
     let mut listeners = Vec::with_capacity(addresses.len());
     for &address in addresses {
-        let bound = listener::bind(address).await;
+        let bound = server::bind(address).await;
         listeners.push(bound.map_err(|reason| StartError::Listen {
             address,
             setting,

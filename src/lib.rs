@@ -28,8 +28,10 @@ mod recordings;
 #[cfg(test)]
 mod replay;
 pub mod route;
+pub mod server;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
 pub mod tls;
+pub mod upstream;
 pub mod web;

@@ -6,70 +6,43 @@ use std::path::{Path, PathBuf};
 
 /// What each top-level module may use of ours. A module that is not here is not allowed at all:
 /// decide where it belongs.
-const ALLOWED: &[(&str, &[&str])] = &[
-    ("model", &[]),
-    ("clock", &[]),
-    ("tasks", &[]),
-    ("config", &["model"]),
-    ("telemetry", &["model", "config", "clock"]),
-    ("web", &["model", "config", "clock", "telemetry"]),
-    ("store", &["model", "config", "clock", "telemetry"]),
-    ("oidc", &["model", "clock", "web"]),
-    ("tls", &["model", "config"]),
-    ("route", BELOW_ROUTE),
-    ("gateway", BELOW_PLANES),
+const ALLOWED: &[(&str, &str)] = &[
+    ("model", ""),
+    ("clock", ""),
+    ("tasks", ""),
+    ("config", "model"),
+    ("telemetry", "model config clock"),
+    ("web", "model config clock telemetry"),
+    ("store", "model config clock telemetry"),
+    ("oidc", "model clock web"),
+    ("tls", "model config"),
+    (
+        "route",
+        "model clock tasks config telemetry web store oidc tls",
+    ),
+    ("server", "model telemetry web"),
+    // The gateway until it passes what it knows of sessions.
+    (
+        "upstream",
+        "model clock tasks config telemetry web store oidc tls route server gateway",
+    ),
+    (
+        "gateway",
+        "model clock tasks config telemetry web store oidc tls route server upstream",
+    ),
     ("control", BELOW_PLANES),
     ("admin", BELOW_PLANES),
     ("doctor", EVERYTHING),
-    ("discover", &["model", "config", "telemetry", "web"]),
+    ("discover", "model config telemetry web"),
     ("app", EVERYTHING),
     ("cli", EVERYTHING),
     ("main", EVERYTHING),
-    ("lib", &[]),
+    ("lib", ""),
 ];
 
-const BELOW_ROUTE: &[&str] = &[
-    "model",
-    "clock",
-    "tasks",
-    "config",
-    "telemetry",
-    "web",
-    "store",
-    "oidc",
-    "tls",
-];
-const BELOW_PLANES: &[&str] = &[
-    "model",
-    "clock",
-    "tasks",
-    "config",
-    "telemetry",
-    "web",
-    "store",
-    "oidc",
-    "tls",
-    "route",
-];
-const EVERYTHING: &[&str] = &[
-    "model",
-    "clock",
-    "tasks",
-    "config",
-    "telemetry",
-    "web",
-    "store",
-    "oidc",
-    "tls",
-    "route",
-    "gateway",
-    "control",
-    "admin",
-    "discover",
-    "doctor",
-    "app",
-    "cli",
-];
+const BELOW_PLANES: &str = "model clock tasks config telemetry web store oidc tls route";
+const EVERYTHING: &str = "model clock tasks config telemetry web store oidc tls route server \
+    upstream gateway control admin discover doctor app cli";
 
 /// Single names that are allowed beyond that: the planes say whether they can serve.
 const EXCEPTIONS: &[(&str, &str)] = &[
@@ -81,7 +54,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 const LONGEST: usize = 450;
 
 /// Files that write to standard output or standard error by themselves.
-const MAY_PRINT: &[&str] = &["src/main.rs", "src/cli.rs", "src/doctor"];
+const MAY_PRINT: &[&str] = &["src/main.rs", "src/cli/mod.rs", "src/doctor"];
 
 /// The only file that reads the environment.
 const MAY_READ_ENVIRONMENT: &str = "src/config/env.rs";
@@ -224,7 +197,9 @@ fn forbidden(name: &str, code: &str) -> Vec<String> {
     let mut wrong = used(code, depth);
     wrong.retain(|path| {
         let top = path.split("::").next().unwrap_or_default();
-        top != own && !allowed.contains(&top) && !EXCEPTIONS.contains(&(own, path))
+        top != own
+            && !allowed.split_whitespace().any(|name| name == top)
+            && !EXCEPTIONS.contains(&(own, path))
     });
     wrong
         .into_iter()
@@ -277,13 +252,13 @@ fn what_is_forbidden_is_seen_however_it_is_written() {
             "control::Control",
         ),
         (
-            "src/gateway/auth.rs",
+            "src/gateway/auth/session.rs",
             "    let x = crate::control::run();",
             "control::run",
         ),
         (
-            "src/gateway/auth.rs",
-            "use super::super::control;",
+            "src/gateway/auth/session.rs",
+            "use super::super::super::control;",
             "control",
         ),
         (
@@ -324,8 +299,8 @@ fn what_is_forbidden_is_seen_however_it_is_written() {
             "use crate::admin::Readiness;\nuse crate::model::{A, B};",
         ),
         (
-            "src/gateway/login/mod.rs",
-            "use super::super::gateway::auth;",
+            "src/gateway/handlers/login/mod.rs",
+            "use super::super::super::gateway::auth;",
         ),
         (
             "src/control/mod.rs",

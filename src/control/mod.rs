@@ -8,9 +8,9 @@ mod api;
 mod certificates;
 mod compile;
 mod events;
+mod introspection;
 mod last_good;
 mod probe;
-mod recheck;
 #[cfg(test)]
 pub(crate) mod recorded;
 mod reports;
@@ -145,7 +145,7 @@ impl Control {
         let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));
         tasks.spawn(move |stop| async move { events::run(&this, &told, stop).await });
         let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));
-        tasks.spawn(move |stop| async move { recheck::run(&this, &told, stop).await });
+        tasks.spawn(move |stop| async move { introspection::run(&this, &told, stop).await });
         let (this, told) = (Arc::clone(&self.0), signals);
         tasks.spawn(move |stop| async move {
             reports::run(&this, &told, misconfigurations, stop).await;

@@ -2,8 +2,8 @@
 
 use super::desired::Desired;
 use super::labels::Wanted;
-use super::mark::{Mark, Source};
 use super::orphans::{Found, Ours, is_whole};
+use super::ownership_marker::{Mark, Source};
 use super::plan::{Actual, ActualProvider};
 
 /// What is wanted and what is there, side by side.

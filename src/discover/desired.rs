@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::labels::{Claim, Labelled, Problem, Wanted, claim, unknown, wanted};
-use super::mark::Source;
+use super::ownership_marker::Source;
 
 /// All that is asked for.
 #[derive(Debug, Clone, Default)]

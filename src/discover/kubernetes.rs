@@ -18,7 +18,7 @@ use kube::{Client, Config, Resource};
 use serde::de::DeserializeOwned;
 
 use super::labels::{Host, LABEL, Labelled, Spec};
-use super::mark::{Kind, Source};
+use super::ownership_marker::{Kind, Source};
 use super::ports::{Port, Ports, Target};
 use crate::web::client::classify;
 

@@ -7,7 +7,7 @@ use regex::Regex;
 use serde::Serialize;
 use url::Url;
 
-use super::mark::{Kind, Source};
+use super::ownership_marker::{Kind, Source};
 use super::ports::Ports;
 use crate::model::ExternalUrl;
 

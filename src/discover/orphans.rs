@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::desired::Desired;
 use super::labels::{Claim, Wanted};
-use super::mark::{Mark, Source};
+use super::ownership_marker::{Mark, Source};
 use super::plan::{ActualProvider, Item, Verdict};
 
 /// Providers with our mark, by the object that they were made from.

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::conflict::Sides;
 use super::desired::Desired;
 use super::labels::{Provider, Wanted};
-use super::mark::{Mark, Source};
 use super::orphans::{Found, Orphans, Ours};
+use super::ownership_marker::{Mark, Source};
 
 /// What is at authentik, as far as it matters here.
 #[derive(Debug, Clone, Default)]

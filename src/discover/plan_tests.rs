@@ -1,7 +1,7 @@
 //! Tables of what is wanted, what is there, and what follows.
 
 use super::super::labels::{Labelled, Spec};
-use super::super::mark::Kind;
+use super::super::ownership_marker::Kind;
 use super::super::ports::{Port, Ports, Target};
 use super::*;
 

@@ -9,12 +9,12 @@ use futures_util::stream;
 use http::Method;
 
 use super::report::Report;
-use super::{browsers, way};
+use super::{browsers, request_trace};
 use crate::config::Config;
-use crate::gateway::{Answered, NoAnswer, Patience, Upstream};
 use crate::model::{Action, Application, Backend, Mode, Outcome, Question, RequestedUrl};
 use crate::oidc::{Accepted, OidcError, Published};
 use crate::route::{Refused, Site, Snapshot};
+use crate::upstream::{Answered, NoAnswer, Patience, Upstream};
 use crate::web::trust::Trust;
 
 /// How many applications are looked at at the same time: each takes several requests to authentik.
@@ -169,7 +169,7 @@ async fn application(look: &Look<'_>, site: &Site) -> Report {
     open_paths(application, &check("open paths"), report);
     access_token(application, &check("access token"), report);
     if look.only.is_some() {
-        way::tell(look.config, site, report).await;
+        request_trace::tell(look.config, site, report).await;
     }
     found
 }
@@ -238,7 +238,7 @@ fn open_paths(application: &Application, check: &str, report: &mut Report) {
     let rules = application.policy.rules.iter().zip(1..);
     let rules = rules.filter(|(rule, _)| rule.action == Action::Allow);
     let open: Vec<_> = rules
-        .map(|(rule, number)| format!("{} (rule {number})", way::conditions(rule)))
+        .map(|(rule, number)| format!("{} (rule {number})", request_trace::conditions(rule)))
         .chain(list.expressions().map(str::to_owned))
         .collect();
     if open.is_empty() {

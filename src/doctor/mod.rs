@@ -4,12 +4,12 @@
 mod applications;
 mod browsers;
 mod certificates;
-mod local;
+mod connectivity;
+mod listeners;
 mod outpost;
-mod reach;
 pub mod report;
-mod running;
-mod way;
+mod request_trace;
+mod running_server;
 
 use tracing::dispatcher::{self, Dispatch};
 use tracing::instrument::WithSubscriber as _;
@@ -37,14 +37,14 @@ pub async fn examine(config: &Config, only: Option<&str>, progress: impl Fn(&str
     let complaints = Complaints::default();
     let log = Dispatch::new(complaints.subscriber());
     let mut report = Report::default();
-    local::settings(config, &mut report);
+    listeners::settings(config, &mut report);
     match dispatcher::with_default(&log, || App::probe(config)) {
         Ok(probe) => look(config, &probe, &log, only, progress, &mut report).await,
         Err(error) => {
             report.unusable(&error.to_string());
             // It is only asked who listens, whatever certificate they have.
             if let Ok(trust) = Trust::load(None) {
-                local::listeners(config, &trust, &mut report).await;
+                listeners::listeners(config, &trust, &mut report).await;
             }
             let first = "the settings have to be usable first";
             skip(
@@ -80,9 +80,9 @@ async fn look(
     progress("the listeners, Redis and the way to authentik");
     let (mut here, mut store, mut way) = (Report::default(), Report::default(), Report::default());
     let (running, (), reached) = tokio::join!(
-        local::listeners(config, probe.trust(), &mut here),
+        listeners::listeners(config, probe.trust(), &mut here),
         outpost::store(probe, &mut store),
-        reach::authentik(config, probe, &mut way),
+        connectivity::authentik(config, probe, &mut way),
     );
     for part in [here, store, way] {
         report.extend(part);
@@ -103,8 +103,8 @@ async fn look(
         );
     };
     if let (Some(running), Some(outpost)) = (running, &snapshot.outpost) {
-        running::compare(&running, outpost, report);
-        running::authorizations(&running, config.forward_auth.dialects, report);
+        running_server::compare(&running, outpost, report);
+        running_server::authorizations(&running, config.forward_auth.dialects, report);
     }
     progress("the websocket and the applications");
     let mut applications = Report::default();

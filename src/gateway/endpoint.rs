@@ -1,6 +1,6 @@
 //! Which of our own pages a request is for.
 
-use super::surface::Surface;
+use super::dialect::Surface;
 
 /// The path of our own pages.
 const OWN: &str = "/outpost.goauthentik.io";
@@ -10,7 +10,7 @@ const ENVOY: &str = "/auth/envoy";
 
 /// The outpost's own endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Endpoint<'a> {
+pub(crate) enum Endpoint<'a> {
     /// Are we alive?
     Ping,
     /// Do we want traffic?
@@ -36,7 +36,7 @@ impl<'a> Endpoint<'a> {
     /// and where `own_path` finds them below an application: what a server in front may take for
     /// one of them is an application's path. The markers count on any path, except on subrequests
     /// of reverse proxies, whose own query is never a user's.
-    pub(super) fn of(target: &'a str, own_path: impl FnOnce(&'a str) -> Option<&'a str>) -> Self {
+    pub(crate) fn of(target: &'a str, own_path: impl FnOnce(&'a str) -> Option<&'a str>) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let at_root = path.strip_prefix(OWN);
         let own = match at_root {

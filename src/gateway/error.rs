@@ -7,18 +7,18 @@ use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::answer::{Answer, RequestId, html, json};
-use super::authentik_limiter::TooMany;
+use super::auth::authentik_limiter::TooMany;
+use super::dialect::{Misasked, Surface};
 use super::endpoint::Endpoint;
-use super::entry::NotOffered;
 use super::hosts::Contradiction;
-use super::surface::{Misasked, Surface};
-use super::upstream::Unanswered;
+use super::listener::NotOffered;
+use super::response::{Answer, RequestId, html, json};
 use crate::model::AuthorityError;
 use crate::oidc::OidcError;
 use crate::route::Site;
 use crate::store::StoreError;
 use crate::telemetry::metrics::{LoginOutcome, Metrics, Refusal};
+use crate::upstream::Unanswered;
 use crate::web::page::Page;
 
 /// Header that tells the operator of an nginx why it shows an error page.
@@ -26,7 +26,7 @@ const REASON: HeaderName = HeaderName::from_static("x-authentik-proxy-error");
 
 /// Why a request is not served.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum GatewayError {
+pub(crate) enum GatewayError {
     /// Authentik has not told us yet what to protect.
     #[error("no configuration from authentik yet; the log of the control plane says why")]
     NotConfigured,
@@ -131,7 +131,7 @@ pub(super) enum GatewayError {
 
 /// Why a login ends with a page instead of a redirect.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LoginFailure {
+pub(crate) enum LoginFailure {
     /// authentik says no (RFC 6749 section 4.1.2.1).
     #[error("authentik ended the login with {code:?}: {description}")]
     Denied {
@@ -291,7 +291,7 @@ impl GatewayError {
     }
 
     /// Counts it by its kind.
-    pub(super) fn count(&self, metrics: &Metrics) {
+    pub(crate) fn count(&self, metrics: &Metrics) {
         let reason = match self {
             Self::Login { site, failure, .. } => {
                 return site.metrics.logins.count(failure.outcome());
@@ -353,7 +353,7 @@ impl GatewayError {
     }
 
     /// The answer, with the operator's message for the log.
-    pub(super) fn answer(self, endpoint: Endpoint<'_>, id: &RequestId) -> Answer {
+    pub(crate) fn answer(self, endpoint: Endpoint<'_>, id: &RequestId) -> Answer {
         let error = (!matches!(self, Self::NotFound(_))).then(|| self.to_string());
         let site = self.site().map(Arc::clone);
         let response = if matches!(endpoint, Endpoint::Forward(Surface::Nginx(_))) {
@@ -383,7 +383,7 @@ impl GatewayError {
         } else {
             let (title, text) = self.words();
             let retry = match &self {
-                Self::Login { target, .. } => Some(super::login::retry_url(target)),
+                Self::Login { target, .. } => Some(super::handlers::login::retry_url(target)),
                 _ => None,
             };
             let detail = match &self {
@@ -422,7 +422,7 @@ impl GatewayError {
                 ..
             } = &self
             {
-                super::login::append_cookie(&mut response, forgiven.expose_secret());
+                super::handlers::login::append_cookie(&mut response, forgiven.expose_secret());
             }
             response
         };

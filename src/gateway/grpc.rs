@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Ver
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::POWERED_BY;
-use super::answer::REQUEST_ID;
+use super::response::REQUEST_ID;
 
 const CONTENT_TYPE: &[u8] = b"application/grpc";
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -19,7 +19,7 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 /// Whether a request is a gRPC call: a `POST` over HTTP/2 of its type. `application/grpc-web` is for
 /// browsers, and another protocol. A reverse proxy that asks at a wrong path and passes its client's
 /// headers on may look like one; the answer's HTTP status denies that, too.
-pub(super) fn is_call(parts: &Parts) -> bool {
+pub(crate) fn is_call(parts: &Parts) -> bool {
     let sent = parts.headers.get(header::CONTENT_TYPE);
     let rest = sent.and_then(|sent| sent.as_bytes().strip_prefix(CONTENT_TYPE));
     parts.version == Version::HTTP_2
@@ -31,7 +31,7 @@ pub(super) fn is_call(parts: &Parts) -> bool {
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>), but for the HTTP
 /// status, which stays: 200 would be permission to whoever asks about a call. Clients have to prefer
 /// `grpc-status`; those that do not make the same code of the HTTP status and lose the message.
-pub(super) fn restated(answer: &Response<Body>, message: &str) -> Response<Body> {
+pub(crate) fn restated(answer: &Response<Body>, message: &str) -> Response<Body> {
     let status = match answer.status() {
         status if status.is_client_error() || status.is_server_error() => status,
         // A redirect leads to the sign-in.

@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
+use super::dialect::{Surface, host_parameter};
 use super::error::GatewayError;
-use super::surface::{Surface, host_parameter};
 use crate::model::{Authority, Dialect, Mode, RequestedUrl};
 use crate::route::{Site, Table};
 use crate::web::inbound::{Inbound, once, own_host};
 
 /// What an authorization request tells of the host that the reverse proxy routed by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Routed<'a> {
+pub(crate) struct Routed<'a> {
     /// Whether it shows that this is the URL's host.
     pub(super) verified: bool,
     /// Another host of the same application, which may be the one.
@@ -33,7 +33,7 @@ const VERIFIED: Routed<'static> = Routed {
 #[error(
     "the request is about {asked}, but {source_name} names {other}, another application; {advice}"
 )]
-pub(super) struct Contradiction {
+pub(crate) struct Contradiction {
     asked: String,
     source_name: &'static str,
     other: String,
@@ -62,7 +62,7 @@ const CADDY: Source = Source(
 );
 
 /// An authorization request, as far as its hosts are concerned.
-pub(super) struct Hosts<'a, 'r> {
+pub(crate) struct Hosts<'a, 'r> {
     pub(super) surface: Surface<'a>,
     pub(super) dialect: Dialect,
     pub(super) parts: &'a Parts,
@@ -75,7 +75,7 @@ pub(super) struct Hosts<'a, 'r> {
 
 impl<'a> Hosts<'a, '_> {
     /// Compares with the URL what the dialect says about the user's request, and nothing else.
-    pub(super) fn routed(&self) -> Result<Routed<'a>, GatewayError> {
+    pub(crate) fn routed(&self) -> Result<Routed<'a>, GatewayError> {
         match self.surface {
             Surface::Nginx(query) => self.nginx(query),
             Surface::Caddy => self.compare(own_host(self.parts), CADDY),

@@ -1,26 +1,15 @@
 //! The data plane: answers requests from the current snapshot and the session store.
 
-mod access;
-mod admission;
-mod answer;
-mod auth;
-mod authentik_limiter;
-mod credentials;
+mod access_log;
+pub(crate) mod auth;
+mod dialect;
 mod endpoint;
-mod entry;
-mod error;
-#[cfg(feature = "ext-authz")]
-pub mod ext_authz;
-mod failures;
-mod forward;
-mod grpc;
+pub(crate) mod error;
+pub(crate) mod grpc;
+mod handlers;
 mod hosts;
-pub mod listener;
-mod login;
-mod proxy;
-pub mod refresh;
-mod surface;
-mod upstream;
+mod listener;
+pub(crate) mod response;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,23 +30,25 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Begun, Ended, Span, Traces};
 use crate::telemetry::{Misconfiguration, Reporter, Throttle};
+use crate::upstream::{Passage, Upstream};
 use crate::web::cookie::Form;
 use crate::web::framing;
 use crate::web::inbound::{
     Inbound, Peer, Source, TrustedProxies, is_forwarded, names_two_hosts, own_host,
 };
-use access::AccessLine;
-use answer::{Answer, REQUEST_ID, RequestId};
-pub use credentials::Verdicts;
+use access_log::AccessLine;
+pub use auth::credentials::Verdicts;
+pub use auth::token_refresh::{self, Refresher};
 use endpoint::Endpoint;
-pub use entry::{ForwardAuth, Listener};
 use error::GatewayError;
-pub use refresh::Refresher;
-use upstream::Passage;
-pub use upstream::{Answered, NoAnswer, Patience, Upstream};
+#[cfg(feature = "ext-authz")]
+pub use handlers::ext_authz;
+use handlers::login;
+pub use listener::{ForwardAuth, Listener};
+use response::{Answer, REQUEST_ID, RequestId};
 
-const POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
-const POWERED_BY_VALUE: HeaderValue = HeaderValue::from_static("authentik_proxy2");
+pub(crate) const POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
+pub(crate) const POWERED_BY_VALUE: HeaderValue = HeaderValue::from_static("authentik_proxy2");
 
 /// Everything that answering a request takes. Cheap to clone.
 #[derive(Clone)]
@@ -154,7 +145,7 @@ impl<'a> Asked<'a> {
 #[must_use]
 pub fn asked_by_envoy(target: &str) -> Option<&str> {
     match Endpoint::of(target, |_| None) {
-        Endpoint::Forward(surface::Surface::Envoy(asked)) => Some(asked),
+        Endpoint::Forward(dialect::Surface::Envoy(asked)) => Some(asked),
         _ => None,
     }
 }

@@ -5,6 +5,7 @@
 mod allowlist;
 mod application;
 mod authority;
+mod authorization;
 mod backend;
 mod claims;
 mod cookie_domain;
@@ -18,11 +19,11 @@ pub(crate) mod path;
 mod policy;
 mod requested_url;
 mod session;
-mod weigh;
 
 pub use allowlist::Allowlist;
 pub use application::{Application, BasicAuth, ExternalUrl, ExternalUrlError, Mode, OAuthClient};
 pub use authority::{Authority, AuthorityError};
+pub use authorization::{Outcome, Question, Reason};
 pub use backend::{Backend, BackendError};
 pub use claims::{Claims, ProxyClaims};
 pub use cookie_domain::{CookieDomain, CookieDomainError};
@@ -36,4 +37,3 @@ pub use policy::{
 };
 pub use requested_url::{RequestedUrl, RequestedUrlError, Scheme};
 pub use session::{Refresh, Session, SessionId, SessionKey};
-pub use weigh::{Outcome, Question, Reason};

@@ -1,12 +1,12 @@
 //! What operators see: log lines, metrics, traces, and reports at authentik.
 
-mod complaints;
+mod diagnostic_layer;
 pub mod log;
 pub mod metrics;
 mod report;
 mod throttle;
 pub mod traces;
 
-pub use complaints::{CHECKED, Complaint, Complaints};
+pub use diagnostic_layer::{CHECKED, Complaint, Complaints};
 pub use report::{Misconfiguration, Reporter};
 pub use throttle::Throttle;

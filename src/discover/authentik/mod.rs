@@ -14,7 +14,7 @@ use error::{found_or_none, gone, to};
 use wire::{ApplicationRecord, Created, Flow, OutpostRecord, ProviderRecord};
 
 use super::labels::Wanted;
-use super::mark::{Mark, Source};
+use super::ownership_marker::{Mark, Source};
 use super::plan::{Actual, ActualProvider, Application, Outpost};
 use crate::config::Discovery;
 use crate::web::client::BackChannel;

@@ -10,8 +10,8 @@ use redis::{Cmd, FromRedisValue};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::error::{SILENT, explain, is_demoted, is_lost};
 use super::server::{Link, Server};
-use super::trouble::{SILENT, explain, is_demoted, is_lost};
 use crate::store::StoreError;
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::StoreMetrics;

@@ -5,7 +5,7 @@
 //! others noted. It is not sealed: whoever writes to Redis can keep a session from being idle, and
 //! cannot make one.
 
-use super::{Redis, names};
+use super::{Redis, keys};
 use crate::model::{IdleTimeout, Session, SessionKey};
 use crate::store::StoreError;
 
@@ -30,7 +30,7 @@ impl Redis {
         // Used elsewhere, or not at all. Nothing is noted where the setting was off until now.
         let told: Option<i64> = self
             .connection
-            .query(redis::cmd("GET").arg(names::used(key)))
+            .query(redis::cmd("GET").arg(keys::used(key)))
             .await?;
         let used_at = told.unwrap_or_else(|| session.began_at()).max(known);
         if idle.is_over(used_at, now) {
@@ -80,7 +80,7 @@ impl Redis {
 /// One minute more than the timeout, for clocks that differ.
 fn note(key: &SessionKey, idle: IdleTimeout, now: i64) -> redis::Cmd {
     let mut command = redis::cmd("SET");
-    command.arg(names::used(key)).arg(now);
+    command.arg(keys::used(key)).arg(now);
     command.arg("EX").arg(idle.seconds() + 60);
     command
 }

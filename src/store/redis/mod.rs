@@ -11,24 +11,24 @@
 //! session back that Redis has lost, and never one that has ended.
 
 mod cache;
-mod catch_up;
-mod checks;
-mod confirming;
 mod connection;
-mod ending;
-mod flights;
-mod held;
+mod data_loss;
+mod error;
 mod idle;
 mod inspect;
-mod loss;
-mod names;
-mod news;
-mod pending;
+mod introspection_schedule;
+mod invalidation;
+mod keys;
+mod local_index;
+mod outbox;
 mod record;
+mod resync;
+mod revalidation;
+mod revocation;
 mod scripts;
 mod server;
+mod single_flight;
 mod subscription;
-mod trouble;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -47,16 +47,16 @@ use crate::model::{IdleTimeout, Session, SessionId, SessionKey};
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{Lookup, StoreMetrics};
 use cache::{Cache, Entry, Slot};
-use checks::Due;
-use confirming::Doubtful;
 use connection::Connection;
-use flights::Flights;
-use held::Held;
-use loss::Holding;
-use news::News;
-use pending::{Login, Pending};
+use data_loss::Holding;
+use introspection_schedule::Due;
+use invalidation::News;
+use local_index::Held;
+use outbox::{Login, Pending};
+use revalidation::Doubtful;
 use scripts::{Index, Member, Put};
 use server::Server;
+use single_flight::Flights;
 use subscription::Subscription;
 
 /// A session that is in use is looked for at Redis this often even while news arrive: what Redis
@@ -253,7 +253,7 @@ impl Redis {
             return Ok(None);
         }
         let seal = record::seal(id, owner.seal_key());
-        let record = match record::decode(&seal, &names::session(&key), bytes) {
+        let record = match record::decode(&seal, &keys::session(&key), bytes) {
             Ok(record) => record,
             Err(error) => {
                 // It will never be readable; only a new sign-in helps.
@@ -277,7 +277,7 @@ impl Redis {
     }
 
     /// One read of a record at a time, whoever asks.
-    async fn read(&self, key: SessionKey) -> flights::Found {
+    async fn read(&self, key: SessionKey) -> single_flight::Found {
         self.metrics.looked_up(Lookup::Miss);
         let connection = Arc::clone(&self.connection);
         self.flights
@@ -361,7 +361,7 @@ impl Redis {
         if expires <= now {
             return Ok(());
         }
-        let record = record::encode(seal, &names::session(&key), session);
+        let record = record::encode(seal, &keys::session(&key), session);
         let write = scripts::write(&key, &record, expires - now, put);
         let written: Option<()> = self.connection.query(&write).await?;
         if written.is_none() && self.has_ended(key).await? {
@@ -401,24 +401,24 @@ impl Redis {
 
     pub(super) async fn keep_blob(&self, name: &str, blob: &[u8]) -> Result<(), StoreError> {
         let mut command = redis::cmd("SET");
-        command.arg(names::blob(name)).arg(blob);
+        command.arg(keys::blob(name)).arg(blob);
         command.arg("EX").arg(BLOB_SECONDS);
         self.connection.query(&command).await
     }
 
     pub(super) async fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let mut command = redis::cmd("GET");
-        command.arg(names::blob(name));
+        command.arg(keys::blob(name));
         self.connection.query(&command).await
     }
 
-    fn names(&self, session: &Session) -> (Option<names::Hash>, names::Hash) {
-        let sid = session.claims.sid.as_deref().map(names::sid_hash);
+    fn names(&self, session: &Session) -> (Option<keys::Hash>, keys::Hash) {
+        let sid = session.claims.sid.as_deref().map(keys::sid_hash);
         (sid, self.subject_hash(&session.claims.sub))
     }
 
-    fn subject_hash(&self, sub: &str) -> names::Hash {
-        names::subject_hash(&self.settings.people, sub)
+    fn subject_hash(&self, sub: &str) -> keys::Hash {
+        keys::subject_hash(&self.settings.people, sub)
     }
 
     /// Milliseconds since the start; a monotonic clock, since it decides about freshness.

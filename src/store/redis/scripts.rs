@@ -3,7 +3,7 @@
 
 use redis::Cmd;
 
-use super::names::{self, Hash};
+use super::keys::{self, Hash};
 use super::record::ENDED;
 use crate::model::SessionKey;
 
@@ -74,9 +74,9 @@ impl Index {
         match self {
             Self::Sid(hash) => command
                 .arg(2)
-                .arg(names::sid(hash))
-                .arg(names::ended_sid(hash)),
-            Self::Subject(hash) => command.arg(1).arg(names::subject(hash)),
+                .arg(keys::sid(hash))
+                .arg(keys::ended_sid(hash)),
+            Self::Subject(hash) => command.arg(1).arg(keys::subject(hash)),
         };
         command
     }
@@ -99,8 +99,8 @@ impl Index {
     /// Takes one session out.
     pub(super) fn leave(&self, member: &Member) -> Cmd {
         let name = match self {
-            Self::Sid(hash) => names::sid(hash),
-            Self::Subject(hash) => names::subject(hash),
+            Self::Sid(hash) => keys::sid(hash),
+            Self::Subject(hash) => keys::subject(hash),
         };
         let mut command = redis::cmd("ZREM");
         command.arg(name).arg(member.to_bytes());
@@ -141,7 +141,7 @@ impl Member {
 /// Reads a record.
 pub(super) fn read(key: &SessionKey) -> Cmd {
     let mut command = redis::cmd("GET");
-    command.arg(names::session(key));
+    command.arg(keys::session(key));
     command
 }
 
@@ -160,12 +160,12 @@ pub(super) enum Put {
 pub(super) fn write(key: &SessionKey, record: &[u8], seconds: i64, put: Put) -> Cmd {
     if put == Put::Again {
         let mut command = redis::cmd("EVAL");
-        command.arg(RENEW).arg(1).arg(names::session(key));
+        command.arg(RENEW).arg(1).arg(keys::session(key));
         command.arg(record).arg(seconds);
         return command;
     }
     let mut command = redis::cmd("SET");
-    command.arg(names::session(key)).arg(record);
+    command.arg(keys::session(key)).arg(record);
     command.arg("EX").arg(seconds);
     if put == Put::Back {
         command.arg("NX");
@@ -179,7 +179,7 @@ pub(super) fn replace(key: &SessionKey, record: &[u8], before: &[u8]) -> Cmd {
     command
         .arg(REPLACE)
         .arg(1)
-        .arg(names::session(key))
+        .arg(keys::session(key))
         .arg(record)
         .arg(before);
     command
@@ -189,7 +189,7 @@ pub(super) fn replace(key: &SessionKey, record: &[u8], before: &[u8]) -> Cmd {
 pub(super) fn end(key: &SessionKey) -> Cmd {
     let mut command = redis::cmd("SET");
     command
-        .arg(names::session(key))
+        .arg(keys::session(key))
         .arg(ENDED)
         .arg("XX")
         .arg("KEEPTTL");
@@ -202,8 +202,8 @@ pub(super) fn filling(name: &[u8], seconds: u64) -> Cmd {
     command
         .arg(FILLING)
         .arg(2)
-        .arg(names::FILLED)
-        .arg(names::REFILLING)
+        .arg(keys::FILLED)
+        .arg(keys::REFILLING)
         .arg(name)
         .arg(seconds);
     command
@@ -212,7 +212,7 @@ pub(super) fn filling(name: &[u8], seconds: u64) -> Cmd {
 /// Says that Redis will not have everything back for so long.
 pub(super) fn still_filling(seconds: u64) -> Cmd {
     let mut command = redis::cmd("SET");
-    command.arg(names::REFILLING).arg(1).arg("EX").arg(seconds);
+    command.arg(keys::REFILLING).arg(1).arg("EX").arg(seconds);
     command
 }
 

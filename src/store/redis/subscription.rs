@@ -8,9 +8,9 @@ use redis::Value;
 use redis::aio::PubSub;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::news::News;
-use super::trouble::explain;
-use super::{Redis, names};
+use super::error::explain;
+use super::invalidation::News;
+use super::{Redis, keys};
 use crate::telemetry::Throttle;
 
 /// Pause before the next attempt to subscribe.
@@ -57,7 +57,7 @@ impl Redis {
         let server = self.connection.server();
         loop {
             let patience = 4 * server.timeout();
-            let reason = match timeout(patience, server.subscribe(names::CHANNEL)).await {
+            let reason = match timeout(patience, server.subscribe(keys::CHANNEL)).await {
                 Ok(Ok(news)) => {
                     self.subscription.begin(self.millis());
                     tracing::debug!("news of ended sessions arrive from Redis");

@@ -1,0 +1,350 @@
+//! Bounds the requests to authentik that unauthenticated clients cause: checks of credentials and
+//! exchanges of authorization codes.
+//!
+//! A few run at a time, a few more wait, and each client address has its share of both, so that one
+//! client does not delay the others. Failures are counted per client address, and per client address
+//! and user name; never per user name alone, which would let an attacker lock a user out.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::gateway::auth::failures::{Failures, Keys, WINDOW};
+use crate::gateway::error::GatewayError;
+use crate::route::Site;
+use crate::web::inbound::Source;
+
+/// Requests at a time.
+const MAX_RUNNING: usize = 32;
+/// Requests that run or wait; more are refused.
+const MAX_PENDING: usize = 288;
+/// Requests at a time of one client address.
+const MAX_RUNNING_PER_CLIENT: usize = 8;
+/// Requests of one client address that run or wait.
+const MAX_PENDING_PER_CLIENT: usize = 40;
+/// The same for a trusted proxy that does not name its clients.
+const MAX_RUNNING_PER_PROXY: usize = 24;
+const MAX_PENDING_PER_PROXY: usize = 192;
+/// `Retry-After`, in seconds, where too many requests wait.
+const RETRY_PENDING: i64 = 2;
+
+/// Why authentik is not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TooMany {
+    /// Guesses.
+    #[error(
+        "too many failures from one client address within {WINDOW} s: refused for {0} s more; if it is the address of a reverse proxy, let that send X-Forwarded-For"
+    )]
+    Failures(i64),
+    /// Requests at a time.
+    #[error(
+        "too many checks of credentials or codes wait for authentik; if that goes on, look at authentik's response times"
+    )]
+    Pending,
+}
+
+impl TooMany {
+    /// Seconds after which another try makes sense.
+    pub(crate) fn retry_after(self) -> i64 {
+        match self {
+            Self::Failures(seconds) => seconds,
+            Self::Pending => RETRY_PENDING,
+        }
+    }
+}
+
+/// As what a request fails.
+pub(crate) fn too_many(site: &Arc<Site>) -> impl FnOnce(TooMany) -> GatewayError + use<'_> {
+    |limit| GatewayError::TooManyRequests(Arc::clone(site), limit)
+}
+
+/// What is asked of authentik.
+#[derive(Clone, Copy)]
+pub(crate) enum Attempt<'a> {
+    /// Whether a password is right.
+    Password(&'a str),
+    /// About a token, which cannot be guessed.
+    Token,
+    /// To exchange an authorization code, which cannot be guessed either. It has a counter of its
+    /// own, so that wrong passwords end no sign-in at the same address.
+    Code,
+    /// About credentials that were good before. They have no limit of failures.
+    Renewal,
+}
+
+/// The limiter. Locks are held for a few operations in memory, never across an await.
+pub(crate) struct AuthentikLimiter {
+    running: Arc<Semaphore>,
+    pending: Mutex<Pending>,
+    failures: Mutex<Failures>,
+    hasher: RandomState,
+}
+
+#[derive(Default)]
+struct Pending {
+    all: usize,
+    sources: HashMap<Source, Share>,
+}
+
+struct Share {
+    running: Arc<Semaphore>,
+    pending: usize,
+}
+
+/// A request that may run.
+pub(crate) struct Running<'a> {
+    limiter: &'a AuthentikLimiter,
+    keys: Keys,
+    now: i64,
+    failed: bool,
+    _waiting: Waiting<'a>,
+    _permits: [Option<OwnedSemaphorePermit>; 2],
+}
+
+impl Running<'_> {
+    /// authentik refused what was tried. An attempt that is given up is no failure: whoever made
+    /// it does not learn the answer.
+    pub(crate) fn failed(mut self) {
+        self.failed = true;
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        lock(&self.limiter.failures).end(self.keys, self.failed, self.now);
+    }
+}
+
+/// A request that waits or runs.
+struct Waiting<'a> {
+    limiter: &'a AuthentikLimiter,
+    source: Source,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut pending = lock(&self.limiter.pending);
+        pending.all -= 1;
+        if let Some(share) = pending.sources.get_mut(&self.source) {
+            share.pending -= 1;
+            if share.pending == 0 {
+                pending.sources.remove(&self.source);
+            }
+        }
+    }
+}
+
+impl Default for AuthentikLimiter {
+    fn default() -> Self {
+        Self {
+            running: Arc::new(Semaphore::new(MAX_RUNNING)),
+            pending: Mutex::default(),
+            failures: Mutex::default(),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl AuthentikLimiter {
+    /// Waits until the request may run.
+    pub(crate) async fn acquire(
+        &self,
+        source: Source,
+        attempt: Attempt<'_>,
+        now: i64,
+    ) -> Result<Running<'_>, TooMany> {
+        let keys = self.keys(source, attempt);
+        let refused = lock(&self.failures).check(keys, now);
+        refused.map_err(TooMany::Failures)?;
+        let (waiting, permits) = self.turn(source).await?;
+        // Counted before it is known, or else those that run together would not be.
+        let keys = {
+            let mut failures = lock(&self.failures);
+            failures.check(keys, now).map_err(TooMany::Failures)?;
+            if failures.is_taken(keys, now) {
+                return Err(TooMany::Pending);
+            }
+            failures.begin(keys, now)
+        };
+        Ok(Running {
+            limiter: self,
+            keys,
+            now,
+            failed: false,
+            _waiting: waiting,
+            _permits: permits,
+        })
+    }
+
+    async fn turn(
+        &self,
+        source: Source,
+    ) -> Result<(Waiting<'_>, [Option<OwnedSemaphorePermit>; 2]), TooMany> {
+        let (share, waiting) = self.enqueue(source)?;
+        // Semaphores that are never closed.
+        let own = share.acquire_owned().await.ok();
+        let all = Arc::clone(&self.running).acquire_owned().await.ok();
+        Ok((waiting, [own, all]))
+    }
+
+    fn enqueue(&self, source: Source) -> Result<(Arc<Semaphore>, Waiting<'_>), TooMany> {
+        let (most_running, most) = match source {
+            Source::Client(_) => (MAX_RUNNING_PER_CLIENT, MAX_PENDING_PER_CLIENT),
+            Source::Proxy(_) => (MAX_RUNNING_PER_PROXY, MAX_PENDING_PER_PROXY),
+        };
+        let mut pending = lock(&self.pending);
+        if pending.all >= MAX_PENDING {
+            return Err(TooMany::Pending);
+        }
+        let share = pending.sources.entry(source).or_insert_with(|| Share {
+            running: Arc::new(Semaphore::new(most_running)),
+            pending: 0,
+        });
+        if share.pending >= most {
+            return Err(TooMany::Pending);
+        }
+        share.pending += 1;
+        let running = Arc::clone(&share.running);
+        pending.all += 1;
+        let waiting = Waiting {
+            limiter: self,
+            source,
+        };
+        Ok((running, waiting))
+    }
+
+    /// Which counters hold for an attempt. Behind a proxy that does not name its clients there are
+    /// none: a limit would lock out everyone there, or a user by name.
+    fn keys(&self, source: Source, attempt: Attempt<'_>) -> Keys {
+        let Source::Client(address) = source else {
+            return Keys::default();
+        };
+        let hash = |kind: &str, user: &str| Some(self.hasher.hash_one((address, kind, user)));
+        match attempt {
+            Attempt::Renewal => Keys::default(),
+            Attempt::Code => Keys {
+                address: hash("code", ""),
+                user: None,
+            },
+            Attempt::Token => Keys {
+                address: hash("credentials", ""),
+                user: None,
+            },
+            Attempt::Password(user) => Keys {
+                address: hash("credentials", ""),
+                user: hash("user", user),
+            },
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::auth::failures::{MAX_FAILURES, MAX_FAILURES_PER_USER};
+
+    const ALICE: Attempt<'static> = Attempt::Password("alice");
+
+    fn client(last: u8) -> Source {
+        Source::Client([192, 0, 2, last].into())
+    }
+
+    #[tokio::test]
+    async fn ap_2026_04_guesses_are_limited_by_address_and_user_name_together() {
+        let limiter = AuthentikLimiter::default();
+        for _ in 0..MAX_FAILURES_PER_USER {
+            let running = limiter.acquire(client(1), ALICE, 100).await;
+            running.expect("asked").failed();
+        }
+        for (source, attempt, now, expected) in [
+            (client(1), ALICE, 100, Some(TooMany::Failures(60))),
+            (client(1), ALICE, 159, Some(TooMany::Failures(1))),
+            (client(1), Attempt::Renewal, 100, None),
+            (client(1), Attempt::Token, 100, None),
+            (client(1), Attempt::Code, 100, None),
+            (client(1), Attempt::Password("bob"), 100, None),
+            (client(2), ALICE, 100, None),
+            (Source::Proxy([192, 0, 2, 1].into()), ALICE, 100, None),
+            (client(1), ALICE, 160, None),
+        ] {
+            let asked = limiter.acquire(source, attempt, now).await;
+            assert_eq!(asked.err(), expected, "{source:?} {now}");
+        }
+    }
+
+    #[tokio::test]
+    async fn ap_2026_04_success_is_no_failure_and_addresses_have_a_limit_of_their_own() {
+        let limiter = AuthentikLimiter::default();
+        for _ in 0..2 * MAX_FAILURES {
+            let running = limiter.acquire(client(1), ALICE, 100).await;
+            drop(running.expect("asked"));
+        }
+        for number in 0..MAX_FAILURES {
+            let user = number.to_string();
+            let attempt = Attempt::Password(&user);
+            let running = limiter.acquire(client(1), attempt, 100).await;
+            running.expect("asked").failed();
+        }
+        let asked = limiter.acquire(client(1), Attempt::Token, 100).await;
+        assert_eq!(asked.err(), Some(TooMany::Failures(60)));
+        // Sign-ins are not counted with them.
+        let asked = limiter.acquire(client(1), Attempt::Code, 100).await;
+        assert!(asked.is_ok());
+    }
+
+    #[tokio::test]
+    async fn ap_2026_04_each_client_has_its_share_and_the_queue_an_end() {
+        let limiter = Arc::new(AuthentikLimiter::default());
+        let mut attacks = Vec::new();
+        for number in 0..MAX_PENDING_PER_CLIENT {
+            let limiter = Arc::clone(&limiter);
+            attacks.push(tokio::spawn(async move {
+                let user = number.to_string();
+                let attempt = Attempt::Password(&user);
+                let _running = limiter.acquire(client(1), attempt, 100).await;
+                std::future::pending::<()>().await;
+            }));
+        }
+        while lock(&limiter.pending).all < MAX_PENDING_PER_CLIENT {
+            tokio::task::yield_now().await;
+        }
+        let more = limiter.acquire(client(1), Attempt::Token, 100).await;
+        assert_eq!(more.err(), Some(TooMany::Pending));
+        // Another client does not wait for any of them.
+        drop(limiter.acquire(client(2), ALICE, 100).await.expect("asked"));
+        for attack in &attacks {
+            attack.abort();
+        }
+        for attack in attacks {
+            assert!(attack.await.is_err());
+        }
+        let pending = lock(&limiter.pending);
+        assert!(pending.all == 0 && pending.sources.is_empty());
+    }
+
+    #[tokio::test]
+    async fn ap_2026_04_attempts_that_run_are_no_failures_and_hold_back_more() {
+        let limiter = AuthentikLimiter::default();
+        let mut running = Vec::new();
+        for _ in 0..MAX_FAILURES_PER_USER - 3 {
+            running.push(limiter.acquire(client(1), ALICE, 100).await.expect("asked"));
+        }
+        // None of these has failed: what is right is never refused for a minute.
+        running.drain(..3).for_each(Running::failed);
+        for _ in 0..3 {
+            running.push(limiter.acquire(client(1), ALICE, 100).await.expect("asked"));
+        }
+        let more = limiter.acquire(client(1), ALICE, 100).await;
+        assert_eq!(more.err(), Some(TooMany::Pending));
+        // Given up, or right.
+        running.clear();
+        assert!(limiter.acquire(client(1), ALICE, 100).await.is_ok());
+    }
+}

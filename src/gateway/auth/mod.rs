@@ -1,0 +1,9 @@
+//! Who asks, and whether they may.
+
+pub(crate) mod authentik_limiter;
+pub(crate) mod authorize;
+pub(crate) mod credentials;
+pub(crate) mod failures;
+pub(crate) mod session;
+pub(crate) mod session_watch;
+pub mod token_refresh;

@@ -1,0 +1,169 @@
+//! Answers on their way out: what they say, and what the log wants to know about them.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use axum::body::Body;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+
+use crate::model::Session;
+use crate::route::Site;
+use crate::web::page::{POLICY, Page};
+
+/// An answer, and what the log and the metrics want to know about it.
+pub(crate) struct Answer {
+    pub(crate) response: Response<Body>,
+    pub(crate) site: Option<Arc<Site>>,
+    pub(crate) session: Option<Arc<Session>>,
+    /// Successful subrequests are many and say little; they are logged at `debug`.
+    pub(crate) quiet: bool,
+    /// Whether it is the application's answer, to which we add nothing.
+    pub(crate) passed_on: bool,
+    /// Why the request is not served, for operators.
+    pub(crate) error: Option<String>,
+    /// What a gRPC call is told instead; nothing unless we stand in for an application.
+    pub(crate) told_to_calls: Option<&'static str>,
+}
+
+impl Answer {
+    pub(crate) fn of(site: &Arc<Site>, response: Response<Body>) -> Self {
+        Self {
+            response,
+            site: Some(Arc::clone(site)),
+            session: None,
+            quiet: false,
+            passed_on: false,
+            error: None,
+            told_to_calls: None,
+        }
+    }
+
+    /// Has no cache keep it: it is about one user, and holds their token.
+    pub(crate) fn keep_out_of_caches(&mut self) {
+        let headers = self.response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(value.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+pub(crate) fn html(status: StatusCode, page: &Page<'_>) -> Response<Body> {
+    let mut response = Response::new(Body::from(page.render()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(POLICY),
+    );
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    response
+}
+
+/// Names a request to everybody who logs it.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest id that is taken over, in bytes.
+const MAX_ID: usize = 128;
+
+/// Links an answer to its lines in the log.
+#[derive(Debug)]
+pub(crate) struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The id that a trusted reverse proxy gave the request, or a new one.
+    pub(crate) fn of(headers: &HeaderMap, trusted: impl FnOnce() -> bool) -> Self {
+        let given = headers.get(&REQUEST_ID);
+        given
+            .filter(|id| is_acceptable(id.as_bytes()) && trusted())
+            .map_or_else(Self::new, |id| Self(id.clone()))
+    }
+
+    /// The next id: a random start for the process, then counted, since every request has one.
+    fn new() -> Self {
+        static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
+            let mut bytes = [0; 8];
+            // An id without randomness is still an id.
+            let _ = aws_lc_rs::rand::fill(&mut bytes);
+            AtomicU64::new(u64::from_ne_bytes(bytes))
+        });
+        let id = format!("{:016x}", NEXT.fetch_add(1, Ordering::Relaxed));
+        Self(HeaderValue::from_str(&id).expect("hexadecimal digits are visible ASCII"))
+    }
+
+    /// As the value of [`REQUEST_ID`].
+    pub(crate) fn value(&self) -> HeaderValue {
+        self.0.clone()
+    }
+
+    /// As text.
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
+/// Whether an id can stand in logs and pages as it is.
+fn is_acceptable(id: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte);
+    (1..=MAX_ID).contains(&id.len()) && id.iter().all(allowed)
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_taken_over_from_trusted_peers_if_they_are_harmless() {
+        let long = "a".repeat(MAX_ID + 1);
+        for (given, trusted, taken) in [
+            ("8f14e45fceea167a5a36dedd4bea2543", true, true),
+            ("8f14e45fceea167a5a36dedd4bea2543", false, false),
+            ("1-5759e988:bd862e/3f+e1=_.", true, true),
+            ("", true, false),
+            ("<script>", true, false),
+            ("a b", true, false),
+            (long.as_str(), true, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_str(given).expect("a value"));
+            let id = RequestId::of(&headers, || trusted).to_string();
+            assert_eq!(id == given, taken, "{given:?} became {id}");
+            assert!(taken || id.len() == 16, "{id}");
+        }
+        let none = HeaderMap::new();
+        let ids = [&none, &none].map(|headers| RequestId::of(headers, || true).to_string());
+        assert_ne!(ids[0], ids[1]);
+    }
+}

@@ -1,0 +1,421 @@
+//! Accepts connections, bounds what they may cost, and lets them finish when we stop.
+
+mod activity;
+mod connection_limiter;
+mod handshake;
+mod proxy_protocol;
+mod send_budget;
+
+use std::convert::Infallible;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_io_timeout::TimeoutWriter;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::telemetry::Throttle;
+use crate::web::inbound::{Peer, TrustedProxies};
+use crate::web::keepalive;
+use connection_limiter::{Bounds, ConnectionLimiter, ConnectionPermit};
+use handshake::Opened;
+use send_budget::SendBudget;
+
+/// Longest wait for the first byte of a connection.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// HTTP/2: concurrent streams of a connection. Fewer than the 100 of RFC 9113 section 6.5.2: a
+/// response that is not read costs about 40 KiB with its connection to the application.
+const MAX_CONCURRENT_STREAMS: u32 = 32;
+/// HTTP/2: bytes of one response body that hyper buffers.
+const MAX_SEND_BUFFER_BYTES: usize = 64 << 10;
+/// HTTP/2: flow-control windows for request bodies, of a connection and of a stream.
+const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// HTTP/2: streams that a client has reset before they were accepted (CVE-2023-44487), and streams
+/// that were reset because of the client's errors, after which the connection is closed.
+const MAX_PENDING_ACCEPT_RESET_STREAMS: usize = 20;
+const MAX_LOCAL_ERROR_RESET_STREAMS: usize = 1024;
+/// Idle connections that are evicted when no file descriptors are left.
+const EVICTED_WITHOUT_DESCRIPTORS: usize = 16;
+/// Pause after a failed `accept`.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Paths that are served when all connections are in use.
+const PROBE_PATHS: [&str; 2] = [
+    "/outpost.goauthentik.io/ping",
+    "/outpost.goauthentik.io/ready",
+];
+
+/// What connections may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Time for a request's head to arrive.
+    pub header_timeout: Duration,
+    /// Time for the next request of a connection; for its first byte 10 s at most.
+    pub idle_timeout: Duration,
+    /// Time in which a client that is sent something has to take a byte of it.
+    pub write_timeout: Duration,
+    /// Most bytes of a request's head; more is answered with 431.
+    pub max_header_bytes: usize,
+    /// Most open connections. At the limit, the oldest idle one is evicted.
+    pub max_connections: usize,
+    /// Most open connections of one client address (IPv6: /64).
+    pub max_connections_per_client: usize,
+    /// Most open connections of one trusted proxy.
+    pub max_connections_per_proxy: usize,
+    /// How long requests in flight may take once we stop.
+    pub drain: Duration,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Serves any number of listeners under limits that they share. Cheap to clone.
+#[derive(Clone)]
+pub struct Server {
+    limits: Limits,
+    limiter: Arc<ConnectionLimiter>,
+    warnings: Arc<Throttle>,
+    builder: Builder<TokioExecutor>,
+    tls: Option<TlsAcceptor>,
+    /// Who may name the client with the PROXY protocol.
+    balancers: Option<TrustedProxies>,
+}
+
+/// What a connection holds, for those who go on with it after HTTP. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Hold(Arc<Held>);
+
+struct Held {
+    connections: TaskTracker,
+    stop: CancellationToken,
+    permit: ConnectionPermit,
+}
+
+impl Hold {
+    /// Starts a task that counts as the connection. It is expected to return soon after its token
+    /// is cancelled.
+    pub(super) fn spawn<F>(&self, task: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let hold = self.clone();
+        let in_flight = hold.0.permit.activity.begin();
+        let task = task(self.0.stop.clone());
+        self.0.connections.spawn(async move {
+            task.await;
+            drop((in_flight, hold));
+        });
+    }
+}
+
+/// Binds a listener.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+impl Server {
+    /// A server with these limits. Trusted proxies may name the client with the PROXY protocol if
+    /// `proxy_protocol` is on.
+    #[must_use]
+    pub fn new(limits: Limits, trusted: TrustedProxies, proxy_protocol: bool) -> Self {
+        let bounds = Bounds {
+            total: limits.max_connections,
+            per_client: limits.max_connections_per_client,
+            per_proxy: limits.max_connections_per_proxy,
+        };
+        let balancers = proxy_protocol.then(|| trusted.clone());
+        Self {
+            limits,
+            limiter: ConnectionLimiter::new(bounds, trusted),
+            warnings: Arc::default(),
+            builder: builder(limits),
+            tls: None,
+            balancers,
+        }
+    }
+
+    /// The same server, sharing its limits, that speaks TLS.
+    #[must_use]
+    pub fn with_tls(mut self, config: Arc<ServerConfig>) -> Self {
+        self.tls = Some(config.into());
+        self
+    }
+
+    /// Serves connections with `answer` until `stop`, then waits for requests in flight.
+    pub async fn serve<A, F>(self, listener: TcpListener, answer: A, stop: CancellationToken)
+    where
+        A: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let connections = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.accept(&listener) => accepted,
+            };
+            let Some((stream, peer, permit)) = accepted else {
+                continue;
+            };
+            let hold = Hold(Arc::new(Held {
+                connections: connections.clone(),
+                stop: stop.clone(),
+                permit,
+            }));
+            let (server, answer) = (self.clone(), answer.clone());
+            connections.spawn(async move {
+                // Errors here are the client's: resets, malformed requests, time-outs.
+                if let Err(error) = server.converse(stream, peer, answer, hold).await {
+                    tracing::debug!(remote = %peer, "connection ended: {error}");
+                }
+            });
+        }
+        drop(listener);
+        connections.close();
+        let drain = self.limits.drain;
+        if tokio::time::timeout(drain, connections.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("requests were still in flight after {drain:?}; they are cut off");
+        }
+    }
+
+    /// One connection, from its first byte to its end.
+    async fn converse<A, F>(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        answer: A,
+        hold: Hold,
+    ) -> Result<(), Failure>
+    where
+        A: Fn(Peer, Request<Incoming>) -> F,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let shared = &hold.0;
+        let opened = tokio::select! {
+            opened = self.open(stream, address) => opened?,
+            () = shared.stop.cancelled() => return Ok(()),
+            () = shared.permit.evicted.cancelled() => return Ok(()),
+        };
+        let (Opened::Plain(_, peer) | Opened::Tls(_, peer)) = &opened;
+        if peer.address.ip() != address.ip() && !shared.permit.assign_to(peer.address.ip()) {
+            return Err(
+                "the client named by the PROXY header is at listen.max_connections_per_client"
+                    .into(),
+            );
+        }
+        match opened {
+            Opened::Plain(stream, peer) => self.speak(stream, peer, answer, hold).await,
+            Opened::Tls(stream, peer) => self.speak(*stream, peer, answer, hold).await,
+        }
+    }
+
+    /// Waits for the first byte, then for whatever comes before HTTP.
+    async fn open(&self, stream: TcpStream, address: SocketAddr) -> Result<Opened, Failure> {
+        let Limits {
+            header_timeout,
+            idle_timeout,
+            write_timeout,
+            ..
+        } = self.limits;
+        let first_byte = FIRST_BYTE_TIMEOUT.min(header_timeout).min(idle_timeout);
+        tokio::time::timeout(first_byte, stream.readable()).await??;
+        let mut stream = TimeoutWriter::new(stream);
+        stream.set_timeout(Some(write_timeout));
+        let stream = Box::pin(stream);
+        let opening = handshake::open(stream, address, self.balancers.as_ref(), self.tls.as_ref());
+        Ok(tokio::time::timeout(header_timeout, opening).await??)
+    }
+
+    /// Speaks HTTP.
+    async fn speak<S, A, F>(
+        &self,
+        stream: S,
+        peer: Peer,
+        answer: A,
+        hold: Hold,
+    ) -> Result<(), Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        A: Fn(Peer, Request<Incoming>) -> F,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let shared = &hold.0;
+        let (stop, permit) = (shared.stop.clone(), &shared.permit);
+        let activity = &permit.activity;
+        let budget = SendBudget::default();
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let in_flight = activity.begin();
+            let version = request.version();
+            let is_refused = permit.is_reserved && !PROBE_PATHS.contains(&request.uri().path());
+            if request.headers().contains_key(header::UPGRADE) {
+                request.extensions_mut().insert(hold.clone());
+            }
+            let answered = (!is_refused).then(|| answer(peer, request));
+            let budget = budget.clone();
+            async move {
+                let response = match answered {
+                    Some(answered) => answered.await,
+                    None => overloaded(),
+                };
+                Ok::<_, Infallible>(budget.apply(response, version, in_flight))
+            }
+        });
+        let stream = TokioIo::new(stream);
+        let connection = self.builder.serve_connection_with_upgrades(stream, service);
+        let mut connection = pin!(connection);
+        let mut ending = false;
+        loop {
+            // hyper bounds the time of an HTTP/1.1 head once it has seen a byte of it; silence
+            // before that, and HTTP/2 connections without requests, are for us to end.
+            let idle = tokio::time::sleep(self.limits.idle_timeout);
+            tokio::select! {
+                ended = connection.as_mut() => return ended,
+                () = stop.cancelled(), if !ending => ending = true,
+                () = permit.evicted.cancelled(), if !ending => {
+                    if activity.is_idle() {
+                        return Ok(());
+                    }
+                    ending = true;
+                }
+                // A client that was answered and neither takes that nor ends its request is given
+                // no third chance.
+                () = idle => match (activity.was_idle(), ending) {
+                    (false, _) => {}
+                    (true, false) => ending = true,
+                    (true, true) => return Ok(()),
+                },
+            }
+            if ending {
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+
+    /// Accepts a connection, within the limits.
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+    ) -> Option<(TcpStream, SocketAddr, ConnectionPermit)> {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let Some(permit) = self.limiter.acquire(peer.ip()) else {
+                    if self.warnings.admits("limit") {
+                        tracing::warn!(
+                            remote = %peer,
+                            "connection refused: all connections are busy; raise listen.max_connections or listen.max_connections_per_client, or find out what keeps them busy",
+                        );
+                    }
+                    return None;
+                };
+                // Without it small answers could wait for an acknowledgement.
+                let _ = stream.set_nodelay(true);
+                // Should it fail, all that is lost is that a client's silent end is noticed.
+                let _ = keepalive::enable(&stream);
+                Some((stream, peer, permit))
+            }
+            Err(error) if is_about_the_connection(&error) => None,
+            Err(error) => {
+                if self.warnings.admits("accept") {
+                    tracing::warn!("a connection could not be accepted: {error}");
+                }
+                // Usually no file descriptors are left: idle connections give theirs.
+                self.limiter.evict_idle(EVICTED_WITHOUT_DESCRIPTORS);
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
+                None
+            }
+        }
+    }
+}
+
+/// Whether only the connection failed that was to be accepted.
+fn is_about_the_connection(error: &std::io::Error) -> bool {
+    use ErrorKind as E;
+    matches!(
+        error.kind(),
+        E::ConnectionAborted | E::ConnectionReset | E::ConnectionRefused | E::Interrupted
+    )
+}
+
+/// The response to all but probes when all connections are in use.
+fn overloaded() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn builder(limits: Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.max_header_bytes.max(8192));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .max_pending_accept_reset_streams(MAX_PENDING_ACCEPT_RESET_STREAMS)
+        .max_local_error_reset_streams(MAX_LOCAL_ERROR_RESET_STREAMS)
+        .keep_alive_interval(limits.header_timeout)
+        .keep_alive_timeout(limits.header_timeout);
+    builder
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn tcp_asks_clients_that_are_silent() {
+        let limits = Limits {
+            header_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(1),
+            write_timeout: Duration::from_secs(1),
+            max_header_bytes: 8192,
+            max_connections: 1,
+            max_connections_per_client: 1,
+            max_connections_per_proxy: 1,
+            drain: Duration::ZERO,
+        };
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = bind(address).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let client = TcpStream::connect(address).await.expect("a connection");
+        let trusted = TrustedProxies::new(Vec::new());
+        let server = Server::new(limits, trusted, false);
+        let accepted = server.accept(&listener).await;
+        let (stream, ..) = accepted.expect("a client");
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().expect("an option"));
+        let time = socket.tcp_keepalive_time();
+        assert_eq!(time.expect("an option"), keepalive::TIME);
+        let interval = socket.tcp_keepalive_interval();
+        assert_eq!(interval.expect("an option"), keepalive::INTERVAL);
+        let retries = socket.tcp_keepalive_retries();
+        assert_eq!(retries.expect("an option"), keepalive::RETRIES);
+        drop(client);
+    }
+}
