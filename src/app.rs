@@ -364,12 +364,12 @@ fn control(
     config: &Config,
     trust: &Trust,
     level: LevelHandle,
-) -> Result<control::Parted, StartError> {
+) -> Result<control::Context, StartError> {
     let (clock, metrics) = (Clock::system(), Metrics::new());
     let (insecure, timeout) = (config.authentik.insecure, config.control.request_timeout);
     let policies = config.applications.values();
     let sources = policies.flat_map(|policy| policy.headers.iter().map(|(_, source)| source));
-    Ok(control::Parted {
+    Ok(control::Context {
         settings: settings(config),
         live: Live::default(),
         store: store(config, &clock, &metrics)?,
@@ -437,7 +437,7 @@ fn settings(config: &Config) -> control::Settings {
         reconnect_max: config.control.reconnect_max,
         hello_interval: config.control.hello_interval,
         cache_file: config.control.cache_file.clone(),
-        recheck_interval: config.session.recheck_interval,
-        recheck_per_second: config.session.recheck_per_second,
+        introspection_interval: config.session.recheck_interval,
+        introspections_per_second: config.session.recheck_per_second,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::certificates::{self, Certificates};
-use super::{Parted, wire};
+use super::{Context, wire};
 use crate::config::Policies;
 use crate::model::{
     Allowlist, Application, Backend, BasicAuth, CookieDomain, ExternalUrl, Mode, OAuthClient,
@@ -22,7 +22,7 @@ use crate::tls::CertifiedKey;
 pub(super) type Known = HashMap<String, (Value, Arc<Site>)>;
 
 pub(super) struct Compiler<'a> {
-    pub(super) control: &'a Parted,
+    pub(super) control: &'a Context,
     pub(super) outpost: &'a Outpost,
     pub(super) certificates: &'a Certificates,
     /// Whether the outpost is as it was, so that unchanged records need no new site.

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::wire::{Event, Frame};
-use super::{BackOff, Parted, Signals};
+use super::{BackOff, Context, Signals};
 use crate::model::Outpost;
 use crate::route::user_agent;
 use crate::telemetry::Throttle;
@@ -69,7 +69,7 @@ impl WebsocketError {
 }
 
 /// Keeps the websocket connected until `stop`.
-pub(super) async fn run(control: &Parted, signals: &Signals, stop: CancellationToken) {
+pub(super) async fn run(control: &Context, signals: &Signals, stop: CancellationToken) {
     let instance = Uuid::new_v4();
     let mut back_off = BackOff::new(control.settings.reconnect_max);
     let trouble = Throttle::default();
@@ -113,13 +113,13 @@ pub(super) async fn run(control: &Parted, signals: &Signals, stop: CancellationT
                     trouble.reset();
                 }
                 let message = "websocket to authentik is disconnected; reconnecting";
-                if trouble.admits(message) {
+                if trouble.should_log(message) {
                     tracing::warn!("{message}");
                 }
             }
             Err(error) => {
                 let message = format!("{error}; {}", error.advice());
-                if trouble.admits(&message) {
+                if trouble.should_log(&message) {
                     tracing::error!("websocket to authentik is not connected: {message}");
                 }
             }
@@ -133,7 +133,7 @@ pub(super) async fn run(control: &Parted, signals: &Signals, stop: CancellationT
 }
 
 async fn connect(
-    control: &Parted,
+    control: &Context,
     outpost: &Outpost,
     instance: Uuid,
     attempt: u32,
@@ -175,7 +175,7 @@ async fn connect(
 }
 
 /// Connects, says hello, waits until it is acknowledged, and leaves.
-pub(super) async fn greet(control: &Parted, outpost: &Outpost) -> Result<(), WebsocketError> {
+pub(super) async fn greet(control: &Context, outpost: &Outpost) -> Result<(), WebsocketError> {
     let instance = Uuid::new_v4();
     let mut socket = connect(control, outpost, instance, 0).await?;
     let hello = Message::text(hello(outpost.reported_version(), instance));
@@ -202,7 +202,7 @@ pub(super) async fn greet(control: &Parted, outpost: &Outpost) -> Result<(), Web
 }
 
 struct Conversation<'a> {
-    control: &'a Parted,
+    control: &'a Context,
     signals: &'a Signals,
     outpost: Outpost,
     instance: Uuid,

@@ -8,20 +8,20 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Parted, Signals};
+use super::{Context, Signals};
 use crate::model::{Session, SessionKey};
 use crate::route::Site;
 use crate::telemetry::Throttle;
 
 /// Re-checks until `stop`.
-pub(super) async fn run(control: &Parted, signals: &Signals, stop: CancellationToken) {
-    let recheck = Recheck {
+pub(super) async fn run(control: &Context, signals: &Signals, stop: CancellationToken) {
+    let introspector = Introspector {
         control,
         trouble: Throttle::default(),
     };
     tokio::select! {
         () = stop.cancelled() => {}
-        () = recheck.forever(signals) => {}
+        () = introspector.forever(signals) => {}
     }
 }
 
@@ -34,34 +34,37 @@ enum Who {
     Us,
 }
 
-struct Recheck<'a> {
-    control: &'a Parted,
+struct Introspector<'a> {
+    control: &'a Context,
     trouble: Throttle,
 }
 
-impl Recheck<'_> {
+impl Introspector<'_> {
     async fn forever(&self, signals: &Signals) {
-        let (store, interval) = (&self.control.store, self.control.settings.recheck_interval);
+        let (store, interval) = (
+            &self.control.store,
+            self.control.settings.introspection_interval,
+        );
         let mut next = Instant::now() + interval;
         loop {
             tokio::select! {
                 () = signals.gap.notified() => {
                     // What is read from the store later was checked before the gap as well.
                     store.due_before(self.control.clock.now());
-                    self.check_all(Who::Us).await;
+                    self.introspect_all(Who::Us).await;
                 }
                 () = sleep_until(next) => {
                     next = Instant::now() + interval;
                     let seconds = i64::try_from(interval.as_secs()).unwrap_or(i64::MAX);
                     store.due_before(self.control.clock.now().saturating_sub(seconds));
-                    self.check_all(Who::Anybody).await;
+                    self.introspect_all(Who::Anybody).await;
                 }
                 (key, session) = store.next_due() => self.check(&key, &session, Who::Us).await,
             }
         }
     }
 
-    async fn check_all(&self, who: Who) {
+    async fn introspect_all(&self, who: Who) {
         for (key, session) in self.control.store.sweep() {
             self.check(&key, &session, who).await;
         }
@@ -78,7 +81,7 @@ impl Recheck<'_> {
         match site {
             Some(site) if session.is_live(control.clock.now()) => {
                 // Half of it, so that the claim is gone when its turn comes again.
-                let turn = control.settings.recheck_interval / 2;
+                let turn = control.settings.introspection_interval / 2;
                 if who == Who::Us || control.store.claim_check(key, turn).await {
                     self.ask(key, session, site).await;
                     sleep(self.pause()).await;
@@ -107,7 +110,7 @@ impl Recheck<'_> {
             }
             Err(error) => {
                 let message = error.to_string();
-                if self.trouble.admits(&message) {
+                if self.trouble.should_log(&message) {
                     tracing::warn!("a session could not be re-checked, it stays: {message}");
                 }
             }
@@ -115,6 +118,6 @@ impl Recheck<'_> {
     }
 
     fn pause(&self) -> Duration {
-        Duration::from_secs(1) / self.control.settings.recheck_per_second.max(1)
+        Duration::from_secs(1) / self.control.settings.introspections_per_second.max(1)
     }
 }

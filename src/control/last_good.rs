@@ -13,7 +13,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::Parted;
+use super::Context;
 use super::api::Answers;
 use crate::store::seal::{KeyedHash, Seal};
 use crate::store::{Store, StoreError};
@@ -66,7 +66,7 @@ pub(super) struct LastGood {
 }
 
 impl LastGood {
-    pub(super) fn new(control: &Parted) -> Self {
+    pub(super) fn new(control: &Context) -> Self {
         let token: &SecretString = &control.settings.token;
         let token = token.expose_secret().as_bytes();
         let place = match &control.settings.cache_file {
@@ -142,7 +142,7 @@ impl LastGood {
 
     /// The store tells of its own trouble.
     fn is_news(&self, error: &KeepError, reason: &str) -> bool {
-        !matches!(error, KeepError::Store(_)) && self.trouble.admits(reason)
+        !matches!(error, KeepError::Store(_)) && self.trouble.should_log(reason)
     }
 
     async fn write(&self, answers: &Answers, now: i64) -> Result<(), KeepError> {

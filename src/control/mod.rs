@@ -1,7 +1,7 @@
 //! The control plane: learns from authentik what to protect, and who has signed out.
 //!
 //! Four tasks: `run` keeps the configuration fresh, `events` holds the websocket and ends
-//! sessions the moment authentik says so, `recheck` finds those that ended while it was down,
+//! sessions the moment authentik says so, `introspection` finds those that ended while it was down,
 //! `reports` tells authentik of misconfigured reverse proxies.
 
 mod api;
@@ -74,17 +74,17 @@ pub struct Settings {
     /// Time between two hellos.
     pub hello_interval: Duration,
     /// Time between two re-checks of all sessions.
-    pub recheck_interval: Duration,
+    pub introspection_interval: Duration,
     /// Most sessions that are re-checked in a second.
-    pub recheck_per_second: u32,
+    pub introspections_per_second: u32,
 }
 
 /// What the control plane works on. Cheap to clone.
 #[derive(Clone)]
-pub struct Control(Arc<Parted>);
+pub struct Control(Arc<Context>);
 
 /// The parts of a [`Control`].
-pub struct Parted {
+pub struct Context {
     /// How to work.
     pub settings: Settings,
     /// Where snapshots are published.
@@ -124,7 +124,7 @@ struct Signals {
 impl Control {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(parts: Parted) -> Self {
+    pub fn new(parts: Context) -> Self {
         Self(Arc::new(parts))
     }
 
@@ -155,7 +155,7 @@ impl Control {
 
 /// Fetches the configuration: at once, at intervals, on SIGUSR1 and when authentik asks.
 async fn run(
-    control: &Parted,
+    control: &Context,
     signals: &Signals,
     mut user_signal: UserSignal,
     stop: CancellationToken,
@@ -185,7 +185,7 @@ async fn run(
 
 /// Remembers what the last refresh found, so that unchanged applications are kept as they are.
 struct Refresher<'a> {
-    control: &'a Parted,
+    control: &'a Context,
     sites: compile::Known,
     certificates: Certificates,
     served: Option<Outpost>,
@@ -194,7 +194,7 @@ struct Refresher<'a> {
 }
 
 impl<'a> Refresher<'a> {
-    fn new(control: &'a Parted) -> Self {
+    fn new(control: &'a Context) -> Self {
         Self {
             control,
             sites: compile::Known::new(),
@@ -217,7 +217,7 @@ impl<'a> Refresher<'a> {
             }
             Err(error) => {
                 let message = error.to_string();
-                if self.trouble.admits(&message) {
+                if self.trouble.should_log(&message) {
                     tracing::error!("configuration not loaded: {message}");
                 }
                 if self.served.is_none() && error.is_outage() {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::api::{Api, ApiError};
-use super::{LoadError, Parted, Refresher, Settings, Signals, WebsocketError, events, wire};
+use super::{Context, LoadError, Refresher, Settings, Signals, WebsocketError, events, wire};
 use crate::model::Outpost;
 use crate::route::Snapshot;
 use crate::store::{Memory, StoreError};
@@ -21,7 +21,7 @@ use crate::web::trust::Trust;
 
 /// Asks authentik. Changes nothing there, but for a hello on the websocket.
 pub struct Probe {
-    control: Parted,
+    control: Context,
     trust: Trust,
 }
 
@@ -101,7 +101,7 @@ impl LoadError {
 impl Probe {
     /// A probe of the authentik that `control` leads to over connections that `trust` allows.
     #[must_use]
-    pub fn new(control: Parted, trust: Trust) -> Self {
+    pub fn new(control: Context, trust: Trust) -> Self {
         Self { control, trust }
     }
 

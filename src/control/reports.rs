@@ -5,12 +5,12 @@ use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 
 use super::api::Api;
-use super::{Parted, Signals};
+use super::{Context, Signals};
 use crate::telemetry::Misconfiguration;
 
 /// Sends what arrives, until `stop`.
 pub(super) async fn run(
-    control: &Parted,
+    control: &Context,
     signals: &Signals,
     mut reports: Receiver<Misconfiguration>,
     stop: CancellationToken,

@@ -31,7 +31,7 @@ pub(super) async fn watch(discover: &Discover<'_>, stop: &CancellationToken) {
                 Ok(()) => due = due.min(Instant::now() + GATHER),
                 Err(error) => {
                     let error = error.to_string();
-                    if trouble.admits(&error) {
+                    if trouble.should_log(&error) {
                         tracing::warn!("{error}");
                     }
                 }

@@ -17,7 +17,7 @@ use tracing::instrument::WithSubscriber as _;
 use crate::app::App;
 use crate::config::{Config, ConfigErrors};
 use crate::control::{Probe, Trouble};
-use crate::telemetry::Complaints;
+use crate::telemetry::DiagnosticLayer;
 use crate::web::trust::Trust;
 use report::{Report, Status};
 
@@ -34,7 +34,7 @@ pub fn unusable(errors: &ConfigErrors) -> Report {
 /// Looks at everything. `only` is the slug of the application to look at alone; `progress` is told
 /// what is being looked at.
 pub async fn examine(config: &Config, only: Option<&str>, progress: impl Fn(&str)) -> Report {
-    let complaints = Complaints::default();
+    let complaints = DiagnosticLayer::default();
     let log = Dispatch::new(complaints.subscriber());
     let mut report = Report::default();
     listeners::settings(config, &mut report);

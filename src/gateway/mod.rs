@@ -375,7 +375,7 @@ impl Parted {
     /// Tells, now and then, of a peer that behaves like a reverse proxy but is not trusted as one:
     /// addresses and hosts are wrong until it is.
     fn note_untrusted(&self, inbound: &Inbound<'_>, headers: &HeaderMap, id: &RequestId) {
-        if !inbound.trusted && is_forwarded(headers) && self.ignored_peers.admits("") {
+        if !inbound.trusted && is_forwarded(headers) && self.ignored_peers.should_log("") {
             tracing::warn!(
                 request_id = %id,
                 "X-Forwarded-* headers from {} were ignored; if it is your reverse proxy, add its network to AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS",

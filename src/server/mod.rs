@@ -313,7 +313,7 @@ impl Server {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let Some(permit) = self.limiter.acquire(peer.ip()) else {
-                    if self.warnings.admits("limit") {
+                    if self.warnings.should_log("limit") {
                         tracing::warn!(
                             remote = %peer,
                             "connection refused: all connections are busy; raise listen.max_connections or listen.max_connections_per_client, or find out what keeps them busy",
@@ -329,7 +329,7 @@ impl Server {
             }
             Err(error) if is_about_the_connection(&error) => None,
             Err(error) => {
-                if self.warnings.admits("accept") {
+                if self.warnings.should_log("accept") {
                     tracing::warn!("a connection could not be accepted: {error}");
                 }
                 // Usually no file descriptors are left: idle connections give theirs.

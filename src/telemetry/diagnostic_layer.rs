@@ -23,9 +23,9 @@ pub struct Complaint {
 
 /// What was complained of, once each. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Complaints(Arc<Mutex<Vec<Complaint>>>);
+pub struct DiagnosticLayer(Arc<Mutex<Vec<Complaint>>>);
 
-impl Complaints {
+impl DiagnosticLayer {
     /// Collects what is logged under this subscriber, but for what is [`CHECKED`].
     #[must_use]
     pub fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
@@ -44,7 +44,7 @@ impl Complaints {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Complaints {
+impl<S: Subscriber> Layer<S> for DiagnosticLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
         if metadata.name() == CHECKED || !metadata.target().starts_with("authentik_proxy") {
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn what_nothing_else_finds_is_collected_once() {
-        let complaints = Complaints::default();
+        let complaints = DiagnosticLayer::default();
         tracing::subscriber::with_default(complaints.subscriber(), || {
             for _ in 0..2 {
                 tracing::warn!(count = 1, "{} is odd", "this");

@@ -42,7 +42,7 @@ impl Reporter {
 
     /// Passes a report on. It is made only when it is due; a full queue drops it.
     pub fn report(&self, make: impl FnOnce() -> Misconfiguration) {
-        if self.throttle.admits("") {
+        if self.throttle.should_log("") {
             let _ = self.sender.try_send(make());
         }
     }

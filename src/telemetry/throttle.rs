@@ -19,7 +19,7 @@ impl Throttle {
     ///
     /// # Panics
     /// Never: nothing panics while the lock is held.
-    pub fn admits(&self, message: &str) -> bool {
+    pub fn should_log(&self, message: &str) -> bool {
         let mut recent = self
             .0
             .lock()
@@ -55,9 +55,9 @@ mod tests {
     #[test]
     fn repeats_are_held_back_and_news_is_not() {
         let throttle = Throttle::default();
-        assert!(throttle.admits("a") && !throttle.admits("a") && throttle.admits("b"));
-        assert!(!throttle.admits("a"), "also when causes take turns");
+        assert!(throttle.should_log("a") && !throttle.should_log("a") && throttle.should_log("b"));
+        assert!(!throttle.should_log("a"), "also when causes take turns");
         throttle.reset();
-        assert!(throttle.admits("b"));
+        assert!(throttle.should_log("b"));
     }
 }

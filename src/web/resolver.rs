@@ -115,7 +115,7 @@ impl Shared {
             Err(_) => format!("no answer within {:?}", self.patience),
         };
         // By what happened alone: in an outage, all names fail alike.
-        if self.complaints.admits(&failure) {
+        if self.complaints.should_log(&failure) {
             tracing::warn!(
                 "DNS does not work: {failure}; the last known addresses of {} and other names are used; check the cluster's DNS",
                 name.as_str(),

@@ -14,7 +14,7 @@ use super::api::{Answers, Api, ApiError};
 use super::certificates::Certificates;
 use super::compile::{Compiler, Known};
 use super::wire::{self, Event, Frame};
-use super::{Parted, Refresher, Settings, Signals};
+use super::{Context, Refresher, Settings, Signals};
 use crate::admin::Readiness;
 use crate::clock::Clock;
 use crate::config::Policies;
@@ -30,9 +30,9 @@ use crate::web::header_file::HeaderFiles;
 use crate::web::rest::RestError;
 use crate::web::trust::TlsOptions;
 
-fn control(base: &str, browser: Option<Url>) -> Parted {
+fn control(base: &str, browser: Option<Url>) -> Context {
     let clock = Clock::manual(1_795_488_000);
-    Parted {
+    Context {
         settings: Settings {
             host: Url::parse(base).expect("a URL"),
             host_browser: browser,
@@ -46,8 +46,8 @@ fn control(base: &str, browser: Option<Url>) -> Parted {
             refresh_jitter: Duration::ZERO,
             reconnect_max: Duration::from_secs(1),
             hello_interval: Duration::from_secs(10),
-            recheck_interval: Duration::from_mins(1),
-            recheck_per_second: 1,
+            introspection_interval: Duration::from_mins(1),
+            introspections_per_second: 1,
         },
         live: Live::default(),
         store: Store::memory(clock.clone(), None),

@@ -143,7 +143,7 @@ impl Worker {
             Err(error) => {
                 self.outcomes.count(RefreshOutcome::Failed);
                 let message = error.to_string();
-                if self.trouble.admits(&message) {
+                if self.trouble.should_log(&message) {
                     tracing::warn!("a session could not be refreshed, yet: {message}");
                 }
             }
@@ -156,7 +156,7 @@ impl Worker {
                 Ok(()) => return self.outcomes.count(RefreshOutcome::Succeeded),
                 Err(error) => {
                     let message = error.to_string();
-                    if self.trouble.admits(&message) {
+                    if self.trouble.should_log(&message) {
                         tracing::warn!("a refreshed session cannot be kept, yet: {message}");
                     }
                 }

@@ -113,7 +113,7 @@ impl Connection {
         } else if is_demoted(&error) && since.elapsed() > SETTLED {
             self.leave(number, State::Trying);
         }
-        if self.refusals.admits(&reason) {
+        if self.refusals.should_log(&reason) {
             tracing::error!("Redis at {} refuses a command: {reason}", self.server);
         }
         Err(Failure::Final(reason))
@@ -216,7 +216,7 @@ impl Connection {
                     "there was no answer within {patience:?}; check that Redis is not stuck, and that firewalls and network policies let us reach it"
                 ),
             };
-            if trouble.admits(&reason) {
+            if trouble.should_log(&reason) {
                 said_up = false;
                 tracing::error!(
                     "Redis at {} cannot be reached: {reason}; sessions that are not cached here are answered with 503 until then",

@@ -258,7 +258,7 @@ impl Redis {
             Err(error) => {
                 // It will never be readable; only a new sign-in helps.
                 let reason = error.to_string();
-                if self.unreadable.admits(&reason) {
+                if self.unreadable.should_log(&reason) {
                     tracing::warn!(
                         "a session in Redis cannot be read and counts as ended: {reason}"
                     );

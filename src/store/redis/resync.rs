@@ -67,7 +67,7 @@ impl Redis {
     /// was too full. authentik is asked about it as soon as possible, because what Redis knew of
     /// ended sessions is lost too.
     pub(super) async fn put_back(&self, key: SessionKey, entry: &Entry) -> Result<(), StoreError> {
-        if self.lost.admits("") {
+        if self.lost.should_log("") {
             tracing::warn!(
                 "Redis has lost sessions that are in use; they are written again. A Redis of its own, with persistence and without eviction, keeps them"
             );

@@ -78,7 +78,7 @@ impl Redis {
                 Err(_) => format!("there was no answer within {patience:?}"),
             };
             // While Redis is away altogether, that has been said.
-            if self.connection.is_up() && trouble.admits(&reason) {
+            if self.connection.is_up() && trouble.should_log(&reason) {
                 tracing::warn!(
                     "news of ended sessions do not arrive from Redis: {reason}; cached sessions are confirmed there every {:?} instead",
                     self.settings.revalidate,

@@ -129,7 +129,7 @@ impl Export for Reporting {
         if let Err(error) = &sent {
             // Has the code and, of what went wrong on this side, the cause; never a header.
             let message = error.to_string();
-            if self.trouble.admits(&message) {
+            if self.trouble.should_log(&message) {
                 tracing::warn!(
                     "traces are not exported: {message}; the collector has to listen for OTLP over gRPC at OTEL_EXPORTER_OTLP_ENDPOINT (port 4317 as a rule)"
                 );
