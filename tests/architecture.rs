@@ -373,36 +373,3 @@ fn one_file_reads_the_environment() {
         assert_eq!(reads, name == MAY_READ_ENVIRONMENT, "{name}");
     }
 }
-
-/// What the last column of a table names in backticks that looks like a test.
-fn named_tests(row: &str) -> impl Iterator<Item = &str> {
-    let column = row.trim_end().trim_end_matches('|').rsplit(" | ").next();
-    let quoted = column.unwrap_or_default().split('`').skip(1).step_by(2);
-    quoted.filter(|name| {
-        let snake = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        name.matches('_').count() >= 2 && name.chars().all(snake)
-    })
-}
-
-#[test]
-fn tests_that_documents_name_exist() {
-    let all: String = ["src", "tests", "standin"]
-        .iter()
-        .flat_map(|directory| sources(directory))
-        .map(|(_, text)| text)
-        .collect();
-    let mut named = 0;
-    for document in ["docs/PARITY.md", "docs/SECURITY.md", "docs/RELIABILITY.md"] {
-        let text = std::fs::read_to_string(root().join(document)).expect("text");
-        for row in text.lines().filter(|line| line.starts_with('|')) {
-            for name in named_tests(row) {
-                assert!(all.contains(&format!("fn {name}(")), "{document}: {name}");
-                named += 1;
-            }
-        }
-    }
-    assert!(
-        named > 100,
-        "{named} are too few: the tables are not understood"
-    );
-}

@@ -3,6 +3,7 @@
 //! missing, a test says so and leaves out that part.
 
 mod custom;
+mod evidence;
 mod helm;
 mod kubernetes;
 mod monitoring;
