@@ -17,7 +17,7 @@ use authentik_proxy::config::Config;
 use authentik_proxy::model::{Claims, IdentityOptions, Session, SessionId};
 use authentik_proxy::store::{Owner, Store};
 use authentik_proxy::telemetry::metrics::Metrics;
-use authentik_proxy::web::identity;
+use authentik_proxy::web::header::identity;
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::{StreamExt as _, stream};
 use http::HeaderMap;

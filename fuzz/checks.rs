@@ -10,7 +10,7 @@ use authentik_proxy::model::{MAX_BYTES, MAX_PATH, MAX_READINGS, Readings, Verdic
 use authentik_proxy::oidc::{LoginState, StateError};
 use authentik_proxy::route::Table;
 use authentik_proxy::web::cookie::{self, Form};
-use authentik_proxy::web::inbound::{Inbound, TrustedProxies};
+use authentik_proxy::web::request::inbound::{Inbound, TrustedProxies};
 use aws_lc_rs::hmac;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 

@@ -28,9 +28,9 @@ use crate::telemetry::{Reporter, Throttle};
 use crate::tls::{self, KeyPairError};
 use crate::upstream::{Patience, Upstream};
 use crate::web::client::BackChannel;
-use crate::web::header_file::HeaderFiles;
-use crate::web::inbound::{Peer, TrustedProxies};
-use crate::web::trust::{TlsError, Trust};
+use crate::web::client::trust::{TlsError, Trust};
+use crate::web::header::files::HeaderFiles;
+use crate::web::request::inbound::{Peer, TrustedProxies};
 
 /// Most connections at a time to the metrics listeners.
 const ADMIN_CONNECTIONS: usize = 64;

@@ -282,7 +282,7 @@ fn what_is_forbidden_is_seen_however_it_is_written() {
             "web::page",
         ),
         (
-            "src/web/client.rs",
+            "src/web/client/mod.rs",
             "use crate::store::Store;",
             "store::Store",
         ),

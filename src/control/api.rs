@@ -15,7 +15,7 @@ use crate::model::Outpost;
 use crate::route::user_agent;
 use crate::telemetry::CHECKED;
 use crate::web::client::BackChannel;
-use crate::web::rest::{Rest, RestError};
+use crate::web::client::rest::{Rest, RestError};
 
 /// How long the request for authentik's version may take.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);

@@ -39,7 +39,7 @@ use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{CHECKED, Misconfiguration, Throttle};
 use crate::web::client::BackChannel;
-use crate::web::header_file::HeaderFiles;
+use crate::web::header::files::HeaderFiles;
 use api::{Answers, Api, ApiError};
 use certificates::Certificates;
 pub use events::WebsocketError;

@@ -16,8 +16,8 @@ use crate::model::Outpost;
 use crate::route::Snapshot;
 use crate::store::{Memory, StoreError};
 use crate::web::client::FetchError;
-use crate::web::rest::RestError;
-use crate::web::trust::Trust;
+use crate::web::client::rest::RestError;
+use crate::web::client::trust::Trust;
 
 /// Asks authentik. Changes nothing there, but for a hello on the websocket.
 pub struct Probe {

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Discovery;
 use crate::web::client::BackChannel;
-use crate::web::trust::{TlsError, TlsOptions};
+use crate::web::client::trust::{TlsError, TlsOptions};
 use apply::{Outcome, apply};
 use authentik::{Authentik, AuthentikError};
 use desired::Desired;

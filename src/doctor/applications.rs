@@ -15,7 +15,7 @@ use crate::model::{Action, Application, Backend, Mode, Outcome, Question, Reques
 use crate::oidc::{Accepted, OidcError, Published};
 use crate::route::{Refused, Site, Snapshot};
 use crate::upstream::{Answered, NoAnswer, Patience, Upstream};
-use crate::web::trust::Trust;
+use crate::web::client::trust::Trust;
 
 /// How many applications are looked at at the same time: each takes several requests to authentik.
 const AT_ONCE: usize = 8;

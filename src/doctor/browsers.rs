@@ -10,8 +10,8 @@ use super::report::Report;
 use crate::config::{Config, is_internal};
 use crate::model::ExternalUrl;
 use crate::route::Site;
+use crate::web::client::trust::Trust;
 use crate::web::client::{BackChannel, FetchError};
-use crate::web::trust::Trust;
 
 const CHECK: &str = "browser host";
 

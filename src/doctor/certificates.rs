@@ -14,7 +14,7 @@ use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-use crate::web::trust::Trust;
+use crate::web::client::trust::Trust;
 
 /// A certificate should have been renewed by the time that only this part of its life is left, and
 /// in any case this long before its end.

@@ -12,8 +12,8 @@ use super::report::{Report, Status};
 use super::running_server;
 use crate::admin;
 use crate::config::{Config, reachable};
+use crate::web::client::trust::Trust;
 use crate::web::client::{BackChannel, FetchError};
-use crate::web::trust::Trust;
 
 /// How long a program that listens where we should may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::config::{Config, ConfigErrors};
 use crate::control::{Probe, Trouble};
 use crate::telemetry::DiagnosticLayer;
-use crate::web::trust::Trust;
+use crate::web::client::trust::Trust;
 use report::{Report, Status};
 
 /// Tells that the settings cannot be used; nothing else can be looked at then.

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::model::{Action, Mode, Rule, UpstreamProtocol};
 use crate::route::Site;
-use crate::web::identity::{META, PERSON};
+use crate::web::header::identity::{META, PERSON};
 
 use super::report::Report;
 

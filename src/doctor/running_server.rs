@@ -8,7 +8,7 @@ use super::listeners;
 use super::report::Report;
 use crate::admin::Status;
 use crate::model::{Dialect, Dialects, Outpost};
-use crate::web::trust::Trust;
+use crate::web::client::trust::Trust;
 
 const CHECK: &str = "server";
 const RESTART: &str = "where what is below is in order, restart it: settings and secret files are read at its start only";

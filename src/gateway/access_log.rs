@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 
 use super::response::RequestId;
 use crate::model::Session;
-use crate::web::inbound::Inbound;
+use crate::web::request::inbound::Inbound;
 
 /// Most bytes of what a client says that a line holds.
 const MAX_HOST: usize = 255;

@@ -5,7 +5,7 @@ use http::{HeaderMap, Method};
 
 use crate::model::{Authority, Dialect, Policy, RequestedUrl, RequestedUrlError, Scheme};
 use crate::route::Table;
-use crate::web::inbound::{Inbound, OnceError, once, own_host};
+use crate::web::request::inbound::{Inbound, OnceError, once, own_host};
 
 /// A dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::dialect::{Surface, host_parameter};
 use super::error::GatewayError;
 use crate::model::{Authority, Dialect, Mode, RequestedUrl};
 use crate::route::{Site, Table};
-use crate::web::inbound::{Inbound, once, own_host};
+use crate::web::request::inbound::{Inbound, once, own_host};
 
 /// What an authorization request tells of the host that the reverse proxy routed by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

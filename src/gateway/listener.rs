@@ -9,7 +9,7 @@ use super::endpoint::Endpoint;
 use super::error::GatewayError;
 use crate::model::{Authority, Dialect, Dialects};
 use crate::route::Snapshot;
-use crate::web::inbound::{Inbound, Peer, own_host};
+use crate::web::request::inbound::{Inbound, Peer, own_host};
 
 /// What a listener is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

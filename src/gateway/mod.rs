@@ -32,8 +32,8 @@ use crate::telemetry::traces::{Begun, Ended, Span, Traces};
 use crate::telemetry::{Misconfiguration, Reporter, Throttle};
 use crate::upstream::{Passage, Upstream};
 use crate::web::cookie::Form;
-use crate::web::framing;
-use crate::web::inbound::{
+use crate::web::request::framing;
+use crate::web::request::inbound::{
     Inbound, Peer, Source, TrustedProxies, is_forwarded, names_two_hosts, own_host,
 };
 use access_log::AccessLine;

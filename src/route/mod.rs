@@ -15,8 +15,8 @@ use crate::store::Owner;
 use crate::telemetry::metrics::{Metrics, SiteMetrics, UpstreamMetrics};
 use crate::tls::CertifiedKey;
 use crate::web::cookie::Cookies;
-use crate::web::header_file::{HeaderFiles, LiveValue};
-use crate::web::identity;
+use crate::web::header::files::{HeaderFiles, LiveValue};
+use crate::web::header::identity;
 pub use table::Table;
 
 /// Everything that a request needs to know, consistent in itself and never changed.

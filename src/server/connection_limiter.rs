@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
-use crate::web::inbound::{Source, TrustedProxies, client_network};
+use crate::web::request::inbound::{Source, TrustedProxies, client_network};
 
 /// Connections beyond the limit that are accepted while all others are busy. They serve probes only.
 const RESERVED_FOR_PROBES: usize = 32;

@@ -14,7 +14,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::proxy_protocol::{self, Header};
 use crate::model::Scheme;
-use crate::web::inbound::{Peer, TrustedProxies};
+use crate::web::request::inbound::{Peer, TrustedProxies};
 
 /// A connection whose client has to take what it is sent.
 pub(super) type Bounded = Pin<Box<TimeoutWriter<TcpStream>>>;

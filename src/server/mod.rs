@@ -28,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::telemetry::Throttle;
-use crate::web::inbound::{Peer, TrustedProxies};
 use crate::web::keepalive;
+use crate::web::request::inbound::{Peer, TrustedProxies};
 use connection_limiter::{Bounds, ConnectionLimiter, ConnectionPermit};
 use handshake::Opened;
 use send_budget::SendBudget;

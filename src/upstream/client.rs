@@ -18,8 +18,8 @@ use super::connections::Connections;
 use super::error::Failure;
 use super::timeouts::Pace;
 use crate::model::{Backend, UpstreamProtocol};
+use crate::web::client::trust::Trust;
 use crate::web::client::{Connector, FetchError, classify, connector};
-use crate::web::trust::Trust;
 
 /// Unused connections to one application.
 pub(super) const KEPT_EACH: usize = 256;

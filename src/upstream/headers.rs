@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::{Outgoing, Passage};
 use crate::model::{Session, UpstreamProtocol};
 use crate::route::Site;
-use crate::web::{cookie, header_name, identity};
+use crate::web::cookie;
+use crate::web::header::{identity, names};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -32,7 +33,7 @@ pub(super) fn outbound(outgoing: &Outgoing<'_>, asked: HeaderValue, has_body: bo
     // Rare, and looking for them at each header of ours would be dear.
     let mut has_lookalikes = false;
     for (name, value) in received {
-        let is_plain = header_name::is_plain(name.as_str());
+        let is_plain = names::is_plain(name.as_str());
         let dropped = is_never_passed_on(name, is_plain)
             || personal.iter().any(|said| resembles(said, name))
             || nominated.has(name)
@@ -57,7 +58,7 @@ pub(super) fn outbound(outgoing: &Outgoing<'_>, asked: HeaderValue, has_body: bo
 /// that join the two must not take them for what we say.
 pub(super) fn sift_trailers(trailers: &mut HeaderMap, head: &[HeaderName]) {
     let dropped = |name: &HeaderName| {
-        is_never_passed_on(name, header_name::is_plain(name.as_str()))
+        is_never_passed_on(name, names::is_plain(name.as_str()))
             || is_forwarded(name.as_str())
             || *name == header::AUTHORIZATION
             || head.iter().any(|said| resembles(said, name))
@@ -179,10 +180,10 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// Whether applications may take a name that is not plain for one that is ours to say, or that
 /// frames messages (CVE-2025-64484, CVE-2026-33433). No reverse proxy and no browser writes them so.
 fn is_lookalike(name: &HeaderName) -> bool {
-    let text = header_name::folded(name.as_str());
+    let text = names::folded(name.as_str());
     is_ours_to_say(&text)
         || is_forwarded(&text)
-        || header_name::overrides_method(&text)
+        || names::overrides_method(&text)
         || text == "x-request-id"
         || HeaderName::try_from(&*text).is_ok_and(|name| is_hop_by_hop(&name))
 }
@@ -280,7 +281,7 @@ fn identify(
     let said = person.iter().chain(&site.meta);
     let said = said.map(|(name, value)| (name, value.clone())).chain(extra);
     for (name, value) in said {
-        if has_lookalikes || !header_name::is_plain(name.as_str()) {
+        if has_lookalikes || !names::is_plain(name.as_str()) {
             drop_lookalikes(name, headers);
         }
         headers.insert(name.clone(), value);
@@ -300,7 +301,7 @@ fn drop_lookalikes(name: &HeaderName, headers: &mut HeaderMap) {
 }
 
 fn resembles(name: &HeaderName, other: &HeaderName) -> bool {
-    header_name::resembles(name.as_str(), other.as_str())
+    names::resembles(name.as_str(), other.as_str())
 }
 
 /// Says where the body ends. Chunks count where both are given (RFC 9112 section 6.1), as they did

@@ -30,7 +30,7 @@ use crate::gateway::grpc;
 use crate::gateway::response::Answer;
 use crate::model::{Authority, Backend, Session, UpstreamProtocol};
 use crate::route::Site;
-use crate::web::inbound::Inbound;
+use crate::web::request::inbound::Inbound;
 use answer_body::AnswerBody;
 use client::Way;
 pub use client::{Patience, Upstream};

@@ -1,7 +1,7 @@
 //! What `docs/SECURITY.md` asks of reverse proxies, in every recipe: clients cannot name themselves,
 //! and browsers reach nothing of ours that holds a token.
 
-use authentik_proxy::web::identity::{META, PERSON};
+use authentik_proxy::web::header::identity::{META, PERSON};
 use serde_json::Value;
 
 use crate::{documents, files, parse, pattern, read};

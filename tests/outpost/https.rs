@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use authentik_proxy::web::trust::Trust;
+use authentik_proxy::web::client::trust::Trust;
 use authentik_standin::{Provider, Standin};
 use bytes::Bytes;
 use http::Request;

@@ -26,9 +26,9 @@ use crate::store::Store;
 use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::web::client::BackChannel;
-use crate::web::header_file::HeaderFiles;
-use crate::web::rest::RestError;
-use crate::web::trust::TlsOptions;
+use crate::web::client::rest::RestError;
+use crate::web::client::trust::TlsOptions;
+use crate::web::header::files::HeaderFiles;
 
 fn control(base: &str, browser: Option<Url>) -> Context {
     let clock = Clock::manual(1_795_488_000);

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use crate::web::rest::RestError;
+use crate::web::client::rest::RestError;
 
 /// Why authentik could not be read or written. Each text names the cause and the fix.
 #[derive(Debug, thiserror::Error)]

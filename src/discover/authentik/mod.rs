@@ -18,7 +18,7 @@ use super::ownership_marker::{Mark, Source};
 use super::plan::{Actual, ActualProvider, Application, Outpost};
 use crate::config::Discovery;
 use crate::web::client::BackChannel;
-use crate::web::rest::{Rest, RestError};
+use crate::web::client::rest::{Rest, RestError};
 
 /// What marks the outpost inside of authentik's server.
 const EMBEDDED: &str = "goauthentik.io/outposts/embedded";

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::gateway::auth::failures::{Failures, Keys, WINDOW};
 use crate::gateway::error::GatewayError;
 use crate::route::Site;
-use crate::web::inbound::Source;
+use crate::web::request::inbound::Source;
 
 /// Requests at a time.
 const MAX_RUNNING: usize = 32;

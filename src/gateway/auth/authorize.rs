@@ -13,7 +13,7 @@ use crate::gateway::error::GatewayError;
 use crate::model::Question;
 use crate::route::Site;
 use crate::telemetry::metrics::Refusal;
-use crate::web::inbound::Source;
+use crate::web::request::inbound::Source;
 
 /// What becomes of a request that is not denied outright.
 pub(crate) enum Admission {

@@ -17,7 +17,7 @@ use crate::model::{Session, SessionId, SessionKey};
 use crate::oidc::{OidcError, Tokens};
 use crate::route::Site;
 use crate::store::StoreError;
-use crate::web::inbound::Source;
+use crate::web::request::inbound::Source;
 
 /// Seconds for which credentials that were good are taken for good (CVE-2025-29928).
 const GOOD_FOR: i64 = 60;

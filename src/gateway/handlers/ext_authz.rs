@@ -17,7 +17,7 @@ use tower_http::timeout::TimeoutBody;
 
 use crate::gateway::handlers::forward_auth::TO_REMOVE;
 use crate::gateway::{Gateway, Listener, POWERED_BY};
-use crate::web::inbound::Peer;
+use crate::web::request::inbound::Peer;
 
 /// Largest message that is read: the head of a request, and what Envoy says besides.
 const MAX_MESSAGE_BYTES: usize = 256 << 10;

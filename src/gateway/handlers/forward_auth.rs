@@ -19,9 +19,9 @@ use crate::model::{Authority, Mode, Question};
 use crate::route::{Site, Snapshot};
 use crate::telemetry::metrics::Refusal;
 use crate::web::cookie::{self, Foreign};
-use crate::web::identity;
-use crate::web::inbound::{Inbound, own_host};
-use crate::web::navigation::{is_preflight, overrides_method};
+use crate::web::header::identity;
+use crate::web::request::inbound::{Inbound, own_host};
+use crate::web::request::navigation::{is_preflight, overrides_method};
 
 impl Parted {
     /// One question, in any dialect: 200 with the identity headers, or what the person is to see

@@ -17,7 +17,7 @@ use crate::model::{Question, RequestedUrl};
 use crate::route::Site;
 use crate::telemetry::metrics::Refusal;
 use crate::upstream::Passage;
-use crate::web::navigation::{is_preflight, overrides_method};
+use crate::web::request::navigation::{is_preflight, overrides_method};
 
 /// What stands for itself in a query: RFC 3986's unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC

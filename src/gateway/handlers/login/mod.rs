@@ -26,8 +26,8 @@ use crate::route::Site;
 use crate::store::Owner as _;
 use crate::telemetry::metrics::{LoginOutcome, Refusal};
 use crate::web::cookie::{self, Attributes, Form, Names};
-use crate::web::inbound::Source;
-use crate::web::navigation::{is_navigation, is_prefetch};
+use crate::web::request::inbound::Source;
+use crate::web::request::navigation::{is_navigation, is_prefetch};
 use attempts::Attempts;
 
 /// Callbacks that could not be matched before a page is shown instead of another try.

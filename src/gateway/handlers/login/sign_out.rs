@@ -11,8 +11,8 @@ use crate::gateway::response::{Answer, html};
 use crate::gateway::{Asked, Parted};
 use crate::model::Session;
 use crate::route::Site;
-use crate::web::navigation::Opened;
 use crate::web::page::{Page, Question};
+use crate::web::request::navigation::Opened;
 
 /// The parameter that carries the token of the page that asks.
 const CONFIRM: &str = "confirm";

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use super::client::{BackChannel, FetchError};
+use super::{BackChannel, FetchError};
 
 /// Entries per page; what the vendor's outpost asks for.
 const PAGE_SIZE: u32 = 100;

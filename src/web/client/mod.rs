@@ -1,6 +1,10 @@
 //! The back channel: one TLS configuration and one connector for REST, websocket, token,
 //! introspection and JWKS requests to authentik.
 
+mod resolver;
+pub mod rest;
+pub mod trust;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +17,9 @@ use hyper_util::rt::TokioExecutor;
 use rustls::{CertificateError, ClientConfig};
 use tower_service::Service;
 
-use super::keepalive;
-use super::resolver::{DnsError, Resolver};
-use super::trust::{TlsError, TlsOptions, Trust};
+use crate::web::keepalive;
+use resolver::{DnsError, Resolver};
+use trust::{TlsError, TlsOptions, Trust};
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 32 << 20;

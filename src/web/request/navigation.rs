@@ -3,8 +3,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
-use super::header_name;
 use crate::model::Authority;
+use crate::web::header::names;
 
 /// Whether a redirect to a sign-in page would be seen by a person. Browsers say so themselves
 /// (Fetch Metadata, `Sec-Fetch-Mode`), where the connection is secure; elsewhere other headers
@@ -117,7 +117,7 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 #[must_use]
 pub fn overrides_method(headers: &HeaderMap) -> bool {
     let mut names = headers.keys().map(HeaderName::as_str);
-    names.any(|name| header_name::overrides_method(&header_name::folded(name)))
+    names.any(|name| names::overrides_method(&names::folded(name)))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
+use super::names;
 use crate::model::{BasicAuth, Claims, HeaderEncoding, IdentityOptions};
-use crate::web::header_name;
 
 /// Headers about the person, in the order in which they are always sent. Each is on every
 /// positive answer, empty if need be: a reverse proxy that copies them would otherwise leave the
@@ -69,7 +69,7 @@ pub fn person(
             };
             let text = text_of(raw);
             if let Some(value) = text.and_then(|text| encoded(&text, options.encoding))
-                && !header_name::is_reserved(name.as_str())
+                && !names::is_reserved(name.as_str())
             {
                 headers.insert(name, value);
             }
