@@ -17,7 +17,7 @@ use authentik_proxy::admin::Readiness;
 use authentik_proxy::app::App;
 use authentik_proxy::clock::Clock;
 use authentik_proxy::config::Config;
-use authentik_proxy::gateway::{ForwardAuth, Gateway, Parted, Refresher, Verdicts};
+use authentik_proxy::gateway::{CredentialCache, ForwardAuth, Gateway, Parted, Refresher};
 use authentik_proxy::model::Dialects;
 use authentik_proxy::telemetry::log::{self, LevelHandle};
 use authentik_proxy::telemetry::metrics::Metrics;
@@ -121,7 +121,7 @@ impl Outpost {
             metrics: Metrics::new(),
             reporter: Reporter::channel().0,
             ignored_peers: Throttle::default(),
-            verdicts: Verdicts::default(),
+            credential_cache: CredentialCache::default(),
             upstream: Upstream::new(&Trust::load(None).expect("authorities"), PATIENCE),
             body_timeout: PATIENCE.response,
             traces: Traces::default(),

@@ -6,7 +6,9 @@ use authentik_proxy::gateway;
 use authentik_proxy::model::{
     Action, Allowlist, Authority, PathPattern, Policy, RequestedUrl, Rule, Scheme,
 };
-use authentik_proxy::model::{MAX_BYTES, MAX_PATH, MAX_READINGS, Readings, Verdict, eager_path};
+use authentik_proxy::model::{
+    MAX_BYTES, MAX_PATH, MAX_READINGS, Readings, RuleDecision, eager_path,
+};
 use authentik_proxy::oidc::{LoginState, StateError};
 use authentik_proxy::route::Table;
 use authentik_proxy::web::cookie::{self, Form};
@@ -39,8 +41,8 @@ pub(crate) fn cookie(bytes: &[u8]) {
 
 /// No text that we did not sign is a login state.
 pub(crate) fn state(text: &str) {
-    let verdict = LoginState::verify(text, &[7; 32], "client", 1_000);
-    assert!(matches!(verdict, Err(StateError::Invalid)), "{text}");
+    let decision = LoginState::verify(text, &[7; 32], "client", 1_000);
+    assert!(matches!(decision, Err(StateError::Invalid)), "{text}");
 }
 
 /// A URL is read as a browser reads it, whole or in parts, or it is refused.
@@ -89,8 +91,8 @@ pub(crate) fn decision(path: &str) {
         return;
     };
     let client = Some([192, 0, 2, 1].into());
-    let verdict = POLICY.verdict(url.path(), Some(&Method::GET), client);
-    let by_rule = matches!(verdict, Some(Verdict::Allow(_)));
+    let decision = POLICY.evaluate(url.path(), Some(&Method::GET), client);
+    let by_rule = matches!(decision, Some(RuleDecision::Allow(_)));
     if by_rule || ALLOWLIST.matching(&url).is_some() {
         let path = url.path();
         assert!(path.starts_with("/public/"), "{path}");
@@ -113,7 +115,7 @@ static TABLE: LazyLock<Table<&str>> = LazyLock::new(|| {
 /// a server makes of it that decodes once and resolves dots is denied where rules deny that, and in
 /// no other application than the one that is asked about.
 pub(crate) fn request_target(target: &str) {
-    let target = gateway::asked_by_envoy(target).unwrap_or(target);
+    let target = gateway::envoy_target(target).unwrap_or(target);
     let authority = Authority::parse("a.test").expect("a host");
     let Ok(url) = RequestedUrl::of_request(Scheme::Https, authority, target) else {
         return;
@@ -128,13 +130,16 @@ pub(crate) fn request_target(target: &str) {
         assert_eq!(readings[0], path, "the written one is always there");
     }
     let reading = decoded_and_resolved(path);
-    let verdict = POLICY.verdict(path, Some(&Method::GET), None);
-    let denied = matches!(verdict, Some(Verdict::Deny(_) | Verdict::Ambiguous));
+    let decision = POLICY.evaluate(path, Some(&Method::GET), None);
+    let denied = matches!(
+        decision,
+        Some(RuleDecision::Deny(_) | RuleDecision::Ambiguous)
+    );
     let below_admin = |path: &str| path == "/admin" || path.starts_with("/admin/");
     if reading.starts_with("/admin") || path.starts_with("/admin") {
         assert!(denied, "{path} is {reading}");
     }
-    if matches!(verdict, Some(Verdict::Allow(_))) || ALLOWLIST.matching(&url).is_some() {
+    if matches!(decision, Some(RuleDecision::Allow(_))) || ALLOWLIST.matching(&url).is_some() {
         assert!(reading.starts_with("/public/"), "{path} is {reading}");
     }
     if below_admin(&reading) != below_admin(path) {

@@ -15,7 +15,7 @@ use crate::admin::{self, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Control, LoadError, Probe};
-use crate::gateway::{self, Gateway, Refresher, Verdicts};
+use crate::gateway::{self, CredentialCache, Gateway, Refresher};
 use crate::model::IdleTimeout;
 use crate::route::Live;
 use crate::server::{self, Limits, Server};
@@ -129,7 +129,7 @@ impl App {
             metrics: control.metrics.clone(),
             reporter,
             ignored_peers: Throttle::default(),
-            verdicts: Verdicts::default(),
+            credential_cache: CredentialCache::default(),
             upstream: Upstream::new(&trust, patience(config)),
             body_timeout: config.listen.body_timeout,
             traces: traces.clone(),

@@ -1,4 +1,4 @@
-//! `authentik-proxy rules`: what would become of a request, and why.
+//! `authentik-proxy rules`: explains how a request would be authorized.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,7 +9,9 @@ use http::Method;
 
 use crate::app::{App, StartError};
 use crate::config::Config;
-use crate::model::{Application, Mode, Outcome, Question, RequestedUrl, RequestedUrlError};
+use crate::model::{
+    Application, AuthorizationRequest, Decision, Mode, RequestedUrl, RequestedUrlError,
+};
 use crate::route::Site;
 
 /// A request to explain.
@@ -17,7 +19,7 @@ use crate::route::Site;
 pub struct Request {
     /// Slug of the application at authentik
     pub slug: String,
-    /// The URL that is asked for, for example <https://app.example.com/admin>
+    /// URL of the request, for example <https://app.example.com/admin>
     pub url: String,
     /// Method of the request
     #[arg(long, default_value = "GET")]
@@ -25,15 +27,15 @@ pub struct Request {
     /// Address of the client
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub client: IpAddr,
-    /// Somebody is signed in, without groups unless --group names some
+    /// The user is signed in, without groups unless --group names some
     #[arg(long)]
     pub signed_in: bool,
-    /// A group of the person who is signed in; may be repeated
+    /// A group of the signed-in user; may be repeated
     #[arg(long = "group", value_name = "NAME")]
     pub groups: Vec<String>,
 }
 
-/// Why there is no explanation.
+/// Why a request cannot be explained.
 #[derive(Debug, thiserror::Error)]
 pub enum Unexplained {
     /// The applications could not be loaded.
@@ -42,15 +44,15 @@ pub enum Unexplained {
     /// No such application.
     #[error("this outpost has no application with the slug {0:?}; it has {1}")]
     Slug(String, String),
-    /// The URL is not that application's.
-    #[error("a request for {0} goes to {1}, not to {2:?}; ask about that, or correct the URL")]
+    /// The URL belongs to another application.
+    #[error("a request for {0} goes to {1}, not to {2:?}; use that slug, or correct the URL")]
     Elsewhere(String, String, String),
-    /// The URL says nothing.
+    /// The URL is invalid.
     #[error("{0:?} is not usable as a URL: {1}")]
     Url(String, RequestedUrlError),
 }
 
-/// Loads the applications from authentik, as the server would, and weighs one request.
+/// Loads the applications from authentik, as the server would, and decides on one request.
 pub async fn explain(config: &Config, request: &Request) -> Result<String, Unexplained> {
     let live = App::load(config).await?;
     let snapshot = live.load();
@@ -90,7 +92,7 @@ pub async fn explain(config: &Config, request: &Request) -> Result<String, Unexp
     .to_string())
 }
 
-/// Whether all traffic of the application passes through the outpost, which answers this by itself.
+/// Whether the outpost answers the URL itself: all traffic of the application passes through it.
 fn is_own_page(url: &RequestedUrl<'_>, site: &Site) -> bool {
     let application = &site.application;
     let at_root = url.path().strip_prefix("/outpost.goauthentik.io");
@@ -109,38 +111,42 @@ struct Explanation<'a> {
 impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (application, request) = (self.application, self.request);
-        let somebody = request.signed_in || !request.groups.is_empty();
-        let groups = somebody.then_some(request.groups.as_slice());
-        let question = Question {
+        let signed_in = request.signed_in || !request.groups.is_empty();
+        let groups = signed_in.then_some(request.groups.as_slice());
+        let asked = AuthorizationRequest {
             url: &self.url,
             method: Some(&request.method),
             client: Some(request.client),
             preflight: false,
             routed_host: None,
         };
-        let (outcome, reason) = application.weigh(&question, groups);
-        // Asked before anything else, whoever is signed in.
-        let (outcome, reason) = if self.certain {
-            (outcome, reason.to_string())
+        let (decision, reason) = application.decide(&asked, groups);
+        // Checked before anything else, for every user.
+        let (decision, reason) = if self.certain {
+            (decision, reason.to_string())
         } else {
             let reason = "ambiguous path: servers normalize it differently, and some would take it for another application's of this host";
-            (Outcome::Deny, reason.to_owned())
+            (Decision::Deny, reason.to_owned())
         };
-        let outcome = match outcome {
-            Outcome::Pass => "passes",
-            Outcome::SignIn => "has to sign in first",
-            Outcome::Deny => "is denied",
+        let decision = match decision {
+            Decision::Allow => "allowed",
+            Decision::Login => "login required",
+            Decision::Deny => "denied",
         };
-        let who = match groups {
-            None => "nobody signed in".to_owned(),
-            Some([]) => "somebody without groups".to_owned(),
-            Some(groups) => format!("somebody in {}", groups.join(", ")),
+        let user = match groups {
+            None => "anonymous".to_owned(),
+            Some([]) => "a user without groups".to_owned(),
+            Some(groups) => format!("a user in {}", groups.join(", ")),
         };
         let (title, home) = (&application.title, application.external.as_str());
         writeln!(f, "application  {title} ({home})")?;
         let (method, client) = (&request.method, request.client);
-        writeln!(f, "request      {method} {} from {client}, {who}", self.url)?;
-        writeln!(f, "outcome      {outcome}")?;
-        writeln!(f, "because      {reason}")
+        writeln!(
+            f,
+            "request      {method} {} from {client}, {user}",
+            self.url
+        )?;
+        writeln!(f, "decision     {decision}")?;
+        writeln!(f, "reason       {reason}")
     }
 }

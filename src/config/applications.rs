@@ -10,7 +10,7 @@ use super::parse;
 use super::suggest::{did_you_mean, nearest};
 use crate::model::{
     Action, HeaderEncoding, HeaderSource, IdentityOptions, PathPattern, Policy, Rule,
-    UpstreamProtocol, frames_message,
+    UpstreamProtocol, is_framing_header,
 };
 
 /// The name of the section.
@@ -175,7 +175,7 @@ impl Reader<'_> {
             .filter_map(|text| self.parsed(at, HeaderName::try_from(text)))
             .collect();
         names.retain(|name| {
-            let frames = frames_message(name);
+            let frames = is_framing_header(name);
             if frames {
                 self.problem(at, &format!("{name} says nothing of a person"));
             }

@@ -11,7 +11,9 @@ use http::Method;
 use super::report::Report;
 use super::{browsers, request_trace};
 use crate::config::Config;
-use crate::model::{Action, Application, Backend, Mode, Outcome, Question, RequestedUrl};
+use crate::model::{
+    Action, Application, AuthorizationRequest, Backend, Decision, Mode, RequestedUrl,
+};
 use crate::oidc::{Accepted, OidcError, Published};
 use crate::route::{Refused, Site, Snapshot};
 use crate::upstream::{Answered, NoAnswer, Patience, Upstream};
@@ -265,15 +267,15 @@ fn access_token(application: &Application, check: &str, report: &mut Report) {
 fn opens_everything(application: &Application) -> Option<String> {
     let text = format!("{}/a/path-of-no-meaning", application.external.origin());
     let url = RequestedUrl::parse(&text).ok()?;
-    let question = Question {
+    let request = AuthorizationRequest {
         url: &url,
         method: Some(&Method::GET),
         client: None,
         preflight: false,
         routed_host: None,
     };
-    match application.weigh(&question, None) {
-        (Outcome::Pass, reason) => Some(reason.to_string()),
+    match application.decide(&request, None) {
+        (Decision::Allow, reason) => Some(reason.to_string()),
         _ => None,
     }
 }

@@ -24,14 +24,14 @@ pub(crate) enum Surface<'a> {
 /// A reverse proxy that does not say what was asked for.
 #[derive(Debug, thiserror::Error)]
 #[error("{header} {reason}; {advice}")]
-pub(crate) struct Misasked {
+pub(crate) struct MalformedAuthRequest {
     header: &'static str,
-    reason: MisaskedReason,
+    reason: MalformedReason,
     advice: &'static str,
 }
 
 #[derive(Debug, thiserror::Error)]
-enum MisaskedReason {
+enum MalformedReason {
     #[error("{0}")]
     Once(#[from] OnceError),
     #[error("is not usable: {0}")]
@@ -60,7 +60,7 @@ impl<'a> Surface<'a> {
         parts: &'a Parts,
         inbound: &Inbound<'a>,
         table: &Table,
-    ) -> Result<RequestedUrl<'a>, Misasked> {
+    ) -> Result<RequestedUrl<'a>, MalformedAuthRequest> {
         let headers = &parts.headers;
         match self {
             Self::Nginx(_) => {
@@ -71,7 +71,7 @@ impl<'a> Surface<'a> {
             Self::Traefik | Self::Caddy => {
                 let header = |name, key| {
                     if !inbound.trusted {
-                        return Err(refused(name, MisaskedReason::Untrusted, TRUST));
+                        return Err(refused(name, MalformedReason::Untrusted, TRUST));
                     }
                     once(headers, key).map_err(|e| refused(name, e.into(), FORWARDED))
                 };
@@ -124,7 +124,7 @@ impl<'a> Surface<'a> {
 
     /// Whether browsers are shown our answer when the request does not pass. nginx makes its own
     /// of anything but 401 and 403.
-    pub(crate) fn is_shown(self) -> bool {
+    pub(crate) fn shows_response(self) -> bool {
         !matches!(self, Self::Nginx(_))
     }
 
@@ -146,7 +146,7 @@ fn is_from_ingress(headers: &HeaderMap) -> bool {
 }
 
 /// The host that nginx routed by, where the auth URL has it as parameter: `?host=$host`.
-pub(crate) fn host_parameter(query: &str) -> Result<Option<Authority<'_>>, Misasked> {
+pub(crate) fn host_parameter(query: &str) -> Result<Option<Authority<'_>>, MalformedAuthRequest> {
     let refused = |reason| refused("the host parameter of the auth URL", reason, PARAMETER);
     let mut hosts = query
         .split('&')
@@ -161,8 +161,12 @@ pub(crate) fn host_parameter(query: &str) -> Result<Option<Authority<'_>>, Misas
     host.map(Some).map_err(|error| refused(error.into()))
 }
 
-fn refused(header: &'static str, reason: MisaskedReason, advice: &'static str) -> Misasked {
-    Misasked {
+fn refused(
+    header: &'static str,
+    reason: MalformedReason,
+    advice: &'static str,
+) -> MalformedAuthRequest {
+    MalformedAuthRequest {
         header,
         reason,
         advice,

@@ -7,12 +7,12 @@ use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::auth::authentik_limiter::TooMany;
-use super::dialect::{Misasked, Surface};
+use super::auth::authentik_limiter::LimitExceeded;
+use super::dialect::{MalformedAuthRequest, Surface};
 use super::endpoint::Endpoint;
-use super::hosts::Contradiction;
+use super::hosts::HostMismatch;
 use super::listener::NotOffered;
-use super::response::{Answer, RequestId, html, json};
+use super::response::{GatewayResponse, RequestId, html, json};
 use crate::model::AuthorityError;
 use crate::oidc::OidcError;
 use crate::route::Site;
@@ -58,10 +58,10 @@ pub(crate) enum GatewayError {
     NoApplication(String),
     /// The reverse proxy does not say what was asked for.
     #[error("{0}")]
-    Misasked(#[from] Misasked),
+    MalformedAuthRequest(#[from] MalformedAuthRequest),
     /// An authorization request whose hosts name different applications.
     #[error("{0}")]
-    Contradiction(Contradiction),
+    HostMismatch(HostMismatch),
     /// Not here, or not at all.
     #[error("{0}")]
     NotOffered(NotOffered),
@@ -99,7 +99,7 @@ pub(crate) enum GatewayError {
     },
     /// More of what only authentik can answer than a client may cause.
     #[error("{1}")]
-    TooManyRequests(Arc<Site>, TooMany),
+    TooManyRequests(Arc<Site>, LimitExceeded),
     /// A method that no application is asked with.
     #[error("the method is not passed on")]
     Method(Arc<Site>),
@@ -149,7 +149,7 @@ pub(crate) enum LoginFailure {
     )]
     Loop {
         /// `Set-Cookie` value that lets the person try again.
-        forgiven: SecretString,
+        reset: SecretString,
     },
     /// Our own callback is protected instead of being passed to us.
     #[error(
@@ -226,10 +226,10 @@ impl GatewayError {
             Self::Host(_)
             | Self::TwoHosts
             | Self::TwoApplications { .. }
-            | Self::Contradiction(_)
+            | Self::HostMismatch(_)
             | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
-            Self::Misasked(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::MalformedAuthRequest(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound(_) | Self::ProxyMode(_) | Self::NotOffered(_) => StatusCode::NOT_FOUND,
             Self::Denied { .. } | Self::Ambiguous(_) | Self::Background(_) => StatusCode::FORBIDDEN,
             Self::Credentials { .. } => StatusCode::BAD_GATEWAY,
@@ -247,20 +247,18 @@ impl GatewayError {
                 "The sign-in service has not been reached yet. Please try again in a moment.",
             ),
             Self::Store(..) => (
-                "Sessions unavailable",
+                "Sessions store_error",
                 "Your session cannot be checked right now. Please try again in a moment.",
             ),
             Self::Host(_)
             | Self::TwoHosts
             | Self::TwoApplications { .. }
-            | Self::Contradiction(_) => {
-                ("Bad request", "The address of this request is not valid.")
-            }
+            | Self::HostMismatch(_) => ("Bad request", "The address of this request is not valid."),
             Self::TransferCoding => (
                 "Not implemented",
                 "The body of this request is encoded in a way that is not supported.",
             ),
-            Self::NoApplication(_) | Self::Misasked(_) => (
+            Self::NoApplication(_) | Self::MalformedAuthRequest(_) => (
                 "Misconfigured",
                 "This address is not set up. Tell your administrator.",
             ),
@@ -301,8 +299,8 @@ impl GatewayError {
             Self::Host(_) | Self::TwoHosts | Self::TwoApplications { .. } => Refusal::InvalidHost,
             Self::TransferCoding => Refusal::TransferCoding,
             Self::NoApplication(_) => Refusal::UnknownHost,
-            Self::Misasked(_) => Refusal::MisconfiguredProxy,
-            Self::Contradiction(_) => Refusal::ContradictingHosts,
+            Self::MalformedAuthRequest(_) => Refusal::MisconfiguredProxy,
+            Self::HostMismatch(_) => Refusal::ContradictingHosts,
             Self::NotOffered(_) => Refusal::NotOffered,
             Self::NotFound(_) | Self::ProxyMode(_) => Refusal::NotFound,
             Self::Store(..) => Refusal::Store,
@@ -340,7 +338,7 @@ impl GatewayError {
 
     /// What a gRPC call to an application is told. Other failures are not about an application in
     /// proxy mode, and stay what they are.
-    fn told_to_calls(&self) -> Option<&'static str> {
+    fn grpc_message(&self) -> Option<&'static str> {
         match self {
             Self::Store(..)
             | Self::Denied { .. }
@@ -353,7 +351,7 @@ impl GatewayError {
     }
 
     /// The answer, with the operator's message for the log.
-    pub(crate) fn answer(self, endpoint: Endpoint<'_>, id: &RequestId) -> Answer {
+    pub(crate) fn answer(self, endpoint: Endpoint<'_>, id: &RequestId) -> GatewayResponse {
         let error = (!matches!(self, Self::NotFound(_))).then(|| self.to_string());
         let site = self.site().map(Arc::clone);
         let response = if matches!(endpoint, Endpoint::Forward(Surface::Nginx(_))) {
@@ -362,7 +360,7 @@ impl GatewayError {
             *response.status_mut() = match self {
                 Self::Denied { .. }
                 | Self::Ambiguous(_)
-                | Self::Contradiction(_)
+                | Self::HostMismatch(_)
                 | Self::TooManyRequests(..) => StatusCode::FORBIDDEN,
                 Self::ProxyMode(_) | Self::NotOffered(_) => StatusCode::NOT_FOUND,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -418,29 +416,29 @@ impl GatewayError {
                 response.headers_mut().insert(header::ALLOW, allow);
             }
             if let Self::Login {
-                failure: LoginFailure::Loop { forgiven },
+                failure: LoginFailure::Loop { reset },
                 ..
             } = &self
             {
-                super::handlers::login::append_cookie(&mut response, forgiven.expose_secret());
+                super::handlers::login::append_cookie(&mut response, reset.expose_secret());
             }
             response
         };
-        let told_to_calls = (endpoint == Endpoint::Other)
-            .then(|| self.told_to_calls())
+        let grpc_message = (endpoint == Endpoint::Other)
+            .then(|| self.grpc_message())
             .flatten();
         let session = match self {
             Self::Upstream(unanswered) => unanswered.session,
             _ => None,
         };
-        Answer {
+        GatewayResponse {
             response,
             site,
             session,
             quiet: false,
-            passed_on: false,
+            from_upstream: false,
             error,
-            told_to_calls,
+            grpc_message,
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn is_call(parts: &Parts) -> bool {
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>), but for the HTTP
 /// status, which stays: 200 would be permission to whoever asks about a call. Clients have to prefer
 /// `grpc-status`; those that do not make the same code of the HTTP status and lose the message.
-pub(crate) fn restated(answer: &Response<Body>, message: &str) -> Response<Body> {
+pub(crate) fn as_grpc(answer: &Response<Body>, message: &str) -> Response<Body> {
     let status = match answer.status() {
         status if status.is_client_error() || status.is_server_error() => status,
         // A redirect leads to the sign-in.
@@ -109,14 +109,14 @@ mod tests {
             .header("retry-after", "5")
             .body(Body::from("a page"))
             .expect("an answer");
-        let restated = restated(&answer, "100 %\n\u{e4}");
-        assert_eq!(restated.status(), 502);
-        let said = |name: &str| restated.headers()[name].to_str().expect("text");
+        let as_grpc = as_grpc(&answer, "100 %\n\u{e4}");
+        assert_eq!(as_grpc.status(), 502);
+        let said = |name: &str| as_grpc.headers()[name].to_str().expect("text");
         assert_eq!(said("content-type"), "application/grpc");
         assert_eq!(said("grpc-status"), "14");
         assert_eq!(said("grpc-message"), "100 %25%0A%C3%A4");
         assert_eq!(said("x-request-id"), "7");
-        assert_eq!(restated.headers().len(), 4);
+        assert_eq!(as_grpc.headers().len(), 4);
     }
 
     #[test]
@@ -135,9 +135,9 @@ mod tests {
             (504, 504, "14"),
         ] {
             let answer = Response::builder().status(status).body(Body::empty());
-            let restated = restated(&answer.expect("an answer"), "");
-            assert_eq!(restated.status(), expected, "{status}");
-            assert_eq!(restated.headers()["grpc-status"], code, "{status}");
+            let as_grpc = as_grpc(&answer.expect("an answer"), "");
+            assert_eq!(as_grpc.status(), expected, "{status}");
+            assert_eq!(as_grpc.headers()["grpc-status"], code, "{status}");
         }
     }
 }

@@ -16,14 +16,14 @@ use crate::web::request::inbound::{Inbound, once, own_host};
 
 /// What an authorization request tells of the host that the reverse proxy routed by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Routed<'a> {
+pub(crate) struct RoutedHost<'a> {
     /// Whether it shows that this is the URL's host.
     pub(super) verified: bool,
     /// Another host of the same application, which may be the one.
     pub(super) elsewhere: Option<Authority<'a>>,
 }
 
-const VERIFIED: Routed<'static> = Routed {
+const VERIFIED: RoutedHost<'static> = RoutedHost {
     verified: true,
     elsewhere: None,
 };
@@ -33,7 +33,7 @@ const VERIFIED: Routed<'static> = Routed {
 #[error(
     "the request is about {asked}, but {source_name} names {other}, another application; {advice}"
 )]
-pub(crate) struct Contradiction {
+pub(crate) struct HostMismatch {
     asked: String,
     source_name: &'static str,
     other: String,
@@ -75,7 +75,7 @@ pub(crate) struct Hosts<'a, 'r> {
 
 impl<'a> Hosts<'a, '_> {
     /// Compares with the URL what the dialect says about the user's request, and nothing else.
-    pub(crate) fn routed(&self) -> Result<Routed<'a>, GatewayError> {
+    pub(crate) fn routed(&self) -> Result<RoutedHost<'a>, GatewayError> {
         match self.surface {
             Surface::Nginx(query) => self.nginx(query),
             Surface::Caddy => self.compare(own_host(self.parts), CADDY),
@@ -84,7 +84,7 @@ impl<'a> Hosts<'a, '_> {
         }
     }
 
-    fn nginx(&self, query: &'a str) -> Result<Routed<'a>, GatewayError> {
+    fn nginx(&self, query: &'a str) -> Result<RoutedHost<'a>, GatewayError> {
         let own = own_host(self.parts);
         let is_plain = self.dialect == Dialect::Nginx;
         let forwarded = once(&self.parts.headers, "x-forwarded-host").ok();
@@ -101,7 +101,7 @@ impl<'a> Hosts<'a, '_> {
             if !found.is_some_and(|found| Arc::ptr_eq(found, self.site)) {
                 return Err(self.contradiction(host, PARAMETER));
             }
-            return Ok(Routed {
+            return Ok(RoutedHost {
                 verified: true,
                 ..routed
             });
@@ -109,14 +109,14 @@ impl<'a> Hosts<'a, '_> {
         if is_plain {
             self.compare(own, NGINX)
         } else {
-            Ok(Routed::default())
+            Ok(RoutedHost::default())
         }
     }
 
-    fn compare(&self, host: &'a str, source: Source) -> Result<Routed<'a>, GatewayError> {
+    fn compare(&self, host: &'a str, source: Source) -> Result<RoutedHost<'a>, GatewayError> {
         match Authority::parse(host.trim()) {
             Ok(host) if !self.is_sign_in_host(&host) => self.compare_authority(host, source),
-            _ => Ok(Routed::default()),
+            _ => Ok(RoutedHost::default()),
         }
     }
 
@@ -124,14 +124,14 @@ impl<'a> Hosts<'a, '_> {
         &self,
         host: Authority<'a>,
         source: Source,
-    ) -> Result<Routed<'a>, GatewayError> {
+    ) -> Result<RoutedHost<'a>, GatewayError> {
         if is_same(&host, &self.url.authority()) {
             return Ok(VERIFIED);
         }
         match self.table.find_named(&host, self.url.path()) {
             // As that of a Service, or an address.
-            None => Ok(Routed::default()),
-            Some(other) if Arc::ptr_eq(other, self.site) => Ok(Routed {
+            None => Ok(RoutedHost::default()),
+            Some(other) if Arc::ptr_eq(other, self.site) => Ok(RoutedHost {
                 verified: false,
                 elsewhere: Some(host),
             }),
@@ -151,7 +151,7 @@ impl<'a> Hosts<'a, '_> {
     }
 
     fn contradiction(&self, host: Authority<'_>, source: Source) -> GatewayError {
-        GatewayError::Contradiction(Contradiction {
+        GatewayError::HostMismatch(HostMismatch {
             asked: self.url.authority().to_string(),
             source_name: source.0,
             other: host.to_string(),

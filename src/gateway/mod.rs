@@ -37,7 +37,7 @@ use crate::web::request::inbound::{
     Inbound, Peer, Source, TrustedProxies, is_forwarded, names_two_hosts, own_host,
 };
 use access_log::AccessLine;
-pub use auth::credentials::Verdicts;
+pub use auth::credentials::CredentialCache;
 pub use auth::token_refresh::{self, Refresher};
 use endpoint::Endpoint;
 use error::GatewayError;
@@ -45,7 +45,7 @@ use error::GatewayError;
 pub use handlers::ext_authz;
 use handlers::login;
 pub use listener::{ForwardAuth, Listener};
-use response::{Answer, REQUEST_ID, RequestId};
+use response::{GatewayResponse, REQUEST_ID, RequestId};
 
 pub(crate) const POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
 pub(crate) const POWERED_BY_VALUE: HeaderValue = HeaderValue::from_static("authentik_proxy2");
@@ -86,7 +86,7 @@ pub struct Parted {
     /// How often ignored forwarded headers are mentioned.
     pub ignored_peers: Throttle,
     /// What is known of credentials in `Authorization`.
-    pub verdicts: Verdicts,
+    pub credential_cache: CredentialCache,
     /// The way to applications.
     pub upstream: Upstream,
     /// How long a client may send nothing of a request's body that somebody waits for.
@@ -97,7 +97,7 @@ pub struct Parted {
 
 /// What somebody asks one of our own pages.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+struct RequestTarget<'a> {
     authority: Authority<'a>,
     path: &'a str,
     method: &'a Method,
@@ -106,7 +106,7 @@ struct Asked<'a> {
     source: Source,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> RequestTarget<'a> {
     fn site(&self, snapshot: &'a Snapshot) -> Result<&'a Arc<Site>, GatewayError> {
         let found = snapshot.table.find(&self.authority, self.path);
         found.ok_or_else(|| GatewayError::NoApplication(self.authority.to_string()))
@@ -143,7 +143,7 @@ impl<'a> Asked<'a> {
 /// The target that Envoy's HTTP `ext_authz` asks about with a request for `target`; `None` for any
 /// other request.
 #[must_use]
-pub fn asked_by_envoy(target: &str) -> Option<&str> {
+pub fn envoy_target(target: &str) -> Option<&str> {
     match Endpoint::of(target, |_| None) {
         Endpoint::Forward(dialect::Surface::Envoy(asked)) => Some(asked),
         _ => None,
@@ -198,7 +198,7 @@ impl Gateway {
             parts.headers.insert(REQUEST_ID, id.value());
         }
         let inbound = Inbound::read(&parts, peer, &this.trusted);
-        this.note_untrusted(&inbound, &parts.headers, &id);
+        this.log_untrusted_peer(&inbound, &parts.headers, &id);
         let answer = match this.offers(endpoint, self.1, &parts.headers) {
             Ok(()) => {
                 this.answer(endpoint, &parts, body, &inbound, &snapshot)
@@ -215,7 +215,7 @@ impl Gateway {
             }
         };
         if let Endpoint::Forward(_) = endpoint {
-            answer.keep_out_of_caches();
+            answer.forbid_caching();
         }
         this.finish(answer, &parts, &inbound, &id, span, started)
     }
@@ -240,7 +240,7 @@ impl Parted {
         body: B,
         inbound: &Inbound<'_>,
         snapshot: &Snapshot,
-    ) -> Result<Answer, GatewayError>
+    ) -> Result<GatewayResponse, GatewayError>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -257,7 +257,7 @@ impl Parted {
         if let Endpoint::Forward(surface) = endpoint {
             return self.forward(surface, parts, inbound, snapshot).await;
         }
-        let asked = Asked {
+        let asked = RequestTarget {
             authority: Authority::parse(inbound.host)?,
             path: parts.uri.path(),
             method: &parts.method,
@@ -291,15 +291,15 @@ impl Parted {
     fn own_page<'a>(
         &'a self,
         endpoint: Endpoint<'a>,
-        asked: Asked<'a>,
+        asked: RequestTarget<'a>,
         snapshot: &'a Snapshot,
-    ) -> Option<BoxFuture<'a, Result<Answer, GatewayError>>> {
+    ) -> Option<BoxFuture<'a, Result<GatewayResponse, GatewayError>>> {
         match endpoint {
             Endpoint::Start(query) => Some(Box::pin(async move {
                 let wanted = login::target::requested(query);
                 // Whose login it is, the page that is wanted tells.
                 let path = wanted.as_deref().and_then(login::target::path);
-                let site = Asked {
+                let site = RequestTarget {
                     path: path.unwrap_or(asked.path),
                     ..asked
                 }
@@ -308,7 +308,7 @@ impl Parted {
             })),
             Endpoint::Callback(query) => Some(Box::pin(async move {
                 let site = asked.site(snapshot)?;
-                login::is_for_browser(site, asked)?;
+                login::check_callback(site, asked)?;
                 let candidates = snapshot.table.on_host(&asked.authority);
                 let candidates = candidates.map(Arc::clone).collect();
                 self.callback(site, candidates, asked, query).await
@@ -322,29 +322,29 @@ impl Parted {
 
     fn finish(
         &self,
-        answer: Answer,
+        answer: GatewayResponse,
         parts: &Parts,
         inbound: &Inbound<'_>,
         id: &RequestId,
         span: Span,
         started: Instant,
     ) -> Response<Body> {
-        let Answer {
+        let GatewayResponse {
             mut response,
             site,
             session,
             quiet,
-            passed_on,
+            from_upstream,
             error,
-            told_to_calls,
+            grpc_message,
         } = answer;
-        if !passed_on {
+        if !from_upstream {
             response.headers_mut().insert(POWERED_BY, POWERED_BY_VALUE);
         }
         let ids = response.headers_mut().entry(REQUEST_ID);
         ids.or_insert_with(|| id.value());
-        let response = match told_to_calls {
-            Some(message) if grpc::is_call(parts) => grpc::restated(&response, message),
+        let response = match grpc_message {
+            Some(message) if grpc::is_call(parts) => grpc::as_grpc(&response, message),
             _ => response,
         };
         let elapsed = started.elapsed();
@@ -374,7 +374,7 @@ impl Parted {
 
     /// Tells, now and then, of a peer that behaves like a reverse proxy but is not trusted as one:
     /// addresses and hosts are wrong until it is.
-    fn note_untrusted(&self, inbound: &Inbound<'_>, headers: &HeaderMap, id: &RequestId) {
+    fn log_untrusted_peer(&self, inbound: &Inbound<'_>, headers: &HeaderMap, id: &RequestId) {
         if !inbound.trusted && is_forwarded(headers) && self.ignored_peers.should_log("") {
             tracing::warn!(
                 request_id = %id,
@@ -386,12 +386,12 @@ impl Parted {
 
     /// Tells authentik when it is the reverse proxy's fault.
     fn report(&self, error: &GatewayError, parts: &Parts, inbound: &Inbound<'_>) {
-        if let GatewayError::Misasked(_) = error {
+        if let GatewayError::MalformedAuthRequest(_) = error {
             self.reporter.report(|| Misconfiguration {
                 message: error.to_string(),
                 client: inbound.client,
                 url: parts.uri.path().chars().take(512).collect(),
-                headers: telling(&parts.headers),
+                headers: diagnostic_headers(&parts.headers),
             });
         }
     }
@@ -399,7 +399,7 @@ impl Parted {
 
 /// The headers that show what a reverse proxy sends: none that holds
 /// credentials, no query.
-fn telling(headers: &HeaderMap) -> Vec<(&'static str, String)> {
+fn diagnostic_headers(headers: &HeaderMap) -> Vec<(&'static str, String)> {
     const NAMES: [&str; 9] = [
         "host",
         "x-forwarded-for",

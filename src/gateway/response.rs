@@ -12,35 +12,35 @@ use crate::route::Site;
 use crate::web::page::{POLICY, Page};
 
 /// An answer, and what the log and the metrics want to know about it.
-pub(crate) struct Answer {
+pub(crate) struct GatewayResponse {
     pub(crate) response: Response<Body>,
     pub(crate) site: Option<Arc<Site>>,
     pub(crate) session: Option<Arc<Session>>,
     /// Successful subrequests are many and say little; they are logged at `debug`.
     pub(crate) quiet: bool,
     /// Whether it is the application's answer, to which we add nothing.
-    pub(crate) passed_on: bool,
+    pub(crate) from_upstream: bool,
     /// Why the request is not served, for operators.
     pub(crate) error: Option<String>,
     /// What a gRPC call is told instead; nothing unless we stand in for an application.
-    pub(crate) told_to_calls: Option<&'static str>,
+    pub(crate) grpc_message: Option<&'static str>,
 }
 
-impl Answer {
+impl GatewayResponse {
     pub(crate) fn of(site: &Arc<Site>, response: Response<Body>) -> Self {
         Self {
             response,
             site: Some(Arc::clone(site)),
             session: None,
             quiet: false,
-            passed_on: false,
+            from_upstream: false,
             error: None,
-            told_to_calls: None,
+            grpc_message: None,
         }
     }
 
     /// Has no cache keep it: it is about one user, and holds their token.
-    pub(crate) fn keep_out_of_caches(&mut self) {
+    pub(crate) fn forbid_caching(&mut self) {
         let headers = self.response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }

@@ -1,4 +1,4 @@
-//! `skip_path_regex`: what may pass without a session, and only when it means one thing.
+//! `skip_path_regex`: paths that are allowed without a session, if they are unambiguous.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use regex::{Regex, RegexBuilder};
 use super::RequestedUrl;
 use super::path::unambiguous;
 
-/// Largest compiled size of one expression, in bytes; authentik's administrators write these, so
-/// the bound only guards against accidents.
-const SIZE_LIMIT: usize = 1 << 20;
+/// Compiled size of one expression, in bytes. authentik's administrators write these, so the bound
+/// only guards against accidents.
+const MAX_COMPILED_BYTES: usize = 1 << 20;
 
-/// The expressions of one application that let requests pass without a session.
+/// The expressions of one application for paths that are allowed without a session.
 ///
 /// The syntax is RE2's, unanchored, one expression a line, as authentik documents it.
 #[derive(Debug, Default)]
@@ -31,7 +31,10 @@ impl Allowlist {
         let mut rules = Vec::new();
         let mut refused = Vec::new();
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            match RegexBuilder::new(line).size_limit(SIZE_LIMIT).build() {
+            match RegexBuilder::new(line)
+                .size_limit(MAX_COMPILED_BYTES)
+                .build()
+            {
                 Ok(rule) => rules.push(rule),
                 Err(error) => refused.push((line.to_owned(), error.to_string())),
             }
@@ -48,18 +51,18 @@ impl Allowlist {
         self.rules.iter().map(Regex::as_str)
     }
 
-    /// The lines that are no expression, with the reason.
+    /// The lines that do not compile, with the reason.
     #[must_use]
     pub fn refused(&self) -> &[(String, String)] {
         &self.refused
     }
 
-    /// The expression by which `url` may pass without a session.
+    /// The expression by which `url` is allowed without a session.
     ///
-    /// The query is never looked at (CVE-2025-54576), and a path that a server behind us could
-    /// read differently (dot segments, doubled or encoded slashes, `;`, encoded backslashes)
-    /// never passes: the raw and the decoded path must both match, with the origin in front where
-    /// expressions are for full URLs. The work is linear in the path for each expression.
+    /// The query is never considered (CVE-2025-54576), and a path that the application's server could
+    /// read differently (dot segments, doubled or encoded slashes, `;`, encoded backslashes) never
+    /// matches: the raw and the decoded path must both match, with the origin in front if the
+    /// expressions are for full URLs. The time is linear in the path for each expression.
     #[must_use]
     pub fn matching(&self, url: &RequestedUrl<'_>) -> Option<&str> {
         if self.rules.is_empty() {

@@ -1,5 +1,5 @@
-//! What becomes of a request, and why: pure, so that the running program and the command that
-//! explains it cannot differ.
+//! Whether a request is authorized, and why. Pure, so that the server and the command `rules` cannot
+//! differ.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,29 +7,30 @@ use std::net::IpAddr;
 use http::Method;
 
 use super::path::eager;
-use super::{Application, Authority, Mode, RequestedUrl, Verdict};
+use super::{Application, Authority, Mode, RequestedUrl, RuleDecision};
 
-/// Where reverse proxies send authorization requests.
-const OWN_CHECKS: &str = "/outpost.goauthentik.io/auth/";
+/// The path prefix of the outpost's authorization endpoints.
+const AUTH_ENDPOINTS: &str = "/outpost.goauthentik.io/auth/";
 
-/// Whether a server in front could take a path for that of an authorization request: it would be
-/// answered with the user's token, to the page that asks.
-fn is_own_check(path: &str) -> bool {
+/// Whether a reverse proxy could take a path for that of an authorization endpoint. The response
+/// would show the user's token to the page that sends the request.
+fn is_auth_endpoint(path: &str) -> bool {
     const NAME: &[u8] = b"goauthentik";
     let mut parts = path.as_bytes().windows(NAME.len());
-    // Few paths are encoded or have the name, so that few are read eagerly.
+    // Few paths are encoded or contain the name, so that few are decoded eagerly.
     (path.contains('%') || parts.any(|part| part.eq_ignore_ascii_case(NAME)))
-        && (path.contains(OWN_CHECKS) || eager(path).to_ascii_lowercase().contains(OWN_CHECKS))
+        && (path.contains(AUTH_ENDPOINTS)
+            || eager(path).to_ascii_lowercase().contains(AUTH_ENDPOINTS))
 }
 
-/// What is asked for.
+/// A request to authorize.
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
+pub struct AuthorizationRequest<'a> {
     /// The URL.
     pub url: &'a RequestedUrl<'a>,
-    /// The method, if somebody reliable tells.
+    /// The method, if it is known reliably.
     pub method: Option<&'a Method>,
-    /// Who asks, if somebody reliable tells.
+    /// The client's address, if it is known reliably.
     pub client: Option<IpAddr>,
     /// Whether it is a CORS preflight request (Fetch standard section 4.8).
     pub preflight: bool,
@@ -38,94 +39,95 @@ pub struct Question<'a> {
     pub routed_host: Option<Authority<'a>>,
 }
 
-/// What becomes of a request.
+/// Whether a request is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It passes.
-    Pass,
-    /// Somebody has to sign in first.
-    SignIn,
-    /// It does not, whoever asks or for this person.
+pub enum Decision {
+    /// It is allowed.
+    Allow,
+    /// The user has to sign in first.
+    Login,
+    /// It is denied, for every client or for this user.
     Deny,
 }
 
-/// Why.
+/// Why a request is allowed or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason<'a> {
-    /// It is the path of authorization requests; a page's script must not see the user's token.
-    OwnCheck,
-    /// A rule of our own configuration file.
-    Rule(Verdict<'a>),
-    /// The person is signed in.
+    /// The path is that of an authorization endpoint; a page's script must not see the user's token.
+    AuthEndpoint,
+    /// A rule of the configuration file.
+    Rule(RuleDecision<'a>),
+    /// The user is signed in.
     SignedIn,
-    /// A CORS preflight request, which this application lets pass.
+    /// A CORS preflight request, which this application allows.
     Preflight,
     /// This expression of authentik's list of unauthenticated paths.
     Unauthenticated(&'a str),
-    /// Nobody is signed in.
-    Nobody,
+    /// No user is signed in.
+    Anonymous,
 }
 
 impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OwnCheck => f.write_str(
-                "it is the outpost's endpoint for authorization requests, which is for reverse proxies alone",
+            Self::AuthEndpoint => f.write_str(
+                "the path is that of an authorization endpoint of the outpost, which only reverse proxies may request",
             ),
-            Self::Rule(verdict) => write!(f, "{verdict}"),
-            Self::SignedIn => f.write_str("the person is signed in"),
+            Self::Rule(rule) => write!(f, "{rule}"),
+            Self::SignedIn => f.write_str("the user is signed in"),
             Self::Preflight => f.write_str("it is a CORS preflight request"),
             Self::Unauthenticated(rule) => {
                 write!(f, "authentik's unauthenticated path {rule:?} matches")
             }
-            Self::Nobody => f.write_str("no rule matches and nobody is signed in"),
+            Self::Anonymous => f.write_str("no rule matches and no user is signed in"),
         }
     }
 }
 
 impl Application {
-    /// Weighs a request of somebody in `groups`, or of nobody. The rules of our own configuration
-    /// file come first, a session next, authentik's list of unauthenticated paths last.
+    /// Decides on a request of a user with these `groups`, or of an anonymous client (`None`). The
+    /// rules of the configuration file come first, a session next, authentik's list of
+    /// unauthenticated paths last.
     #[must_use]
-    pub fn weigh(
+    pub fn decide(
         &self,
-        question: &Question<'_>,
+        request: &AuthorizationRequest<'_>,
         groups: Option<&[String]>,
-    ) -> (Outcome, Reason<'_>) {
-        let url = question.url;
-        // In proxy mode nothing in front asks; the outpost's own paths never come here.
-        if self.mode != Mode::Proxy && is_own_check(url.path()) {
-            return (Outcome::Deny, Reason::OwnCheck);
+    ) -> (Decision, Reason<'_>) {
+        let url = request.url;
+        // In proxy mode no reverse proxy asks; the outpost's own paths are never decided on here.
+        if self.mode != Mode::Proxy && is_auth_endpoint(url.path()) {
+            return (Decision::Deny, Reason::AuthEndpoint);
         }
         let policy = &self.policy;
-        if let Some(verdict) = policy.verdict(url.path(), question.method, question.client) {
-            let outcome = match (verdict, groups) {
-                (Verdict::Allow(_), _) => Outcome::Pass,
-                (Verdict::Require(..), None) => Outcome::SignIn,
-                (Verdict::Require(_, required), Some(groups))
+        if let Some(rule) = policy.evaluate(url.path(), request.method, request.client) {
+            let decision = match (rule, groups) {
+                (RuleDecision::Allow(_), _) => Decision::Allow,
+                (RuleDecision::Require(..), None) => Decision::Login,
+                (RuleDecision::Require(_, required), Some(groups))
                     if groups.iter().any(|own| required.contains(own)) =>
                 {
-                    Outcome::Pass
+                    Decision::Allow
                 }
-                _ => Outcome::Deny,
+                _ => Decision::Deny,
             };
-            return (outcome, Reason::Rule(verdict));
+            return (decision, Reason::Rule(rule));
         }
         if groups.is_some() {
-            (Outcome::Pass, Reason::SignedIn)
-        } else if policy.cors_preflight && question.preflight {
-            (Outcome::Pass, Reason::Preflight)
-        } else if let Some(rule) = self.unauthenticated(question) {
-            (Outcome::Pass, Reason::Unauthenticated(rule))
+            (Decision::Allow, Reason::SignedIn)
+        } else if policy.cors_preflight && request.preflight {
+            (Decision::Allow, Reason::Preflight)
+        } else if let Some(rule) = self.unauthenticated(request) {
+            (Decision::Allow, Reason::Unauthenticated(rule))
         } else {
-            (Outcome::SignIn, Reason::Nobody)
+            (Decision::Login, Reason::Anonymous)
         }
     }
 
-    fn unauthenticated(&self, question: &Question<'_>) -> Option<&str> {
-        let rule = self.allowlist.matching(question.url)?;
-        let is_open = |host| self.allowlist.matching(&question.url.at(host)).is_some();
-        question.routed_host.is_none_or(is_open).then_some(rule)
+    fn unauthenticated(&self, request: &AuthorizationRequest<'_>) -> Option<&str> {
+        let rule = self.allowlist.matching(request.url)?;
+        let is_open = |host| self.allowlist.matching(&request.url.at(host)).is_some();
+        request.routed_host.is_none_or(is_open).then_some(rule)
     }
 }
 
@@ -135,7 +137,7 @@ mod tests {
     use crate::model::{Action, Allowlist, Mode, PathPattern, Policy, Rule};
 
     #[test]
-    fn ap_2026_02_paths_of_authorization_requests_are_denied_to_everybody() {
+    fn ap_2026_02_paths_of_authorization_requests_are_always_denied() {
         let users = ["users".to_owned()];
         for (path, denied) in [
             ("/outpost.goauthentik.io/auth/traefik", true),
@@ -149,7 +151,7 @@ mod tests {
             ("/blog/goauthentik", false),
         ] {
             let text = format!("https://a.test{path}");
-            let question = Question {
+            let request = AuthorizationRequest {
                 url: &RequestedUrl::parse(&text).expect(path),
                 method: None,
                 client: None,
@@ -158,12 +160,16 @@ mod tests {
             };
             let single = Application::sample("https://a.test", Mode::ForwardSingle);
             for groups in [None, Some(&users[..])] {
-                let (_, reason) = single.weigh(&question, groups);
-                assert_eq!(reason == Reason::OwnCheck, denied, "{path} {groups:?}");
+                let (_, reason) = single.decide(&request, groups);
+                assert_eq!(reason == Reason::AuthEndpoint, denied, "{path} {groups:?}");
             }
-            // Nothing in front asks there.
+            // No reverse proxy asks there.
             let proxy = Application::sample("https://a.test", Mode::Proxy);
-            assert_ne!(proxy.weigh(&question, None).1, Reason::OwnCheck, "{path}");
+            assert_ne!(
+                proxy.decide(&request, None).1,
+                Reason::AuthEndpoint,
+                "{path}"
+            );
         }
     }
 
@@ -174,21 +180,21 @@ mod tests {
             Application::sample("https://auth.home.test", Mode::ForwardDomain(domain));
         application.allowlist = Allowlist::compile("^https://public\\.home\\.test/|/open$", true);
         for (path, routed_host, expected) in [
-            ("/", None, Outcome::Pass),
-            ("/", Some("internal.home.test"), Outcome::SignIn),
-            ("/", Some("public.home.test"), Outcome::Pass),
-            ("/open", Some("internal.home.test"), Outcome::Pass),
+            ("/", None, Decision::Allow),
+            ("/", Some("internal.home.test"), Decision::Login),
+            ("/", Some("public.home.test"), Decision::Allow),
+            ("/open", Some("internal.home.test"), Decision::Allow),
         ] {
             let text = format!("https://public.home.test{path}");
-            let question = Question {
+            let request = AuthorizationRequest {
                 url: &RequestedUrl::parse(&text).expect(path),
                 method: None,
                 client: None,
                 preflight: false,
                 routed_host: routed_host.map(|host| Authority::parse(host).expect(host)),
             };
-            let (outcome, _) = application.weigh(&question, None);
-            assert_eq!(outcome, expected, "{path} {routed_host:?}");
+            let (decision, _) = application.decide(&request, None);
+            assert_eq!(decision, expected, "{path} {routed_host:?}");
         }
     }
 
@@ -213,34 +219,37 @@ mod tests {
         };
         let (admins, users) = (["admins".to_owned()], ["users".to_owned()]);
         for (path, groups, preflight, expected) in [
-            ("/", None, false, Outcome::SignIn),
-            ("/", Some(&users[..]), false, Outcome::Pass),
-            ("/", None, true, Outcome::Pass),
-            ("/open", None, false, Outcome::Pass),
-            ("/admin", None, false, Outcome::SignIn),
-            ("/admin", None, true, Outcome::SignIn),
-            ("/admin", Some(&users), false, Outcome::Deny),
-            ("/admin", Some(&admins), false, Outcome::Pass),
-            ("/never", Some(&admins), true, Outcome::Deny),
-            ("/free", None, false, Outcome::Pass),
-            ("/open/../never", None, false, Outcome::Deny),
+            ("/", None, false, Decision::Login),
+            ("/", Some(&users[..]), false, Decision::Allow),
+            ("/", None, true, Decision::Allow),
+            ("/open", None, false, Decision::Allow),
+            ("/admin", None, false, Decision::Login),
+            ("/admin", None, true, Decision::Login),
+            ("/admin", Some(&users), false, Decision::Deny),
+            ("/admin", Some(&admins), false, Decision::Allow),
+            ("/never", Some(&admins), true, Decision::Deny),
+            ("/free", None, false, Decision::Allow),
+            ("/open/../never", None, false, Decision::Deny),
             (
                 "/outpost.goauthentik.io/auth/nginx",
                 Some(&admins),
                 true,
-                Outcome::Deny,
+                Decision::Deny,
             ),
         ] {
             let text = format!("https://a.test{path}");
-            let question = Question {
+            let request = AuthorizationRequest {
                 url: &RequestedUrl::parse(&text).expect(path),
                 method: Some(&Method::GET),
                 client: Some([192, 0, 2, 1].into()),
                 preflight,
                 routed_host: None,
             };
-            let (outcome, reason) = application.weigh(&question, groups);
-            assert_eq!(outcome, expected, "{path} {groups:?} {preflight}: {reason}");
+            let (decision, reason) = application.decide(&request, groups);
+            assert_eq!(
+                decision, expected,
+                "{path} {groups:?} {preflight}: {reason}"
+            );
         }
     }
 }

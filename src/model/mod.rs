@@ -24,7 +24,7 @@ mod session;
 pub use allowlist::Allowlist;
 pub use application::{Application, BasicAuth, ExternalUrl, ExternalUrlError, Mode, OAuthClient};
 pub use authority::{Authority, AuthorityError};
-pub use authorization::{Outcome, Question, Reason};
+pub use authorization::{AuthorizationRequest, Decision, Reason};
 pub use backend::{Backend, BackendError};
 pub use claims::{Claims, ProxyClaims};
 pub use cookie_domain::{CookieDomain, CookieDomainError};
@@ -34,8 +34,8 @@ pub use idle::IdleTimeout;
 pub use outpost::Outpost;
 pub use path::{MAX_BYTES, MAX_PATH, MAX_READINGS, PathPattern, Readings, eager as eager_path};
 pub use policy::{
-    Action, HeaderEncoding, HeaderSource, IdentityOptions, Policy, Rule, UpstreamProtocol, Verdict,
-    frames_message,
+    Action, HeaderEncoding, HeaderSource, IdentityOptions, Policy, Rule, RuleDecision,
+    UpstreamProtocol, is_framing_header,
 };
 pub use requested_url::{RequestedUrl, RequestedUrlError, Scheme};
 pub use session::{Refresh, Session, SessionId, SessionKey};

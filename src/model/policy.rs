@@ -1,5 +1,4 @@
-//! What an operator sets for one application in our own configuration file, beyond what authentik
-//! knows of it.
+//! The settings of one application in the configuration file, in addition to those at authentik.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,23 +12,23 @@ use super::path::{PathPattern, Readings, Spellings, unambiguous};
 /// The settings of one application.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
-    /// Who may go where; the first rule that matches decides.
+    /// Access rules; the first one that matches decides.
     pub rules: Vec<Rule>,
     /// Redirect scripts and websockets to the sign-in page, as the vendor's outpost does.
     pub redirect_scripts: bool,
     /// Let CORS preflight requests pass, which carry no cookie by definition.
     pub cors_preflight: bool,
-    /// Believe nginx's `X-Original-Method`: only where nginx sets it on every subrequest, since it
-    /// passes the client's own on otherwise.
+    /// Trust nginx's `X-Original-Method`: only where nginx sets it on every subrequest, since it
+    /// passes on the client's own otherwise.
     pub original_method: bool,
     /// How identity headers are made.
     pub identity: IdentityOptions,
-    /// Headers that the application gets besides, last.
+    /// Additional request headers for the application, set last.
     pub headers: Vec<(HeaderName, HeaderSource)>,
-    /// Names of further headers that say who a person is, such as those of authentik's
-    /// `additionalHeaders`: a client's own never counts, also where a person has none.
+    /// Names of additional identity headers, such as those of authentik's `additionalHeaders`: a
+    /// client's own is always removed, also where the user has none.
     pub identity_headers: Vec<HeaderName>,
-    /// What the application speaks, in mode `proxy`.
+    /// The version of HTTP to the application, in mode `proxy`.
     pub upstream_protocol: UpstreamProtocol,
 }
 
@@ -47,7 +46,7 @@ pub enum UpstreamProtocol {
 /// How identity headers are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IdentityOptions {
-    /// Whether `X-authentik-jwt` carries the access token; `None` where that was not said for this
+    /// Whether `X-authentik-jwt` carries the access token; `None` if it is not set for this
     /// application.
     pub send_jwt: Option<bool>,
     /// How characters outside of ASCII are sent.
@@ -55,8 +54,7 @@ pub struct IdentityOptions {
 }
 
 impl IdentityOptions {
-    /// Whether the application gets the access token: as the vendor's outpost does, unless it was
-    /// said otherwise.
+    /// Whether the application gets the access token. The default is the vendor's: it does.
     #[must_use]
     pub fn sends_jwt(self) -> bool {
         self.send_jwt.unwrap_or(true)
@@ -73,7 +71,7 @@ pub enum HeaderEncoding {
     Percent,
 }
 
-/// Where the value of a further header comes from.
+/// The source of an additional header's value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HeaderSource {
     /// The configuration file.
@@ -82,7 +80,7 @@ pub enum HeaderSource {
     File {
         /// The file.
         path: PathBuf,
-        /// What stands before its content.
+        /// Text in front of its content.
         prefix: String,
     },
 }
@@ -90,48 +88,48 @@ pub enum HeaderSource {
 /// One rule: all of its conditions have to hold.
 #[derive(Debug, Clone)]
 pub struct Rule {
-    /// An expression for the path, unanchored; any path without one. What restricts holds without
-    /// regard to case as well, and for further spellings of a path ([`PathPattern`]).
+    /// An expression for the path, unanchored; any path without one. A rule that restricts also
+    /// matches in any case, and other spellings of a path ([`PathPattern`]).
     pub path: Option<PathPattern>,
-    /// Where the client is; anywhere if empty. Where nobody reliable tells, as for `methods`.
+    /// Networks of the client; any if empty. If the address is not known reliably, as for `methods`.
     pub networks: Vec<IpNet>,
-    /// Any method if empty. Where nobody reliable tells the method, the rule restricts and does not
-    /// open.
+    /// Methods; any if empty. If the method is not known reliably, the rule matches if it restricts
+    /// and not if it allows.
     pub methods: Vec<Method>,
-    /// What then.
+    /// The action.
     pub action: Action,
 }
 
-/// What a rule does.
+/// The action of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Lets everybody pass, signed in or not.
+    /// Allows the request, with or without a session.
     Allow,
-    /// Lets nobody pass.
+    /// Denies the request.
     Deny,
-    /// Lets members of one of these groups pass.
+    /// Allows members of one of these groups.
     Require(Vec<String>),
 }
 
-/// What the rules say of a request.
+/// The decision of the rules on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict<'a> {
-    /// Rule number (from 1) lets everybody pass.
+pub enum RuleDecision<'a> {
+    /// The rule with this number (from 1) allows it.
     Allow(usize),
-    /// Rule number lets nobody pass.
+    /// The rule with this number denies it.
     Deny(usize),
-    /// Rule number asks for one of these groups.
+    /// The rule with this number requires one of these groups.
     Require(usize, &'a [String]),
     /// Servers normalize the path differently, and a rule restricts what some of them make of it.
     Ambiguous,
 }
 
-impl fmt::Display for Verdict<'_> {
+impl fmt::Display for RuleDecision<'_> {
     /// The reason, for operators.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Allow(rule) => write!(f, "rule {rule} lets everybody pass"),
-            Self::Deny(rule) => write!(f, "rule {rule} lets nobody pass"),
+            Self::Allow(rule) => write!(f, "rule {rule} allows the request"),
+            Self::Deny(rule) => write!(f, "rule {rule} denies the request"),
             Self::Require(rule, groups) => {
                 write!(
                     f,
@@ -146,10 +144,10 @@ impl fmt::Display for Verdict<'_> {
     }
 }
 
-/// Whether a header delimits messages or sets our own cookies, which is not for attributes of people
-/// to do.
+/// Whether a header frames messages or sets the outpost's cookies. Attributes of users must not set
+/// such a header.
 #[must_use]
-pub fn frames_message(name: &HeaderName) -> bool {
+pub fn is_framing_header(name: &HeaderName) -> bool {
     matches!(
         *name,
         header::CONTENT_LENGTH
@@ -164,24 +162,24 @@ pub fn frames_message(name: &HeaderName) -> bool {
 }
 
 impl Policy {
-    /// Whether anything is decided by the method.
+    /// Whether a decision can depend on the method.
     #[must_use]
-    pub fn looks_at_methods(&self) -> bool {
+    pub fn uses_methods(&self) -> bool {
         self.cors_preflight || self.rules.iter().any(|rule| !rule.methods.is_empty())
     }
 
-    /// What the rules say; `None` if none matches, so that a session decides.
+    /// The decision of the rules; `None` if none matches, so that a session decides.
     ///
-    /// A rule restricts if it holds for any reading of the path, and opens only a path that every
-    /// server takes for the same. Where the readings are not known, every rule that restricts a path
-    /// may hold.
+    /// A rule restricts if it matches any reading of the path, and allows only a path that every
+    /// server normalizes to the same. If the readings are unknown, every rule that restricts a path
+    /// may match.
     #[must_use]
-    pub fn verdict(
+    pub fn evaluate(
         &self,
         path: &str,
         method: Option<&Method>,
         client: Option<IpAddr>,
-    ) -> Option<Verdict<'_>> {
+    ) -> Option<RuleDecision<'_>> {
         if self.rules.is_empty() {
             return None;
         }
@@ -219,30 +217,30 @@ impl Policy {
                 continue;
             };
             if *restricting.get_or_insert(index) != index {
-                return Some(Verdict::Ambiguous);
+                return Some(RuleDecision::Ambiguous);
             }
         }
         match restricting {
-            // Whoever is in one of the groups may see what any server makes of it.
+            // Members of one of the groups may see whatever any server makes of it.
             Some(index) => match &self.rules[index].action {
-                Action::Require(groups) => Some(Verdict::Require(index + 1, groups)),
-                _ if agreed => Some(Verdict::Deny(index + 1)),
-                _ => Some(Verdict::Ambiguous),
+                Action::Require(groups) => Some(RuleDecision::Require(index + 1, groups)),
+                _ if agreed => Some(RuleDecision::Deny(index + 1)),
+                _ => Some(RuleDecision::Ambiguous),
             },
             None if agreed => {
                 let index = written?;
-                unambiguous(path).map(|_| Verdict::Allow(index + 1))
+                unambiguous(path).map(|_| RuleDecision::Allow(index + 1))
             }
             None => None,
         }
     }
 
-    /// What the rules say of a path of which the readings are not known.
+    /// The decision of the rules on a path with unknown readings.
     fn without_readings(
         &self,
         method: Option<&Method>,
         client: Option<IpAddr>,
-    ) -> Option<Verdict<'_>> {
+    ) -> Option<RuleDecision<'_>> {
         for (index, rule) in self.rules.iter().enumerate() {
             if !rule.applies(method, client) {
                 continue;
@@ -252,12 +250,12 @@ impl Policy {
                 .as_ref()
                 .is_none_or(PathPattern::matches_everything);
             match &rule.action {
-                // Opens nothing, and what comes after it would not be reached.
+                // Allows nothing, and the rules after it would not be reached.
                 Action::Allow if every => return None,
                 Action::Allow => {}
-                _ if !every => return Some(Verdict::Ambiguous),
-                Action::Deny => return Some(Verdict::Deny(index + 1)),
-                Action::Require(groups) => return Some(Verdict::Require(index + 1, groups)),
+                _ if !every => return Some(RuleDecision::Ambiguous),
+                Action::Deny => return Some(RuleDecision::Deny(index + 1)),
+                Action::Require(groups) => return Some(RuleDecision::Require(index + 1, groups)),
             }
         }
         None
@@ -269,7 +267,7 @@ impl Rule {
         self.action != Action::Allow
     }
 
-    /// Whether the conditions hold, but for the path.
+    /// Whether all conditions but that on the path are met.
     fn applies(&self, method: Option<&Method>, client: Option<IpAddr>) -> bool {
         let unknown = self.restricts();
         let near = |client: IpAddr| self.networks.iter().any(|net| net.contains(&client));
@@ -277,8 +275,8 @@ impl Rule {
             && (self.methods.is_empty() || method.map_or(unknown, |method| self.has_method(method)))
     }
 
-    /// What restricts holds for `post` as for `POST`, as many frameworks take it, and for `HEAD` as
-    /// for `GET`, which the same page answers.
+    /// A rule that restricts `POST` restricts `post` as well, which many frameworks take for the same,
+    /// and one for `GET` restricts `HEAD`, which the same page answers.
     fn has_method(&self, method: &Method) -> bool {
         if !self.restricts() {
             return self.methods.contains(method);

@@ -32,15 +32,19 @@ fn the_first_rule_that_matches_decides() {
     let (policy, admins) = (policy(), ["admins".to_owned()]);
     for (path, client, expected) in [
         ("/", "198.51.100.1", None),
-        ("/", "192.0.2.1", Some(Verdict::Allow(5))),
-        ("/never/x", "192.0.2.1", Some(Verdict::Deny(3))),
-        ("/public/x", "198.51.100.1", Some(Verdict::Allow(4))),
-        ("/admin/open", "198.51.100.1", Some(Verdict::Allow(1))),
-        ("/admin/x", "192.0.2.1", Some(Verdict::Require(2, &admins))),
+        ("/", "192.0.2.1", Some(RuleDecision::Allow(5))),
+        ("/never/x", "192.0.2.1", Some(RuleDecision::Deny(3))),
+        ("/public/x", "198.51.100.1", Some(RuleDecision::Allow(4))),
+        ("/admin/open", "198.51.100.1", Some(RuleDecision::Allow(1))),
+        (
+            "/admin/x",
+            "192.0.2.1",
+            Some(RuleDecision::Require(2, &admins)),
+        ),
     ] {
         let client = client.parse().expect("an address");
         assert_eq!(
-            policy.verdict(path, Some(&Method::GET), Some(client)),
+            policy.evaluate(path, Some(&Method::GET), Some(client)),
             expected,
             "{path} {client}"
         );
@@ -51,7 +55,7 @@ fn the_first_rule_that_matches_decides() {
 fn ghsa_3q34_rx83_r6mq_no_reading_of_a_path_escapes_a_rule() {
     let (policy, client) = (policy(), "198.51.100.1".parse().expect("an address"));
     let admins = ["admins".to_owned()];
-    let (ambiguous, admin) = (Verdict::Ambiguous, Verdict::Require(2, &admins));
+    let (ambiguous, admin) = (RuleDecision::Ambiguous, RuleDecision::Require(2, &admins));
     for (path, expected) in [
         ("/public/../admin", Some(ambiguous)),
         ("/public/%2e%2e/admin", Some(ambiguous)),
@@ -64,9 +68,9 @@ fn ghsa_3q34_rx83_r6mq_no_reading_of_a_path_escapes_a_rule() {
         ("/public/%2fx", Some(ambiguous)),
         ("/public/%00", Some(ambiguous)),
         ("/%6eever", Some(ambiguous)),
-        ("/never%2fx", Some(Verdict::Deny(3))),
-        ("/NEVER", Some(Verdict::Deny(3))),
-        ("/index.php/never/", Some(Verdict::Deny(3))),
+        ("/never%2fx", Some(RuleDecision::Deny(3))),
+        ("/NEVER", Some(RuleDecision::Deny(3))),
+        ("/index.php/never/", Some(RuleDecision::Deny(3))),
         // Whoever is in the group may see what any server makes of these.
         ("//admin", Some(admin)),
         ("/x//admin", None),
@@ -79,12 +83,12 @@ fn ghsa_3q34_rx83_r6mq_no_reading_of_a_path_escapes_a_rule() {
         ("/public//x", None),
         ("/public/x;y", None),
         ("/public/x%2fy", None),
-        ("/admin/open", Some(Verdict::Allow(1))),
+        ("/admin/open", Some(RuleDecision::Allow(1))),
         ("/admin/OPEN", Some(admin)),
         ("/admin/open/", Some(admin)),
     ] {
-        let verdict = policy.verdict(path, Some(&Method::GET), Some(client));
-        assert_eq!(verdict, expected, "{path}");
+        let decision = policy.evaluate(path, Some(&Method::GET), Some(client));
+        assert_eq!(decision, expected, "{path}");
     }
 }
 
@@ -93,10 +97,10 @@ fn ap_2026_03_rules_for_every_path_need_no_reading() {
     let staff = ["staff".to_owned()];
     for (every, client, expected) in [
         ("", "192.0.2.1", None),
-        ("", "198.51.100.1", Some(Verdict::Require(2, &staff))),
-        ("^/", "198.51.100.1", Some(Verdict::Require(2, &staff))),
-        (".*", "198.51.100.1", Some(Verdict::Require(2, &staff))),
-        ("^/x", "198.51.100.1", Some(Verdict::Ambiguous)),
+        ("", "198.51.100.1", Some(RuleDecision::Require(2, &staff))),
+        ("^/", "198.51.100.1", Some(RuleDecision::Require(2, &staff))),
+        (".*", "198.51.100.1", Some(RuleDecision::Require(2, &staff))),
+        ("^/x", "198.51.100.1", Some(RuleDecision::Ambiguous)),
     ] {
         let policy = Policy {
             rules: vec![
@@ -106,8 +110,8 @@ fn ap_2026_03_rules_for_every_path_need_no_reading() {
             ..Policy::default()
         };
         let client = client.parse().expect("an address");
-        let verdict = policy.verdict("/x/%2e%2e/y", Some(&Method::GET), Some(client));
-        assert_eq!(verdict, expected, "{every} {client}");
+        let decision = policy.evaluate("/x/%2e%2e/y", Some(&Method::GET), Some(client));
+        assert_eq!(decision, expected, "{every} {client}");
     }
 }
 
@@ -128,22 +132,26 @@ fn conditions_hold_together() {
     ] {
         let client = client.parse().expect("an address");
         assert_eq!(
-            policy.verdict(path, Some(&method), Some(client)).is_some(),
+            policy.evaluate(path, Some(&method), Some(client)).is_some(),
             passes
         );
         assert!(
-            policy.verdict(path, None, Some(client)).is_none(),
+            policy.evaluate(path, None, Some(client)).is_none(),
             "nobody tells the method"
         );
         assert!(
-            policy.verdict(path, Some(&method), None).is_none(),
+            policy.evaluate(path, Some(&method), None).is_none(),
             "nobody tells the client"
         );
     }
     let mut restricting = policy;
     restricting.rules[0].action = Action::Deny;
-    let verdict = restricting.verdict("/x", None, None);
-    assert_eq!(verdict, Some(Verdict::Deny(1)), "restricts all the same");
+    let decision = restricting.evaluate("/x", None, None);
+    assert_eq!(
+        decision,
+        Some(RuleDecision::Deny(1)),
+        "restricts all the same"
+    );
 }
 
 #[test]
@@ -167,8 +175,8 @@ fn ap_2026_03_a_rule_by_method_restricts_every_spelling_and_opens_one() {
             rules: vec![rule],
             ..Policy::default()
         };
-        let verdict = policy.verdict("/x", Some(&method(asked)), None);
-        assert_eq!(verdict.is_some(), matches, "{action:?} {own} {asked}");
+        let decision = policy.evaluate("/x", Some(&method(asked)), None);
+        assert_eq!(decision.is_some(), matches, "{action:?} {own} {asked}");
     }
 }
 
@@ -182,12 +190,12 @@ fn ap_2026_03_another_spelling_of_a_rule_hides_no_later_rule() {
     for (path, expected) in [
         (
             "/admin/x",
-            Some(Verdict::Require(1, &["admins".to_owned()])),
+            Some(RuleDecision::Require(1, &["admins".to_owned()])),
         ),
-        ("/Admin/x", Some(Verdict::Ambiguous)),
-        ("/x", Some(Verdict::Deny(2))),
+        ("/Admin/x", Some(RuleDecision::Ambiguous)),
+        ("/x", Some(RuleDecision::Deny(2))),
     ] {
-        assert_eq!(policy.verdict(path, None, None), expected, "{path}");
+        assert_eq!(policy.evaluate(path, None, None), expected, "{path}");
     }
 }
 
@@ -235,7 +243,7 @@ proptest! {
     ) {
         let client = "192.0.2.1".parse().expect("an address");
         let policy = Policy { rules, ..Policy::default() };
-        let verdict = policy.verdict(&path, Some(&Method::GET), Some(client));
+        let decision = policy.evaluate(&path, Some(&Method::GET), Some(client));
         let mut reading = path.clone();
         for step in steps {
             reading = STEPS[step](&reading);
@@ -245,15 +253,15 @@ proptest! {
                     && rule.path.as_ref().is_none_or(|pattern| pattern.matches(&reading))
             });
             let first = first.filter(|index| policy.rules[*index].restricts());
-            match (first, verdict) {
-                (None, _) | (_, Some(Verdict::Deny(_) | Verdict::Ambiguous)) => {}
-                (Some(index), Some(Verdict::Require(number, _))) => {
+            match (first, decision) {
+                (None, _) | (_, Some(RuleDecision::Deny(_) | RuleDecision::Ambiguous)) => {}
+                (Some(index), Some(RuleDecision::Require(number, _))) => {
                     prop_assert_eq!(index + 1, number, "{} is {}", path, reading);
                 }
-                _ => prop_assert!(false, "{} is {}: {:?}", path, reading, verdict),
+                _ => prop_assert!(false, "{} is {}: {:?}", path, reading, decision),
             }
         }
-        if let Some(Verdict::Allow(_)) = verdict {
+        if let Some(RuleDecision::Allow(_)) = decision {
             prop_assert!(unambiguous(&path).is_some(), "{}", path);
         }
     }

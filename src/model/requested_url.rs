@@ -1,4 +1,4 @@
-//! The URL that a person asked for, as a reverse proxy reports it, kept byte for byte.
+//! The URL that a user requested, as a reverse proxy reports it, kept byte for byte.
 
 use std::borrow::Cow;
 
@@ -6,8 +6,8 @@ use url::Url;
 
 use super::{Authority, AuthorityError};
 
-/// Longest URL that is accepted, in bytes.
-const MAX_LENGTH: usize = 16 * 1024;
+/// Length of a URL, in bytes.
+const MAX_URL_BYTES: usize = 16 * 1024;
 
 /// `http` or `https`; nothing else is ever put into a redirect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +43,8 @@ impl Scheme {
 
 /// An absolute `http(s)` URL, borrowed, with path and query exactly as they were received.
 ///
-/// Two readers must agree on the host: our own split and the WHATWG parser that browsers follow
-/// (crate `url`). A URL that a browser could read differently is refused.
+/// Two parsers must agree on the host: this one and the WHATWG parser that browsers follow (crate
+/// `url`). A URL that a browser could read differently is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestedUrl<'a> {
     scheme: Scheme,
@@ -53,7 +53,7 @@ pub struct RequestedUrl<'a> {
     query: Option<&'a str>,
 }
 
-/// Why a text is not a URL that can be trusted to mean one thing.
+/// Why a text is not an unambiguous URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RequestedUrlError {
     /// Not absolute, or neither `http` nor `https`.
@@ -66,7 +66,7 @@ pub enum RequestedUrlError {
     #[error("it has a space, a control character or a character outside of ASCII")]
     Character,
     /// Longer than 16 KiB.
-    #[error("it is longer than {MAX_LENGTH} bytes")]
+    #[error("it is longer than {MAX_URL_BYTES} bytes")]
     TooLong,
     /// A browser would read another host.
     #[error("browsers would read it as another host")]
@@ -76,7 +76,7 @@ pub enum RequestedUrlError {
 impl<'a> RequestedUrl<'a> {
     /// Reads an absolute URL.
     pub fn parse(text: &'a str) -> Result<Self, RequestedUrlError> {
-        if text.len() > MAX_LENGTH {
+        if text.len() > MAX_URL_BYTES {
             return Err(RequestedUrlError::TooLong);
         }
         if !text.bytes().all(|b| matches!(b, 0x21..=0x7e)) {
@@ -101,7 +101,7 @@ impl<'a> RequestedUrl<'a> {
         authority: Authority<'a>,
         target: &'a str,
     ) -> Result<Self, RequestedUrlError> {
-        if target.len() > MAX_LENGTH {
+        if target.len() > MAX_URL_BYTES {
             return Err(RequestedUrlError::TooLong);
         }
         if !target.bytes().all(|b| matches!(b, 0x21..=0x7e)) {
@@ -119,8 +119,8 @@ impl<'a> RequestedUrl<'a> {
         }
     }
 
-    /// The URL of a request that we received ourselves. What follows the host is passed on as it
-    /// is, so nobody has to agree with us on anything but the path.
+    /// The URL of a request that the outpost itself received. The target is passed on unchanged, so
+    /// that only its path has to be unambiguous.
     pub fn of_request(
         scheme: Scheme,
         authority: Authority<'a>,
@@ -187,8 +187,8 @@ impl<'a> RequestedUrl<'a> {
         }
     }
 
-    /// A host of letters, digits, dots and hyphens that does not end in a number is read the same
-    /// way by everybody; this spares the hot path the full parser.
+    /// Every parser reads a host of letters, digits, dots and hyphens that does not end in a number
+    /// in the same way; this spares the hot path the full parser.
     fn is_plain(&self) -> bool {
         let host = self.authority.host();
         let last = host.rsplit('.').next().unwrap_or_default();

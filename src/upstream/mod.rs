@@ -27,7 +27,7 @@ use crate::gateway::auth::session::{Permit, session_ids};
 use crate::gateway::auth::session_watch::{Guard, guarded};
 use crate::gateway::error::GatewayError;
 use crate::gateway::grpc;
-use crate::gateway::response::Answer;
+use crate::gateway::response::GatewayResponse;
 use crate::model::{Authority, Backend, Session, UpstreamProtocol};
 use crate::route::Site;
 use crate::web::request::inbound::Inbound;
@@ -60,7 +60,7 @@ impl Parted {
         passage: Passage<'_>,
         consumed: bool,
         body: Body,
-    ) -> Result<Answer, GatewayError> {
+    ) -> Result<GatewayResponse, GatewayError> {
         let session = permit.session();
         let backend = match backend(passage.backend, session) {
             Ok(backend) => backend,
@@ -81,10 +81,10 @@ impl Parted {
         let passed = self.exchange(&outgoing, upgrade, body).await;
         let response =
             passed.map_err(|failure| unanswered(passage, session, backend.to_string(), failure))?;
-        Ok(Answer {
+        Ok(GatewayResponse {
             session: session.cloned(),
-            passed_on: true,
-            ..Answer::of(passage.site, response)
+            from_upstream: true,
+            ..GatewayResponse::of(passage.site, response)
         })
     }
 

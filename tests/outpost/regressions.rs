@@ -137,7 +137,7 @@ async fn issue_12552_nginx_gets_no_status_that_it_cannot_pass_on() {
             "http://grafana.test/never",
             &[],
             403,
-            Some("rule 1 lets nobody pass"),
+            Some("rule 1 denies the request"),
         ),
         (
             "http://unknown.test/",

@@ -33,7 +33,7 @@ async fn rules_are_explained() {
         (
             &["grafana", "https://grafana.test/"][..],
             0,
-            "has to sign in first",
+            "login required",
         ),
         (
             &["grafana", "https://grafana.test/open/x"],
@@ -48,7 +48,7 @@ async fn rules_are_explained() {
         (
             &["grafana", "https://grafana.test/admin", "--group", "admins"],
             0,
-            "outcome      passes",
+            "decision     allowed",
         ),
         (
             &["grafna", "https://grafana.test/"],
@@ -73,7 +73,7 @@ async fn rules_are_explained() {
                 "--signed-in",
             ],
             0,
-            "is denied\nbecause      ambiguous path: servers normalize it differently, and some would take it for another application's",
+            "denied\nreason       ambiguous path: servers normalize it differently, and some would take it for another application's",
         ),
         (
             &[
@@ -88,12 +88,12 @@ async fn rules_are_explained() {
         (
             &["alone", "https://alone.test/a%2Fb//c", "--signed-in"],
             0,
-            "is denied\nbecause      ambiguous path: servers normalize it differently, and a rule may restrict",
+            "denied\nreason       ambiguous path: servers normalize it differently, and a rule may restrict",
         ),
         (
             &["alone", "https://alone.test/a%2Fb", "--signed-in"],
             0,
-            "outcome      passes",
+            "decision     allowed",
         ),
     ] {
         let (found, text) = explain(arguments).await;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::gateway::auth::failures::{Failures, Keys, WINDOW};
+use crate::gateway::auth::failures::{Failures, Keys, WINDOW_SECONDS};
 use crate::gateway::error::GatewayError;
 use crate::route::Site;
 use crate::web::request::inbound::Source;
@@ -29,14 +29,14 @@ const MAX_PENDING_PER_CLIENT: usize = 40;
 const MAX_RUNNING_PER_PROXY: usize = 24;
 const MAX_PENDING_PER_PROXY: usize = 192;
 /// `Retry-After`, in seconds, where too many requests wait.
-const RETRY_PENDING: i64 = 2;
+const RETRY_AFTER_PENDING_SECONDS: i64 = 2;
 
 /// Why authentik is not asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TooMany {
+pub(crate) enum LimitExceeded {
     /// Guesses.
     #[error(
-        "too many failures from one client address within {WINDOW} s: refused for {0} s more; if it is the address of a reverse proxy, let that send X-Forwarded-For"
+        "too many failures from one client address within {WINDOW_SECONDS} s: refused for {0} s more; if it is the address of a reverse proxy, let that send X-Forwarded-For"
     )]
     Failures(i64),
     /// Requests at a time.
@@ -46,18 +46,20 @@ pub(crate) enum TooMany {
     Pending,
 }
 
-impl TooMany {
+impl LimitExceeded {
     /// Seconds after which another try makes sense.
     pub(crate) fn retry_after(self) -> i64 {
         match self {
             Self::Failures(seconds) => seconds,
-            Self::Pending => RETRY_PENDING,
+            Self::Pending => RETRY_AFTER_PENDING_SECONDS,
         }
     }
 }
 
 /// As what a request fails.
-pub(crate) fn too_many(site: &Arc<Site>) -> impl FnOnce(TooMany) -> GatewayError + use<'_> {
+pub(crate) fn limit_exceeded(
+    site: &Arc<Site>,
+) -> impl FnOnce(LimitExceeded) -> GatewayError + use<'_> {
     |limit| GatewayError::TooManyRequests(Arc::clone(site), limit)
 }
 
@@ -95,7 +97,7 @@ struct Share {
 }
 
 /// A request that may run.
-pub(crate) struct Running<'a> {
+pub(crate) struct AttemptPermit<'a> {
     limiter: &'a AuthentikLimiter,
     keys: Keys,
     now: i64,
@@ -104,7 +106,7 @@ pub(crate) struct Running<'a> {
     _permits: [Option<OwnedSemaphorePermit>; 2],
 }
 
-impl Running<'_> {
+impl AttemptPermit<'_> {
     /// authentik refused what was tried. An attempt that is given up is no failure: whoever made
     /// it does not learn the answer.
     pub(crate) fn failed(mut self) {
@@ -112,7 +114,7 @@ impl Running<'_> {
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for AttemptPermit<'_> {
     fn drop(&mut self) {
         lock(&self.limiter.failures).end(self.keys, self.failed, self.now);
     }
@@ -155,21 +157,21 @@ impl AuthentikLimiter {
         source: Source,
         attempt: Attempt<'_>,
         now: i64,
-    ) -> Result<Running<'_>, TooMany> {
+    ) -> Result<AttemptPermit<'_>, LimitExceeded> {
         let keys = self.keys(source, attempt);
         let refused = lock(&self.failures).check(keys, now);
-        refused.map_err(TooMany::Failures)?;
+        refused.map_err(LimitExceeded::Failures)?;
         let (waiting, permits) = self.turn(source).await?;
         // Counted before it is known, or else those that run together would not be.
         let keys = {
             let mut failures = lock(&self.failures);
-            failures.check(keys, now).map_err(TooMany::Failures)?;
+            failures.check(keys, now).map_err(LimitExceeded::Failures)?;
             if failures.is_taken(keys, now) {
-                return Err(TooMany::Pending);
+                return Err(LimitExceeded::Pending);
             }
             failures.begin(keys, now)
         };
-        Ok(Running {
+        Ok(AttemptPermit {
             limiter: self,
             keys,
             now,
@@ -182,7 +184,7 @@ impl AuthentikLimiter {
     async fn turn(
         &self,
         source: Source,
-    ) -> Result<(Waiting<'_>, [Option<OwnedSemaphorePermit>; 2]), TooMany> {
+    ) -> Result<(Waiting<'_>, [Option<OwnedSemaphorePermit>; 2]), LimitExceeded> {
         let (share, waiting) = self.enqueue(source)?;
         // Semaphores that are never closed.
         let own = share.acquire_owned().await.ok();
@@ -190,21 +192,21 @@ impl AuthentikLimiter {
         Ok((waiting, [own, all]))
     }
 
-    fn enqueue(&self, source: Source) -> Result<(Arc<Semaphore>, Waiting<'_>), TooMany> {
+    fn enqueue(&self, source: Source) -> Result<(Arc<Semaphore>, Waiting<'_>), LimitExceeded> {
         let (most_running, most) = match source {
             Source::Client(_) => (MAX_RUNNING_PER_CLIENT, MAX_PENDING_PER_CLIENT),
             Source::Proxy(_) => (MAX_RUNNING_PER_PROXY, MAX_PENDING_PER_PROXY),
         };
         let mut pending = lock(&self.pending);
         if pending.all >= MAX_PENDING {
-            return Err(TooMany::Pending);
+            return Err(LimitExceeded::Pending);
         }
         let share = pending.sources.entry(source).or_insert_with(|| Share {
             running: Arc::new(Semaphore::new(most_running)),
             pending: 0,
         });
         if share.pending >= most {
-            return Err(TooMany::Pending);
+            return Err(LimitExceeded::Pending);
         }
         share.pending += 1;
         let running = Arc::clone(&share.running);
@@ -264,8 +266,8 @@ mod tests {
             running.expect("asked").failed();
         }
         for (source, attempt, now, expected) in [
-            (client(1), ALICE, 100, Some(TooMany::Failures(60))),
-            (client(1), ALICE, 159, Some(TooMany::Failures(1))),
+            (client(1), ALICE, 100, Some(LimitExceeded::Failures(60))),
+            (client(1), ALICE, 159, Some(LimitExceeded::Failures(1))),
             (client(1), Attempt::Renewal, 100, None),
             (client(1), Attempt::Token, 100, None),
             (client(1), Attempt::Code, 100, None),
@@ -293,7 +295,7 @@ mod tests {
             running.expect("asked").failed();
         }
         let asked = limiter.acquire(client(1), Attempt::Token, 100).await;
-        assert_eq!(asked.err(), Some(TooMany::Failures(60)));
+        assert_eq!(asked.err(), Some(LimitExceeded::Failures(60)));
         // Sign-ins are not counted with them.
         let asked = limiter.acquire(client(1), Attempt::Code, 100).await;
         assert!(asked.is_ok());
@@ -316,7 +318,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let more = limiter.acquire(client(1), Attempt::Token, 100).await;
-        assert_eq!(more.err(), Some(TooMany::Pending));
+        assert_eq!(more.err(), Some(LimitExceeded::Pending));
         // Another client does not wait for any of them.
         drop(limiter.acquire(client(2), ALICE, 100).await.expect("asked"));
         for attack in &attacks {
@@ -337,12 +339,12 @@ mod tests {
             running.push(limiter.acquire(client(1), ALICE, 100).await.expect("asked"));
         }
         // None of these has failed: what is right is never refused for a minute.
-        running.drain(..3).for_each(Running::failed);
+        running.drain(..3).for_each(AttemptPermit::failed);
         for _ in 0..3 {
             running.push(limiter.acquire(client(1), ALICE, 100).await.expect("asked"));
         }
         let more = limiter.acquire(client(1), ALICE, 100).await;
-        assert_eq!(more.err(), Some(TooMany::Pending));
+        assert_eq!(more.err(), Some(LimitExceeded::Pending));
         // Given up, or right.
         running.clear();
         assert!(limiter.acquire(client(1), ALICE, 100).await.is_ok());

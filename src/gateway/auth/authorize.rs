@@ -7,10 +7,10 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 
 use crate::gateway::Parted;
-use crate::gateway::auth::credentials::Presented;
-use crate::gateway::auth::session::{Decision, Permit, decide};
+use crate::gateway::auth::credentials::CredentialCheck;
+use crate::gateway::auth::session::{Denial, Permit, authorize};
 use crate::gateway::error::GatewayError;
-use crate::model::Question;
+use crate::model::AuthorizationRequest;
 use crate::route::Site;
 use crate::telemetry::metrics::Refusal;
 use crate::web::request::inbound::Source;
@@ -27,7 +27,7 @@ pub(crate) enum Admission {
 /// The right to pass.
 pub(crate) struct Pass {
     pub(in crate::gateway) permit: Permit,
-    /// `Set-Cookie` value that spares the next question to authentik.
+    /// `Set-Cookie` value that spares the next request to authentik.
     pub(in crate::gateway) cookie: Option<String>,
     /// Whether it was the `Authorization` header that opened the door.
     pub(in crate::gateway) by_credentials: bool,
@@ -38,7 +38,7 @@ impl Parted {
     pub(crate) async fn admit(
         &self,
         site: &Arc<Site>,
-        question: &Question<'_>,
+        request: &AuthorizationRequest<'_>,
         headers: &HeaderMap,
         source: Source,
     ) -> Result<Admission, GatewayError> {
@@ -48,33 +48,33 @@ impl Parted {
             reason,
         };
         let session = self.identify(site, headers).await?;
-        match decide(application, question, session) {
-            Decision::Allow(permit) => {
+        match authorize(application, request, session) {
+            Ok(permit) => {
                 return Ok(Admission::Passed(Pass {
                     permit,
                     cookie: None,
                     by_credentials: false,
                 }));
             }
-            Decision::Deny(reason) => return Err(denied(reason)),
-            Decision::Login => {}
+            Err(Denial::Forbidden(reason)) => return Err(denied(reason)),
+            Err(Denial::LoginRequired) => {}
         }
         // Boxed, because it is rare and large.
         let presented: BoxFuture<'_, _> = Box::pin(self.credentials(site, headers, source));
         match presented.await? {
-            Presented::Good(session, cookie) => {
-                match decide(application, question, Some(session)) {
-                    Decision::Allow(permit) => Ok(Admission::Passed(Pass {
+            CredentialCheck::Valid(session, cookie) => {
+                match authorize(application, request, Some(session)) {
+                    Ok(permit) => Ok(Admission::Passed(Pass {
                         permit,
                         cookie,
                         by_credentials: true,
                     })),
-                    Decision::Deny(reason) => Err(denied(reason)),
-                    Decision::Login => Ok(Admission::Refused(Refusal::Credentials)),
+                    Err(Denial::Forbidden(reason)) => Err(denied(reason)),
+                    Err(Denial::LoginRequired) => Ok(Admission::Refused(Refusal::Credentials)),
                 }
             }
-            Presented::Nothing => Ok(Admission::Refused(Refusal::SignInRequired)),
-            Presented::Refused => Ok(Admission::Refused(Refusal::Credentials)),
+            CredentialCheck::Absent => Ok(Admission::Refused(Refusal::SignInRequired)),
+            CredentialCheck::Invalid => Ok(Admission::Refused(Refusal::Credentials)),
         }
     }
 }

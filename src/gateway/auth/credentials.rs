@@ -1,5 +1,5 @@
-//! Credentials in `Authorization`: programs that cannot sign in with a browser. What authentik
-//! says of them is remembered for a while, and asked once at a time.
+//! Credentials in `Authorization`, of API clients that cannot sign in with a browser. authentik's
+//! answers are cached for a short time, and each credential is checked once at a time.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::gateway::Parted;
-use crate::gateway::auth::authentik_limiter::{Attempt, AuthentikLimiter, too_many};
-use crate::gateway::auth::session::{session_ids, unavailable};
+use crate::gateway::auth::authentik_limiter::{Attempt, AuthentikLimiter, limit_exceeded};
+use crate::gateway::auth::session::{session_ids, store_error};
 use crate::gateway::error::GatewayError;
 use crate::gateway::handlers::login;
 use crate::model::{Session, SessionId, SessionKey};
@@ -19,73 +19,79 @@ use crate::route::Site;
 use crate::store::StoreError;
 use crate::web::request::inbound::Source;
 
-/// Seconds for which credentials that were good are taken for good (CVE-2025-29928).
-const GOOD_FOR: i64 = 60;
-/// Seconds for which credentials that were refused are refused without asking.
-const BAD_FOR: i64 = 5;
-/// Seconds for which authentik is not asked again after it could not be asked.
-const FAILED_FOR: i64 = 2;
-/// Verdicts that are remembered.
-const REMEMBERED: usize = 2048;
-/// Longest header that is looked at, in bytes.
-const MAX_LENGTH: usize = 8192;
+/// How long valid credentials are cached (CVE-2025-29928).
+const VALID_TTL_SECONDS: i64 = 60;
+/// How long refused credentials are cached.
+const INVALID_TTL_SECONDS: i64 = 5;
+/// How long a failure to check credentials is cached.
+const FAILURE_TTL_SECONDS: i64 = 2;
+/// Results in the cache.
+const MAX_CACHED_RESULTS: usize = 2048;
+/// Length of an `Authorization` header, in bytes.
+const MAX_AUTHORIZATION_BYTES: usize = 8192;
 /// User name under which an access token is sent as a password.
 const TOKEN_USER: &str = "goauthentik.io/token";
 
-/// What is known of credentials, by a keyed hash of them.
-pub struct Verdicts {
-    known: Cache<SessionKey, Verdict>,
-    /// What was good when authentik was last asked. Apart, so that guesses do not displace it.
+/// Results of checked credentials, by a keyed hash of the credentials.
+pub struct CredentialCache {
+    known: Cache<SessionKey, CachedResult>,
+    /// Credentials that were valid when authentik was last asked. A cache of its own, so that guesses
+    /// do not evict them.
     proven: Cache<SessionKey, ()>,
     pub(crate) limiter: AuthentikLimiter,
 }
 
 #[derive(Clone)]
-struct Verdict {
-    finding: Finding,
+struct CachedResult {
+    result: CredentialResult,
     /// Unix seconds.
     since: i64,
 }
 
 #[derive(Clone)]
-enum Finding {
-    Good(Arc<Session>),
-    Refused,
-    /// authentik could not be asked. Remembered, so that those who wait do not ask one by one.
+enum CredentialResult {
+    Valid(Arc<Session>),
+    Invalid,
+    /// authentik could not be asked. Cached, so that waiting requests do not ask one by one.
     Failed(Arc<OidcError>),
-    /// They are good, and their session could not be stored. Remembered for the same reason.
-    Unkept(StoreError),
+    /// The credentials are valid, and their session could not be stored. Cached for the same reason.
+    StoreFailed(StoreError),
 }
 
-impl Verdict {
+impl CachedResult {
     fn holds(&self, now: i64) -> bool {
         let age = now - self.since;
-        match &self.finding {
-            Finding::Good(session) => (0..GOOD_FOR).contains(&age) && session.is_live(now),
-            Finding::Refused => (0..BAD_FOR).contains(&age),
-            Finding::Failed(_) | Finding::Unkept(_) => (0..FAILED_FOR).contains(&age),
+        match &self.result {
+            CredentialResult::Valid(session) => {
+                (0..VALID_TTL_SECONDS).contains(&age) && session.is_live(now)
+            }
+            CredentialResult::Invalid => (0..INVALID_TTL_SECONDS).contains(&age),
+            CredentialResult::Failed(_) | CredentialResult::StoreFailed(_) => {
+                (0..FAILURE_TTL_SECONDS).contains(&age)
+            }
         }
     }
 }
 
-impl Default for Verdicts {
+impl Default for CredentialCache {
     fn default() -> Self {
         Self {
-            known: Cache::new(REMEMBERED),
-            proven: Cache::new(REMEMBERED),
+            known: Cache::new(MAX_CACHED_RESULTS),
+            proven: Cache::new(MAX_CACHED_RESULTS),
             limiter: AuthentikLimiter::default(),
         }
     }
 }
 
-/// What a request's `Authorization` header is worth.
-pub(crate) enum Presented {
-    /// There is none, or it is not for us.
-    Nothing,
-    /// authentik refuses them, or they are of no kind that we know.
-    Refused,
-    /// They are somebody's. With the cookie that spares the next question, if authentik was asked.
-    Good(Arc<Session>, Option<String>),
+/// The result of checking a request's `Authorization` header.
+pub(crate) enum CredentialCheck {
+    /// There are no credentials, or they are not for the outpost.
+    Absent,
+    /// authentik refused the credentials, or their scheme is not supported.
+    Invalid,
+    /// The credentials are a user's. With a session cookie if authentik was asked, which spares the
+    /// next check.
+    Valid(Arc<Session>, Option<String>),
 }
 
 /// Credentials as sent (RFC 6750 section 2.1, RFC 7617).
@@ -112,17 +118,19 @@ impl Credentials {
         Some(Self::Basic(user.to_owned(), password.into()))
     }
 
-    /// The one header of `Authorization` that a request may have, unless it is of no kind that we
-    /// know.
+    /// The only `Authorization` header of a request, if its scheme is supported.
     fn read(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
         let value = values.next().filter(|_| values.next().is_none())?;
-        let text = value.to_str().ok().filter(|text| text.len() <= MAX_LENGTH);
+        let text = value
+            .to_str()
+            .ok()
+            .filter(|text| text.len() <= MAX_AUTHORIZATION_BYTES);
         text.and_then(Self::parse)
     }
 
-    /// The session that they open, however they are spelled: the case of the scheme and the spaces
-    /// around them say nothing.
+    /// The id of the session for these credentials. The case of the scheme and the spaces around them
+    /// do not matter.
     fn session_id(&self, site: &Site) -> SessionId {
         let spelled = match self {
             Self::Bearer(token) => format!("Bearer {}", token.expose_secret()),
@@ -135,7 +143,7 @@ impl Credentials {
             .session_of(SecretString::from(spelled).expose_secret().as_bytes())
     }
 
-    /// What it is to authentik.
+    /// The kind of attempt, for the limiter.
     fn attempt(&self) -> Attempt<'_> {
         match self {
             Self::Bearer(_) => Attempt::Token,
@@ -144,7 +152,7 @@ impl Credentials {
     }
 }
 
-/// The session that a request's credentials opened, if they did.
+/// The id of the session for a request's credentials, if it has any.
 pub(crate) fn session_id(site: &Site, headers: &HeaderMap) -> Option<SessionId> {
     if !site.application.intercept_header_auth {
         return None;
@@ -153,80 +161,89 @@ pub(crate) fn session_id(site: &Site, headers: &HeaderMap) -> Option<SessionId> 
 }
 
 impl Parted {
-    /// Whether a request's `Authorization` header is one that opened a session here, also where
-    /// the session's cookie comes with it: then it is for us, and not for the application.
-    pub(crate) fn is_ours(&self, site: &Site, headers: &HeaderMap) -> bool {
+    /// Whether a request's `Authorization` header opened a session at the outpost, even if the
+    /// session's cookie is sent with it. It is then for the outpost, and not for the application.
+    pub(crate) fn opened_session(&self, site: &Site, headers: &HeaderMap) -> bool {
         session_id(site, headers).is_some_and(|id| {
             session_ids(site, headers).any(|session| session == id)
-                || self.verdicts.known.peek(&id.key()).is_some_and(|verdict| {
-                    // What was refused may well be good for the application.
-                    matches!(verdict.finding, Finding::Good(_))
-                })
+                || self
+                    .credential_cache
+                    .known
+                    .peek(&id.key())
+                    .is_some_and(|cached| {
+                        // Credentials that authentik refused may be the application's.
+                        matches!(cached.result, CredentialResult::Valid(_))
+                    })
         })
     }
 
-    /// Looks at a request that no cookie opened anything for.
+    /// Checks the credentials of a request without a usable session cookie.
     pub(crate) async fn credentials(
         &self,
         site: &Arc<Site>,
         headers: &HeaderMap,
         source: Source,
-    ) -> Result<Presented, GatewayError> {
+    ) -> Result<CredentialCheck, GatewayError> {
         if !site.application.intercept_header_auth {
-            return Ok(Presented::Nothing);
+            return Ok(CredentialCheck::Absent);
         }
         if !headers.contains_key(header::AUTHORIZATION) {
-            return Ok(Presented::Nothing);
+            return Ok(CredentialCheck::Absent);
         }
         let Some(credentials) = Credentials::read(headers) else {
-            return Ok(Presented::Refused);
+            return Ok(CredentialCheck::Invalid);
         };
         let id = credentials.session_id(site);
         let key = id.key();
-        let stale = |verdict: &Verdict| !verdict.holds(self.clock.now());
-        self.verdicts.known.remove_if(&key, stale);
-        let place = match self.verdicts.known.get_value_or_guard_async(&key).await {
-            Ok(verdict) => return presented(site, verdict.finding, None),
-            Err(place) => place,
+        let stale = |cached: &CachedResult| !cached.holds(self.clock.now());
+        self.credential_cache.known.remove_if(&key, stale);
+        let slot = match self
+            .credential_cache
+            .known
+            .get_value_or_guard_async(&key)
+            .await
+        {
+            Ok(cached) => return check_of(site, cached.result, None),
+            Err(slot) => slot,
         };
-        let attempt = match self.verdicts.proven.get(&key) {
+        let attempt = match self.credential_cache.proven.get(&key) {
             Some(()) => Attempt::Renewal,
             None => credentials.attempt(),
         };
-        // Without a turn the place is given up: those who wait for it try by themselves.
-        let limiter = &self.verdicts.limiter;
+        // If the limiter refuses, the slot is released and the next waiting request tries.
+        let limiter = &self.credential_cache.limiter;
         let running = limiter.acquire(source, attempt, self.clock.now()).await;
-        let running = running.map_err(too_many(site))?;
+        let running = running.map_err(limit_exceeded(site))?;
         let asked = self.ask(site, &credentials).await;
         match &asked {
             Ok(Some(_)) => {
-                self.verdicts.proven.insert(key, ());
+                self.credential_cache.proven.insert(key, ());
                 drop(running);
             }
             Ok(None) => {
-                self.verdicts.proven.remove(&key);
+                self.credential_cache.proven.remove(&key);
                 running.failed();
             }
-            // Nothing was found out.
+            // The credentials are neither valid nor invalid.
             Err(_) => drop(running),
         }
-        let (finding, cookie) = match asked {
+        let (result, cookie) = match asked {
             Ok(Some(tokens)) => match self.open(site, &id, tokens).await {
-                Ok((session, cookie)) => (Finding::Good(session), Some(cookie)),
-                Err(failure) => (Finding::Unkept(failure), None),
+                Ok((session, cookie)) => (CredentialResult::Valid(session), Some(cookie)),
+                Err(failure) => (CredentialResult::StoreFailed(failure), None),
             },
             Ok(None) => {
-                // They may have been good before.
+                // They may have been valid before.
                 self.store.forget(&key).await;
-                (Finding::Refused, None)
+                (CredentialResult::Invalid, None)
             }
-            Err(failure) => (Finding::Failed(Arc::new(failure)), None),
+            Err(failure) => (CredentialResult::Failed(Arc::new(failure)), None),
         };
         let since = self.clock.now();
-        let verdict = Verdict { finding, since };
-        // Fails only if the place is gone, and then nothing is remembered.
-        let _ = place.insert(verdict.clone());
-        presented(site, verdict.finding, cookie)
+        let cached = CachedResult { result, since };
+        // Fails only if the slot is gone, and then nothing is cached.
+        let _ = slot.insert(cached.clone());
+        check_of(site, cached.result, cookie)
     }
 
     async fn ask(
@@ -251,7 +268,7 @@ impl Parted {
         }
     }
 
-    /// Opens the session that belongs to the credentials, or opens it again.
+    /// Creates or replaces the session for the credentials.
     async fn open(
         &self,
         site: &Arc<Site>,
@@ -266,19 +283,19 @@ impl Parted {
     }
 }
 
-fn presented(
+fn check_of(
     site: &Arc<Site>,
-    finding: Finding,
+    result: CredentialResult,
     cookie: Option<String>,
-) -> Result<Presented, GatewayError> {
-    match finding {
-        Finding::Good(session) => Ok(Presented::Good(session, cookie)),
-        Finding::Refused => Ok(Presented::Refused),
-        Finding::Failed(failure) => Err(GatewayError::Credentials {
+) -> Result<CredentialCheck, GatewayError> {
+    match result {
+        CredentialResult::Valid(session) => Ok(CredentialCheck::Valid(session, cookie)),
+        CredentialResult::Invalid => Ok(CredentialCheck::Invalid),
+        CredentialResult::Failed(failure) => Err(GatewayError::Credentials {
             site: Arc::clone(site),
             failure,
         }),
-        Finding::Unkept(failure) => Err(unavailable(site)(failure)),
+        CredentialResult::StoreFailed(failure) => Err(store_error(site)(failure)),
     }
 }
 
@@ -303,21 +320,26 @@ mod tests {
         };
         let ended = session();
         ended.end();
-        for (finding, now, holds) in [
-            (Finding::Good(session()), 159, true),
-            (Finding::Good(session()), 160, false),
-            (Finding::Good(session()), 99, false),
-            (Finding::Good(ended), 100, false),
-            (Finding::Refused, 104, true),
-            (Finding::Refused, 105, false),
-            (Finding::Failed(Arc::new(OidcError::Nonce)), 101, true),
-            (Finding::Failed(Arc::new(OidcError::Nonce)), 102, false),
+        for (result, now, holds) in [
+            (CredentialResult::Valid(session()), 159, true),
+            (CredentialResult::Valid(session()), 160, false),
+            (CredentialResult::Valid(session()), 99, false),
+            (CredentialResult::Valid(ended), 100, false),
+            (CredentialResult::Invalid, 104, true),
+            (CredentialResult::Invalid, 105, false),
+            (
+                CredentialResult::Failed(Arc::new(OidcError::Nonce)),
+                101,
+                true,
+            ),
+            (
+                CredentialResult::Failed(Arc::new(OidcError::Nonce)),
+                102,
+                false,
+            ),
         ] {
-            let verdict = Verdict {
-                finding,
-                since: 100,
-            };
-            assert_eq!(verdict.holds(now), holds, "at {now}");
+            let cached = CachedResult { result, since: 100 };
+            assert_eq!(cached.holds(now), holds, "at {now}");
         }
     }
 

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// Failures of one client address within [`WINDOW`].
+/// Failures of one client address within [`WINDOW_SECONDS`].
 pub(crate) const MAX_FAILURES: u32 = 120;
-/// Failures of one client address with one user name within [`WINDOW`].
+/// Failures of one client address with one user name within [`WINDOW_SECONDS`].
 pub(crate) const MAX_FAILURES_PER_USER: u32 = 10;
 /// Seconds after which failures are forgotten.
-pub(crate) const WINDOW: i64 = 60;
+pub(crate) const WINDOW_SECONDS: i64 = 60;
 /// Counters of failures that are kept, of addresses and of user names each.
 const MAX_COUNTERS: usize = 16_384;
 
@@ -31,7 +31,7 @@ struct Counter {
     failures: u32,
     /// Of the first of them.
     since: i64,
-    /// Attempts of which nothing is known yet.
+    /// LoginAttempts of which nothing is known yet.
     running: u32,
 }
 
@@ -77,7 +77,9 @@ impl Counters {
 
     fn check(&self, key: Option<u64>, limit: u32, now: i64) -> Result<(), i64> {
         match self.get(key) {
-            Some(counter) if counter.current(now) >= limit => Err(WINDOW - (now - counter.since)),
+            Some(counter) if counter.current(now) >= limit => {
+                Err(WINDOW_SECONDS - (now - counter.since))
+            }
             _ => Ok(()),
         }
     }
@@ -128,7 +130,7 @@ impl Counters {
 impl Counter {
     /// The failures within the window.
     fn current(self, now: i64) -> u32 {
-        if (0..WINDOW).contains(&(now - self.since)) {
+        if (0..WINDOW_SECONDS).contains(&(now - self.since)) {
             self.failures
         } else {
             0

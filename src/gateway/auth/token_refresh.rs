@@ -17,13 +17,13 @@ use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{Counters, RefreshOutcome};
 
 /// Sessions that may wait; more come again with their next request.
-const WAITING: usize = 1024;
+const MAX_QUEUED_SESSIONS: usize = 1024;
 /// Refreshes at a time.
-const AT_A_TIME: usize = 8;
+const MAX_CONCURRENT_REFRESHES: usize = 8;
 /// For which another replica leaves a session alone; longer than authentik may take.
-const CLAIMED: Duration = Duration::from_mins(1);
-/// Attempts to keep what authentik gave in exchange for a token that is now worth nothing.
-const ATTEMPTS: usize = 5;
+const CLAIM_TTL: Duration = Duration::from_mins(1);
+/// LoginAttempts to keep what authentik gave in exchange for a token that is now worth nothing.
+const MAX_STORE_ATTEMPTS: usize = 5;
 
 /// Takes sessions that are about to run out. Cheap to clone.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ impl Refresher {
     /// A refresher, and where its work comes out.
     #[must_use]
     pub fn channel() -> (Self, Receiver<Due>) {
-        let (sender, receiver) = channel(WAITING);
+        let (sender, receiver) = channel(MAX_QUEUED_SESSIONS);
         (Self(sender), receiver)
     }
 
@@ -77,7 +77,7 @@ pub async fn run(
         tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = running.join_next() => {}
-            Some(due) = work.recv(), if running.len() < AT_A_TIME => {
+            Some(due) = work.recv(), if running.len() < MAX_CONCURRENT_REFRESHES => {
                 let worker = Arc::clone(&worker);
                 running.spawn(async move { worker.refresh_once(&due).await });
             }
@@ -108,7 +108,7 @@ impl Worker {
 
     async fn refresh(&self, due: &Due) {
         let Due { id, site, .. } = due;
-        if !self.store.claim_refresh(&id.key(), CLAIMED).await {
+        if !self.store.claim_refresh(&id.key(), CLAIM_TTL).await {
             return;
         }
         // Another replica may have done it already, and used up the token that is known here.
@@ -151,7 +151,7 @@ impl Worker {
     }
 
     async fn keep(&self, id: &SessionId, site: &Arc<Site>, fresh: Arc<Session>) {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_STORE_ATTEMPTS {
             match self.store.renew(id, &**site, Arc::clone(&fresh)).await {
                 Ok(()) => return self.outcomes.count(RefreshOutcome::Succeeded),
                 Err(error) => {

@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use tower::Service as _;
 use tower_http::timeout::TimeoutBody;
 
-use crate::gateway::handlers::forward_auth::TO_REMOVE;
+use crate::gateway::handlers::forward_auth::ENVOY_HEADERS_TO_REMOVE;
 use crate::gateway::{Gateway, Listener, POWERED_BY};
 use crate::web::request::inbound::Peer;
 
@@ -60,7 +60,7 @@ impl Authorization for Check {
 #[must_use]
 pub fn asked(request: CheckRequest) -> Option<Request<Body>> {
     let http = request.attributes?.request?.http?;
-    // Whatever else followed our prefix would make another endpoint of it.
+    // Whatever else callback_of our prefix would make another endpoint of it.
     // What follows `#` would be lost, while Envoy passes it on.
     if !http.path.starts_with('/') || http.path.contains('#') {
         return None;
@@ -100,7 +100,7 @@ fn permission(headers: &HeaderMap) -> CheckResponse {
     for (name, value) in headers.iter().filter(|(name, _)| told(name)) {
         if *name == header::SET_COOKIE {
             add.extend(option(name, value));
-        } else if *name == TO_REMOVE {
+        } else if *name == ENVOY_HEADERS_TO_REMOVE {
             let names = value.to_str().unwrap_or_default().split(',');
             remove.extend(names.map(str::to_owned));
         } else if value.is_empty() {

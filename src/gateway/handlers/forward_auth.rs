@@ -11,11 +11,11 @@ use crate::gateway::auth::session::Permit;
 use crate::gateway::dialect::Surface;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::GatewayError;
-use crate::gateway::handlers::login::{append_cookie, may_begin, target};
+use crate::gateway::handlers::login::{append_cookie, may_start_login, target};
 use crate::gateway::hosts::Hosts;
-use crate::gateway::response::{Answer, json};
-use crate::gateway::{Asked, Parted};
-use crate::model::{Authority, Mode, Question};
+use crate::gateway::response::{GatewayResponse, json};
+use crate::gateway::{Parted, RequestTarget};
+use crate::model::{Authority, AuthorizationRequest, Mode};
 use crate::route::{Site, Snapshot};
 use crate::telemetry::metrics::Refusal;
 use crate::web::cookie::{self, Foreign};
@@ -24,7 +24,7 @@ use crate::web::request::inbound::{Inbound, own_host};
 use crate::web::request::navigation::{is_preflight, overrides_method};
 
 impl Parted {
-    /// One question, in any dialect: 200 with the identity headers, or what the person is to see
+    /// One request, in any dialect: 200 with the identity headers, or what the person is to see
     /// instead.
     pub(in crate::gateway) async fn forward(
         &self,
@@ -32,7 +32,7 @@ impl Parted {
         parts: &Parts,
         inbound: &Inbound<'_>,
         snapshot: &Snapshot,
-    ) -> Result<Answer, GatewayError> {
+    ) -> Result<GatewayResponse, GatewayError> {
         let headers = &parts.headers;
         for host in [own_host(parts), inbound.host] {
             // One that is no host names none.
@@ -66,14 +66,14 @@ impl Parted {
         let application = &site.application;
         let told = surface.method(parts, inbound, &application.policy);
         let method = told.as_ref().unwrap_or(&Method::GET);
-        let asked = Asked {
+        let asked = RequestTarget {
             authority,
             path: url.path(),
             method,
             headers,
             source: inbound.source(),
         };
-        if surface.is_shown() {
+        if surface.shows_response() {
             // Where nothing else routes our own pages to us, they are asked about like any other.
             let target = url.path_and_query();
             let endpoint = Endpoint::of(&target, |path| snapshot.table.own_path(&authority, path));
@@ -86,8 +86,8 @@ impl Parted {
                 return Ok(answer);
             }
         }
-        let is_overridden = application.policy.looks_at_methods() && overrides_method(headers);
-        let question = Question {
+        let is_overridden = application.policy.uses_methods() && overrides_method(headers);
+        let request = AuthorizationRequest {
             url: &url,
             method: told.as_ref().filter(|_| !is_overridden),
             client: inbound.known_client(),
@@ -97,10 +97,10 @@ impl Parted {
             routed_host: routed.elsewhere,
         };
         asked.certain(snapshot, site)?;
-        match self.admit(site, &question, headers, asked.source).await? {
+        match self.admit(site, &request, headers, asked.source).await? {
             Admission::Passed(pass) => {
                 let mut answer = allow(site, &pass.permit, headers);
-                let consumed = pass.by_credentials || self.is_ours(site, headers);
+                let consumed = pass.by_credentials || self.opened_session(site, headers);
                 let told = answer.response.headers_mut();
                 if self.echo_credentials {
                     echo(headers, consumed, told);
@@ -114,12 +114,12 @@ impl Parted {
                 Ok(answer)
             }
             Admission::Refused(Refusal::SignInRequired)
-                if surface.is_shown() && may_begin(site, method, headers) =>
+                if surface.shows_response() && may_start_login(site, method, headers) =>
             {
                 let target = target::of(application, Some(&url.to_string()));
-                self.begin_by(method, site, headers, target)
+                self.start_login_for(method, site, headers, target)
             }
-            Admission::Refused(reason) => Ok(unauthorized(site, surface.is_shown(), reason)),
+            Admission::Refused(reason) => Ok(unauthorized(site, surface.shows_response(), reason)),
         }
     }
 }
@@ -135,7 +135,7 @@ fn is_asked_about(site: &Arc<Site>) -> Result<(), GatewayError> {
 }
 
 /// What Envoy is to remove of a request before it goes to the application.
-pub(in crate::gateway) const TO_REMOVE: HeaderName =
+pub(in crate::gateway) const ENVOY_HEADERS_TO_REMOVE: HeaderName =
     HeaderName::from_static("x-envoy-auth-headers-to-remove");
 
 /// What a program without a session is told.
@@ -144,12 +144,12 @@ pub(in crate::gateway) const SIGN_IN: &str = "Sign in first: open the applicatio
 /// 401: nginx sends people to `/start` on it; scripts are told what is the matter.
 pub(in crate::gateway) fn unauthorized(
     site: &Arc<Site>,
-    is_shown: bool,
+    shows_response: bool,
     reason: Refusal,
-) -> Answer {
+) -> GatewayResponse {
     site.metrics.refusals.count(reason);
     let status = StatusCode::UNAUTHORIZED;
-    let response = if is_shown {
+    let response = if shows_response {
         let mut response = json(
             status,
             &serde_json::json!({
@@ -168,9 +168,9 @@ pub(in crate::gateway) fn unauthorized(
         *response.status_mut() = status;
         response
     };
-    Answer {
+    GatewayResponse {
         quiet: true,
-        ..Answer::of(site, response)
+        ..GatewayResponse::of(site, response)
     }
 }
 
@@ -207,7 +207,7 @@ fn instruct_envoy(request: &HeaderMap, consumed: bool, answer: &mut HeaderMap) {
         (false, true) => "authorization",
         (true, true) => "cookie,authorization",
     };
-    answer.insert(TO_REMOVE, HeaderValue::from_static(removed));
+    answer.insert(ENVOY_HEADERS_TO_REMOVE, HeaderValue::from_static(removed));
 }
 
 fn secret(mut value: HeaderValue) -> HeaderValue {
@@ -216,7 +216,7 @@ fn secret(mut value: HeaderValue) -> HeaderValue {
 }
 
 /// 200 with the identity headers, which the reverse proxy copies to the application.
-fn allow(site: &Arc<Site>, permit: &Permit, request: &HeaderMap) -> Answer {
+fn allow(site: &Arc<Site>, permit: &Permit, request: &HeaderMap) -> GatewayResponse {
     let mut headers = match permit.session() {
         Some(session) => session.headers.clone(),
         None => identity::nobody(),
@@ -235,9 +235,9 @@ fn allow(site: &Arc<Site>, permit: &Permit, request: &HeaderMap) -> Answer {
     }
     let mut response = Response::new(Body::empty());
     *response.headers_mut() = headers;
-    Answer {
+    GatewayResponse {
         session: permit.session().cloned(),
         quiet: true,
-        ..Answer::of(site, response)
+        ..GatewayResponse::of(site, response)
     }
 }

@@ -11,9 +11,9 @@ use crate::gateway::Parted;
 use crate::gateway::auth::authorize::Admission;
 use crate::gateway::error::GatewayError;
 use crate::gateway::handlers::forward_auth::{SIGN_IN, unauthorized};
-use crate::gateway::handlers::login::{append_cookie, may_begin, redirect, target};
-use crate::gateway::response::Answer;
-use crate::model::{Question, RequestedUrl};
+use crate::gateway::handlers::login::{append_cookie, may_start_login, redirect, target};
+use crate::gateway::response::GatewayResponse;
+use crate::model::{AuthorizationRequest, RequestedUrl};
 use crate::route::Site;
 use crate::telemetry::metrics::Refusal;
 use crate::upstream::Passage;
@@ -32,7 +32,7 @@ impl Parted {
         &self,
         passage: Passage<'_>,
         body: Body,
-    ) -> Result<Answer, GatewayError> {
+    ) -> Result<GatewayResponse, GatewayError> {
         let Passage {
             site,
             parts,
@@ -48,8 +48,8 @@ impl Parted {
         let target = target.map_or("/", PathAndQuery::as_str);
         let url = RequestedUrl::of_request(inbound.scheme, passage.host, target)
             .map_err(|_| GatewayError::Method(Arc::clone(site)))?;
-        let is_overridden = site.application.policy.looks_at_methods() && overrides_method(headers);
-        let question = Question {
+        let is_overridden = site.application.policy.uses_methods() && overrides_method(headers);
+        let request = AuthorizationRequest {
             url: &url,
             method: Some(method).filter(|_| !is_overridden),
             client: inbound.known_client(),
@@ -57,11 +57,11 @@ impl Parted {
             routed_host: None,
         };
         match self
-            .admit(site, &question, headers, inbound.source())
+            .admit(site, &request, headers, inbound.source())
             .await?
         {
             Admission::Passed(pass) => {
-                let credentials = pass.by_credentials || self.is_ours(site, headers);
+                let credentials = pass.by_credentials || self.opened_session(site, headers);
                 let mut answer = self
                     .pass_on(&pass.permit, passage, credentials, body)
                     .await?;
@@ -70,11 +70,13 @@ impl Parted {
                 }
                 Ok(answer)
             }
-            Admission::Refused(Refusal::SignInRequired) if may_begin(site, method, headers) => {
+            Admission::Refused(Refusal::SignInRequired)
+                if may_start_login(site, method, headers) =>
+            {
                 Ok(start(site, &url))
             }
-            Admission::Refused(reason) => Ok(Answer {
-                told_to_calls: Some(SIGN_IN),
+            Admission::Refused(reason) => Ok(GatewayResponse {
+                grpc_message: Some(SIGN_IN),
                 ..unauthorized(site, true, reason)
             }),
         }
@@ -82,14 +84,14 @@ impl Parted {
 }
 
 /// Sends the browser to our own page that begins a login.
-fn start(site: &Arc<Site>, url: &RequestedUrl<'_>) -> Answer {
+fn start(site: &Arc<Site>, url: &RequestedUrl<'_>) -> GatewayResponse {
     let application = &site.application;
     let target = target::of(application, Some(&url.path_and_query()));
     let home = application.external.as_str().trim_end_matches('/');
     let target = utf8_percent_encode(&target, ENCODED);
     let location = format!("{home}/outpost.goauthentik.io/start?rd={target}");
-    Answer {
-        told_to_calls: Some(SIGN_IN),
-        ..Answer::of(site, redirect(&location))
+    GatewayResponse {
+        grpc_message: Some(SIGN_IN),
+        ..GatewayResponse::of(site, redirect(&location))
     }
 }

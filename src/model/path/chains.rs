@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::servers::{denies, policy};
 use super::{MAX_BYTES, MAX_PATH, MAX_READINGS, Readings, Spellings, eager, unambiguous};
-use crate::model::{Action, Policy, Verdict};
+use crate::model::{Action, Policy, RuleDecision};
 
 /// Steps that servers take, as the table shows them.
 pub(crate) const STEPS: [fn(&str) -> String; 9] = [
@@ -156,7 +156,7 @@ proptest! {
         steps in proptest::collection::vec(0..STEPS.len(), 0..7),
     ) {
         let denied = denies(&DENYING, &path);
-        let opened = matches!(OPENING.verdict(&path, None, None), Some(Verdict::Allow(_)));
+        let opened = matches!(OPENING.evaluate(&path, None, None), Some(RuleDecision::Allow(_)));
         let mut reading = path.clone();
         for step in steps {
             reading = STEPS[step](&reading);

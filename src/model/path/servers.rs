@@ -3,7 +3,7 @@
 use percent_encoding::percent_decode;
 
 use super::{PathPattern, Readings, eager};
-use crate::model::{Action, Policy, Rule, Verdict};
+use crate::model::{Action, Policy, Rule, RuleDecision};
 
 /// One line of the table.
 pub(crate) struct Row {
@@ -117,8 +117,11 @@ pub(super) fn policy(rules: &[(&str, Action)]) -> Policy {
 }
 
 pub(super) fn denies(policy: &Policy, path: &str) -> bool {
-    let verdict = policy.verdict(path, None, None);
-    matches!(verdict, Some(Verdict::Deny(_) | Verdict::Ambiguous))
+    let decision = policy.evaluate(path, None, None);
+    matches!(
+        decision,
+        Some(RuleDecision::Deny(_) | RuleDecision::Ambiguous)
+    )
 }
 
 #[test]
@@ -151,7 +154,10 @@ fn ap_2026_03_what_is_opened_is_the_same_to_every_server() {
             servers,
         } in &rows
         {
-            if matches!(policy.verdict(path, None, None), Some(Verdict::Allow(_))) {
+            if matches!(
+                policy.evaluate(path, None, None),
+                Some(RuleDecision::Allow(_))
+            ) {
                 opened += 1;
                 // A front controller's rest of the path is not another page.
                 let same = reading.begins_with(prefix) || *servers == "nginx.fastcgi";

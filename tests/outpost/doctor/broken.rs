@@ -72,9 +72,9 @@ async fn rules_that_open_are_listed_and_those_that_open_everything_warned_about(
         (
             "path: ^/, action: allow",
             "warning",
-            "rule 1 lets everybody pass",
+            "rule 1 allows the request",
         ),
-        ("action: allow", "warning", "rule 1 lets everybody pass"),
+        ("action: allow", "warning", "rule 1 allows the request"),
         ("path: ^/health$, action: allow", "ok", "^/health$ (rule 1)"),
         ("path: ^/, action: deny", "ok", "neither our rules nor"),
     ] {

@@ -4,18 +4,18 @@ use aws_lc_rs::digest;
 
 use crate::model::SessionId;
 
-/// What starts towards one target may weigh together within [`WINDOW`] seconds. A browser that
+/// What starts towards one target may weigh together within [`WINDOW_SECONDS`] seconds. A browser that
 /// restores its tabs starts several logins at once.
 const MAX_WEIGHT: u8 = 10;
 /// What a start weighs that follows a sign-in which should have made it needless.
-const AFTER_SIGN_IN: u8 = 3;
+const WEIGHT_AFTER_SIGN_IN: u8 = 3;
 /// Seconds after which starts are no longer counted together.
-const WINDOW: i64 = 60;
+const WINDOW_SECONDS: i64 = 60;
 
 /// What the pre-login cookie says. Nothing in it needs a signature: whoever changes it hurts
 /// themselves, and what another host of the domain sets counts only where it counts least.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Attempts {
+pub(super) struct LoginAttempts {
     /// Known to this browser only; its hash is in the login state. Shared by parallel tabs.
     pub(super) browser: SessionId,
     weight: u8,
@@ -24,19 +24,23 @@ pub(super) struct Attempts {
     signed_in: bool,
 }
 
-impl Attempts {
+impl LoginAttempts {
     /// Counts one more start of this browser towards `target`. Of several cookies the one that
     /// counts least is taken: another host of the domain may have set the others, and must not be
     /// able to keep users from signing in.
     pub(super) fn next(sent: impl Iterator<Item = Self>, target: &str, now: i64) -> Self {
         let target = fingerprint(target);
         let counts = |sent: &Self| {
-            sent.target == target && (0..WINDOW).contains(&(now.saturating_sub(sent.since)))
+            sent.target == target && (0..WINDOW_SECONDS).contains(&(now.saturating_sub(sent.since)))
         };
         let sent = sent.min_by_key(|sent| (!counts(sent), sent.weight));
         match sent {
             Some(sent) if counts(&sent) => {
-                let more = if sent.signed_in { AFTER_SIGN_IN } else { 1 };
+                let more = if sent.signed_in {
+                    WEIGHT_AFTER_SIGN_IN
+                } else {
+                    1
+                };
                 Self {
                     weight: sent.weight.saturating_add(more),
                     signed_in: false,
@@ -65,7 +69,7 @@ impl Attempts {
     }
 
     /// The same browser, nothing counted.
-    pub(super) fn forgiven(self) -> Self {
+    pub(super) fn reset(self) -> Self {
         Self { weight: 0, ..self }
     }
 
@@ -112,10 +116,10 @@ mod tests {
     use super::*;
 
     /// Starts `count` logins towards `/a`, each after what `between` does.
-    fn starts(count: usize, between: fn(Attempts) -> Attempts) -> Attempts {
-        let first = Attempts::next([].into_iter(), "/a", 100);
+    fn starts(count: usize, between: fn(LoginAttempts) -> LoginAttempts) -> LoginAttempts {
+        let first = LoginAttempts::next([].into_iter(), "/a", 100);
         (1..count).fold(first, |sent, _| {
-            Attempts::next([between(sent)].into_iter(), "/a", 110)
+            LoginAttempts::next([between(sent)].into_iter(), "/a", 110)
         })
     }
 
@@ -123,18 +127,18 @@ mod tests {
     fn counts_starts_towards_one_target_within_a_minute() {
         assert!(!starts(10, |sent| sent).is_loop(), "restored tabs");
         assert!(starts(11, |sent| sent).is_loop());
-        assert!(!starts(4, Attempts::succeeded).is_loop());
-        let looping = starts(5, Attempts::succeeded);
+        assert!(!starts(4, LoginAttempts::succeeded).is_loop());
+        let looping = starts(5, LoginAttempts::succeeded);
         assert!(looping.is_loop());
-        let next = |target, now| Attempts::next([looping.clone()].into_iter(), target, now);
+        let next = |target, now| LoginAttempts::next([looping.clone()].into_iter(), target, now);
         assert!(!next("/b", 120).is_loop(), "another page");
         assert!(!next("/a", 160).is_loop(), "a minute later");
         assert_eq!(next("/b", 120).browser, looping.browser);
-        let forgiven = looping.clone().forgiven();
-        assert!(!Attempts::next([forgiven].into_iter(), "/a", 120).is_loop());
+        let reset = looping.clone().reset();
+        assert!(!LoginAttempts::next([reset].into_iter(), "/a", 120).is_loop());
         for attempts in [looping.clone(), looping.succeeded()] {
             assert_eq!(
-                Attempts::parse(attempts.to_text().as_bytes()),
+                LoginAttempts::parse(attempts.to_text().as_bytes()),
                 Some(attempts)
             );
         }
@@ -147,15 +151,15 @@ mod tests {
         assert!(tossed.is_loop());
         let own = starts(1, |sent| sent);
         for sent in [[tossed.clone(), own.clone()], [own.clone(), tossed]] {
-            let next = Attempts::next(sent.into_iter(), "/a", 120);
+            let next = LoginAttempts::next(sent.into_iter(), "/a", 120);
             assert!(!next.is_loop());
             assert_eq!(next.browser, own.browser);
         }
         // Loops are found all the same, whatever else is there.
-        let other = Attempts::next([].into_iter(), "/b", 100);
+        let other = LoginAttempts::next([].into_iter(), "/b", 100);
         let looping = starts(11, |sent| sent);
         for sent in [[looping.clone(), other.clone()], [other, looping]] {
-            assert!(Attempts::next(sent.into_iter(), "/a", 120).is_loop());
+            assert!(LoginAttempts::next(sent.into_iter(), "/a", 120).is_loop());
         }
     }
 
@@ -167,8 +171,8 @@ mod tests {
             "a.1.2.3.1",
             &format!("{}.1.2.3.1.4", SessionId::random().to_text()),
         ] {
-            assert_eq!(Attempts::parse(value.as_bytes()), None, "{value}");
+            assert_eq!(LoginAttempts::parse(value.as_bytes()), None, "{value}");
         }
-        assert_eq!(Attempts::parse(&[0xff; 60]), None);
+        assert_eq!(LoginAttempts::parse(&[0xff; 60]), None);
     }
 }

@@ -13,13 +13,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret as _;
 
-use crate::gateway::auth::authentik_limiter::{Attempt, too_many};
-use crate::gateway::auth::session::{session_ids, unavailable};
+use crate::gateway::auth::authentik_limiter::{Attempt, limit_exceeded};
+use crate::gateway::auth::session::{session_ids, store_error};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::{GatewayError, LoginFailure};
 use crate::gateway::handlers::forward_auth::unauthorized;
-use crate::gateway::response::Answer;
-use crate::gateway::{Asked, Parted};
+use crate::gateway::response::GatewayResponse;
+use crate::gateway::{Parted, RequestTarget};
 use crate::model::{ExternalUrl, Refresh, RequestedUrl, Session, SessionId};
 use crate::oidc::{LoginState, OidcError, StateError, Tokens};
 use crate::route::Site;
@@ -28,7 +28,7 @@ use crate::telemetry::metrics::{LoginOutcome, Refusal};
 use crate::web::cookie::{self, Attributes, Form, Names};
 use crate::web::request::inbound::Source;
 use crate::web::request::navigation::{is_navigation, is_prefetch};
-use attempts::Attempts;
+use attempts::LoginAttempts;
 
 /// Callbacks that could not be matched before a page is shown instead of another try.
 const MAX_ATTEMPTS: u8 = 2;
@@ -56,8 +56,8 @@ impl Parted {
         method: &Method,
         headers: &HeaderMap,
         wanted: Option<&str>,
-    ) -> Result<Answer, GatewayError> {
-        if !may_begin(site, method, headers) {
+    ) -> Result<GatewayResponse, GatewayError> {
+        if !may_start_login(site, method, headers) {
             // A script that nginx redirected here would only see authentik's page.
             return Ok(unauthorized(site, true, Refusal::SignInRequired));
         }
@@ -75,7 +75,7 @@ impl Parted {
                 target: site.application.external.as_str().to_owned(),
             });
         }
-        self.begin_by(method, site, headers, target)
+        self.start_login_for(method, site, headers, target)
     }
 
     /// `/callback`: finishes a login and sends the person where they wanted to go.
@@ -83,9 +83,9 @@ impl Parted {
         &self,
         site: &Arc<Site>,
         candidates: Vec<Arc<Site>>,
-        asked: Asked<'_>,
+        asked: RequestTarget<'_>,
         query: &str,
-    ) -> Result<Answer, GatewayError> {
+    ) -> Result<GatewayResponse, GatewayError> {
         let headers = asked.headers;
         let now = self.clock.now();
         let callback = Callback::read(query);
@@ -145,7 +145,7 @@ impl Parted {
         };
         if self.identify(&site, headers).await?.is_some() {
             // A parallel tab or the back button: the person is signed in already.
-            return Ok(Answer::of(&site, redirect(&target)));
+            return Ok(GatewayResponse::of(&site, redirect(&target)));
         }
         if attempt < MAX_ATTEMPTS {
             return self.begin(&site, headers, target, attempt + 1);
@@ -155,13 +155,13 @@ impl Parted {
 
     /// Sends whoever asked by `method` to authentik, to come back to `target`. `HEAD` is told where
     /// a login would begin, and begins none: no cookie, nothing that counts.
-    pub(in crate::gateway) fn begin_by(
+    pub(in crate::gateway) fn start_login_for(
         &self,
         method: &Method,
         site: &Arc<Site>,
         headers: &HeaderMap,
         target: String,
-    ) -> Result<Answer, GatewayError> {
+    ) -> Result<GatewayResponse, GatewayError> {
         let mut answer = self.begin(site, headers, target, 1)?;
         if *method == Method::HEAD {
             answer.response.headers_mut().remove(header::SET_COOKIE);
@@ -176,23 +176,23 @@ impl Parted {
         headers: &HeaderMap,
         target: String,
         attempt: u8,
-    ) -> Result<Answer, GatewayError> {
+    ) -> Result<GatewayResponse, GatewayError> {
         let now = self.clock.now();
         let form = self.form(site);
         let sent = sent_attempts(site, headers).filter(|(sent, _)| *sent == form);
-        let attempts = Attempts::next(sent.map(|(_, attempts)| attempts), &target, now);
+        let attempts = LoginAttempts::next(sent.map(|(_, attempts)| attempts), &target, now);
         if attempts.is_loop() {
-            let forgiven = self.login_cookie(site, &attempts.forgiven()).into();
+            let reset = self.login_cookie(site, &attempts.reset()).into();
             return Err(GatewayError::Login {
                 site: Arc::clone(site),
-                failure: LoginFailure::Loop { forgiven },
+                failure: LoginFailure::Loop { reset },
                 target,
             });
         }
         let random = SessionId::random().to_text();
         let state = LoginState {
             iss: LoginState::issuer(&site.application.client.id),
-            sid: browser_mark(&attempts, form),
+            sid: browser_binding(&attempts, form),
             redirect: target,
             exp: now + self.login_timeout,
             attempt,
@@ -206,10 +206,10 @@ impl Parted {
         site.metrics.logins.count(LoginOutcome::Started);
         let mut response = redirect(url.as_str());
         append_cookie(&mut response, &self.login_cookie(site, &attempts));
-        Ok(Answer::of(site, response))
+        Ok(GatewayResponse::of(site, response))
     }
 
-    fn login_cookie(&self, site: &Site, attempts: &Attempts) -> String {
+    fn login_cookie(&self, site: &Site, attempts: &LoginAttempts) -> String {
         let lifetime = attributes(site, self.login_timeout);
         let (_, names) = site.cookies.in_form(self.cookie_form);
         cookie::set(&names.login, &attempts.to_text(), lifetime)
@@ -228,9 +228,9 @@ impl Parted {
         source: Source,
         now: i64,
     ) -> Result<Result<Tokens, OidcError>, GatewayError> {
-        let limiter = &self.verdicts.limiter;
+        let limiter = &self.credential_cache.limiter;
         let running = limiter.acquire(source, Attempt::Code, now).await;
-        let running = running.map_err(too_many(site))?;
+        let running = running.map_err(limit_exceeded(site))?;
         let verifier = site.keys.pkce_verifier(&state.state);
         let nonce = site.keys.nonce(&state.state);
         let party = &site.relying_party;
@@ -248,7 +248,7 @@ impl Parted {
         headers: &HeaderMap,
         tokens: Tokens,
         target: &str,
-    ) -> Result<Answer, GatewayError> {
+    ) -> Result<GatewayResponse, GatewayError> {
         let replaced: Vec<_> = session_ids(site, headers).map(|id| id.key()).collect();
         for old in replaced {
             self.store.remove(&old).await;
@@ -257,7 +257,7 @@ impl Parted {
         let id = SessionId::random();
         let kept = Arc::clone(&session);
         let inserted = self.store.insert(&id, &**site, kept).await;
-        inserted.map_err(unavailable(site))?;
+        inserted.map_err(store_error(site))?;
         site.metrics.logins.count(LoginOutcome::Succeeded);
         let mut response = redirect(target);
         append_cookie(&mut response, &self.session_cookie(site, &id, &session));
@@ -268,9 +268,9 @@ impl Parted {
         }
         let others = |sent| sent != form;
         remove_cookies(&mut response, site, headers, others);
-        Ok(Answer {
+        Ok(GatewayResponse {
             session: Some(session),
-            ..Answer::of(site, response)
+            ..GatewayResponse::of(site, response)
         })
     }
 
@@ -292,15 +292,19 @@ impl Parted {
 
 /// Whether a request without a session is sent to authentik, and not told that it needs one. What
 /// a browser loads in advance never is: the user may not open it.
-pub(in crate::gateway) fn may_begin(site: &Site, method: &Method, headers: &HeaderMap) -> bool {
+pub(in crate::gateway) fn may_start_login(
+    site: &Site,
+    method: &Method,
+    headers: &HeaderMap,
+) -> bool {
     let scripts = site.application.policy.redirect_scripts && !is_prefetch(headers);
     scripts || is_navigation(method, headers)
 }
 
 /// Refuses a callback that is no way to finish a login: a code is good for one use.
-pub(in crate::gateway) fn is_for_browser(
+pub(in crate::gateway) fn check_callback(
     site: &Arc<Site>,
-    asked: Asked<'_>,
+    asked: RequestTarget<'_>,
 ) -> Result<(), GatewayError> {
     match *asked.method {
         Method::GET if !is_prefetch(asked.headers) => Ok(()),
@@ -363,20 +367,21 @@ impl Callback {
 /// Whether the browser that comes back is the one that was sent. A login that began with a cookie
 /// that no other host can set does not end with one that another host may have set.
 fn bound_to_browser(site: &Site, headers: &HeaderMap, state: &LoginState) -> bool {
-    sent_attempts(site, headers).any(|(form, attempts)| browser_mark(&attempts, form) == state.sid)
+    sent_attempts(site, headers)
+        .any(|(form, attempts)| browser_binding(&attempts, form) == state.sid)
 }
 
 /// What the state of a login says of the browser's cookie and of its form.
-fn browser_mark(attempts: &Attempts, form: Form) -> String {
+fn browser_binding(attempts: &LoginAttempts, form: Form) -> String {
     format!("{}{}", form.context(), attempts.browser.key().to_text())
 }
 
 fn sent_attempts<'a>(
     site: &'a Site,
     headers: &'a HeaderMap,
-) -> impl Iterator<Item = (Form, Attempts)> + 'a {
+) -> impl Iterator<Item = (Form, LoginAttempts)> + 'a {
     site.cookies.all().flat_map(move |(form, names)| {
-        let values = cookie::values(headers, &names.login).filter_map(Attempts::parse);
+        let values = cookie::values(headers, &names.login).filter_map(LoginAttempts::parse);
         values.map(move |attempts| (form, attempts))
     })
 }

@@ -5,7 +5,7 @@ use crate::gateway::endpoint::Endpoint;
 use crate::recordings::{both, text};
 
 /// What the outpost is asked when the browser follows the redirect.
-fn followed(redirect: &serde_json::Value) -> Callback {
+fn callback_of(redirect: &serde_json::Value) -> Callback {
     let location = text(&redirect["location"]);
     match Endpoint::of(location, |_| None) {
         Endpoint::Callback(query) => Callback::read(query),
@@ -20,7 +20,7 @@ fn recorded_error_redirects_are_denials() {
         let mut codes = Vec::new();
         for redirect in redirects.expect("redirects") {
             assert!(text(&redirect["location"]).contains("=true?error="));
-            let callback = followed(redirect);
+            let callback = callback_of(redirect);
             assert_eq!(callback.state, text(&redirect["state"]));
             assert_eq!(callback.code, "");
             let Some(LoginFailure::Denied { code, description }) = callback.denied else {
@@ -38,7 +38,7 @@ fn recorded_redirects_bring_code_and_state() {
     for recording in both() {
         let redirects = recording.oidc["redirects"]["codes"].as_array();
         for redirect in redirects.expect("redirects") {
-            let callback = followed(redirect);
+            let callback = callback_of(redirect);
             assert_eq!(
                 callback.state,
                 redirect["state"].as_str().unwrap_or_default()

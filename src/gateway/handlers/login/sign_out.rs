@@ -7,8 +7,8 @@ use http::{Method, Response, StatusCode};
 
 use super::{redirect, remove_cookies};
 use crate::gateway::error::GatewayError;
-use crate::gateway::response::{Answer, html};
-use crate::gateway::{Asked, Parted};
+use crate::gateway::response::{GatewayResponse, html};
+use crate::gateway::{Parted, RequestTarget};
 use crate::model::Session;
 use crate::route::Site;
 use crate::web::page::{Page, Question};
@@ -22,10 +22,10 @@ impl Parted {
     pub(in crate::gateway) async fn sign_out(
         &self,
         site: &Arc<Site>,
-        asked: Asked<'_>,
+        asked: RequestTarget<'_>,
         query: &str,
-    ) -> Result<Answer, GatewayError> {
-        let Asked {
+    ) -> Result<GatewayResponse, GatewayError> {
+        let RequestTarget {
             authority,
             method,
             headers,
@@ -51,9 +51,9 @@ impl Parted {
             token.is_some_and(|token| site.keys.is_sign_out_token(token, &session.access_token));
         if opened != Opened::Here && !confirmed {
             let response = ask(site, &session);
-            return Ok(Answer {
+            return Ok(GatewayResponse {
                 session: Some(session),
-                ..Answer::of(site, response)
+                ..GatewayResponse::of(site, response)
             });
         }
         self.store.end_subject(&session.claims.sub).await;
@@ -66,9 +66,9 @@ impl Parted {
             *response.status_mut() = StatusCode::SEE_OTHER;
         }
         remove_cookies(&mut response, site, headers, |_| true);
-        Ok(Answer {
+        Ok(GatewayResponse {
             session: Some(session),
-            ..Answer::of(site, response)
+            ..GatewayResponse::of(site, response)
         })
     }
 }
