@@ -23,7 +23,7 @@ use authentik_proxy::telemetry::log::{self, LevelHandle};
 use authentik_proxy::telemetry::metrics::Metrics;
 use authentik_proxy::telemetry::traces::Traces;
 use authentik_proxy::telemetry::{Reporter, Throttle};
-use authentik_proxy::upstream::{Patience, Upstream};
+use authentik_proxy::upstream::{Timeouts, Upstream};
 use authentik_proxy::web::client::trust::Trust;
 use authentik_proxy::web::cookie::Form;
 use authentik_proxy::web::request::inbound::TrustedProxies;
@@ -44,7 +44,7 @@ const CHECK: &str = "/outpost.goauthentik.io/auth/nginx";
 /// Connections of the concurrent comparison.
 const MANY: usize = 32;
 /// Nothing is passed on here.
-const PATIENCE: Patience = Patience {
+const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(1),
     response: Duration::from_secs(1),
 };
@@ -122,8 +122,8 @@ impl Outpost {
             reporter: Reporter::channel().0,
             ignored_peers: Throttle::default(),
             credential_cache: CredentialCache::default(),
-            upstream: Upstream::new(&Trust::load(None).expect("authorities"), PATIENCE),
-            body_timeout: PATIENCE.response,
+            upstream: Upstream::new(&Trust::load(None).expect("authorities"), TIMEOUTS),
+            body_timeout: TIMEOUTS.response,
             traces: Traces::default(),
         })
     }

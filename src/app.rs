@@ -26,7 +26,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Traces, TracesError};
 use crate::telemetry::{Reporter, Throttle};
 use crate::tls::{self, KeyPairError};
-use crate::upstream::{Patience, Upstream};
+use crate::upstream::{Timeouts, Upstream};
 use crate::web::client::BackChannel;
 use crate::web::client::trust::{TlsError, Trust};
 use crate::web::header::files::HeaderFiles;
@@ -130,7 +130,7 @@ impl App {
             reporter,
             ignored_peers: Throttle::default(),
             credential_cache: CredentialCache::default(),
-            upstream: Upstream::new(&trust, patience(config)),
+            upstream: Upstream::new(&trust, upstream_timeouts(config)),
             body_timeout: config.listen.body_timeout,
             traces: traces.clone(),
         });
@@ -416,8 +416,8 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn patience(config: &Config) -> Patience {
-    Patience {
+fn upstream_timeouts(config: &Config) -> Timeouts {
+    Timeouts {
         connect: config.upstream.connect_timeout,
         response: config.upstream.response_timeout,
     }

@@ -21,11 +21,7 @@ const ALLOWED: &[(&str, &str)] = &[
         "model clock tasks config telemetry web store oidc tls",
     ),
     ("server", "model telemetry web"),
-    // The gateway until it passes what it knows of sessions.
-    (
-        "upstream",
-        "model clock tasks config telemetry web store oidc tls route server gateway",
-    ),
+    ("upstream", "model telemetry web"),
     (
         "gateway",
         "model clock tasks config telemetry web store oidc tls route server upstream",
@@ -55,6 +51,9 @@ const LONGEST: usize = 450;
 
 /// Files that write to standard output or standard error by themselves.
 const MAY_PRINT: &[&str] = &["src/main.rs", "src/cli/mod.rs", "src/doctor"];
+
+/// The only file that makes requests for applications of clients' requests.
+const MAY_PROXY: &str = "src/gateway/handlers/proxy.rs";
 
 /// The only file that reads the environment.
 const MAY_READ_ENVIRONMENT: &str = "src/config/env.rs";
@@ -229,6 +228,16 @@ fn the_planes_never_use_each_other() {
         for path in used(&code, depth) {
             assert_ne!(path.split("::").next(), Some(other), "{name} uses {path}");
         }
+    }
+}
+
+#[test]
+fn only_a_permit_sends_requests_to_applications() {
+    // `pass_on` takes a `Permit`, and the doctor's probe is no client's request.
+    for (name, code) in product() {
+        let proxies = code.contains("ProxyRequest {") || code.contains("ProxyRequest<");
+        let allowed = name.starts_with("src/upstream/") || name == MAY_PROXY;
+        assert!(allowed || !proxies, "{name}");
     }
 }
 

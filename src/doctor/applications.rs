@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::oidc::{Accepted, OidcError, Published};
 use crate::route::{Refused, Site, Snapshot};
-use crate::upstream::{Answered, NoAnswer, Patience, Upstream};
+use crate::upstream::{ProbeError, ProbeResponse, Timeouts, Upstream};
 use crate::web::client::trust::Trust;
 
 /// How many applications are looked at at the same time: each takes several requests to authentik.
@@ -41,13 +41,13 @@ pub(super) async fn examine(
     only: Option<&str>,
     report: &mut Report,
 ) {
-    let patience = Patience {
+    let timeouts = Timeouts {
         connect: config.upstream.connect_timeout,
         response: ANSWER,
     };
     let look = Look {
         config,
-        upstream: Upstream::new(trust, patience),
+        upstream: Upstream::new(trust, timeouts),
         only,
     };
     let meant = |slug: &str| only.is_none_or(|only| slug == only);
@@ -186,7 +186,7 @@ async fn internal_host(
 ) {
     let answer = upstream.probe(application, backend).await;
     match answer {
-        Ok(Answered {
+        Ok(ProbeResponse {
             is_outpost: true, ..
         }) => report.failed(
             check,
@@ -199,20 +199,20 @@ async fn internal_host(
                 format!("{backend}/ answers; its certificate is not verified"),
                 "fine inside of a cluster; otherwise name its authority in AUTHENTIK_PROXY_TLS__CA_FILE and turn on \"Internal host SSL Validation\"",
             ),
-        Ok(Answered { status, .. }) => {
+        Ok(ProbeResponse { status, .. }) => {
             report.ok(check, format!("{backend}/ answers ({})", status.as_u16()));
         }
-        Err(NoAnswer::Unreachable(error)) => report.failed(
+        Err(ProbeError::Unreachable(error)) => report.failed(
             check,
             format!("{backend}/: {error}"),
             error.advice_for_applications(),
         ),
-        Err(error @ NoAnswer::Silent(_)) => report.warning(
+        Err(error @ ProbeError::ResponseTimeout(_)) => report.warning(
             check,
             format!("{backend}/ {error}"),
             "look whether it is well; it is waited for as long as AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT says",
         ),
-        Err(error @ NoAnswer::Other(_)) => {
+        Err(error @ ProbeError::Other(_)) => {
             let fix = "correct external and internal host of the provider";
             report.failed(check, format!("{backend}/: {error}"), fix);
         }

@@ -12,13 +12,13 @@ use super::dialect::{MalformedAuthRequest, Surface};
 use super::endpoint::Endpoint;
 use super::hosts::HostMismatch;
 use super::listener::NotOffered;
+use super::proxy_error::ProxyError;
 use super::response::{GatewayResponse, RequestId, html, json};
 use crate::model::AuthorityError;
 use crate::oidc::OidcError;
 use crate::route::Site;
 use crate::store::StoreError;
 use crate::telemetry::metrics::{LoginOutcome, Metrics, Refusal};
-use crate::upstream::Unanswered;
 use crate::web::page::Page;
 
 /// Header that tells the operator of an nginx why it shows an error page.
@@ -116,7 +116,7 @@ pub(crate) enum GatewayError {
     Background(Arc<Site>),
     /// The application does not answer.
     #[error("{0}")]
-    Upstream(Box<Unanswered>),
+    Upstream(Box<ProxyError>),
     /// A login that cannot be finished.
     #[error("{failure}")]
     Login {
@@ -235,7 +235,7 @@ impl GatewayError {
             Self::Credentials { .. } => StatusCode::BAD_GATEWAY,
             Self::TooManyRequests(..) => StatusCode::TOO_MANY_REQUESTS,
             Self::Method(_) | Self::PageMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Upstream(unanswered) => unanswered.failure.status(),
+            Self::Upstream(error) => error.status(),
             Self::Login { failure, .. } => failure.status(),
         }
     }
@@ -283,7 +283,7 @@ impl GatewayError {
                 "Nothing was done",
                 "This address only acts when it is opened as a page. Open it in the browser.",
             ),
-            Self::Upstream(unanswered) => unanswered.failure.words(),
+            Self::Upstream(error) => error.words(),
             Self::Login { failure, .. } => failure.words(),
         }
     }
@@ -294,7 +294,7 @@ impl GatewayError {
             Self::Login { site, failure, .. } => {
                 return site.metrics.logins.count(failure.outcome());
             }
-            Self::Upstream(unanswered) => return unanswered.count(),
+            Self::Upstream(error) => return error.count(),
             Self::NotConfigured => Refusal::NotConfigured,
             Self::Host(_) | Self::TwoHosts | Self::TwoApplications { .. } => Refusal::InvalidHost,
             Self::TransferCoding => Refusal::TransferCoding,
@@ -331,7 +331,7 @@ impl GatewayError {
             | Self::Denied { site, .. }
             | Self::Credentials { site, .. }
             | Self::Login { site, .. } => Some(site),
-            Self::Upstream(unanswered) => Some(&unanswered.site),
+            Self::Upstream(error) => Some(&error.site),
             _ => None,
         }
     }
@@ -385,7 +385,7 @@ impl GatewayError {
                 _ => None,
             };
             let detail = match &self {
-                Self::Upstream(unanswered) if unanswered.is_told() => Some(unanswered.to_string()),
+                Self::Upstream(error) if error.shows_detail() => Some(error.to_string()),
                 _ => None,
             };
             let application = site.as_ref().map(|site| site.application.title.as_str());
@@ -428,7 +428,7 @@ impl GatewayError {
             .then(|| self.grpc_message())
             .flatten();
         let session = match self {
-            Self::Upstream(unanswered) => unanswered.session,
+            Self::Upstream(error) => error.session,
             _ => None,
         };
         GatewayResponse {

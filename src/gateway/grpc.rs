@@ -6,8 +6,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::POWERED_BY;
 use super::response::REQUEST_ID;
+use crate::web::header::names::POWERED_BY;
 
 const CONTENT_TYPE: &[u8] = b"application/grpc";
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");

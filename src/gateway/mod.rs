@@ -9,6 +9,7 @@ pub(crate) mod grpc;
 mod handlers;
 mod hosts;
 mod listener;
+mod proxy_error;
 pub(crate) mod response;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use crate::admin::Readiness;
 use crate::clock::Clock;
@@ -30,8 +31,9 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Begun, Ended, Span, Traces};
 use crate::telemetry::{Misconfiguration, Reporter, Throttle};
-use crate::upstream::{Passage, Upstream};
+use crate::upstream::Upstream;
 use crate::web::cookie::Form;
+use crate::web::header::names::{POWERED_BY, POWERED_BY_VALUE};
 use crate::web::request::framing;
 use crate::web::request::inbound::{
     Inbound, Peer, Source, TrustedProxies, is_forwarded, names_two_hosts, own_host,
@@ -44,11 +46,9 @@ use error::GatewayError;
 #[cfg(feature = "ext-authz")]
 pub use handlers::ext_authz;
 use handlers::login;
+use handlers::proxy::ProxiedRequest;
 pub use listener::{ForwardAuth, Listener};
 use response::{GatewayResponse, REQUEST_ID, RequestId};
-
-pub(crate) const POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
-pub(crate) const POWERED_BY_VALUE: HeaderValue = HeaderValue::from_static("authentik_proxy2");
 
 /// Everything that answering a request takes. Cheap to clone.
 #[derive(Clone)]
@@ -273,14 +273,14 @@ impl Parted {
         let site = asked.site(snapshot)?;
         if let (Endpoint::Other, Some(backend)) = (endpoint, &site.application.backend) {
             asked.certain(snapshot, site)?;
-            let passage = Passage {
+            let request = ProxiedRequest {
                 site,
                 backend,
                 parts,
                 inbound,
                 host: asked.authority,
             };
-            let passed: BoxFuture<'_, _> = Box::pin(self.proxy(passage, Body::new(body)));
+            let passed: BoxFuture<'_, _> = Box::pin(self.proxy(request, Body::new(body)));
             return passed.await;
         }
         Err(GatewayError::NotFound(Arc::clone(site)))

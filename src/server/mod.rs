@@ -93,29 +93,30 @@ pub struct Server {
     balancers: Option<TrustedProxies>,
 }
 
-/// What a connection holds, for those who go on with it after HTTP. Cheap to clone.
+/// A connection, for tasks that go on with it after HTTP. In the extensions of requests that ask for
+/// an upgrade. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Hold(Arc<Held>);
+pub(crate) struct ConnectionHandle(Arc<Shared>);
 
-struct Held {
+struct Shared {
     connections: TaskTracker,
     stop: CancellationToken,
     permit: ConnectionPermit,
 }
 
-impl Hold {
+impl ConnectionHandle {
     /// Starts a task that counts as the connection. It is expected to return soon after its token
     /// is cancelled.
-    pub(super) fn spawn<F>(&self, task: impl FnOnce(CancellationToken) -> F)
+    pub(crate) fn spawn<F>(&self, task: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let hold = self.clone();
-        let in_flight = hold.0.permit.activity.begin();
+        let handle = self.clone();
+        let in_flight = handle.0.permit.activity.begin();
         let task = task(self.0.stop.clone());
         self.0.connections.spawn(async move {
             task.await;
-            drop((in_flight, hold));
+            drop((in_flight, handle));
         });
     }
 }
@@ -168,7 +169,7 @@ impl Server {
             let Some((stream, peer, permit)) = accepted else {
                 continue;
             };
-            let hold = Hold(Arc::new(Held {
+            let handle = ConnectionHandle(Arc::new(Shared {
                 connections: connections.clone(),
                 stop: stop.clone(),
                 permit,
@@ -176,7 +177,7 @@ impl Server {
             let (server, answer) = (self.clone(), answer.clone());
             connections.spawn(async move {
                 // Errors here are the client's: resets, malformed requests, time-outs.
-                if let Err(error) = server.converse(stream, peer, answer, hold).await {
+                if let Err(error) = server.converse(stream, peer, answer, handle).await {
                     tracing::debug!(remote = %peer, "connection ended: {error}");
                 }
             });
@@ -198,13 +199,13 @@ impl Server {
         stream: TcpStream,
         address: SocketAddr,
         answer: A,
-        hold: Hold,
+        handle: ConnectionHandle,
     ) -> Result<(), Failure>
     where
         A: Fn(Peer, Request<Incoming>) -> F,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let shared = &hold.0;
+        let shared = &handle.0;
         let opened = tokio::select! {
             opened = self.open(stream, address) => opened?,
             () = shared.stop.cancelled() => return Ok(()),
@@ -218,8 +219,8 @@ impl Server {
             );
         }
         match opened {
-            Opened::Plain(stream, peer) => self.speak(stream, peer, answer, hold).await,
-            Opened::Tls(stream, peer) => self.speak(*stream, peer, answer, hold).await,
+            Opened::Plain(stream, peer) => self.speak(stream, peer, answer, handle).await,
+            Opened::Tls(stream, peer) => self.speak(*stream, peer, answer, handle).await,
         }
     }
 
@@ -246,14 +247,14 @@ impl Server {
         stream: S,
         peer: Peer,
         answer: A,
-        hold: Hold,
+        handle: ConnectionHandle,
     ) -> Result<(), Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         A: Fn(Peer, Request<Incoming>) -> F,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let shared = &hold.0;
+        let shared = &handle.0;
         let (stop, permit) = (shared.stop.clone(), &shared.permit);
         let activity = &permit.activity;
         let budget = SendBudget::default();
@@ -262,7 +263,7 @@ impl Server {
             let version = request.version();
             let is_refused = permit.is_reserved && !PROBE_PATHS.contains(&request.uri().path());
             if request.headers().contains_key(header::UPGRADE) {
-                request.extensions_mut().insert(hold.clone());
+                request.extensions_mut().insert(handle.clone());
             }
             let answered = (!is_refused).then(|| answer(peer, request));
             let budget = budget.clone();

@@ -1,18 +1,15 @@
-//! The headers of a request that is passed on, and of the answer to it.
+//! The headers of a request that is proxied, and of the response to it.
 //!
-//! What the client sent is sifted first, and what we say is set afterwards, so that nothing of the
-//! client's can take its place or take it away.
+//! The client's headers are filtered first and those of the outpost are set afterwards, so that no
+//! header of the client can replace or remove one of them.
 
-use std::sync::Arc;
-
+use bytes::Bytes;
 use http::header;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Outgoing, Passage};
-use crate::model::{Session, UpstreamProtocol};
-use crate::route::Site;
+use super::request::{ProxyRequest, SetHeaders};
 use crate::web::cookie;
-use crate::web::header::{identity, names};
+use crate::web::header::names;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -22,23 +19,27 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// The headers to pass on, but for the application's `Host`; `asked` is the person's.
-pub(super) fn outbound(outgoing: &Outgoing<'_>, asked: HeaderValue, has_body: bool) -> HeaderMap {
-    let passage = &outgoing.passage;
-    let (received, trusted) = (&passage.parts.headers, passage.inbound.trusted);
+/// The headers for the application, without its `Host`. `chunked`: whether a body of unknown length
+/// is sent in chunks.
+pub(super) fn outbound(
+    request: &ProxyRequest<'_>,
+    requested_host: HeaderValue,
+    chunked: bool,
+) -> HeaderMap {
+    let (received, trusted) = (&request.parts.headers, request.inbound.trusted);
     let nominated = Nominated::of(received);
-    let personal = &passage.site.application.policy.identity_headers;
+    let reserved = request.set.reserved;
     let mut headers = HeaderMap::with_capacity(received.len() + 24);
-    headers.insert(FORWARDED_HOST, asked);
-    // Rare, and looking for them at each header of ours would be dear.
+    headers.insert(FORWARDED_HOST, requested_host);
+    // Lookalikes are rare, and looking for them at each header that is set would be expensive.
     let mut has_lookalikes = false;
     for (name, value) in received {
         let is_plain = names::is_plain(name.as_str());
         let dropped = is_never_passed_on(name, is_plain)
-            || personal.iter().any(|said| resembles(said, name))
+            || reserved.iter().any(|said| resembles(said, name))
             || nominated.has(name)
             || (!trusted && is_forwarded(name.as_str()))
-            || (outgoing.consumed && name == header::AUTHORIZATION);
+            || (request.credentials_consumed && name == header::AUTHORIZATION);
         if !dropped {
             has_lookalikes |= !is_plain;
             headers.append(name.clone(), value.clone());
@@ -47,16 +48,15 @@ pub(super) fn outbound(outgoing: &Outgoing<'_>, asked: HeaderValue, has_body: bo
     if let Some(cookies) = cookie::foreign(received) {
         headers.insert(header::COOKIE, cookies);
     }
-    forward(passage, &mut headers);
-    identify(passage.site, outgoing.session, has_lookalikes, &mut headers);
-    let chunked = has_body && outgoing.protocol == UpstreamProtocol::Http1;
-    frame(received, chunked, &mut headers);
+    set_forwarded(request, &mut headers);
+    set_own(&request.set, has_lookalikes, &mut headers);
+    set_framing(received, chunked, &mut headers);
     headers
 }
 
 /// Leaves of a request's trailers what its head could have had, and does not have: applications
-/// that join the two must not take them for what we say.
-pub(super) fn sift_trailers(trailers: &mut HeaderMap, head: &[HeaderName]) {
+/// that join the two must not take a trailer for a header of the outpost.
+pub(super) fn filter_trailers(trailers: &mut HeaderMap, head: &[HeaderName]) {
     let dropped = |name: &HeaderName| {
         is_never_passed_on(name, names::is_plain(name.as_str()))
             || is_forwarded(name.as_str())
@@ -234,13 +234,13 @@ fn is_forwarded(name: &str) -> bool {
     name.starts_with("x-forwarded-") || matches!(name, "x-real-ip" | "forwarded")
 }
 
-/// Says who sent the request, and how.
-fn forward(passage: &Passage<'_>, headers: &mut HeaderMap) {
-    let inbound = passage.inbound;
+/// Sets `X-Forwarded-*` and, where it is there, `X-Real-IP`.
+fn set_forwarded(request: &ProxyRequest<'_>, headers: &mut HeaderMap) {
+    let inbound = request.inbound;
     let peer = inbound.peer.to_string();
     let mut chain: Vec<u8> = Vec::new();
     if inbound.trusted {
-        for line in passage.parts.headers.get_all(FORWARDED_FOR) {
+        for line in request.parts.headers.get_all(FORWARDED_FOR) {
             if !line.is_empty() {
                 chain.extend_from_slice(line.as_bytes());
                 chain.extend_from_slice(b", ");
@@ -248,12 +248,12 @@ fn forward(passage: &Passage<'_>, headers: &mut HeaderMap) {
         }
     }
     chain.extend_from_slice(peer.as_bytes());
-    if let Ok(chain) = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)) {
+    if let Ok(chain) = HeaderValue::from_maybe_shared(Bytes::from(chain)) {
         headers.insert(FORWARDED_FOR, chain);
     }
     let scheme = HeaderValue::from_static(inbound.scheme.as_str());
     headers.insert(FORWARDED_PROTO, scheme);
-    // A proxy that says the client's address in one of the two may pass the other one on unseen.
+    // A proxy that sets the client's address in one of the two may pass on the other one unchecked.
     if headers.contains_key(REAL_IP)
         && let Some(client) = inbound.known_client()
         && let Ok(client) = HeaderValue::from_str(&client.to_string())
@@ -262,33 +262,19 @@ fn forward(passage: &Passage<'_>, headers: &mut HeaderMap) {
     }
 }
 
-/// Says whose request it is.
-fn identify(
-    site: &Site,
-    session: Option<&Arc<Session>>,
-    has_lookalikes: bool,
-    headers: &mut HeaderMap,
-) {
-    let nobody;
-    let person = if let Some(session) = session {
-        &session.headers
-    } else {
-        nobody = identity::nobody();
-        &nobody
-    };
-    let extra = site.extra.iter();
-    let extra = extra.map(|(name, value)| (name, value.current()));
-    let said = person.iter().chain(&site.meta);
-    let said = said.map(|(name, value)| (name, value.clone())).chain(extra);
-    for (name, value) in said {
+/// Sets the outpost's own headers.
+fn set_own(set: &SetHeaders<'_>, has_lookalikes: bool, headers: &mut HeaderMap) {
+    let prepared = set.user.iter().chain(set.application);
+    let additional = set.additional.iter().map(|(name, value)| (name, value));
+    for (name, value) in prepared.chain(additional) {
         if has_lookalikes || !names::is_plain(name.as_str()) {
             drop_lookalikes(name, headers);
         }
-        headers.insert(name.clone(), value);
+        headers.insert(name.clone(), value.clone());
     }
 }
 
-/// Removes what the client says under a name that an application could take for `name`.
+/// Removes headers of the client that an application could take for `name`.
 fn drop_lookalikes(name: &HeaderName, headers: &mut HeaderMap) {
     let found: Vec<_> = headers
         .keys()
@@ -304,9 +290,9 @@ fn resembles(name: &HeaderName, other: &HeaderName) -> bool {
     names::resembles(name.as_str(), other.as_str())
 }
 
-/// Says where the body ends. Chunks count where both are given (RFC 9112 section 6.1), as they did
+/// Sets the headers that tell where the body ends. Chunks count where both are given (RFC 9112 section 6.1), as they did
 /// when the request was read.
-fn frame(received: &HeaderMap, chunked: bool, headers: &mut HeaderMap) {
+fn set_framing(received: &HeaderMap, chunked: bool, headers: &mut HeaderMap) {
     for name in [
         header::CONNECTION,
         header::TRANSFER_ENCODING,

@@ -1,5 +1,5 @@
-//! Whether an application answers at all, for the doctor: over the same connections, in the same
-//! version of HTTP and with the same trust as requests that are passed on.
+//! Whether an application answers at all, for `doctor`: over the same connections, in the same
+//! version of HTTP and with the same trust as requests that are proxied.
 
 use std::time::Duration;
 
@@ -7,30 +7,31 @@ use axum::body::Body;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, StatusCode};
 
-use super::address;
-use super::client::{Upstream, Way};
-use super::error::Failure;
-use super::timeouts::Pace;
-use crate::gateway::{POWERED_BY, POWERED_BY_VALUE};
+use super::Upstream;
+use super::error::UpstreamError;
+use super::outgoing::set_target;
+use super::request::Destination;
+use super::timeouts::IdleTimer;
 use crate::model::{Application, Backend};
 use crate::web::client::FetchError;
+use crate::web::header::names::{POWERED_BY, POWERED_BY_VALUE};
 
-/// What an application answered.
+/// An application's response to a probe.
 #[derive(Debug, Clone, Copy)]
-pub struct Answered {
+pub struct ProbeResponse {
     /// The status.
     pub status: StatusCode,
-    /// Whether it was no application that answered, but an outpost.
+    /// Whether an outpost responded in the application's place.
     pub is_outpost: bool,
 }
 
-/// Why no answer began.
+/// Why no response began.
 #[derive(Debug, thiserror::Error)]
-pub enum NoAnswer {
-    /// The application was reached, and says nothing.
+pub enum ProbeError {
+    /// The application was reached, and began no response within this time.
     #[error("is connected, but no answer began within {0:?}")]
-    Silent(Duration),
-    /// There is no connection, or it broke.
+    ResponseTimeout(Duration),
+    /// No connection could be opened, or it broke.
     #[error("{0}")]
     Unreachable(FetchError),
     /// The request could not be made.
@@ -38,40 +39,44 @@ pub enum NoAnswer {
     Other(String),
 }
 
-impl From<Failure> for NoAnswer {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Silent(patience) => Self::Silent(patience),
-            Failure::Connect(error, _) | Failure::Broken(error) | Failure::Stale(error) => {
-                Self::Unreachable(error)
-            }
+impl From<UpstreamError> for ProbeError {
+    fn from(error: UpstreamError) -> Self {
+        match error {
+            UpstreamError::ResponseTimeout(limit) => Self::ResponseTimeout(limit),
+            UpstreamError::Connect(error, _)
+            | UpstreamError::Broken(error)
+            | UpstreamError::Stale(error) => Self::Unreachable(error),
             other => Self::Other(other.to_string()),
         }
     }
 }
 
 impl Upstream {
-    /// Asks an application for its first page, and waits until the answer begins; what follows is
-    /// not read.
+    /// Requests `/` of an application and waits until the response begins; its body is not read.
     pub async fn probe(
         &self,
         application: &Application,
         backend: &Backend,
-    ) -> Result<Answered, NoAnswer> {
-        let way = Way {
+    ) -> Result<ProbeResponse, ProbeError> {
+        let destination = Destination {
             backend,
             protocol: application.policy.upstream_protocol,
             insecure: application.backend_insecure,
         };
         let origin = application.external.origin();
         let host = origin.split_once("://").map_or("", |(_, host)| host);
-        let host = HeaderValue::from_str(host).map_err(|_| Failure::HostHeader)?;
+        let host = HeaderValue::from_str(host).map_err(|_| UpstreamError::Host)?;
         let mut request = Request::new(Body::empty());
-        address(&mut request, way, PathAndQuery::from_static("/"), host)?;
-        let (answer, _) = self.send(request, way, &Pace::new()).await?;
-        let powered_by = answer.headers().get(POWERED_BY);
-        Ok(Answered {
-            status: answer.status(),
+        set_target(
+            &mut request,
+            destination,
+            PathAndQuery::from_static("/"),
+            host,
+        )?;
+        let (response, _) = self.send(request, destination, &IdleTimer::new()).await?;
+        let powered_by = response.headers().get(POWERED_BY);
+        Ok(ProbeResponse {
+            status: response.status(),
             is_outpost: powered_by.is_some_and(|value| value == POWERED_BY_VALUE),
         })
     }

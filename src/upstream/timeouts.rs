@@ -1,5 +1,5 @@
-//! For how long an application, or a client in the middle of its request, has been silent: the time
-//! in which we wait for the other one does not count.
+//! Time-outs of a request. The time in which the application waits for the client does not count
+//! for the application, and the other way round.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,49 +13,59 @@ use http::HeaderName;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, sleep};
 
-use super::headers::sift_trailers;
+use super::headers::filter_trailers;
 
-/// Who has to say something.
+/// How long applications may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// To open a connection, from the look-up of the name to the end of the TLS handshake.
+    pub connect: Duration,
+    /// To begin a response, from when the request was sent.
+    pub response: Duration,
+}
+
+/// The side that has to send next.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
+enum Side {
     Application,
     Client,
 }
 
-/// Whose turn it is, and since when.
+/// Which side of a request is idle, and since when. Cheap to clone; clones share it.
 #[derive(Clone)]
-pub(super) struct Pace(Arc<Since>);
+pub(super) struct IdleTimer(Arc<State>);
 
-struct Since {
+struct State {
     begun: Instant,
-    /// Milliseconds after `begun`, doubled; odd where it is the client's turn.
-    turn: AtomicU64,
+    /// Milliseconds after `begun` at which the current side became idle, doubled; odd for the client.
+    idle: AtomicU64,
 }
 
-impl Pace {
+impl IdleTimer {
+    /// A timer that runs for the application.
     pub(super) fn new() -> Self {
-        Self(Arc::new(Since {
+        Self(Arc::new(State {
             begun: Instant::now(),
-            turn: AtomicU64::new(0),
+            idle: AtomicU64::new(0),
         }))
     }
 
-    /// Waits until the application has been silent for `limit`.
-    pub(super) async fn silence(&self, limit: Duration) {
-        self.lasts(Turn::Application, limit).await;
+    /// Waits until the application has been idle for `limit`.
+    pub(super) async fn response_timeout(&self, limit: Duration) {
+        self.timeout(Side::Application, limit).await;
     }
 
-    /// Waits until the client has left its request unfinished for `limit`, without a byte.
-    pub(super) async fn stall(&self, limit: Duration) {
-        self.lasts(Turn::Client, limit).await;
+    /// Waits until the client has sent nothing of its unfinished body for `limit`.
+    pub(super) async fn body_timeout(&self, limit: Duration) {
+        self.timeout(Side::Client, limit).await;
     }
 
-    async fn lasts(&self, turn: Turn, limit: Duration) {
+    async fn timeout(&self, side: Side, limit: Duration) {
         let mut rest = limit;
         while !rest.is_zero() {
             sleep(rest).await;
-            let (whose, since) = self.turn();
-            rest = if whose == turn {
+            let (idle, since) = self.idle();
+            rest = if idle == side {
                 limit.saturating_sub(self.0.begun.elapsed().saturating_sub(since))
             } else {
                 limit
@@ -63,48 +73,41 @@ impl Pace {
         }
     }
 
-    fn turn(&self) -> (Turn, Duration) {
-        let turn = self.0.turn.load(Ordering::Relaxed);
-        let whose = if turn % 2 == 1 {
-            Turn::Client
+    fn idle(&self) -> (Side, Duration) {
+        let idle = self.0.idle.load(Ordering::Relaxed);
+        let side = if idle % 2 == 1 {
+            Side::Client
         } else {
-            Turn::Application
+            Side::Application
         };
-        (whose, Duration::from_millis(turn / 2))
+        (side, Duration::from_millis(idle / 2))
     }
 
-    fn begins(&self, turn: Turn) {
+    fn start(&self, side: Side) {
         let elapsed = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX / 2);
-        let turn = (elapsed << 1) | u64::from(turn == Turn::Client);
-        self.0.turn.store(turn, Ordering::Relaxed);
-    }
-
-    /// Unlike an application, a client may be asked again and again.
-    fn is_clients(&self) {
-        if self.turn().0 != Turn::Client {
-            self.begins(Turn::Client);
-        }
-    }
-
-    fn is_applications(&self) {
-        self.begins(Turn::Application);
+        let idle = (elapsed << 1) | u64::from(side == Side::Client);
+        self.0.idle.store(idle, Ordering::Relaxed);
     }
 }
 
-/// A request's body that notes whose turn it is, and whose trailers are sifted.
-pub(super) struct Paced {
-    pub(super) body: Body,
-    pub(super) pace: Pace,
-    /// The names in the request's head, and those that only we may say; none where no trailers can
-    /// follow.
-    pub(super) head: Vec<HeaderName>,
+/// A request body that notes which side is idle, and whose trailers are filtered.
+pub(super) struct RequestBody {
+    body: Body,
+    timer: IdleTimer,
+    /// Names that trailers must not have: those of the request's head, and reserved ones.
+    head: Vec<HeaderName>,
 }
 
-impl Paced {
-    fn sifted(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+impl RequestBody {
+    /// Wraps a body. `head` may be empty where no trailers can follow.
+    pub(super) fn new(body: Body, timer: IdleTimer, head: Vec<HeaderName>) -> Self {
+        Self { body, timer, head }
+    }
+
+    fn filtered(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
         match frame.into_trailers() {
             Ok(mut trailers) => {
-                sift_trailers(&mut trailers, &self.head);
+                filter_trailers(&mut trailers, &self.head);
                 Frame::trailers(trailers)
             }
             Err(data) => data,
@@ -112,7 +115,7 @@ impl Paced {
     }
 }
 
-impl HttpBody for Paced {
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -121,11 +124,14 @@ impl HttpBody for Paced {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
-            self.pace.is_clients();
+            // A client may be polled again and again while it sends nothing.
+            if self.timer.idle().0 != Side::Client {
+                self.timer.start(Side::Client);
+            }
             return Poll::Pending;
         };
-        self.pace.is_applications();
-        Poll::Ready(frame.map(|frame| frame.map(|frame| self.sifted(frame))))
+        self.timer.start(Side::Application);
+        Poll::Ready(frame.map(|frame| frame.map(|frame| self.filtered(frame))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,27 +1,25 @@
-//! Protocols other than HTTP that begin as a request (RFC 9110 section 7.8), such as websockets:
-//! bytes are passed on in both directions until one side, the session, or the program ends.
+//! Protocols other than HTTP that begin as a request (RFC 9110 section 7.8), such as websockets.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Response, header};
+use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
-use crate::gateway::auth::session_watch::{Guard, over};
-use crate::server::Hold;
+use super::error::UpstreamError;
 
-/// What a client wants to change to.
+/// A client's request to change the protocol.
 pub(super) struct Upgrade {
     /// `Upgrade`, verbatim.
-    pub(super) protocol: HeaderValue,
+    protocol: HeaderValue,
     client: OnUpgrade,
-    hold: Hold,
 }
 
 impl Upgrade {
-    /// Reads the wish of a request. HTTP itself is none: what follows an upgrade to `h2c` would be
-    /// requests that nobody looks at.
-    pub(super) fn wanted(parts: &Parts) -> Option<Self> {
+    /// Reads the request. An upgrade to HTTP itself is not one: after `h2c`, requests would pass that
+    /// are never authorized.
+    pub(super) fn requested(parts: &Parts) -> Option<Self> {
         let mut protocols = parts.headers.get_all(header::UPGRADE).into_iter();
         let protocol = protocols.next().filter(|_| protocols.next().is_none())?;
         if !lists(&parts.headers, "upgrade") || is_http(protocol) {
@@ -30,41 +28,53 @@ impl Upgrade {
         Some(Self {
             protocol: protocol.clone(),
             client: parts.extensions.get::<OnUpgrade>()?.clone(),
-            hold: parts.extensions.get::<Hold>()?.clone(),
         })
     }
 
-    /// Whether an answer changes to what was asked for.
-    pub(super) fn is_granted(&self, answer: &HeaderMap) -> bool {
-        let granted = answer.get(header::UPGRADE);
+    /// The requested protocols, as the client lists them.
+    pub(super) fn protocol(&self) -> &HeaderValue {
+        &self.protocol
+    }
+
+    /// Joins both sides, if the response changes to a protocol that was requested.
+    pub(super) fn accept(self, response: &mut Response<Incoming>) -> Result<Tunnel, UpstreamError> {
+        let granted = self.is_granted(response.headers());
+        let application = response.extensions_mut().remove::<OnUpgrade>();
+        let application = application.filter(|_| granted);
+        Ok(Tunnel {
+            client: self.client,
+            application: application.ok_or(UpstreamError::Protocol)?,
+        })
+    }
+
+    fn is_granted(&self, response: &HeaderMap) -> bool {
+        let granted = response.get(header::UPGRADE);
         granted.is_some_and(|granted| {
             let granted = granted.as_bytes().trim_ascii();
-            let mut wanted = self.protocol.as_bytes().split(|b| *b == b',');
-            wanted.any(|wanted| wanted.trim_ascii().eq_ignore_ascii_case(granted))
+            let mut requested = self.protocol.as_bytes().split(|b| *b == b',');
+            requested.any(|requested| requested.trim_ascii().eq_ignore_ascii_case(granted))
         })
     }
+}
 
-    /// Lets bytes pass, once both sides have changed.
-    pub(super) fn tunnel(self, application: OnUpgrade, guard: Option<Guard>) {
-        let Self { client, hold, .. } = self;
-        hold.spawn(|stop| async move {
-            let both = futures_util::future::try_join(client, application);
-            let (client, application) = tokio::select! {
-                both = both => match both {
-                    Ok(both) => both,
-                    // One side is gone already.
-                    Err(_) => return,
-                },
-                () = stop.cancelled() => return,
-            };
-            let (mut client, mut application) = (TokioIo::new(client), TokioIo::new(application));
-            tokio::select! {
-                // How it ends is between the two.
-                _ = copy_bidirectional(&mut client, &mut application) => {}
-                () = over(guard) => {}
-                () = stop.cancelled() => {}
-            }
-        });
+/// Two connections that leave HTTP together.
+pub(crate) struct Tunnel {
+    client: OnUpgrade,
+    application: OnUpgrade,
+}
+
+impl Tunnel {
+    /// Passes bytes in both directions, once both sides have changed, until one side ends. Dropping
+    /// the future closes both.
+    pub(crate) async fn run(self) {
+        let both = futures_util::future::try_join(self.client, self.application);
+        // An error: one side has gone already.
+        let Ok((client, application)) = both.await else {
+            return;
+        };
+        let (mut client, mut application) = (TokioIo::new(client), TokioIo::new(application));
+        // How it ends is between the two.
+        let _ = copy_bidirectional(&mut client, &mut application).await;
     }
 }
 

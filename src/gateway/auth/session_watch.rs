@@ -1,5 +1,4 @@
-//! What outlives the request that began it, and must not outlive the session that opened it:
-//! tunnels, and answers that take their time.
+//! Ends responses and tunnels when the session ends that opened them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,18 +15,16 @@ use crate::gateway::auth::token_refresh::Refresher;
 use crate::model::{Session, SessionId};
 use crate::route::Site;
 use crate::store::{Store, StoreError};
-use crate::upstream::answer_body::AnswerBody;
 
-/// How often a session is looked up besides, in case the news of its end was lost.
-const LOOKED_UP: Duration = Duration::from_secs(30);
+/// How often the session is looked up at least, in case the message that ended it was lost.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(30);
+/// Shortest time between two attempts to refresh the session's tokens.
+const REFRESH_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long after an attempt to refresh it the next one is made, which has to be somebody's turn.
-const AGAIN: Duration = Duration::from_secs(10);
-
-/// The session that holds something open.
-pub(crate) struct Guard {
+/// The session of a response or a tunnel.
+pub(crate) struct SessionWatch {
     pub(crate) session: Arc<Session>,
-    /// The ones that the request named.
+    /// The sessions that the request named.
     pub(crate) ids: Vec<SessionId>,
     pub(crate) site: Arc<Site>,
     pub(crate) store: Store,
@@ -35,46 +32,48 @@ pub(crate) struct Guard {
     pub(crate) refresher: Refresher,
 }
 
-/// Waits until the session is over; for ever without one. What is open counts as a use: the
-/// session is refreshed in time, as by a request, and is not idle.
-pub(crate) async fn over(guard: Option<Guard>) {
-    let Some(mut guard) = guard else {
+/// Waits until the session ends; for ever without a session. An open response or tunnel counts as
+/// use: the session's tokens are refreshed as by a request, and the session is not idle.
+pub(crate) async fn session_ended(watch: Option<SessionWatch>) {
+    let Some(mut watch) = watch else {
         return std::future::pending().await;
     };
     loop {
-        let is_time = tokio::select! {
-            () = guard.session.changed() => false,
-            () = tokio::time::sleep(guard.pause()) => true,
+        let is_due = tokio::select! {
+            () = watch.session.changed() => false,
+            () = tokio::time::sleep(watch.pause()) => true,
         };
-        let now = guard.clock.now();
-        match guard.look_up().await {
-            // A session that was renewed has another end.
+        let now = watch.clock.now();
+        match watch.look_up().await {
+            // A refreshed session expires at another time.
             Ok(Some((id, session))) => {
-                // Not after a change, or short-lived ones would be refreshed over and over.
-                if is_time {
-                    guard.refresher.consider(id, &guard.site, &session, now);
+                // Not after a change, or short-lived sessions would be refreshed over and over.
+                if is_due {
+                    watch.refresher.consider(id, &watch.site, &session, now);
                 }
-                guard.session = session;
+                watch.session = session;
             }
-            Err(_) if guard.session.is_live(now) => {}
+            Err(_) if watch.session.is_live(now) => {}
             Ok(None) | Err(_) => return,
         }
     }
 }
 
-impl Guard {
-    /// For how long nothing is to be done, unless something happens to the session.
+impl SessionWatch {
+    /// Time until the next look-up, unless the session changes before.
     fn pause(&self) -> Duration {
         let now = self.clock.now();
         let until = |at: i64| Duration::from_secs(u64::try_from(at - now).unwrap_or_default());
-        let end = until(self.session.expires_at).min(LOOKED_UP);
-        // It is due once that second is over; what failed then is tried again.
+        let end = until(self.session.expires_at).min(LOOKUP_INTERVAL);
+        // The refresh is due once that second is over; a failed one is retried.
         let due = self.session.due_at();
-        let due = due.map_or(LOOKED_UP, |due| until(due + 1).max(AGAIN));
+        let due = due.map_or(LOOKUP_INTERVAL, |due| {
+            until(due + 1).max(REFRESH_RETRY_INTERVAL)
+        });
         end.min(due)
     }
 
-    /// The session as the store knows it now, and which id led to it.
+    /// The session as the store has it now, and the id that it was found by.
     async fn look_up(&self) -> Result<Option<(&SessionId, Arc<Session>)>, StoreError> {
         for id in &self.ids {
             if let Some(session) = self.store.load(id, &*self.site).await?
@@ -88,44 +87,48 @@ impl Guard {
     }
 }
 
-/// An answer's body that breaks off when the session is over.
-pub(crate) fn guarded(body: AnswerBody, guard: Guard) -> Body {
-    Body::new(Guarded {
+/// A body that fails when the session ends.
+pub(crate) fn watched<B>(body: B, watch: SessionWatch) -> Body
+where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    Body::new(WatchedBody {
         body,
-        over: Box::pin(over(Some(guard))),
+        ended: Box::pin(session_ended(Some(watch))),
     })
 }
 
-struct Guarded<B> {
+struct WatchedBody<B> {
     body: B,
-    over: BoxFuture<'static, ()>,
+    ended: BoxFuture<'static, ()>,
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Broken<E> {
+enum WatchedBodyError<E> {
     #[error(transparent)]
     Body(E),
-    #[error("the session is over")]
-    SessionOver,
+    #[error("the session has ended")]
+    SessionEnded,
 }
 
-impl<B> HttpBody for Guarded<B>
+impl<B> HttpBody for WatchedBody<B>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     type Data = Bytes;
-    type Error = Broken<B::Error>;
+    type Error = WatchedBodyError<B::Error>;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        // First, since an application may always have something to say.
-        if self.over.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Some(Err(Broken::SessionOver)));
+        // First, since an application may send without a pause.
+        if self.ended.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(Err(WatchedBodyError::SessionEnded)));
         }
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        frame.map(|frame| frame.map(|frame| frame.map_err(Broken::Body)))
+        frame.map(|frame| frame.map(|frame| frame.map_err(WatchedBodyError::Body)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -149,18 +152,18 @@ mod tests {
     #[test]
     fn a_body_that_always_has_more_ends_with_its_session() {
         let mut context = Context::from_waker(Waker::noop());
-        let mut first = |over| {
+        let mut first = |ended| {
             let body = Full::new(Bytes::from_static(b"more"));
-            let mut guarded = Guarded { body, over };
-            let Poll::Ready(Some(frame)) = Pin::new(&mut guarded).poll_frame(&mut context) else {
-                panic!("it has something to say");
+            let mut watched = WatchedBody { body, ended };
+            let Poll::Ready(Some(frame)) = Pin::new(&mut watched).poll_frame(&mut context) else {
+                panic!("it has more");
             };
             frame
         };
         assert!(first(Box::pin(pending())).is_ok());
         assert!(matches!(
             first(Box::pin(ready(()))),
-            Err(Broken::SessionOver)
+            Err(WatchedBodyError::SessionEnded)
         ));
     }
 }

@@ -1,22 +1,35 @@
-//! Proxy mode: all traffic of an application passes through us.
+//! Proxy mode: all traffic of an application passes through the outpost.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
-use http::Method;
+use http::request::Parts;
 use http::uri::PathAndQuery;
+use http::{HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::gateway::Parted;
 use crate::gateway::auth::authorize::Admission;
+use crate::gateway::auth::credentials;
+use crate::gateway::auth::session::{Permit, session_ids};
+use crate::gateway::auth::session_watch::{SessionWatch, session_ended, watched};
 use crate::gateway::error::GatewayError;
+use crate::gateway::grpc;
 use crate::gateway::handlers::forward_auth::{SIGN_IN, unauthorized};
 use crate::gateway::handlers::login::{append_cookie, may_start_login, redirect, target};
+use crate::gateway::proxy_error::{ProxyError, ProxyFailure};
 use crate::gateway::response::GatewayResponse;
-use crate::model::{AuthorizationRequest, RequestedUrl};
+use crate::model::{Authority, AuthorizationRequest, Backend, RequestedUrl, Session};
 use crate::route::Site;
+use crate::server::ConnectionHandle;
 use crate::telemetry::metrics::Refusal;
-use crate::upstream::Passage;
+use crate::upstream::{
+    Destination, ProxyRequest, ProxyResponse, SetHeaders, Tunnel, UpstreamError,
+};
+use crate::web::header::identity;
+use crate::web::request::inbound::Inbound;
 use crate::web::request::navigation::{is_preflight, overrides_method};
 
 /// What stands for itself in a query: RFC 3986's unreserved characters.
@@ -26,19 +39,31 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// A request for an application in proxy mode.
+#[derive(Clone, Copy)]
+pub(in crate::gateway) struct ProxiedRequest<'a> {
+    pub(in crate::gateway) site: &'a Arc<Site>,
+    /// The application's address.
+    pub(in crate::gateway) backend: &'a Backend,
+    pub(in crate::gateway) parts: &'a Parts,
+    pub(in crate::gateway) inbound: &'a Inbound<'a>,
+    /// The requested host.
+    pub(in crate::gateway) host: Authority<'a>,
+}
+
 impl Parted {
-    /// One request for an application: its own answer, or what the person is to see instead.
+    /// Proxies a request that is authorized; others are answered with a redirect to the login or 401.
     pub(in crate::gateway) async fn proxy(
         &self,
-        passage: Passage<'_>,
+        proxied: ProxiedRequest<'_>,
         body: Body,
     ) -> Result<GatewayResponse, GatewayError> {
-        let Passage {
+        let ProxiedRequest {
             site,
             parts,
             inbound,
             ..
-        } = passage;
+        } = proxied;
         let (method, headers) = (&parts.method, &parts.headers);
         if matches!(*method, Method::CONNECT | Method::TRACE) {
             // TRACE would show the identity headers to the page that asks.
@@ -46,7 +71,7 @@ impl Parted {
         }
         let target = parts.uri.path_and_query();
         let target = target.map_or("/", PathAndQuery::as_str);
-        let url = RequestedUrl::of_request(inbound.scheme, passage.host, target)
+        let url = RequestedUrl::of_request(inbound.scheme, proxied.host, target)
             .map_err(|_| GatewayError::Method(Arc::clone(site)))?;
         let is_overridden = site.application.policy.uses_methods() && overrides_method(headers);
         let request = AuthorizationRequest {
@@ -63,7 +88,7 @@ impl Parted {
             Admission::Passed(pass) => {
                 let credentials = pass.by_credentials || self.opened_session(site, headers);
                 let mut answer = self
-                    .pass_on(&pass.permit, passage, credentials, body)
+                    .pass_on(&pass.permit, proxied, credentials, body)
                     .await?;
                 if let Some(cookie) = pass.cookie {
                     append_cookie(&mut answer.response, &cookie);
@@ -81,9 +106,152 @@ impl Parted {
             }),
         }
     }
+
+    /// Sends a request to its application. Takes a permit: this is the only caller of
+    /// [`Upstream::proxy`](crate::upstream::Upstream::proxy).
+    async fn pass_on(
+        &self,
+        permit: &Permit,
+        request: ProxiedRequest<'_>,
+        credentials_consumed: bool,
+        body: Body,
+    ) -> Result<GatewayResponse, GatewayError> {
+        let ProxiedRequest { site, parts, .. } = request;
+        let session = permit.session();
+        let failed = |address, cause| {
+            GatewayError::Upstream(Box::new(ProxyError {
+                site: Arc::clone(site),
+                address,
+                session: session.cloned(),
+                cause,
+            }))
+        };
+        let backend = match backend(request.backend, session) {
+            Ok(backend) => backend,
+            Err((address, error)) => return Err(failed(address, error)),
+        };
+        let failed = |error| failed(backend.to_string(), error);
+        let policy = &site.application.policy;
+        let upstream_request = ProxyRequest {
+            destination: Destination {
+                backend: &backend,
+                protocol: policy.upstream_protocol,
+                insecure: site.application.backend_insecure,
+            },
+            parts,
+            inbound: request.inbound,
+            host_header: host_header(session).map_err(failed)?,
+            set: set_headers(site, session),
+            credentials_consumed,
+            body_timeout: if grpc::is_call(parts) {
+                // A client that sends nothing may as well wait for a message of the application.
+                self.body_timeout.max(self.upstream.response_timeout())
+            } else {
+                self.body_timeout
+            },
+        };
+        let begun = Instant::now();
+        let response = self.upstream.proxy(&upstream_request, body).await;
+        if let Some(metrics) = &site.upstream_metrics
+            && request.backend == &*backend
+            && let Ok(_) | Err(UpstreamError::Protocol) = response
+        {
+            metrics.observe(&parts.method, begun.elapsed());
+        }
+        let response = match response.map_err(|error| failed(error.into()))? {
+            ProxyResponse::Complete(response) => response.map(Body::new),
+            ProxyResponse::Streaming(response) => match self.session_watch(request, session) {
+                Some(watch) => response.map(|body| watched(body, watch)),
+                None => response.map(Body::new),
+            },
+            ProxyResponse::Upgraded(response, tunnel) => {
+                run(tunnel, parts, self.session_watch(request, session));
+                response.map(|()| Body::empty())
+            }
+        };
+        Ok(GatewayResponse {
+            session: session.cloned(),
+            from_upstream: true,
+            ..GatewayResponse::of(site, response)
+        })
+    }
+
+    fn session_watch(
+        &self,
+        request: ProxiedRequest<'_>,
+        session: Option<&Arc<Session>>,
+    ) -> Option<SessionWatch> {
+        let ProxiedRequest { site, parts, .. } = request;
+        let headers = &parts.headers;
+        session.map(|session| SessionWatch {
+            session: Arc::clone(session),
+            ids: session_ids(site, headers)
+                .chain(credentials::session_id(site, headers))
+                .collect(),
+            site: Arc::clone(site),
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            refresher: self.refresher.clone(),
+        })
+    }
 }
 
-/// Sends the browser to our own page that begins a login.
+/// Runs a tunnel until one side, the session or the server ends.
+fn run(tunnel: Tunnel, parts: &Parts, watch: Option<SessionWatch>) {
+    // Every connection that can leave HTTP has one.
+    if let Some(connection) = parts.extensions.get::<ConnectionHandle>() {
+        connection.spawn(|stop| async move {
+            tokio::select! {
+                () = tunnel.run() => {}
+                () = session_ended(watch) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+}
+
+/// The application's address: by configuration, or by the claim `backend_override`.
+fn backend<'a>(
+    backend: &'a Backend,
+    session: Option<&Arc<Session>>,
+) -> Result<Cow<'a, Backend>, (String, ProxyFailure)> {
+    let claimed = session.map_or("", |session| &session.claims.ak_proxy.backend_override);
+    if claimed.is_empty() {
+        return Ok(Cow::Borrowed(backend));
+    }
+    match Backend::parse(claimed) {
+        Ok(backend) => Ok(Cow::Owned(backend)),
+        Err(error) => Err((claimed.to_owned(), error.into())),
+    }
+}
+
+/// `Host` by the claim `host_header`.
+fn host_header(session: Option<&Arc<Session>>) -> Result<Option<HeaderValue>, ProxyFailure> {
+    let claimed = session.map_or("", |session| &session.claims.ak_proxy.host_header);
+    if claimed.is_empty() {
+        return Ok(None);
+    }
+    Authority::parse(claimed).map_err(|_| ProxyFailure::HostHeader)?;
+    let host = HeaderValue::from_str(claimed).map_err(|_| ProxyFailure::HostHeader)?;
+    Ok(Some(host))
+}
+
+fn set_headers<'a>(site: &'a Site, session: Option<&'a Arc<Session>>) -> SetHeaders<'a> {
+    let additional = site.extra.iter();
+    SetHeaders {
+        user: match session {
+            Some(session) => Cow::Borrowed(&session.headers),
+            None => Cow::Owned(identity::nobody()),
+        },
+        application: &site.meta,
+        additional: additional
+            .map(|(name, value)| (name.clone(), value.current()))
+            .collect(),
+        reserved: &site.application.policy.identity_headers,
+    }
+}
+
+/// Sends the browser to the outpost's page that begins a login.
 fn start(site: &Arc<Site>, url: &RequestedUrl<'_>) -> GatewayResponse {
     let application = &site.application;
     let target = target::of(application, Some(&url.path_and_query()));

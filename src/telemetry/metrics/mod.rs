@@ -22,7 +22,9 @@ use labels::{
     ConnectionLabels, DialectLabels, HostLabels, LoginLabels, OutcomeLabels, OutpostLabels,
     ReasonLabels, RequestLabels, UpstreamLabels,
 };
-pub use outcomes::{Counters, Label, LoginOutcome, Lookup, RefreshOutcome, Refusal, UpstreamError};
+pub use outcomes::{
+    Counters, Label, LoginOutcome, Lookup, RefreshOutcome, Refusal, UpstreamErrorKind,
+};
 use site::method_name;
 pub use site::{MethodMetrics, SiteMetrics, UpstreamMetrics};
 pub use store::StoreMetrics;

@@ -99,7 +99,7 @@ label! {
 
 label! {
     /// Why an application gave no answer.
-    UpstreamError {
+    UpstreamErrorKind {
         /// Its name could not be resolved.
         Dns = "dns",
         /// Nothing listens there.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::outcomes::{Counters, LoginOutcome, Refusal, UpstreamError};
+use super::outcomes::{Counters, LoginOutcome, Refusal, UpstreamErrorKind};
 use crate::model::Dialect;
 
 /// Methods that become label values, in the order of the handles of [`MethodMetrics`].
@@ -75,7 +75,7 @@ impl SiteMetrics {
 pub struct UpstreamMetrics {
     pub(super) responses: MethodMetrics,
     /// Requests without an answer.
-    pub errors: Counters<UpstreamError>,
+    pub errors: Counters<UpstreamErrorKind>,
 }
 
 impl UpstreamMetrics {

@@ -2,6 +2,13 @@
 
 use std::borrow::Cow;
 
+use http::{HeaderName, HeaderValue};
+
+/// Names the program that made a response; on every response that is not an application's.
+pub const POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
+/// The value of [`POWERED_BY`]: that of the vendor's outpost.
+pub const POWERED_BY_VALUE: HeaderValue = HeaderValue::from_static("authentik_proxy2");
+
 /// Whether a name has letters, digits and `-` only, so that no application takes it for another.
 #[must_use]
 pub fn is_plain(name: &str) -> bool {

@@ -1,4 +1,4 @@
-//! The body of an application's answer, whose trailers are sifted as its head is.
+//! The body of an application's response, whose trailers are filtered as its head is.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,10 +8,16 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use super::headers::drop_own_cookies;
 
-/// A body as it comes, but for trailers that would set a cookie of ours.
-pub(crate) struct AnswerBody(pub(super) Incoming);
+/// A response body, without trailers that would set a cookie of the outpost.
+pub(crate) struct ResponseBody(Incoming);
 
-impl HttpBody for AnswerBody {
+impl ResponseBody {
+    pub(super) fn new(body: Incoming) -> Self {
+        Self(body)
+    }
+}
+
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -20,7 +26,7 @@ impl HttpBody for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.0).poll_frame(context);
-        frame.map(|frame| frame.map(|frame| frame.map(sifted)))
+        frame.map(|frame| frame.map(|frame| frame.map(filtered)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -32,7 +38,7 @@ impl HttpBody for AnswerBody {
     }
 }
 
-fn sifted(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+fn filtered(mut frame: Frame<Bytes>) -> Frame<Bytes> {
     if let Some(trailers) = frame.trailers_mut() {
         drop_own_cookies(trailers);
     }

@@ -1,4 +1,4 @@
-//! Small reads from applications.
+//! Reads of a limited size from applications.
 
 use std::io;
 use std::pin::Pin;
@@ -6,32 +6,32 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 
-/// Most bytes of one read, and so of one chunk of a response body. hyper's buffers begin with 8 KiB
+/// Bytes of one read, and so of one chunk of a response body. hyper's buffers begin with 8 KiB
 /// and double whenever a read fills them, up to 400 KiB; every response that its client does not
 /// read keeps two of them. One byte less, and they stay as they are.
-const MAX_CHUNK_BYTES: u64 = (8 << 10) - 1;
+const MAX_READ_BYTES: u64 = (8 << 10) - 1;
 
-/// A connection whose reads return at most [`MAX_CHUNK_BYTES`].
-pub(super) struct Chunked<S>(Take<S>);
+/// A connection whose reads return at most [`MAX_READ_BYTES`].
+pub(super) struct LimitedReads<S>(Take<S>);
 
-impl<S: AsyncRead> Chunked<S> {
+impl<S: AsyncRead> LimitedReads<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self(stream.take(MAX_CHUNK_BYTES))
+        Self(stream.take(MAX_READ_BYTES))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Chunked<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for LimitedReads<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.0.set_limit(MAX_CHUNK_BYTES);
+        self.0.set_limit(MAX_READ_BYTES);
         Pin::new(&mut self.0).poll_read(context, buffer)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Chunked<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LimitedReads<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -1,0 +1,141 @@
+//! Requests that were proxied without success: status, public text, hint for operators.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use crate::model::{BackendError, Session};
+use crate::route::Site;
+use crate::telemetry::metrics::UpstreamErrorKind;
+use crate::upstream::UpstreamError;
+use crate::web::client::FetchError;
+
+/// A request that was proxied without success.
+#[derive(Debug)]
+pub(crate) struct ProxyError {
+    /// The application.
+    pub(crate) site: Arc<Site>,
+    /// The address that it was sent to.
+    pub(crate) address: String,
+    /// The session of the request.
+    pub(crate) session: Option<Arc<Session>>,
+    /// What happened.
+    pub(crate) cause: ProxyFailure,
+}
+
+/// Why a request could not be proxied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProxyFailure {
+    /// The application gave no response.
+    #[error("{0}")]
+    Upstream(#[from] UpstreamError),
+    /// The user's token names another address, which is not usable.
+    #[error("the claim backend_override in the user's token cannot be used: {0}")]
+    BackendOverride(#[from] BackendError),
+    /// The user's token names another host, which is not a host.
+    #[error("the claim host_header in the user's token is not a host")]
+    HostHeader,
+}
+
+impl ProxyError {
+    /// RFC 9110 sections 15.5.9, 15.6.3 and 15.6.5.
+    pub(crate) fn status(&self) -> StatusCode {
+        use UpstreamError as E;
+        let ProxyFailure::Upstream(error) = &self.cause else {
+            return StatusCode::BAD_GATEWAY;
+        };
+        match error {
+            E::ResponseTimeout(_) | E::Connect(FetchError::Timeout, _) => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            E::Client => StatusCode::BAD_REQUEST,
+            E::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// Headline and text for users.
+    pub(crate) fn words(&self) -> (&'static str, &'static str) {
+        use UpstreamError as E;
+        match &self.cause {
+            ProxyFailure::Upstream(E::ResponseTimeout(_)) => (
+                "The application does not answer",
+                "It was asked, but no answer came in time. Please try again in a moment.",
+            ),
+            ProxyFailure::Upstream(E::Client | E::BodyTimeout(_)) => {
+                ("Bad request", "The request did not arrive as a whole.")
+            }
+            ProxyFailure::BackendOverride(_)
+            | ProxyFailure::HostHeader
+            | ProxyFailure::Upstream(E::Protocol | E::Host) => (
+                "Misconfigured",
+                "This application is not set up correctly. Tell your administrator.",
+            ),
+            ProxyFailure::Upstream(E::Connect(..) | E::Broken(_) | E::Stale(_)) => (
+                "The application cannot be reached",
+                "The application behind this address does not answer right now. Please try again in a moment.",
+            ),
+        }
+    }
+
+    /// What an operator should check.
+    fn hint(&self) -> &'static str {
+        use UpstreamError as E;
+        match &self.cause {
+            ProxyFailure::Upstream(E::ResponseTimeout(_)) => {
+                "check the application, or allow more time with AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT"
+            }
+            ProxyFailure::Upstream(E::Connect(error, _) | E::Broken(error) | E::Stale(error)) => {
+                error.advice_for_applications()
+            }
+            ProxyFailure::Upstream(E::Client) => {
+                "the client or a proxy in front of the outpost gave up"
+            }
+            ProxyFailure::Upstream(E::BodyTimeout(_)) => {
+                "the client or a proxy in front of the outpost stopped sending; allow more time with AUTHENTIK_PROXY_LISTEN__BODY_TIMEOUT if it only pauses"
+            }
+            ProxyFailure::Upstream(E::Protocol) => "check the application",
+            ProxyFailure::Upstream(E::Host) => "correct the provider's external host",
+            ProxyFailure::BackendOverride(_) | ProxyFailure::HostHeader => {
+                "correct the property mapping of the provider at authentik that sets it"
+            }
+        }
+    }
+
+    /// Counts it by its kind.
+    pub(crate) fn count(&self) {
+        let kind = match &self.cause {
+            ProxyFailure::Upstream(error) => error.kind(),
+            ProxyFailure::BackendOverride(_) | ProxyFailure::HostHeader => UpstreamErrorKind::Claim,
+        };
+        if let Some(metrics) = &self.site.upstream_metrics {
+            metrics.errors.count(kind);
+        }
+    }
+
+    /// Whether the user may read the operator's text: administrators of authentik only.
+    pub(crate) fn shows_detail(&self) -> bool {
+        let session = self.session.as_ref();
+        session.is_some_and(|session| session.claims.ak_proxy.is_superuser)
+    }
+}
+
+impl std::error::Error for ProxyError {}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            site,
+            address,
+            cause,
+            ..
+        } = self;
+        let name = &site.application.name;
+        let hint = self.hint();
+        write!(
+            f,
+            "the application of provider {name:?} at {address}: {cause}; {hint}"
+        )
+    }
+}

@@ -1,0 +1,18 @@
+//! Why a request could not be sent, or was not answered.
+
+use hyper_util::client::legacy;
+
+/// Why a request could not be sent, or was not answered.
+pub(in crate::upstream) enum SendError {
+    /// No connection could be opened.
+    Connect(Box<dyn std::error::Error + Send + Sync>),
+    /// The connection ended.
+    Connection {
+        /// How.
+        error: hyper::Error,
+        /// Whether it had served another request before.
+        reused: bool,
+    },
+    /// Either of them, from the pool of HTTP/2 connections.
+    Pool(legacy::Error),
+}
