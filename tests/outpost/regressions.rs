@@ -5,9 +5,9 @@ use authentik_standin::{Endpoint, Fault, Provider, Standin, User};
 use serde_json::json;
 use url::Url;
 
-use crate::process::Process;
+use crate::forward_auth::dialects::{ALL, Surface};
+use crate::operations::process::Process;
 use crate::support::{Browser, PASSWORD, World, location, text};
-use crate::surfaces::{ALL, Surface};
 
 const HOST: &str = "grafana.test";
 

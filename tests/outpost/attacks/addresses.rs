@@ -3,8 +3,8 @@
 use authentik_standin::Standin;
 
 use super::{HOST, modes};
+use crate::forward_auth::dialects::{ALL, Surface};
 use crate::support::World;
-use crate::surfaces::{ALL, Surface};
 
 const TRUSTED_NETWORK: &str = "
 applications:

@@ -3,8 +3,8 @@
 use authentik_standin::{Provider, Standin};
 
 use super::{HOST, modes, session_cookie, signed_in, worlds};
+use crate::forward_auth::dialects::ALL;
 use crate::support::{Browser, World, location, within};
-use crate::surfaces::ALL;
 
 #[tokio::test]
 async fn cve_2026_25748_malformed_cookies_open_nothing() {

@@ -8,10 +8,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::limits::{PING, ping};
-use crate::process::{Process, after};
+use crate::listener::limits::{PING, ping};
+use crate::operations::process::{Process, after};
+use crate::support::upstream::{HOST, provider};
 use crate::support::{Outpost as _, World, raw, settings, until_closed, within};
-use crate::upstream::{HOST, provider};
 
 /// A connection from one of the addresses of the loopback network.
 async fn connect_from(last: u8, to: SocketAddr) -> std::io::Result<TcpStream> {

@@ -13,9 +13,9 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
 use super::{HOST, modes};
-use crate::process::Process;
+use crate::forward_auth::dialects::ALL;
+use crate::operations::process::Process;
 use crate::support::{World, get, text, within};
-use crate::surfaces::ALL;
 
 /// What the program holds.
 #[derive(Debug, Clone, Copy)]

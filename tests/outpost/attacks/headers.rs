@@ -5,8 +5,8 @@ use authentik_standin::{Provider, Standin};
 use http::HeaderValue;
 
 use super::{HOST, modes, signed_in, worlds};
+use crate::forward_auth::dialects::{ALL, Surface};
 use crate::support::{World, settings};
-use crate::surfaces::{ALL, Surface};
 
 const IDENTITY: [&str; 7] = [
     "x-authentik-username",

@@ -8,8 +8,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::header;
 
 use super::{HOST, modes, session_cookie, signed_in, worlds};
+use crate::forward_auth::dialects::{ALL, Surface};
 use crate::support::{Browser, PASSWORD, World, location};
-use crate::surfaces::{ALL, Surface};
 
 const HOST_PREFIX: (&str, &str) = ("AUTHENTIK_PROXY_SESSION__COOKIE_PREFIX", "host");
 const ECHO: (&str, &str) = ("AUTHENTIK_PROXY_SESSION__ECHO_CREDENTIALS", "true");

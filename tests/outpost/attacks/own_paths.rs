@@ -8,9 +8,9 @@ use authentik_standin::{Provider, Standin};
 use http::header;
 
 use super::{HOST, signed_in};
+use crate::forward_auth::dialects::{ALL, Surface};
+use crate::support::upstream::Upstream;
 use crate::support::{World, get, raw, text};
-use crate::surfaces::{ALL, Surface};
-use crate::upstream::Upstream;
 
 /// grafana.test, of which everything is open below `/open`, and which gets credentials of a service.
 async fn world(more: &[(&str, &str)]) -> World {

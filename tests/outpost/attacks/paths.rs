@@ -10,8 +10,8 @@ use http::Uri;
 use percent_encoding::percent_decode_str;
 
 use super::{HOST, signed_in, worlds};
+use crate::forward_auth::dialects::{ALL, Surface};
 use crate::support::{Browser, PASSWORD, World, raw};
-use crate::surfaces::{ALL, Surface};
 
 const RULES: &str = "applications: {grafana: {rules: [{path: ^/admin, action: require, groups: [admins]}, {path: ^/never, action: deny}]}}";
 

@@ -6,8 +6,8 @@ use authentik_standin::Provider;
 use proptest::prelude::*;
 
 use super::{HOST, modes};
+use crate::forward_auth::dialects::{ALL, Surface};
 use crate::support::World;
-use crate::surfaces::{ALL, Surface};
 
 /// Worlds in both modes without any path that is open.
 struct Shared {

@@ -5,8 +5,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::{HOST, worlds};
+use crate::forward_auth::dialects::{ALL, Surface};
 use crate::support::{Browser, World, location};
-use crate::surfaces::{ALL, Surface};
 
 /// The host that a browser would go to.
 fn host_of(location: &str) -> String {

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use http::Response;
 
 use super::{HOST, modes, signed_in, worlds};
+use crate::forward_auth::dialects::{ALL, Surface};
 use crate::support::{Browser, NAVIGATION, SIGN_OUT, World, location};
-use crate::surfaces::{ALL, Surface};
 
 #[tokio::test]
 async fn cve_2025_29928_and_cve_2025_64521_who_is_out_at_authentik_is_out_everywhere_at_once() {

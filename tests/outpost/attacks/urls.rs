@@ -3,8 +3,8 @@
 use authentik_standin::Provider;
 
 use super::{HOST, worlds};
+use crate::forward_auth::dialects::{ALL, Surface};
 use crate::support::{Browser, World};
-use crate::surfaces::{ALL, Surface};
 
 #[tokio::test]
 async fn cve_2025_54576_the_query_opens_nothing() {

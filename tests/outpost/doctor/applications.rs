@@ -167,7 +167,7 @@ async fn what_is_open_to_everybody_is_listed() {
 
 #[tokio::test]
 async fn an_application_that_answers_is_found_to_do_so() {
-    let upstream = crate::upstream::Upstream::start().await;
+    let upstream = crate::support::upstream::Upstream::start().await;
     let authentik = authentik().await;
     let address = format!("http://{}", upstream.address);
     authentik.add_provider(Provider::proxy("app", "https://app.test", &address));

@@ -5,9 +5,9 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::{authentik, doctor, says};
+use crate::authentik::tls::Authority;
 use crate::redis::server::Server;
-use crate::tls::Authority;
-use crate::upstream::{Recorded, Upstream};
+use crate::support::upstream::{Recorded, Upstream};
 
 /// Runs the doctor with a configuration file.
 async fn with_file(authentik: &Standin, file: &str, arguments: &[&str]) -> (i32, Vec<Value>) {
@@ -162,7 +162,7 @@ async fn an_application_that_is_silent_or_never_ends_is_no_failure() {
 
 #[tokio::test]
 async fn an_application_that_speaks_http2_alone_is_asked_as_its_setting_says() {
-    let (address, _heads) = crate::proxy_grpc::echo(None).await;
+    let (address, _heads) = crate::proxy::grpc::echo(None).await;
     let authentik = authentik().await;
     let internal = format!("http://{address}");
     authentik.add_provider(Provider::proxy("app", "https://app.test", &internal));

@@ -3,7 +3,7 @@
 use authentik_standin::Provider;
 
 use super::{doctor, found};
-use crate::tls::Authority;
+use crate::authentik::tls::Authority;
 
 /// Variables for the doctor.
 type Settings = fn(&Authority) -> Vec<(&'static str, String)>;

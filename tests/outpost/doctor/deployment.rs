@@ -4,10 +4,10 @@ use authentik_standin::{Endpoint, Fault, Provider, Standin};
 use serde_json::Value;
 
 use super::{authentik, doctor, found, says};
-use crate::process::Process;
+use crate::operations::process::Process;
 use crate::redis::server::Server;
+use crate::support::upstream::{Recorded, Upstream};
 use crate::support::{World, get};
-use crate::upstream::{Recorded, Upstream};
 
 /// The doctor beside a server, as in its pod.
 async fn beside(server: &Process, authentik: &Standin) -> (i32, Vec<Value>) {

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::scene::{Counts, Person, Scene, Standing};
 use super::server::Server;
-use crate::process::Process;
+use crate::operations::process::Process;
 use crate::support::{settings, within};
 
 /// People who are signed in from the beginning.

@@ -4,7 +4,7 @@ use authentik_standin::{Recorded, Standin};
 
 use super::replicas::{HOST, PAGE, authentik, replica};
 use super::server::{self, Server};
-use crate::process::Process;
+use crate::operations::process::Process;
 use crate::support::{Browser, World, get, location, text, within};
 
 async fn program(authentik: &Standin, settings: &[(&str, &str)]) -> World<Process> {

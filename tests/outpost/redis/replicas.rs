@@ -4,8 +4,8 @@ use authentik_proxy::app::App;
 use authentik_standin::{Provider, Standin};
 
 use super::server::{self, Server};
+use crate::forward_auth::dialects::ALL;
 use crate::support::{Browser, World, furnish, location, start, within};
-use crate::surfaces::ALL;
 
 pub(super) const HOST: &str = "grafana.test";
 pub(super) const PAGE: &str = "http://grafana.test/d/x";
@@ -194,7 +194,7 @@ async fn who_reads_redis_learns_nothing() {
 #[ignore = "needs Redis"]
 async fn issue_5015_replicas_refresh_a_session_once() {
     let authentik = Standin::builder().start().await.expect("started");
-    furnish(&authentik, vec![crate::refresh::grafana()]);
+    furnish(&authentik, vec![crate::login::refresh::grafana()]);
     let redis = Server::start(&[]).await;
     let replicas = [
         replica(&authentik, &redis).await,
@@ -212,7 +212,7 @@ async fn issue_5015_replicas_refresh_a_session_once() {
     for replica in &replicas {
         assert_eq!(status(replica, &browser).await, 200);
     }
-    assert_eq!(crate::refresh::refreshes(&authentik), 1);
+    assert_eq!(crate::login::refresh::refreshes(&authentik), 1);
 }
 
 #[tokio::test]

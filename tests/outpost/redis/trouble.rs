@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use super::replicas::{HOST, PAGE, authentik};
 use super::server::Server;
-use crate::process::Process;
+use crate::operations::process::Process;
 use crate::support::{Browser, World, get, text, within};
 
 /// The program beside `authentik`, with a Redis at this port.

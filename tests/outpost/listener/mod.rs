@@ -1,0 +1,5 @@
+//! Listeners: TLS, the PROXY protocol, limits and stalled clients.
+
+pub(crate) mod https;
+pub(crate) mod limits;
+mod stalls;

@@ -1,0 +1,8 @@
+//! Signing in and out: browsers, API clients, token refresh, applications that share a domain.
+
+mod api_clients;
+pub(crate) mod browser;
+mod domains;
+pub(crate) mod refresh;
+mod sign_in;
+mod sign_out;

@@ -1,0 +1,10 @@
+//! Commands, signals, logs, metrics, traces and the image, as an operator uses them.
+
+mod healthcheck;
+mod image;
+mod metrics;
+pub(crate) mod process;
+mod rules;
+mod secrets;
+#[cfg(feature = "otel")]
+mod traces;
