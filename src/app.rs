@@ -32,11 +32,11 @@ use crate::web::client::trust::{TlsError, Trust};
 use crate::web::header::files::HeaderFiles;
 use crate::web::request::inbound::{Peer, TrustedProxies};
 
-/// Most connections at a time to the metrics listeners.
-const ADMIN_CONNECTIONS: usize = 64;
-/// Most of them from one address.
-const ADMIN_CONNECTIONS_PER_CLIENT: usize = 16;
-/// How long a client of the metrics listeners may read nothing of a response.
+/// Open connections to the metrics listeners.
+const MAX_ADMIN_CONNECTIONS: usize = 64;
+/// Open connections to the metrics listeners from one address.
+const MAX_ADMIN_CONNECTIONS_PER_CLIENT: usize = 16;
+/// Time-out between two successful writes of a response of the metrics listeners.
 const ADMIN_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const FORWARD_AUTH: &str = "AUTHENTIK_PROXY_LISTEN__FORWARD_AUTH";
@@ -89,7 +89,7 @@ pub struct App {
     listener_tasks: Tasks,
     traces: Traces,
     delay: Duration,
-    drain: Duration,
+    drain_timeout: Duration,
 }
 
 impl App {
@@ -148,7 +148,7 @@ impl App {
             listener_tasks,
             traces,
             delay: config.shutdown.delay,
-            drain: config.shutdown.timeout,
+            drain_timeout: config.shutdown.timeout,
         };
         let proxy_protocol = config.listen.proxy_protocol;
         let server = Server::new(limits, trusted.clone(), proxy_protocol);
@@ -162,11 +162,11 @@ impl App {
             let tls = tls::server(move |name| certificates.load().certificate(name))?;
             app.https = app.serve_requests(https, &server.with_tls(tls), &gateway);
         }
-        // Of its own, so that clients cannot keep probes and scrapes out.
+        // A server of its own: clients cannot use up the connections of probes and scrapes.
         let limits = Limits {
-            max_connections: ADMIN_CONNECTIONS,
-            max_connections_per_client: ADMIN_CONNECTIONS_PER_CLIENT,
-            max_connections_per_proxy: ADMIN_CONNECTIONS_PER_CLIENT,
+            max_connections: MAX_ADMIN_CONNECTIONS,
+            max_connections_per_client: MAX_ADMIN_CONNECTIONS_PER_CLIENT,
+            max_connections_per_proxy: MAX_ADMIN_CONNECTIONS_PER_CLIENT,
             write_timeout: limits.write_timeout.min(ADMIN_WRITE_TIMEOUT),
             ..limits
         };
@@ -329,7 +329,7 @@ impl App {
         self.readiness.stopping();
         tokio::time::sleep(self.delay).await;
         self.listener_tasks
-            .stop(self.drain + Duration::from_secs(1))
+            .stop(self.drain_timeout + Duration::from_secs(1))
             .await;
         self.control_tasks.stop(Duration::from_secs(1)).await;
         self.traces.stop(Duration::from_secs(1)).await;
@@ -412,7 +412,7 @@ fn limits(config: &Config) -> Limits {
         max_connections: config.listen.max_connections,
         max_connections_per_client: config.listen.max_connections_per_client,
         max_connections_per_proxy: config.listen.max_connections_per_proxy,
-        drain: config.shutdown.timeout,
+        drain_timeout: config.shutdown.timeout,
     }
 }
 

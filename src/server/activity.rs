@@ -1,23 +1,23 @@
-//! Whether anything happens on a connection.
+//! Whether a connection is idle.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Whether a connection does anything.
+/// The requests of a connection. Cheap to clone; clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Activity(Arc<Seen>);
+pub(super) struct Activity(Arc<State>);
 
 #[derive(Default)]
-struct Seen {
+struct State {
     in_flight: AtomicU32,
-    /// Whether a request began since the connection itself looked.
+    /// Whether a request began since the last [`Activity::was_idle`].
     recently: AtomicBool,
-    /// Whether a request began since the connection limiter looked.
+    /// Whether a request began since the last [`Activity::is_unused`].
     used: AtomicBool,
 }
 
 impl Activity {
-    /// Notes a request, which lasts as long as what is returned.
+    /// Counts a request until the guard is dropped.
     pub(super) fn begin(&self) -> InFlight {
         self.0.in_flight.fetch_add(1, Ordering::Relaxed);
         self.0.recently.store(true, Ordering::Relaxed);
@@ -25,24 +25,24 @@ impl Activity {
         InFlight(Arc::clone(&self.0))
     }
 
-    /// Whether there is no request now.
+    /// Whether no request is in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.0.in_flight.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether there was no request since the last call, and there is none now.
+    /// Whether no request is in flight and none was since the last call.
     pub(super) fn was_idle(&self) -> bool {
         !self.0.recently.swap(false, Ordering::Relaxed) && self.is_idle()
     }
 
-    /// The same, for the connection limiter.
+    /// The same, with a memory of its own, for the connection limiter.
     pub(super) fn is_unused(&self) -> bool {
         self.is_idle() && !self.0.used.swap(false, Ordering::Relaxed)
     }
 }
 
-/// A request that is not yet answered to its end.
-pub(super) struct InFlight(Arc<Seen>);
+/// A request whose response is not sent completely.
+pub(super) struct InFlight(Arc<State>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {

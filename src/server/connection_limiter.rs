@@ -1,7 +1,7 @@
-//! How many connections may be open, in all and for each client address, and which one is evicted
-//! when a limit is reached.
+//! Limits on open connections, in all and per client address, and the choice of the one that is
+//! evicted at a limit.
 //!
-//! The limiter works only when a connection is accepted and when it is closed, never for a request.
+//! The limiter works when a connection is accepted and when it is closed, never for a request.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -17,18 +17,18 @@ const RESERVED_FOR_PROBES: usize = 32;
 /// Connections examined at most to find an idle one.
 const MAX_SCANNED: usize = 1024;
 
-/// The limits.
+/// The limits, in connections.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// Connections in all.
+    /// In all.
     pub(super) total: usize,
-    /// Connections of one client address.
+    /// Of one client address.
     pub(super) per_client: usize,
-    /// Connections of one trusted proxy.
+    /// Of one trusted proxy.
     pub(super) per_proxy: usize,
 }
 
-/// Limits the connections of all listeners that share it.
+/// Limits the connections of the listeners that share it.
 pub(super) struct ConnectionLimiter {
     bounds: Bounds,
     trusted: TrustedProxies,
@@ -95,8 +95,8 @@ impl ConnectionLimiter {
         }
     }
 
-    /// What a connection counts for, and how many that may have. A trusted proxy shares its limit
-    /// with no other address, also of its own network.
+    /// The source that a connection counts for, and the limit of that source. A trusted proxy shares
+    /// its limit with no other address, not even of its own network.
     fn source_of(&self, address: IpAddr) -> (Source, usize) {
         if self.trusted.contains(address) {
             (Source::Proxy(address.to_canonical()), self.bounds.per_proxy)
@@ -119,8 +119,8 @@ impl ConnectionLimiter {
 }
 
 impl ConnectionPermit {
-    /// Counts the connection for `address`, the client that a load balancer has named. `false` if
-    /// that client is at its limit.
+    /// Counts the connection for `address`, the client that a load balancer named. `false` if that
+    /// client is at its limit.
     #[must_use]
     pub(super) fn assign_to(&self, address: IpAddr) -> bool {
         let (client, each) = self.limiter.source_of(address);
@@ -136,7 +136,7 @@ impl Drop for ConnectionPermit {
 }
 
 struct Connection {
-    /// Its place in the order of eviction.
+    /// Position in the order of eviction.
     turn: u64,
     client: Source,
     activity: Activity,
@@ -156,7 +156,7 @@ struct Table {
 }
 
 impl Table {
-    /// Adds a connection, evicting another one if need be; its number.
+    /// Adds a connection, evicting another one where a limit is reached. Returns its number.
     fn insert(&mut self, connection: Connection, total: usize, each: usize) -> Option<u64> {
         let client = connection.client;
         if self.is_full(client, each) && !self.evict(Some(client)) {
@@ -193,9 +193,9 @@ impl Table {
         true
     }
 
-    /// Evicts the first connection in the queue, or in that of a client, that is idle; whether there
-    /// was one. Those that are busy or were used since the last scan get a second chance at the end
-    /// of the queue.
+    /// Evicts the first idle connection in the queue, or in that of a source. Returns whether there was
+    /// one. Connections that are busy or were used since the last scan move to the end of the queue
+    /// (second chance).
     fn evict(&mut self, of: Option<Source>) -> bool {
         let queue = |table: &Self| match of {
             Some(client) => table

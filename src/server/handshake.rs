@@ -1,4 +1,4 @@
-//! The beginning of a connection: who is there, and TLS.
+//! The beginning of a connection: PROXY header and TLS handshake.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,49 +16,51 @@ use super::proxy_protocol::{self, Header};
 use crate::model::Scheme;
 use crate::web::request::inbound::{Peer, TrustedProxies};
 
-/// A connection whose client has to take what it is sent.
-pub(super) type Bounded = Pin<Box<TimeoutWriter<TcpStream>>>;
+/// A connection whose writes have a time-out.
+pub(super) type TimedStream = Pin<Box<TimeoutWriter<TcpStream>>>;
 
-/// A connection on which HTTP can be spoken.
-pub(super) enum Opened {
-    /// As it is.
-    Plain(Rewound, Peer),
-    /// Encrypted.
-    Tls(Box<TlsStream<Rewound>>, Peer),
+/// A connection that is ready for HTTP.
+pub(super) enum Accepted {
+    /// Unencrypted.
+    Plain(PrefixedStream, Peer),
+    /// Over TLS.
+    Tls(Box<TlsStream<PrefixedStream>>, Peer),
 }
 
-/// Reads the PROXY header that one of the `balancers` may send, then shakes hands.
-pub(super) async fn open(
-    stream: Bounded,
+/// Reads the PROXY header that one of the `balancers` may send, then does the TLS handshake.
+pub(super) async fn accept(
+    stream: TimedStream,
     address: SocketAddr,
     balancers: Option<&TrustedProxies>,
     tls: Option<&TlsAcceptor>,
-) -> io::Result<Opened> {
+) -> io::Result<Accepted> {
     let (stream, address) = match balancers {
-        Some(balancers) if balancers.contains(address.ip()) => introduced(stream, address).await?,
-        _ => (Rewound::new(stream), address),
+        Some(balancers) if balancers.contains(address.ip()) => {
+            read_proxy_header(stream, address).await?
+        }
+        _ => (PrefixedStream::new(stream), address),
     };
     let Some(tls) = tls else {
-        return Ok(Opened::Plain(stream, address.into()));
+        return Ok(Accepted::Plain(stream, address.into()));
     };
     let scheme = Scheme::Https;
     let stream = Box::new(tls.accept(stream).await?);
-    Ok(Opened::Tls(stream, Peer { address, scheme }))
+    Ok(Accepted::Tls(stream, Peer { address, scheme }))
 }
 
-/// Whom a load balancer speaks for; itself if it does not say.
-async fn introduced(
-    mut stream: Bounded,
+/// Reads the PROXY header, if there is one. Returns the client that it names, or the load balancer.
+async fn read_proxy_header(
+    mut stream: TimedStream,
     balancer: SocketAddr,
-) -> io::Result<(Rewound, SocketAddr)> {
-    let mut begun = BytesMut::with_capacity(512);
+) -> io::Result<(PrefixedStream, SocketAddr)> {
+    let mut prefix = BytesMut::with_capacity(512);
     loop {
-        let address = match proxy_protocol::read(&begun) {
-            Header::Incomplete if stream.read_buf(&mut begun).await? > 0 => continue,
-            // HTTP and TLS have words of their own for what ends too early.
+        let address = match proxy_protocol::parse(&prefix) {
+            Header::Incomplete if stream.read_buf(&mut prefix).await? > 0 => continue,
+            // HTTP and TLS have errors of their own for a connection that ends too early.
             Header::Incomplete | Header::Absent => balancer,
             Header::Present(length, client) => {
-                begun.advance(length);
+                prefix.advance(length);
                 client.unwrap_or(balancer)
             }
             Header::Malformed => {
@@ -66,40 +68,40 @@ async fn introduced(
                 return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }
         };
-        let begun = begun.freeze();
-        return Ok((Rewound { begun, stream }, address));
+        let prefix = prefix.freeze();
+        return Ok((PrefixedStream { prefix, stream }, address));
     }
 }
 
-/// A connection of which some bytes were read already.
-pub(super) struct Rewound {
-    begun: Bytes,
-    stream: Bounded,
+/// A connection of which some bytes have been read already.
+pub(super) struct PrefixedStream {
+    prefix: Bytes,
+    stream: TimedStream,
 }
 
-impl Rewound {
-    fn new(stream: Bounded) -> Self {
-        let begun = Bytes::new();
-        Self { begun, stream }
+impl PrefixedStream {
+    fn new(stream: TimedStream) -> Self {
+        let prefix = Bytes::new();
+        Self { prefix, stream }
     }
 }
 
-impl AsyncRead for Rewound {
+impl AsyncRead for PrefixedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.begun.is_empty() {
+        if self.prefix.is_empty() {
             return Pin::new(&mut self.stream).poll_read(context, buffer);
         }
-        let length = self.begun.len().min(buffer.remaining());
-        buffer.put_slice(&self.begun.split_to(length));
+        let length = self.prefix.len().min(buffer.remaining());
+        buffer.put_slice(&self.prefix.split_to(length));
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Rewound {
+impl AsyncWrite for PrefixedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

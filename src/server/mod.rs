@@ -1,4 +1,4 @@
-//! Accepts connections, bounds what they may cost, and lets them finish when we stop.
+//! Accepts connections, limits what they may use, and drains them on shutdown.
 
 mod activity;
 mod connection_limiter;
@@ -31,13 +31,13 @@ use crate::telemetry::Throttle;
 use crate::web::keepalive;
 use crate::web::request::inbound::{Peer, TrustedProxies};
 use connection_limiter::{Bounds, ConnectionLimiter, ConnectionPermit};
-use handshake::Opened;
+use handshake::Accepted;
 use send_budget::SendBudget;
 
-/// Longest wait for the first byte of a connection.
+/// How long a connection may stay without its first byte.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 /// HTTP/2: concurrent streams of a connection. Fewer than the 100 of RFC 9113 section 6.5.2: a
-/// response that is not read costs about 40 KiB with its connection to the application.
+/// response that is not read takes about 40 KiB with its connection to the application.
 const MAX_CONCURRENT_STREAMS: u32 = 32;
 /// HTTP/2: bytes of one response body that hyper buffers.
 const MAX_SEND_BUFFER_BYTES: usize = 64 << 10;
@@ -58,30 +58,30 @@ const PROBE_PATHS: [&str; 2] = [
     "/outpost.goauthentik.io/ready",
 ];
 
-/// What connections may cost.
+/// Limits on connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Time for a request's head to arrive.
+    /// Time-out for reading the head of a request.
     pub header_timeout: Duration,
-    /// Time for the next request of a connection; for its first byte 10 s at most.
+    /// How long a connection may stay without a request; for its first byte 10 s at most.
     pub idle_timeout: Duration,
-    /// Time in which a client that is sent something has to take a byte of it.
+    /// Time-out between two successful writes of a response.
     pub write_timeout: Duration,
-    /// Most bytes of a request's head; more is answered with 431.
+    /// Size limit of the head of a request, in bytes; a longer one is answered with 431.
     pub max_header_bytes: usize,
-    /// Most open connections. At the limit, the oldest idle one is evicted.
+    /// Open connections. At the limit, the oldest idle one is evicted.
     pub max_connections: usize,
-    /// Most open connections of one client address (IPv6: /64).
+    /// Open connections of one client address (IPv6: /64).
     pub max_connections_per_client: usize,
-    /// Most open connections of one trusted proxy.
+    /// Open connections of one trusted proxy.
     pub max_connections_per_proxy: usize,
-    /// How long requests in flight may take once we stop.
-    pub drain: Duration,
+    /// How long requests in flight may take on shutdown.
+    pub drain_timeout: Duration,
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves any number of listeners under limits that they share. Cheap to clone.
+/// Serves any number of listeners, which share its limits. Cheap to clone.
 #[derive(Clone)]
 pub struct Server {
     limits: Limits,
@@ -89,7 +89,7 @@ pub struct Server {
     warnings: Arc<Throttle>,
     builder: Builder<TokioExecutor>,
     tls: Option<TlsAcceptor>,
-    /// Who may name the client with the PROXY protocol.
+    /// Load balancers that may name the client with the PROXY protocol.
     balancers: Option<TrustedProxies>,
 }
 
@@ -105,8 +105,8 @@ struct Shared {
 }
 
 impl ConnectionHandle {
-    /// Starts a task that counts as the connection. It is expected to return soon after its token
-    /// is cancelled.
+    /// Starts a task that counts as the connection. It has to return soon after its token is
+    /// cancelled.
     pub(crate) fn spawn<F>(&self, task: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -127,8 +127,8 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 impl Server {
-    /// A server with these limits. Trusted proxies may name the client with the PROXY protocol if
-    /// `proxy_protocol` is on.
+    /// A server with these limits. With `proxy_protocol`, trusted proxies may name the client with the
+    /// PROXY protocol.
     #[must_use]
     pub fn new(limits: Limits, trusted: TrustedProxies, proxy_protocol: bool) -> Self {
         let bounds = Bounds {
@@ -147,17 +147,17 @@ impl Server {
         }
     }
 
-    /// The same server, sharing its limits, that speaks TLS.
+    /// The same server, sharing its limits, over TLS.
     #[must_use]
     pub fn with_tls(mut self, config: Arc<ServerConfig>) -> Self {
         self.tls = Some(config.into());
         self
     }
 
-    /// Serves connections with `answer` until `stop`, then waits for requests in flight.
-    pub async fn serve<A, F>(self, listener: TcpListener, answer: A, stop: CancellationToken)
+    /// Serves connections with `handler` until `stop`, then waits for requests in flight.
+    pub async fn serve<H, F>(self, listener: TcpListener, handler: H, stop: CancellationToken)
     where
-        A: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        H: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let connections = TaskTracker::new();
@@ -174,58 +174,65 @@ impl Server {
                 stop: stop.clone(),
                 permit,
             }));
-            let (server, answer) = (self.clone(), answer.clone());
+            let (server, handler) = (self.clone(), handler.clone());
             connections.spawn(async move {
-                // Errors here are the client's: resets, malformed requests, time-outs.
-                if let Err(error) = server.converse(stream, peer, answer, handle).await {
-                    tracing::debug!(remote = %peer, "connection ended: {error}");
+                // Errors of the client: resets, malformed requests, time-outs.
+                if let Err(error) = server.serve_connection(stream, peer, handler, handle).await {
+                    tracing::debug!(remote = %peer, %error, "connection ended");
                 }
             });
         }
         drop(listener);
         connections.close();
-        let drain = self.limits.drain;
-        if tokio::time::timeout(drain, connections.wait())
+        let drain_timeout = self.limits.drain_timeout;
+        if tokio::time::timeout(drain_timeout, connections.wait())
             .await
             .is_err()
         {
-            tracing::warn!("requests were still in flight after {drain:?}; they are cut off");
+            tracing::warn!(
+                hint = "raise shutdown.timeout if requests take longer",
+                "closing connections with requests in flight after {drain_timeout:?}",
+            );
         }
     }
 
-    /// One connection, from its first byte to its end.
-    async fn converse<A, F>(
+    /// Serves one connection, from its first byte to its end.
+    async fn serve_connection<H, F>(
         &self,
         stream: TcpStream,
         address: SocketAddr,
-        answer: A,
+        handler: H,
         handle: ConnectionHandle,
-    ) -> Result<(), Failure>
+    ) -> Result<(), BoxError>
     where
-        A: Fn(Peer, Request<Incoming>) -> F,
+        H: Fn(Peer, Request<Incoming>) -> F,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let shared = &handle.0;
-        let opened = tokio::select! {
-            opened = self.open(stream, address) => opened?,
+        let accepted = tokio::select! {
+            accepted = self.handshake(stream, address) => accepted?,
             () = shared.stop.cancelled() => return Ok(()),
             () = shared.permit.evicted.cancelled() => return Ok(()),
         };
-        let (Opened::Plain(_, peer) | Opened::Tls(_, peer)) = &opened;
+        let (Accepted::Plain(_, peer) | Accepted::Tls(_, peer)) = &accepted;
         if peer.address.ip() != address.ip() && !shared.permit.assign_to(peer.address.ip()) {
             return Err(
                 "the client named by the PROXY header is at listen.max_connections_per_client"
                     .into(),
             );
         }
-        match opened {
-            Opened::Plain(stream, peer) => self.speak(stream, peer, answer, handle).await,
-            Opened::Tls(stream, peer) => self.speak(*stream, peer, answer, handle).await,
+        match accepted {
+            Accepted::Plain(stream, peer) => self.serve_http(stream, peer, handler, handle).await,
+            Accepted::Tls(stream, peer) => self.serve_http(*stream, peer, handler, handle).await,
         }
     }
 
-    /// Waits for the first byte, then for whatever comes before HTTP.
-    async fn open(&self, stream: TcpStream, address: SocketAddr) -> Result<Opened, Failure> {
+    /// Waits for the first byte, then for the PROXY header and the TLS handshake.
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+    ) -> Result<Accepted, BoxError> {
         let Limits {
             header_timeout,
             idle_timeout,
@@ -237,21 +244,22 @@ impl Server {
         let mut stream = TimeoutWriter::new(stream);
         stream.set_timeout(Some(write_timeout));
         let stream = Box::pin(stream);
-        let opening = handshake::open(stream, address, self.balancers.as_ref(), self.tls.as_ref());
-        Ok(tokio::time::timeout(header_timeout, opening).await??)
+        let (balancers, tls) = (self.balancers.as_ref(), self.tls.as_ref());
+        let accepting = handshake::accept(stream, address, balancers, tls);
+        Ok(tokio::time::timeout(header_timeout, accepting).await??)
     }
 
-    /// Speaks HTTP.
-    async fn speak<S, A, F>(
+    /// Serves HTTP/1.1 or HTTP/2 on a connection.
+    async fn serve_http<S, H, F>(
         &self,
         stream: S,
         peer: Peer,
-        answer: A,
+        handler: H,
         handle: ConnectionHandle,
-    ) -> Result<(), Failure>
+    ) -> Result<(), BoxError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        A: Fn(Peer, Request<Incoming>) -> F,
+        H: Fn(Peer, Request<Incoming>) -> F,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let shared = &handle.0;
@@ -265,11 +273,11 @@ impl Server {
             if request.headers().contains_key(header::UPGRADE) {
                 request.extensions_mut().insert(handle.clone());
             }
-            let answered = (!is_refused).then(|| answer(peer, request));
+            let handled = (!is_refused).then(|| handler(peer, request));
             let budget = budget.clone();
             async move {
-                let response = match answered {
-                    Some(answered) => answered.await,
+                let response = match handled {
+                    Some(handled) => handled.await,
                     None => overloaded(),
                 };
                 Ok::<_, Infallible>(budget.apply(response, version, in_flight))
@@ -278,29 +286,29 @@ impl Server {
         let stream = TokioIo::new(stream);
         let connection = self.builder.serve_connection_with_upgrades(stream, service);
         let mut connection = pin!(connection);
-        let mut ending = false;
+        let mut closing = false;
         loop {
-            // hyper bounds the time of an HTTP/1.1 head once it has seen a byte of it; silence
-            // before that, and HTTP/2 connections without requests, are for us to end.
+            // hyper limits the time of an HTTP/1.1 head from its first byte. Idle connections before
+            // that, and HTTP/2 connections without requests, are closed here.
             let idle = tokio::time::sleep(self.limits.idle_timeout);
             tokio::select! {
                 ended = connection.as_mut() => return ended,
-                () = stop.cancelled(), if !ending => ending = true,
-                () = permit.evicted.cancelled(), if !ending => {
+                () = stop.cancelled(), if !closing => closing = true,
+                () = permit.evicted.cancelled(), if !closing => {
                     if activity.is_idle() {
                         return Ok(());
                     }
-                    ending = true;
+                    closing = true;
                 }
-                // A client that was answered and neither takes that nor ends its request is given
-                // no third chance.
-                () = idle => match (activity.was_idle(), ending) {
+                // A client that neither reads its response nor ends its request gets two of these
+                // time-outs.
+                () = idle => match (activity.was_idle(), closing) {
                     (false, _) => {}
-                    (true, false) => ending = true,
+                    (true, false) => closing = true,
                     (true, true) => return Ok(()),
                 },
             }
-            if ending {
+            if closing {
                 connection.as_mut().graceful_shutdown();
             }
         }
@@ -317,21 +325,22 @@ impl Server {
                     if self.warnings.should_log("limit") {
                         tracing::warn!(
                             remote = %peer,
-                            "connection refused: all connections are busy; raise listen.max_connections or listen.max_connections_per_client, or find out what keeps them busy",
+                            hint = "raise listen.max_connections or listen.max_connections_per_client, or find out what keeps them busy",
+                            "connection refused: all connections are busy",
                         );
                     }
                     return None;
                 };
-                // Without it small answers could wait for an acknowledgement.
+                // Without it, small responses could wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
-                // Should it fail, all that is lost is that a client's silent end is noticed.
+                // Where it fails, only clients that vanish without a FIN are noticed later.
                 let _ = keepalive::enable(&stream);
                 Some((stream, peer, permit))
             }
-            Err(error) if is_about_the_connection(&error) => None,
+            Err(error) if is_connection_error(&error) => None,
             Err(error) => {
                 if self.warnings.should_log("accept") {
-                    tracing::warn!("a connection could not be accepted: {error}");
+                    tracing::warn!(%error, "connection not accepted");
                 }
                 // Usually no file descriptors are left: idle connections give theirs.
                 self.limiter.evict_idle(EVICTED_WITHOUT_DESCRIPTORS);
@@ -342,8 +351,8 @@ impl Server {
     }
 }
 
-/// Whether only the connection failed that was to be accepted.
-fn is_about_the_connection(error: &std::io::Error) -> bool {
+/// Whether an error of `accept` is about the one connection, and not about the listener.
+fn is_connection_error(error: &std::io::Error) -> bool {
     use ErrorKind as E;
     matches!(
         error.kind(),
@@ -351,7 +360,7 @@ fn is_about_the_connection(error: &std::io::Error) -> bool {
     )
 }
 
-/// The response to all but probes when all connections are in use.
+/// The response to requests other than probes while all connections are in use.
 fn overloaded() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -390,7 +399,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn tcp_asks_clients_that_are_silent() {
+    async fn tcp_keepalive_is_enabled_on_accepted_connections() {
         let limits = Limits {
             header_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
@@ -399,7 +408,7 @@ mod tests {
             max_connections: 1,
             max_connections_per_client: 1,
             max_connections_per_proxy: 1,
-            drain: Duration::ZERO,
+            drain_timeout: Duration::ZERO,
         };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = bind(address).await.expect("a port");

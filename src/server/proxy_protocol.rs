@@ -1,30 +1,30 @@
-//! The PROXY protocol, versions 1 and 2: how a load balancer for TCP names the client
+//! Parser of the PROXY protocol, versions 1 and 2, by which a load balancer for TCP names the client
 //! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const SIGNATURE_1: &[u8] = b"PROXY ";
 const SIGNATURE_2: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Longest line of version 1, in bytes, with its end.
-const LONGEST_1: usize = 107;
-/// Longest header of version 2 that is read, in bytes; additions may make it long.
-const LONGEST_2: usize = 4096;
+/// Version 1: bytes of the line, with its end.
+const MAX_LINE_BYTES: usize = 107;
+/// Version 2: bytes after the first 16: addresses and TLVs.
+const MAX_LENGTH_BYTES: usize = 4096;
 
-/// What the first bytes of a connection are.
+/// The first bytes of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Header {
-    /// Too few to tell.
+    /// Too few bytes to tell.
     Incomplete,
-    /// Something else.
+    /// Not a PROXY header.
     Absent,
-    /// A header of this length, and the client if it names one.
+    /// A header of this length in bytes, and the client if it names one.
     Present(usize, Option<SocketAddr>),
-    /// A header that says nothing that we understand.
+    /// A PROXY header that is malformed or of an unknown family.
     Malformed,
 }
 
-/// Reads the header at the start of `bytes`.
-pub(super) fn read(bytes: &[u8]) -> Header {
+/// Parses the header at the start of `bytes`.
+pub(super) fn parse(bytes: &[u8]) -> Header {
     let begins = |signature: &[u8]| {
         let common = bytes.len().min(signature.len());
         bytes[..common] == signature[..common]
@@ -39,9 +39,9 @@ pub(super) fn read(bytes: &[u8]) -> Header {
 }
 
 fn version_1(bytes: &[u8]) -> Header {
-    let searched = &bytes[..bytes.len().min(LONGEST_1)];
+    let searched = &bytes[..bytes.len().min(MAX_LINE_BYTES)];
     let Some(end) = searched.windows(2).position(|pair| pair == b"\r\n") else {
-        return if bytes.len() < LONGEST_1 {
+        return if bytes.len() < MAX_LINE_BYTES {
             Header::Incomplete
         } else {
             Header::Malformed
@@ -71,12 +71,12 @@ fn client<A: std::str::FromStr + Into<IpAddr>>(source: &str, port: &str) -> Opti
 fn version_2(bytes: &[u8]) -> Option<Header> {
     let (head, rest) = bytes.split_first_chunk::<16>()?;
     let length = usize::from(u16::from_be_bytes([head[14], head[15]]));
-    if length > LONGEST_2 {
+    if length > MAX_LENGTH_BYTES {
         return Some(Header::Malformed);
     }
     let addresses = rest.get(..length)?;
     let client = match (head[12], head[13]) {
-        // The balancer itself, to see whether we are alive; or a protocol without addresses.
+        // LOCAL, such as a health check of the load balancer itself; or a family without addresses.
         (0x20, _) | (0x21, 0x00) => None,
         (0x21, 0x11) => {
             let Some(found) = addresses.first_chunk::<12>() else {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_both_versions_byte_by_byte() {
+    fn both_versions_are_parsed_byte_by_byte() {
         let v6 = [
             [0x20, 1, 0xd, 0xb8].as_slice(),
             &[0; 11],
@@ -148,7 +148,7 @@ mod tests {
                 Some(socket("203.0.113.7:5678")),
             ),
             (binary(0x21, 0x21, &v6), Some(socket("[2001:db8::7]:8080"))),
-            // Additions after the addresses are skipped.
+            // TLVs after the addresses are skipped.
             (
                 binary(
                     0x21,
@@ -161,17 +161,17 @@ mod tests {
             (binary(0x21, 0x00, &[1, 2, 3]), None),
         ] {
             for length in 0..header.len() {
-                assert_eq!(read(&header[..length]), Header::Incomplete, "{length}");
+                assert_eq!(parse(&header[..length]), Header::Incomplete, "{length}");
             }
             let expected = Header::Present(header.len(), client);
-            assert_eq!(read(&header), expected);
+            assert_eq!(parse(&header), expected);
             let followed = [header.as_slice(), b"GET / HTTP/1.1\r\n"].concat();
-            assert_eq!(read(&followed), expected);
+            assert_eq!(parse(&followed), expected);
         }
     }
 
     #[test]
-    fn everything_else_is_left_alone_or_refused() {
+    fn other_bytes_are_absent_or_malformed() {
         for other in [
             b"GET / HTTP/1.1\r\n".as_slice(),
             b"POST",
@@ -181,7 +181,7 @@ mod tests {
             b"\r\nG",
             b"proxy TCP4",
         ] {
-            assert_eq!(read(other), Header::Absent, "{other:?}");
+            assert_eq!(parse(other), Header::Absent, "{other:?}");
         }
         let long = [b"PROXY TCP4 ".as_slice(), &[b'1'; 200]].concat();
         for bad in [
@@ -197,7 +197,7 @@ mod tests {
             binary(0x31, 0x11, &[0; 12]),
             binary(0x21, 0x11, &[0; 5000]),
         ] {
-            assert_eq!(read(&bad), Header::Malformed, "{bad:?}");
+            assert_eq!(parse(&bad), Header::Malformed, "{bad:?}");
         }
     }
 }

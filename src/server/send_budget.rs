@@ -1,4 +1,4 @@
-//! Response bodies on their way out, and how much of them is buffered for a client that does not read.
+//! Limits how much of response bodies is buffered for a client that does not read.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio_util::sync::PollSemaphore;
 use super::activity::InFlight;
 
 /// Chunks that the response bodies of an HTTP/2 connection may have buffered in all, besides one for
-/// each body. A chunk is what one read from an application returns.
+/// each body. A chunk is the result of one read from an application.
 const SHARED_CHUNKS: usize = 16;
 
 /// The chunks that the response bodies of one connection share. Cheap to clone.
@@ -47,7 +47,7 @@ impl SendBudget {
             shared: PollSemaphore::new(Arc::clone(&self.0)),
         });
         response.map(|body| {
-            Body::new(Sending {
+            Body::new(BudgetedBody {
                 body,
                 chunks,
                 _in_flight: in_flight,
@@ -56,13 +56,13 @@ impl SendBudget {
     }
 }
 
-struct Sending {
+struct BudgetedBody {
     body: Body,
     chunks: Option<Chunks>,
     _in_flight: InFlight,
 }
 
-/// What one body may have buffered. One chunk is its own, so that bodies whose client has paused them
+/// The chunks that one body may have buffered. One is its own, so that bodies whose client has paused them
 /// do not block the others.
 struct Chunks {
     own: PollSemaphore,
@@ -80,7 +80,7 @@ impl Chunks {
     }
 }
 
-/// A buffered chunk; its permit is given back when it was written.
+/// A buffered chunk. Its permit is given back when the chunk is written.
 struct Chunk {
     bytes: Bytes,
     _permit: OwnedSemaphorePermit,
@@ -92,7 +92,7 @@ impl AsRef<[u8]> for Chunk {
     }
 }
 
-impl HttpBody for Sending {
+impl HttpBody for BudgetedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
