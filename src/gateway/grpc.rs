@@ -1,5 +1,4 @@
-//! What a gRPC call is told where the application is not reached: a status that gRPC's clients
-//! understand, in the place of a page that none of them reads.
+//! Responses to gRPC calls that do not reach their application: a gRPC status in place of an HTML page.
 
 use axum::body::Body;
 use http::request::Parts;
@@ -13,12 +12,12 @@ const CONTENT_TYPE: &[u8] = b"application/grpc";
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// What does not stand for itself in a message: all but visible ASCII and spaces, and `%`.
+/// Characters that are percent-encoded in a message: all but visible ASCII and spaces, and `%`.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// Whether a request is a gRPC call: a `POST` over HTTP/2 of its type. `application/grpc-web` is for
-/// browsers, and another protocol. A reverse proxy that asks at a wrong path and passes its client's
-/// headers on may look like one; the answer's HTTP status denies that, too.
+/// Whether a request is a gRPC call: a `POST` over HTTP/2 with a `Content-Type` of gRPC.
+/// `application/grpc-web` is another protocol, for browsers. A misconfigured reverse proxy that copies
+/// the headers of its client may look like a call as well; the HTTP status denies it, too.
 pub(crate) fn is_call(parts: &Parts) -> bool {
     let sent = parts.headers.get(header::CONTENT_TYPE);
     let rest = sent.and_then(|sent| sent.as_bytes().strip_prefix(CONTENT_TYPE));
@@ -27,14 +26,14 @@ pub(crate) fn is_call(parts: &Parts) -> bool {
         && matches!(rest, Some([] | [b'+' | b';', ..]))
 }
 
-/// An answer of ours in gRPC's words: "Trailers-Only"
-/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>), but for the HTTP
-/// status, which stays: 200 would be permission to whoever asks about a call. Clients have to prefer
-/// `grpc-status`; those that do not make the same code of the HTTP status and lose the message.
-pub(crate) fn as_grpc(answer: &Response<Body>, message: &str) -> Response<Body> {
-    let status = match answer.status() {
+/// A response of the outpost in gRPC's form "Trailers-Only"
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>), except for the HTTP
+/// status, which is kept: a reverse proxy that asks about a call takes 200 for permission. Clients have
+/// to prefer `grpc-status`; others derive the same code from the HTTP status and lose the message.
+pub(crate) fn as_grpc(response: &Response<Body>, message: &str) -> Response<Body> {
+    let status = match response.status() {
         status if status.is_client_error() || status.is_server_error() => status,
-        // A redirect leads to the sign-in.
+        // A redirect to the login.
         _ => StatusCode::UNAUTHORIZED,
     };
     let mut headers = HeaderMap::new();
@@ -46,17 +45,17 @@ pub(crate) fn as_grpc(answer: &Response<Body>, message: &str) -> Response<Body> 
         headers.insert(MESSAGE, message);
     }
     for name in [POWERED_BY, REQUEST_ID] {
-        if let Some(value) = answer.headers().get(&name) {
+        if let Some(value) = response.headers().get(&name) {
             headers.insert(name, value.clone());
         }
     }
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
+    let mut grpc = Response::new(Body::empty());
+    *grpc.status_mut() = status;
+    *grpc.headers_mut() = headers;
+    grpc
 }
 
-/// The status code that stands for HTTP's
+/// The gRPC status of an HTTP status
 /// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
 fn code(status: StatusCode) -> &'static str {
     match status {
@@ -103,20 +102,20 @@ mod tests {
 
     #[test]
     fn messages_are_percent_encoded_and_nothing_else_stays() {
-        let answer = Response::builder()
+        let response = Response::builder()
             .status(502)
             .header("x-request-id", "7")
             .header("retry-after", "5")
             .body(Body::from("a page"))
-            .expect("an answer");
-        let as_grpc = as_grpc(&answer, "100 %\n\u{e4}");
-        assert_eq!(as_grpc.status(), 502);
-        let said = |name: &str| as_grpc.headers()[name].to_str().expect("text");
-        assert_eq!(said("content-type"), "application/grpc");
-        assert_eq!(said("grpc-status"), "14");
-        assert_eq!(said("grpc-message"), "100 %25%0A%C3%A4");
-        assert_eq!(said("x-request-id"), "7");
-        assert_eq!(as_grpc.headers().len(), 4);
+            .expect("a response");
+        let grpc = as_grpc(&response, "100 %\n\u{e4}");
+        assert_eq!(grpc.status(), 502);
+        let header = |name: &str| grpc.headers()[name].to_str().expect("text");
+        assert_eq!(header("content-type"), "application/grpc");
+        assert_eq!(header("grpc-status"), "14");
+        assert_eq!(header("grpc-message"), "100 %25%0A%C3%A4");
+        assert_eq!(header("x-request-id"), "7");
+        assert_eq!(grpc.headers().len(), 4);
     }
 
     #[test]
@@ -134,10 +133,10 @@ mod tests {
             (503, 503, "14"),
             (504, 504, "14"),
         ] {
-            let answer = Response::builder().status(status).body(Body::empty());
-            let as_grpc = as_grpc(&answer.expect("an answer"), "");
-            assert_eq!(as_grpc.status(), expected, "{status}");
-            assert_eq!(as_grpc.headers()["grpc-status"], code, "{status}");
+            let response = Response::builder().status(status).body(Body::empty());
+            let grpc = as_grpc(&response.expect("a response"), "");
+            assert_eq!(grpc.status(), expected, "{status}");
+            assert_eq!(grpc.headers()["grpc-status"], code, "{status}");
         }
     }
 }

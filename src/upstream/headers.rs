@@ -36,7 +36,7 @@ pub(super) fn outbound(
     for (name, value) in received {
         let is_plain = names::is_plain(name.as_str());
         let dropped = is_never_passed_on(name, is_plain)
-            || reserved.iter().any(|said| resembles(said, name))
+            || reserved.iter().any(|reserved| resembles(reserved, name))
             || nominated.has(name)
             || (!trusted && is_forwarded(name.as_str()))
             || (request.credentials_consumed && name == header::AUTHORIZATION);
@@ -61,7 +61,7 @@ pub(super) fn filter_trailers(trailers: &mut HeaderMap, head: &[HeaderName]) {
         is_never_passed_on(name, names::is_plain(name.as_str()))
             || is_forwarded(name.as_str())
             || *name == header::AUTHORIZATION
-            || head.iter().any(|said| resembles(said, name))
+            || head.iter().any(|sent| resembles(sent, name))
     };
     let dropped: Vec<_> = trailers
         .keys()
@@ -73,11 +73,11 @@ pub(super) fn filter_trailers(trailers: &mut HeaderMap, head: &[HeaderName]) {
     }
 }
 
-/// The application's headers, for the client.
+/// The headers of the response for the client.
 pub(super) fn inbound(mut headers: HeaderMap) -> HeaderMap {
     let nominated = Nominated::of(&headers).0;
     if headers.contains_key(header::TRANSFER_ENCODING) {
-        // Chunks counted when the answer was read (RFC 9112 section 6.3).
+        // Chunks counted when the response was read (RFC 9112 section 6.3).
         headers.remove(header::CONTENT_LENGTH);
     }
     for name in [
@@ -97,36 +97,32 @@ pub(super) fn inbound(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Removes what would set a cookie of ours: an application could have its users be signed in as
-/// someone else.
+/// Removes `Set-Cookie` of the outpost's own cookies: an application could sign its users in as
+/// another user.
 pub(super) fn drop_own_cookies(headers: &mut HeaderMap) {
-    let is_ours = |line: &HeaderValue| cookie::is_ours(line.as_bytes());
+    let is_own = |line: &HeaderValue| cookie::is_ours(line.as_bytes());
     let lines = headers.get_all(header::SET_COOKIE);
-    if !lines.iter().any(is_ours) {
+    if !lines.iter().any(is_own) {
         return;
     }
-    let kept: Vec<_> = lines
-        .iter()
-        .filter(|line| !is_ours(line))
-        .cloned()
-        .collect();
+    let kept: Vec<_> = lines.iter().filter(|line| !is_own(line)).cloned().collect();
     headers.remove(header::SET_COOKIE);
     for line in kept {
         headers.append(header::SET_COOKIE, line);
     }
 }
 
-/// How many headers `Connection` may name: each is compared with all others.
+/// Headers that `Connection` may name. Each is compared with all others.
 const MAX_NOMINATED: usize = 64;
 
-/// Whether `Connection` names more headers than any client does.
+/// Whether `Connection` names more headers than that.
 pub(super) fn nominates_too_many(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::CONNECTION).into_iter();
     let names = lines.flat_map(|line| line.as_bytes().split(|b| *b == b','));
     names.take(MAX_NOMINATED + 1).count() > MAX_NOMINATED
 }
 
-/// What `Connection` lists: headers for us alone (RFC 9110 section 7.6.1).
+/// The headers that `Connection` lists, which are for the next hop alone (RFC 9110 section 7.6.1).
 struct Nominated(Vec<HeaderName>);
 
 impl Nominated {
@@ -134,7 +130,7 @@ impl Nominated {
         let lines = headers.get_all(header::CONNECTION).into_iter();
         let tokens = lines.flat_map(|line| line.as_bytes().split(|b| *b == b','));
         let names = tokens.map(<[u8]>::trim_ascii).filter(|token| {
-            // The usual ones name no header that is not dropped anyway.
+            // These name no header that is not dropped anyway.
             !(token.is_empty()
                 || token.eq_ignore_ascii_case(b"keep-alive")
                 || token.eq_ignore_ascii_case(b"close")
@@ -152,16 +148,16 @@ impl Nominated {
     }
 }
 
-/// Whether nothing of this name is passed on, whoever sends it.
+/// Whether a header of this name is never passed on, not even from a trusted proxy.
 fn is_never_passed_on(name: &HeaderName, is_plain: bool) -> bool {
     if is_plain {
-        is_ours_to_say(name.as_str()) || is_hop_by_hop(name)
+        is_outposts(name.as_str()) || is_hop_by_hop(name)
     } else {
         is_lookalike(name)
     }
 }
 
-/// Headers about one connection, and those that are made anew.
+/// Headers about one connection, and headers that are built anew.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     *name == header::CONNECTION
         || *name == header::HOST
@@ -177,21 +173,22 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == HTTP2_SETTINGS
 }
 
-/// Whether applications may take a name that is not plain for one that is ours to say, or that
-/// frames messages (CVE-2025-64484, CVE-2026-33433). No reverse proxy and no browser writes them so.
+/// Whether applications may take a name that is not plain for one that only the outpost may send or
+/// that frames messages (CVE-2025-64484, CVE-2026-33433). No reverse proxy and no browser uses such
+/// spellings.
 fn is_lookalike(name: &HeaderName) -> bool {
     let text = names::folded(name.as_str());
-    is_ours_to_say(&text)
+    is_outposts(&text)
         || is_forwarded(&text)
         || names::overrides_method(&text)
         || text == "x-request-id"
         || HeaderName::try_from(&*text).is_ok_and(|name| is_hop_by_hop(&name))
 }
 
-/// Headers that only we may send: names of users, and what some applications take for the path,
-/// which then would not be the one that was decided on; whoever sends them. A proxy in front passes
-/// on what clients send under most of these names. Of a plain name.
-fn is_ours_to_say(name: &str) -> bool {
+/// Whether only the outpost may send a header of this plain name: names of users, and headers that
+/// some applications take for the path, which then would not be the authorized one. A reverse proxy in
+/// front passes on what clients send under most of these names.
+fn is_outposts(name: &str) -> bool {
     match name.strip_prefix("x-") {
         Some(name) => {
             name.starts_with("authentik-")
@@ -218,7 +215,7 @@ fn is_ours_to_say(name: &str) -> bool {
                         | "forwarded-access-token"
                 )
         }
-        // CGI programs take `Proxy` for a setting of theirs (CVE-2016-5385, "httpoxy").
+        // CGI programs take `Proxy` for the setting `HTTP_PROXY` (CVE-2016-5385, "httpoxy").
         None => is_remote_user(name) || matches!(name, "forwarded" | "proxy"),
     }
 }
@@ -228,8 +225,8 @@ fn is_remote_user(name: &str) -> bool {
     remote.is_some_and(|name| matches!(name, "user" | "email" | "name" | "group" | "groups"))
 }
 
-/// Headers by which proxies pass on what they saw: worth something from a trusted peer only. Of a
-/// plain name.
+/// Whether a plain name is one by which proxies describe the original request. Only trusted proxies
+/// may send it.
 fn is_forwarded(name: &str) -> bool {
     name.starts_with("x-forwarded-") || matches!(name, "x-real-ip" | "forwarded")
 }
@@ -290,8 +287,8 @@ fn resembles(name: &HeaderName, other: &HeaderName) -> bool {
     names::resembles(name.as_str(), other.as_str())
 }
 
-/// Sets the headers that tell where the body ends. Chunks count where both are given (RFC 9112 section 6.1), as they did
-/// when the request was read.
+/// Sets the headers that frame the body. Of chunks and a length, chunks count (RFC 9112 section 6.1),
+/// as they did when the request was read.
 fn set_framing(received: &HeaderMap, chunked: bool, headers: &mut HeaderMap) {
     for name in [
         header::CONNECTION,

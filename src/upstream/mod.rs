@@ -84,13 +84,13 @@ impl Upstream {
         let timer = IdleTimer::new();
         let mut outgoing = build()?;
         if has_body {
-            let said = outgoing.headers().keys().chain(request.set.reserved);
-            let said = if may_have_trailers(request) {
-                said.cloned().collect()
+            let head = outgoing.headers().keys().chain(request.set.reserved);
+            let head = if may_have_trailers(request) {
+                head.cloned().collect()
             } else {
                 Vec::new()
             };
-            *outgoing.body_mut() = Body::new(RequestBody::new(body, timer.clone(), said));
+            *outgoing.body_mut() = Body::new(RequestBody::new(body, timer.clone(), head));
         }
         let sent = self.send(outgoing, destination, &timer);
         let mut response = tokio::select! {
