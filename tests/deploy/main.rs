@@ -186,8 +186,10 @@ fn every_key_exists() {
 
 #[test]
 fn every_source_and_test_exists() {
-    let found = mentions(r"\b((?:src|tests|standin|benches)/[\w/.-]+\.rs)\b");
-    assert!(found.len() > 100, "the pattern finds too little");
+    let mut found = mentions(r"\b((?:src|tests|standin|benches)/[\w/.-]+\.rs)\b");
+    // Generated: `evidence` checks what it names.
+    found.retain(|(name, _)| name != "docs/TESTS.md");
+    assert!(found.len() > 5, "the pattern finds too little");
     for (name, file) in found {
         assert!(root().join(&file).is_file(), "{name}: {file}");
     }
