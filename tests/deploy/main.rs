@@ -189,7 +189,7 @@ fn every_source_and_test_exists() {
     let mut found = mentions(r"\b((?:src|tests|standin|benches)/[\w/.-]+\.rs)\b");
     // Generated: `evidence` checks what it names.
     found.retain(|(name, _)| name != "docs/TESTS.md");
-    assert!(found.len() > 5, "the pattern finds too little");
+    assert!(!found.is_empty(), "the pattern finds nothing");
     for (name, file) in found {
         assert!(root().join(&file).is_file(), "{name}: {file}");
     }
