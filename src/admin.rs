@@ -169,7 +169,7 @@ fn status(
     readiness: &Readiness,
     now: i64,
 ) -> Status {
-    let condition = metrics.condition();
+    let health = metrics.health();
     let snapshot = live.load();
     let outpost = snapshot.outpost.as_ref().map(|outpost| ServedOutpost {
         id: outpost.id,
@@ -181,17 +181,17 @@ fn status(
         ready: readiness.is_ready(),
         outpost,
         configuration: ConfigurationStatus {
-            loaded: condition.updated_at.is_some(),
-            age_seconds: condition.updated_at.map(|then| now - then),
-            stale: condition.stale,
+            loaded: health.updated_at.is_some(),
+            age_seconds: health.updated_at.map(|then| now - then),
+            stale: health.stale,
             applications: snapshot.table.sites().len(),
         },
         websocket: WebsocketStatus {
-            connected: condition.connected,
+            connected: health.connected,
         },
         store: StoreStatus {
             kind: if store.is_shared() { "redis" } else { "memory" }.to_owned(),
-            reachable: !store.is_shared() || condition.redis_up,
+            reachable: !store.is_shared() || health.redis_up,
             sessions: store.len(),
         },
         forward_auth: authorizations(&snapshot),

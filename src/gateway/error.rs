@@ -18,7 +18,7 @@ use crate::model::AuthorityError;
 use crate::oidc::OidcError;
 use crate::route::Site;
 use crate::store::StoreError;
-use crate::telemetry::metrics::{LoginOutcome, Metrics, Refusal};
+use crate::telemetry::metrics::{LoginOutcome, Metrics, Rejection};
 use crate::web::page::Page;
 
 /// Header that tells the operator of an nginx why it shows an error page.
@@ -165,8 +165,8 @@ impl LoginFailure {
     fn outcome(&self) -> LoginOutcome {
         match self {
             Self::Denied { .. } => LoginOutcome::Denied,
-            Self::Unmatched(_) => LoginOutcome::Unmatched,
-            Self::Loop { .. } => LoginOutcome::Loop,
+            Self::Unmatched(_) => LoginOutcome::StateMismatch,
+            Self::Loop { .. } => LoginOutcome::RedirectLoop,
             Self::Misrouted => LoginOutcome::Misrouted,
             Self::Oidc(OidcError::Unreachable { .. }) => LoginOutcome::Unreachable,
             Self::Oidc(_) => LoginOutcome::Invalid,
@@ -295,25 +295,25 @@ impl GatewayError {
                 return site.metrics.logins.count(failure.outcome());
             }
             Self::Upstream(error) => return error.count(),
-            Self::NotConfigured => Refusal::NotConfigured,
-            Self::Host(_) | Self::TwoHosts | Self::TwoApplications { .. } => Refusal::InvalidHost,
-            Self::TransferCoding => Refusal::TransferCoding,
-            Self::NoApplication(_) => Refusal::UnknownHost,
-            Self::MalformedAuthRequest(_) => Refusal::MisconfiguredProxy,
-            Self::HostMismatch(_) => Refusal::ContradictingHosts,
-            Self::NotOffered(_) => Refusal::NotOffered,
-            Self::NotFound(_) | Self::ProxyMode(_) => Refusal::NotFound,
-            Self::Store(..) => Refusal::Store,
-            Self::Denied { .. } => Refusal::Rule,
-            Self::Ambiguous(_) => Refusal::AmbiguousPath,
-            Self::Credentials { .. } => Refusal::Authentik,
-            Self::TooManyRequests(..) => Refusal::TooManyRequests,
-            Self::Method(_) | Self::PageMethod { .. } => Refusal::Method,
-            Self::Background(_) => Refusal::Background,
+            Self::NotConfigured => Rejection::NotConfigured,
+            Self::Host(_) | Self::TwoHosts | Self::TwoApplications { .. } => Rejection::InvalidHost,
+            Self::TransferCoding => Rejection::UnsupportedTransferCoding,
+            Self::NoApplication(_) => Rejection::UnknownHost,
+            Self::MalformedAuthRequest(_) => Rejection::MisconfiguredProxy,
+            Self::HostMismatch(_) => Rejection::ConflictingHosts,
+            Self::NotOffered(_) => Rejection::NotOffered,
+            Self::NotFound(_) | Self::ProxyMode(_) => Rejection::NotFound,
+            Self::Store(..) => Rejection::StoreUnavailable,
+            Self::Denied { .. } => Rejection::Rule,
+            Self::Ambiguous(_) => Rejection::AmbiguousPath,
+            Self::Credentials { .. } => Rejection::AuthentikUnavailable,
+            Self::TooManyRequests(..) => Rejection::TooManyRequests,
+            Self::Method(_) | Self::PageMethod { .. } => Rejection::MethodNotAllowed,
+            Self::Background(_) => Rejection::NotNavigation,
         };
         match self.site() {
-            Some(site) => site.metrics.refusals.count(reason),
-            None => metrics.refused(reason),
+            Some(site) => site.metrics.rejections.count(reason),
+            None => metrics.reject(reason),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::gateway::auth::session::{Denial, Permit, authorize};
 use crate::gateway::error::GatewayError;
 use crate::model::AuthorizationRequest;
 use crate::route::Site;
-use crate::telemetry::metrics::Refusal;
+use crate::telemetry::metrics::Rejection;
 use crate::web::request::inbound::Source;
 
 /// What becomes of a request that is not denied outright.
@@ -21,7 +21,7 @@ pub(crate) enum Admission {
     Passed(Pass),
     /// Somebody has to sign in first; or it has wrong credentials, which never start a browser's
     /// login.
-    Refused(Refusal),
+    Refused(Rejection),
 }
 
 /// The right to pass.
@@ -70,11 +70,13 @@ impl Parted {
                         by_credentials: true,
                     })),
                     Err(Denial::Forbidden(reason)) => Err(denied(reason)),
-                    Err(Denial::LoginRequired) => Ok(Admission::Refused(Refusal::Credentials)),
+                    Err(Denial::LoginRequired) => {
+                        Ok(Admission::Refused(Rejection::InvalidCredentials))
+                    }
                 }
             }
-            CredentialCheck::Absent => Ok(Admission::Refused(Refusal::SignInRequired)),
-            CredentialCheck::Invalid => Ok(Admission::Refused(Refusal::Credentials)),
+            CredentialCheck::Absent => Ok(Admission::Refused(Rejection::LoginRequired)),
+            CredentialCheck::Invalid => Ok(Admission::Refused(Rejection::InvalidCredentials)),
         }
     }
 }

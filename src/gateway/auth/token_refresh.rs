@@ -136,7 +136,7 @@ impl Worker {
                     user = claims.preferred_username,
                     "authentik refused to refresh a session; it ends"
                 );
-                self.outcomes.count(RefreshOutcome::Refused);
+                self.outcomes.count(RefreshOutcome::Rejected);
                 self.store.remove(&id.key()).await;
             }
             Ok(_) => {}
@@ -163,6 +163,6 @@ impl Worker {
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        self.outcomes.count(RefreshOutcome::Lost);
+        self.outcomes.count(RefreshOutcome::NotStored);
     }
 }

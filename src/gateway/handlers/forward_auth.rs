@@ -17,7 +17,7 @@ use crate::gateway::response::{GatewayResponse, json};
 use crate::gateway::{Parted, RequestTarget};
 use crate::model::{Authority, AuthorizationRequest, Mode};
 use crate::route::{Site, Snapshot};
-use crate::telemetry::metrics::Refusal;
+use crate::telemetry::metrics::Rejection;
 use crate::web::cookie::{self, Foreign};
 use crate::web::header::identity;
 use crate::web::request::inbound::{Inbound, own_host};
@@ -113,7 +113,7 @@ impl Parted {
                 }
                 Ok(answer)
             }
-            Admission::Refused(Refusal::SignInRequired)
+            Admission::Refused(Rejection::LoginRequired)
                 if surface.shows_response() && may_start_login(site, method, headers) =>
             {
                 let target = target::of(application, Some(&url.to_string()));
@@ -145,9 +145,9 @@ pub(in crate::gateway) const SIGN_IN: &str = "Sign in first: open the applicatio
 pub(in crate::gateway) fn unauthorized(
     site: &Arc<Site>,
     shows_response: bool,
-    reason: Refusal,
+    reason: Rejection,
 ) -> GatewayResponse {
-    site.metrics.refusals.count(reason);
+    site.metrics.rejections.count(reason);
     let status = StatusCode::UNAUTHORIZED;
     let response = if shows_response {
         let mut response = json(

@@ -24,7 +24,7 @@ use crate::gateway::response::GatewayResponse;
 use crate::model::{Authority, AuthorizationRequest, Backend, RequestedUrl, Session};
 use crate::route::Site;
 use crate::server::ConnectionHandle;
-use crate::telemetry::metrics::Refusal;
+use crate::telemetry::metrics::Rejection;
 use crate::upstream::{
     Destination, ProxyRequest, ProxyResponse, SetHeaders, Tunnel, UpstreamError,
 };
@@ -95,7 +95,7 @@ impl Parted {
                 }
                 Ok(answer)
             }
-            Admission::Refused(Refusal::SignInRequired)
+            Admission::Refused(Rejection::LoginRequired)
                 if may_start_login(site, method, headers) =>
             {
                 Ok(start(site, &url))

@@ -45,7 +45,7 @@ use crate::clock::Clock;
 use crate::config::{self, WhenDown};
 use crate::model::{IdleTimeout, Session, SessionId, SessionKey};
 use crate::telemetry::Throttle;
-use crate::telemetry::metrics::{Lookup, StoreMetrics};
+use crate::telemetry::metrics::{CacheResult, StoreMetrics};
 use cache::{Cache, Entry, Slot};
 use connection::Connection;
 use data_loss::Holding;
@@ -175,7 +175,7 @@ impl Redis {
                 Box::pin(self.fetch(key, id, owner)).await
             }
             Some(Slot::Session(entry)) if self.is_fresh(&entry, now) => {
-                self.metrics.looked_up(Lookup::Hit);
+                self.metrics.cache_request(CacheResult::Hit);
                 if now.saturating_sub(entry.confirmed) > millis(CONFIRM_EVERY) {
                     self.confirm_behind(key, &entry);
                 }
@@ -278,7 +278,7 @@ impl Redis {
 
     /// One read of a record at a time, whoever asks.
     async fn read(&self, key: SessionKey) -> single_flight::Found {
-        self.metrics.looked_up(Lookup::Miss);
+        self.metrics.cache_request(CacheResult::Miss);
         let connection = Arc::clone(&self.connection);
         self.flights
             .join(key, move || {

@@ -1,4 +1,4 @@
-//! Sets of labels. Their names are the vendor's where it has them.
+//! Label sets. Where the vendor's outpost has a label, its name is used.
 
 use prometheus_client::encoding::EncodeLabelSet;
 

@@ -1,5 +1,5 @@
-//! Prometheus metrics, named as the vendor's outpost names them. Label values are bounded: hosts
-//! are those of known applications, methods those of RFC 9110.
+//! Prometheus metrics. Where the vendor's outpost has a metric, its name and labels are used. Label
+//! values are bounded: hosts of known applications, methods of RFC 9110.
 
 mod labels;
 mod outcomes;
@@ -23,7 +23,7 @@ use labels::{
     ReasonLabels, RequestLabels, UpstreamLabels,
 };
 pub use outcomes::{
-    Counters, Label, LoginOutcome, Lookup, RefreshOutcome, Refusal, UpstreamErrorKind,
+    CacheResult, Counters, Label, LoginOutcome, RefreshOutcome, Rejection, UpstreamErrorKind,
 };
 use site::method_name;
 pub use site::{MethodMetrics, SiteMetrics, UpstreamMetrics};
@@ -49,7 +49,7 @@ struct Inner {
     sessions: Gauge,
     stale: Gauge,
     store: StoreMetrics,
-    refusals: Family<ReasonLabels, Counter>,
+    rejections: Family<ReasonLabels, Counter>,
     authorizations: Family<DialectLabels, Counter>,
     unverified_hosts: Family<DialectLabels, Counter>,
     logins: Family<LoginLabels, Counter>,
@@ -62,19 +62,19 @@ struct Inner {
     outpost: RwLock<String>,
 }
 
-/// Upper bounds of header sizes, in bytes. nginx takes 4 KiB or 8 KiB unless told otherwise.
+/// Upper bounds of header sizes, in bytes. nginx's default buffer is 4 KiB or 8 KiB.
 const HEADER_BUCKETS: [f64; 6] = [1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0];
 
-/// How things are, for the status page.
+/// The health of the outpost, for the status page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Condition {
+pub struct HealthState {
     /// Unix time of the last configuration.
     pub updated_at: Option<i64>,
-    /// Whether that is one that was kept, because authentik does not answer.
+    /// Whether the saved configuration is in use because authentik is unavailable.
     pub stale: bool,
     /// Whether the websocket to authentik is connected.
     pub connected: bool,
-    /// Whether the connection to Redis stands.
+    /// Whether Redis is connected.
     pub redis_up: bool,
 }
 
@@ -95,37 +95,37 @@ impl Metrics {
             Family::new_with_constructor(|| Histogram::new(BUCKETS));
         let (info, last_update) = (Family::default(), Family::default());
         let (connection, sessions) = (Family::default(), Gauge::default());
-        let help = "Time from a request's head to the answer's head";
+        let help = "Time from request head to response head";
         registry.register("proxy_request_duration_seconds", help, requests.clone());
         let identity: Family<_, _, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(HEADER_BUCKETS));
-        let help = "Size of the identity headers of somebody who signed in";
+        let help = "Size of the identity headers, per login";
         registry.register("proxy_identity_headers_bytes", help, identity.clone());
-        let help = "Time from passing a request on to the head of the application's answer";
+        let help = "Time from forwarding a request to the response head of the application";
         registry.register(
             "proxy_upstream_response_duration_seconds",
             help,
             upstream.clone(),
         );
-        registry.register("info", "The outpost that is served", Clone::clone(&info));
-        let help = "Unix time of the last configuration that was taken over";
+        registry.register("info", "The outpost and its version", Clone::clone(&info));
+        let help = "Unix time of the last configuration update";
         registry.register("last_update", help, Clone::clone(&last_update));
         let help = "1 while the websocket to authentik is connected";
         registry.register("connection", help, Clone::clone(&connection));
         registry.register(
             "proxy_sessions",
-            "Sessions kept by this process",
+            "Sessions in the memory of this process",
             Clone::clone(&sessions),
         );
         let stale = Gauge::default();
-        let help = "1 while the configuration is the last good one that was kept, because authentik does not answer";
-        registry.register("configuration_stale", help, stale.clone());
+        let help = "1 while the saved configuration is in use because authentik is unavailable";
+        registry.register("config_stale", help, stale.clone());
         let store = StoreMetrics::register(&mut registry);
-        let refusals = Family::default();
-        let help = "Requests that were not served, by reason";
-        registry.register("proxy_refusals", help, Clone::clone(&refusals));
+        let rejections = Family::default();
+        let help = "Requests that were rejected, by reason";
+        registry.register("proxy_rejected_requests", help, Clone::clone(&rejections));
         let (authorizations, unverified_hosts) = (Family::default(), Family::default());
-        let help = "Authorization requests of reverse proxies";
+        let help = "Authorization requests from reverse proxies";
         registry.register(
             "proxy_authorization_requests",
             help,
@@ -138,18 +138,18 @@ impl Metrics {
             Clone::clone(&unverified_hosts),
         );
         let logins = Family::default();
-        let help = "Logins, by what became of them";
+        let help = "Logins, by outcome";
         registry.register("proxy_logins", help, Clone::clone(&logins));
         let upstream_errors = Family::default();
-        let help = "Requests that an application did not answer, by reason";
+        let help = "Requests to applications that failed, by reason";
         registry.register(
             "proxy_upstream_errors",
             help,
             Clone::clone(&upstream_errors),
         );
         let refreshes = Family::<OutcomeLabels, Counter>::default();
-        let help = "Sessions that were about to run out, by what became of them";
-        registry.register("session_refreshes", help, Clone::clone(&refreshes));
+        let help = "Token refreshes, by outcome";
+        registry.register("token_refreshes", help, Clone::clone(&refreshes));
         let refreshes =
             Counters::new(|outcome| refreshes.get_or_create_owned(&OutcomeLabels { outcome }));
         let outpost = RwLock::default();
@@ -164,7 +164,7 @@ impl Metrics {
             sessions,
             stale,
             store,
-            refusals,
+            rejections,
             authorizations,
             unverified_hosts,
             logins,
@@ -203,7 +203,7 @@ impl Metrics {
             unverified_hosts: dialects(&self.0.unverified_hosts),
             requests: MethodMetrics::new(|method| self.handle(outpost, method, host, "app")),
             identity: self.0.identity.get_or_create_owned(&labels),
-            refusals: Counters::new(|reason| self.refusal(outpost, host, reason)),
+            rejections: Counters::new(|reason| self.rejection(outpost, host, reason)),
             logins: Counters::new(|outcome| {
                 self.0.logins.get_or_create_owned(&LoginLabels {
                     outpost_name: outpost.to_owned(),
@@ -220,11 +220,11 @@ impl Metrics {
         self.0.refreshes.clone()
     }
 
-    /// How things are.
+    /// The current health.
     #[must_use]
-    pub fn condition(&self) -> Condition {
+    pub fn health(&self) -> HealthState {
         let updated_at = self.0.updated_at.load(Ordering::Relaxed);
-        Condition {
+        HealthState {
             updated_at: (updated_at != 0).then_some(updated_at),
             stale: self.0.stale.get() != 0,
             connected: self.0.connected.load(Ordering::Relaxed),
@@ -232,7 +232,7 @@ impl Metrics {
         }
     }
 
-    /// The handles for what the application at `upstream_host` answers to requests for `host`.
+    /// The handles for requests for `host` to the application at `upstream_host`.
     #[must_use]
     pub fn upstream(
         &self,
@@ -260,33 +260,33 @@ impl Metrics {
         UpstreamMetrics { responses, errors }
     }
 
-    /// Counts a ping, or a request that no application was found for.
+    /// Records a ping, or a request that belongs to no application.
     pub fn observe_other(&self, method: &Method, kind: &'static str, duration: Duration) {
         self.handle(&self.outpost_name(), method_name(method), "", kind)
             .observe(duration.as_secs_f64());
     }
 
-    /// Counts a request that was not served, and that no application was found for.
-    pub fn refused(&self, reason: Refusal) {
-        self.refusal(&self.outpost_name(), "", Refusal::VALUES[reason.index()])
+    /// Counts a rejected request that belongs to no application.
+    pub fn reject(&self, reason: Rejection) {
+        self.rejection(&self.outpost_name(), "", Rejection::VALUES[reason.index()])
             .inc();
     }
 
     fn outpost_name(&self) -> String {
         let name = self.0.outpost.read();
-        name.expect("nothing panics while holding this lock")
+        name.expect("no code panics while holding this lock")
             .clone()
     }
 
-    fn refusal(&self, outpost: &str, host: &str, reason: &'static str) -> Counter {
-        self.0.refusals.get_or_create_owned(&ReasonLabels {
+    fn rejection(&self, outpost: &str, host: &str, reason: &'static str) -> Counter {
+        self.0.rejections.get_or_create_owned(&ReasonLabels {
             outpost_name: outpost.to_owned(),
             host: host.to_owned(),
             reason,
         })
     }
 
-    /// Notes a configuration that authentik told at `now` (Unix seconds).
+    /// Records a configuration update at `now` (Unix seconds).
     ///
     /// # Panics
     /// Never: nothing panics while the lock is held.
@@ -296,7 +296,7 @@ impl Metrics {
                 .0
                 .outpost
                 .write()
-                .expect("nothing panics while holding this lock"),
+                .expect("no code panics while holding this lock"),
         );
         let labels = OutpostLabels {
             outpost_name: outpost.name.clone(),
@@ -306,19 +306,19 @@ impl Metrics {
             build: env!("CARGO_PKG_VERSION"),
         };
         self.0.updated_at.store(now, Ordering::Relaxed);
-        // A former version or name is no longer true.
+        // The previous version or name no longer applies.
         self.0.info.clear();
         self.0.last_update.clear();
         self.0.info.get_or_create(&labels).set(1);
         self.0.last_update.get_or_create(&labels).set(now);
     }
 
-    /// Notes whether the configuration is one that was kept, because authentik does not answer.
+    /// Sets whether the saved configuration is in use because authentik is unavailable.
     pub fn stale(&self, stale: bool) {
         self.0.stale.set(i64::from(stale));
     }
 
-    /// Notes whether the websocket is connected.
+    /// Sets whether the websocket is connected.
     pub fn connected(&self, outpost: &crate::model::Outpost, connected: bool) {
         let labels = ConnectionLabels {
             outpost_name: outpost.name.clone(),
@@ -373,18 +373,18 @@ mod tests {
         site.observe(&Method::GET, Duration::from_millis(1));
         site.observe(&odd, Duration::from_millis(1));
         site.observe_identity(5000);
-        site.refusals.count(Refusal::Rule);
-        metrics.refused(Refusal::UnknownHost);
+        site.rejections.count(Rejection::Rule);
+        metrics.reject(Rejection::UnknownHost);
         let text = metrics.render(3);
         for line in [
             "authentik_outpost_proxy_request_duration_seconds_count{outpost_name=\"outpost\",method=\"GET\",host=\"a.test\",type=\"app\"} 1",
             "method=\"OTHER\",host=\"a.test\",type=\"app\"} 1",
             "authentik_outpost_proxy_identity_headers_bytes_bucket{le=\"8192.0\",outpost_name=\"outpost\",host=\"a.test\"} 1",
             "authentik_outpost_proxy_sessions 3",
-            "authentik_outpost_proxy_refusals_total{outpost_name=\"outpost\",host=\"a.test\",reason=\"rule\"} 1",
-            "authentik_outpost_proxy_refusals_total{outpost_name=\"\",host=\"\",reason=\"unknown_host\"} 1",
+            "authentik_outpost_proxy_rejected_requests_total{outpost_name=\"outpost\",host=\"a.test\",reason=\"rule\"} 1",
+            "authentik_outpost_proxy_rejected_requests_total{outpost_name=\"\",host=\"\",reason=\"unknown_host\"} 1",
             "authentik_outpost_proxy_logins_total{outpost_name=\"outpost\",host=\"a.test\",outcome=\"succeeded\"} 0",
-            "authentik_outpost_session_refreshes_total{outcome=\"refused\"} 0",
+            "authentik_outpost_token_refreshes_total{outcome=\"rejected\"} 0",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

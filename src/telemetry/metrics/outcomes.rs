@@ -1,5 +1,5 @@
-//! Counters of what became of requests, logins and refreshes. Their labels have few values, all of
-//! which are there from the start, so that rates and alerts see the first one counted.
+//! Counters of rejected requests, logins and refreshes by outcome. Each label has a fixed set of values,
+//! all exported from the start, so that rates and alerts see the first increment.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub trait Label: Copy {
     /// All values, as they are exposed.
     const VALUES: &'static [&'static str];
 
-    /// Where this value stands in [`Label::VALUES`].
+    /// The index of this value in [`Label::VALUES`].
     fn index(self) -> usize;
 }
 
@@ -36,111 +36,111 @@ macro_rules! label {
 }
 
 label! {
-    /// Why a request was not served.
-    Refusal {
-        /// Nobody is signed in.
-        SignInRequired = "sign_in_required",
-        /// `Authorization` is worth nothing at authentik.
-        Credentials = "credentials",
-        /// A rule of our own configuration file.
+    /// Why a request was rejected.
+    Rejection {
+        /// A login is required.
+        LoginRequired = "login_required",
+        /// authentik does not accept the credentials in `Authorization`.
+        InvalidCredentials = "invalid_credentials",
+        /// A rule of the configuration file denies the request.
         Rule = "rule",
-        /// A path that servers could read differently.
+        /// Servers normalize the path differently.
         AmbiguousPath = "ambiguous_path",
-        /// Not a page of ours.
+        /// The outpost has no such page.
         NotFound = "not_found",
-        /// A method that is not passed on, or that a page of ours does not have.
-        Method = "method",
-        /// A page of ours that acts, not opened as a page.
-        Background = "background",
-        /// No configuration from authentik yet.
+        /// A method that is not forwarded, or that the outpost's page does not support.
+        MethodNotAllowed = "method_not_allowed",
+        /// A page that changes state was requested other than by a navigation.
+        NotNavigation = "not_a_navigation",
+        /// No configuration was received from authentik yet.
         NotConfigured = "not_configured",
-        /// A `Host` that is no host.
+        /// The `Host` is invalid.
         InvalidHost = "invalid_host",
-        /// A body in another transfer coding than `chunked`.
-        TransferCoding = "transfer_coding",
-        /// A host that no application has.
+        /// The body has another transfer coding than `chunked`.
+        UnsupportedTransferCoding = "unsupported_transfer_coding",
+        /// No application has this host.
         UnknownHost = "unknown_host",
-        /// An authorization request whose hosts name different applications.
-        ContradictingHosts = "contradicting_hosts",
-        /// A dialect or a listener that is not for it.
+        /// The hosts of an authorization request belong to different applications.
+        ConflictingHosts = "conflicting_hosts",
+        /// The dialect is disabled, or the listener does not offer it.
         NotOffered = "not_offered",
-        /// A reverse proxy that does not say what was asked for.
+        /// The reverse proxy did not send the original request.
         MisconfiguredProxy = "misconfigured_proxy",
-        /// Sessions cannot be looked up.
-        Store = "store",
-        /// authentik cannot be asked about credentials.
-        Authentik = "authentik",
-        /// A client has caused too many requests to authentik.
+        /// The session store is unavailable.
+        StoreUnavailable = "store_unavailable",
+        /// authentik is unavailable, so that credentials cannot be checked.
+        AuthentikUnavailable = "authentik_unavailable",
+        /// A client caused too many requests to authentik.
         TooManyRequests = "too_many_requests",
     }
 }
 
 label! {
-    /// What became of a login.
+    /// How a login ended, or that it started.
     LoginOutcome {
-        /// The browser was sent to authentik.
+        /// The browser was redirected to authentik.
         Started = "started",
-        /// There is a session.
+        /// A session was created.
         Succeeded = "succeeded",
-        /// authentik said no (RFC 6749 section 4.1.2.1).
+        /// authentik returned an authorization error (RFC 6749 section 4.1.2.1).
         Denied = "denied",
-        /// State or cookie were lost, again.
-        Unmatched = "unmatched",
-        /// The session's cookie never comes back.
-        Loop = "loop",
-        /// The reverse proxy protects our own callback.
+        /// `state` does not match the cookie, or one of them is missing, repeatedly.
+        StateMismatch = "state_mismatch",
+        /// The browser never returns the session cookie.
+        RedirectLoop = "redirect_loop",
+        /// The reverse proxy requires a login for the outpost's own callback.
         Misrouted = "misrouted",
-        /// authentik does not answer us.
+        /// authentik did not answer the token request.
         Unreachable = "unreachable",
-        /// The code, our client or the token was not acceptable.
+        /// The code, the client or the token is invalid.
         Invalid = "invalid",
     }
 }
 
 label! {
-    /// Why an application gave no answer.
+    /// Why a request to an application failed.
     UpstreamErrorKind {
         /// Its name could not be resolved.
         Dns = "dns",
-        /// Nothing listens there.
+        /// The connection was refused.
         Refused = "refused",
-        /// TLS failed.
+        /// The TLS handshake failed.
         Tls = "tls",
-        /// There was no connection in time.
+        /// The connection was not established in time.
         ConnectTimeout = "connect_timeout",
-        /// There was no answer in time.
+        /// No response head was received in time.
         ResponseTimeout = "response_timeout",
         /// The connection broke.
         Connection = "connection",
-        /// The client did not finish its request.
+        /// The client aborted its request.
         Client = "client",
-        /// It spoke another protocol than was asked for.
+        /// The application speaks another protocol.
         Protocol = "protocol",
-        /// A claim of the person's token names no place.
+        /// The claim that overrides the backend is invalid.
         Claim = "claim",
     }
 }
 
 label! {
-    /// What became of a refresh (RFC 6749 section 6).
+    /// How a token refresh (RFC 6749 section 6) ended.
     RefreshOutcome {
-        /// The session goes on with new tokens.
+        /// The session continues with new tokens.
         Succeeded = "succeeded",
-        /// authentik refused; the session ended.
-        Refused = "refused",
-        /// authentik could not be asked; another try follows.
+        /// authentik rejected the refresh token; the session ended.
+        Rejected = "rejected",
+        /// authentik was unavailable; the refresh is retried.
         Failed = "failed",
-        /// The new tokens could not be kept.
-        Lost = "lost",
+        /// The new tokens could not be stored.
+        NotStored = "not_stored",
     }
 }
 
 label! {
-    /// Where a session was found.
-    Lookup {
-        /// In the memory of this process, without asking anybody.
+    /// Whether the session cache answered.
+    CacheResult {
+        /// From the memory of this process.
         Hit = "hit",
-        /// Redis was asked.
+        /// Redis was queried.
         Miss = "miss",
     }
 }
@@ -165,12 +165,12 @@ impl<L: Label> Counters<L> {
         )
     }
 
-    /// Counts one.
+    /// Increments the counter of `value`.
     pub fn count(&self, value: L) {
         self.0[value.index()].inc();
     }
 
-    /// How many were counted.
+    /// The count of `value`.
     #[must_use]
     pub fn get(&self, value: L) -> u64 {
         self.0[value.index()].get()

@@ -1,11 +1,11 @@
-//! What is counted of one application, with handles that are resolved ahead of the requests.
+//! Metrics of one application, with handles that are resolved in advance.
 
 use std::time::Duration;
 
 use http::Method;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::outcomes::{Counters, LoginOutcome, Refusal, UpstreamErrorKind};
+use super::outcomes::{Counters, LoginOutcome, Rejection, UpstreamErrorKind};
 use crate::model::Dialect;
 
 /// Methods that become label values, in the order of the handles of [`MethodMetrics`].
@@ -19,7 +19,7 @@ const METHODS: [Method; 7] = [
     Method::PATCH,
 ];
 
-/// Histograms by method, resolved ahead of the requests.
+/// Histograms by method, resolved in advance.
 #[derive(Debug, Clone)]
 pub struct MethodMetrics(Vec<Histogram>);
 
@@ -29,7 +29,7 @@ impl MethodMetrics {
         Self(names.map(handle).collect())
     }
 
-    /// Counts an answer.
+    /// Records a response.
     pub fn observe(&self, method: &Method, duration: Duration) {
         let index = METHODS
             .iter()
@@ -39,28 +39,28 @@ impl MethodMetrics {
     }
 }
 
-/// What is counted of one application.
+/// Metrics of one application.
 #[derive(Debug, Clone)]
 pub struct SiteMetrics {
     pub(super) requests: MethodMetrics,
     pub(super) identity: Histogram,
-    /// Requests that were not served.
-    pub refusals: Counters<Refusal>,
-    /// Authorization requests of reverse proxies.
+    /// Rejected requests.
+    pub rejections: Counters<Rejection>,
+    /// Authorization requests.
     pub authorizations: Counters<Dialect>,
-    /// Those of them that do not show by which host the request was routed.
+    /// Authorization requests that do not show by which host the request was routed.
     pub unverified_hosts: Counters<Dialect>,
     /// Logins.
     pub logins: Counters<LoginOutcome>,
 }
 
 impl SiteMetrics {
-    /// Counts an answered request.
+    /// Records a request.
     pub fn observe(&self, method: &Method, duration: Duration) {
         self.requests.observe(method, duration);
     }
 
-    /// Notes how many bytes the identity headers of somebody who signed in have.
+    /// Records the size of the identity headers of a login, in bytes.
     #[expect(
         clippy::cast_precision_loss,
         reason = "headers have less than 2^52 bytes"
@@ -70,16 +70,16 @@ impl SiteMetrics {
     }
 }
 
-/// What is counted of the answers of an application that requests are passed on to.
+/// Metrics of requests to an application.
 #[derive(Debug, Clone)]
 pub struct UpstreamMetrics {
     pub(super) responses: MethodMetrics,
-    /// Requests without an answer.
+    /// Requests that failed.
     pub errors: Counters<UpstreamErrorKind>,
 }
 
 impl UpstreamMetrics {
-    /// Counts an answer.
+    /// Records a response.
     pub fn observe(&self, method: &Method, duration: Duration) {
         self.responses.observe(method, duration);
     }

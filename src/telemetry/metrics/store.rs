@@ -1,4 +1,4 @@
-//! What is counted of the session store at Redis.
+//! Metrics of the session store in Redis.
 
 use std::time::Duration;
 
@@ -10,50 +10,55 @@ use prometheus_client::registry::Registry;
 
 use super::BUCKETS;
 use super::labels::ResultLabels;
-use super::outcomes::{Counters, Lookup};
+use super::outcomes::{CacheResult, Counters};
 
-/// What is counted of the session store at Redis.
+/// Metrics of the session store in Redis.
 #[derive(Debug, Clone)]
 pub struct StoreMetrics {
     pub(super) up: Gauge,
     errors: Counter,
     duration: Histogram,
-    lookups: Counters<Lookup>,
+    cache_requests: Counters<CacheResult>,
 }
 
 impl StoreMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let (up, errors) = (Gauge::default(), Counter::default());
         let duration = Histogram::new(BUCKETS);
-        let help = "1 while the connection to Redis stands";
+        let help = "1 while Redis is connected";
         registry.register("redis_up", help, up.clone());
-        let help = "Commands that Redis did not answer, or refused";
-        registry.register("redis_errors", help, errors.clone());
-        let help = "Time that commands at Redis take";
-        registry.register("redis_duration_seconds", help, duration.clone());
-        let lookups = Family::<ResultLabels, Counter>::default();
-        let help = "Sessions that were looked up, by whether Redis had to be asked";
-        registry.register("session_lookups", help, Clone::clone(&lookups));
-        let lookups = Counters::new(|result| lookups.get_or_create_owned(&ResultLabels { result }));
+        let help = "Redis commands that failed or timed out";
+        registry.register("redis_command_errors", help, errors.clone());
+        let help = "Duration of Redis commands";
+        registry.register("redis_command_duration_seconds", help, duration.clone());
+        let cache_requests = Family::<ResultLabels, Counter>::default();
+        let help = "Requests to the session cache";
+        registry.register(
+            "session_cache_requests",
+            help,
+            Clone::clone(&cache_requests),
+        );
+        let cache_requests =
+            Counters::new(|result| cache_requests.get_or_create_owned(&ResultLabels { result }));
         Self {
             up,
             errors,
             duration,
-            lookups,
+            cache_requests,
         }
     }
 
-    /// Notes whether the connection stands.
+    /// Sets whether Redis is connected.
     pub fn up(&self, up: bool) {
         self.up.set(i64::from(up));
     }
 
-    /// Counts a session that was looked up.
-    pub fn looked_up(&self, lookup: Lookup) {
-        self.lookups.count(lookup);
+    /// Counts a request to the session cache.
+    pub fn cache_request(&self, result: CacheResult) {
+        self.cache_requests.count(result);
     }
 
-    /// Counts a command.
+    /// Records a command.
     pub fn observe(&self, duration: Duration, succeeded: bool) {
         self.duration.observe(duration.as_secs_f64());
         if !succeeded {

@@ -342,7 +342,7 @@ async fn ap_2026_01_requests_that_do_not_show_the_host_are_counted() {
             );
         }
     }
-    let refused = "host=\"\",reason=\"contradicting_hosts\"} 1";
+    let refused = "host=\"\",reason=\"conflicting_hosts\"} 1";
     assert!(metrics.contains(refused), "{metrics}");
     let status = text(&crate::support::get(admin, "/status", "x", &[]).await);
     let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");

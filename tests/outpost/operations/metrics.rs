@@ -49,19 +49,22 @@ async fn refusals_are_counted_by_reason() {
         .await;
     world.get("/nothing", HOST, &[]).await;
     for (host, reason) in [
-        (HOST, "sign_in_required"),
+        (HOST, "login_required"),
         (HOST, "rule"),
-        (HOST, "credentials"),
+        (HOST, "invalid_credentials"),
         (HOST, "not_found"),
         ("", "unknown_host"),
         ("", "misconfigured_proxy"),
     ] {
         let labels = format!("host=\"{host}\",reason=\"{reason}\"");
-        let count = sample(&world, "proxy_refusals_total", &labels).await;
+        let count = sample(&world, "proxy_rejected_requests_total", &labels).await;
         assert_eq!(count, 1, "{labels}");
     }
-    let store = format!("host=\"{HOST}\",reason=\"method\"");
-    assert_eq!(sample(&world, "proxy_refusals_total", &store).await, 0);
+    let store = format!("host=\"{HOST}\",reason=\"method_not_allowed\"");
+    assert_eq!(
+        sample(&world, "proxy_rejected_requests_total", &store).await,
+        0
+    );
 }
 
 #[tokio::test]
@@ -201,7 +204,7 @@ async fn a_prometheus_can_draw_the_dashboard_and_weigh_the_alerts() {
     for expression in panels {
         let found = query(&prometheus, &expression).await;
         // Some show only what is not as it should be.
-        let rare = expression.ends_with("> 0") || expression.contains("session_lookups");
+        let rare = expression.ends_with("> 0") || expression.contains("session_cache_requests");
         let empty = found.as_array().is_none_or(Vec::is_empty);
         assert!(rare || !empty, "nothing to draw: {expression}");
     }

@@ -52,7 +52,7 @@ async fn a_replica_that_starts_while_authentik_is_down_serves_who_is_signed_in()
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["x-authentik-username"], "alice");
     assert_eq!(after.nginx(PAGE, "", &[]).await.status(), 401);
-    assert!(metric(&after, "authentik_outpost_configuration_stale 1").await);
+    assert!(metric(&after, "authentik_outpost_config_stale 1").await);
 
     within(authentik.start_again())
         .await
@@ -61,7 +61,7 @@ async fn a_replica_that_starts_while_authentik_is_down_serves_who_is_signed_in()
         .outpost
         .wait_line("configuration loaded from authentik")
         .await;
-    assert!(metric(&after, "authentik_outpost_configuration_stale 0").await);
+    assert!(metric(&after, "authentik_outpost_config_stale 0").await);
     assert_eq!(
         after
             .nginx(PAGE, &browser.cookies(HOST), &[])

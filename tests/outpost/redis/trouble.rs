@@ -74,7 +74,7 @@ async fn a_start_without_redis_hangs_nobody_and_ends_by_itself() {
     assert_eq!(status(&world, &browser).await, 401, "needs no sessions");
     is_refused(&world, &mut browser).await;
     let metrics = text(&get(world.outpost.metrics(), "/metrics", "x", &[]).await);
-    let refused = format!(",host=\"{HOST}\",reason=\"store\"}} 1\n");
+    let refused = format!(",host=\"{HOST}\",reason=\"store_unavailable\"}} 1\n");
     assert!(metrics.contains(&refused), "{metrics}");
     let _redis = Server::at(address, &[]).await;
     let connected = format!("{address} is connected");

@@ -24,7 +24,7 @@ use crate::model::{ExternalUrl, Refresh, RequestedUrl, Session, SessionId};
 use crate::oidc::{LoginState, OidcError, StateError, Tokens};
 use crate::route::Site;
 use crate::store::Owner as _;
-use crate::telemetry::metrics::{LoginOutcome, Refusal};
+use crate::telemetry::metrics::{LoginOutcome, Rejection};
 use crate::web::cookie::{self, Attributes, Form, Names};
 use crate::web::request::inbound::Source;
 use crate::web::request::navigation::{is_navigation, is_prefetch};
@@ -59,7 +59,7 @@ impl Parted {
     ) -> Result<GatewayResponse, GatewayError> {
         if !may_start_login(site, method, headers) {
             // A script that nginx redirected here would only see authentik's page.
-            return Ok(unauthorized(site, true, Refusal::SignInRequired));
+            return Ok(unauthorized(site, true, Rejection::LoginRequired));
         }
         if !matches!(*method, Method::GET | Method::HEAD | Method::POST) {
             return Err(GatewayError::PageMethod {
