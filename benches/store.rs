@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use authentik_proxy::clock::Clock;
 use authentik_proxy::config::Config;
 use authentik_proxy::model::{Claims, IdentityOptions, Session, SessionId};
-use authentik_proxy::store::{Owner, Store};
+use authentik_proxy::store::{SessionContext, Store};
 use authentik_proxy::telemetry::metrics::Metrics;
 use authentik_proxy::web::header::identity;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -34,13 +34,13 @@ const MILLION: &str = "BENCH_MILLION";
 
 struct Grafana;
 
-impl Owner for Grafana {
+impl SessionContext for Grafana {
     fn seal_key(&self) -> &[u8; 32] {
         &[7; 32]
     }
 
     fn headers(&self, claims: &Claims, access_token: &str) -> HeaderMap {
-        identity::person(claims, access_token, None, IdentityOptions::default())
+        identity::user(claims, access_token, None, IdentityOptions::default())
     }
 }
 
@@ -283,7 +283,7 @@ fn ending(criterion: &mut Criterion, runtime: &Runtime, server: &Server) {
     } else {
         &[1_000, 100_000]
     };
-    let mut group = criterion.benchmark_group("store/end_sid");
+    let mut group = criterion.benchmark_group("store/revoke_by_sid");
     group.sample_size(10);
     let mut there = 0;
     for &count in counts {
@@ -297,7 +297,7 @@ fn ending(criterion: &mut Criterion, runtime: &Runtime, server: &Server) {
                         let sid = SessionId::random().to_text();
                         insert(&store, "somebody", &sid).await;
                         let started = Instant::now();
-                        assert_eq!(store.end_sid(&sid).await, 1);
+                        assert_eq!(store.revoke_by_sid(&sid).await, 1);
                         spent += started.elapsed();
                     });
                 }

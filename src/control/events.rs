@@ -284,7 +284,7 @@ impl Conversation<'_> {
                 self.signals.update.notify_one();
             }
             Event::SessionEnd(sid) => {
-                let ended = self.control.store.end_sid(&sid).await;
+                let ended = self.control.store.revoke_by_sid(&sid).await;
                 tracing::info!(ended, "authentik ended a session");
             }
             Event::Unknown(instruction) => {

@@ -50,16 +50,16 @@ impl Introspector<'_> {
             tokio::select! {
                 () = signals.gap.notified() => {
                     // What is read from the store later was checked before the gap as well.
-                    store.due_before(self.control.clock.now());
+                    store.set_introspection_cutoff(self.control.clock.now());
                     self.introspect_all(Who::Us).await;
                 }
                 () = sleep_until(next) => {
                     next = Instant::now() + interval;
                     let seconds = i64::try_from(interval.as_secs()).unwrap_or(i64::MAX);
-                    store.due_before(self.control.clock.now().saturating_sub(seconds));
+                    store.set_introspection_cutoff(self.control.clock.now().saturating_sub(seconds));
                     self.introspect_all(Who::Anybody).await;
                 }
-                (key, session) = store.next_due() => self.check(&key, &session, Who::Us).await,
+                (key, session) = store.next_introspection() => self.check(&key, &session, Who::Us).await,
             }
         }
     }
@@ -82,13 +82,13 @@ impl Introspector<'_> {
             Some(site) if session.is_live(control.clock.now()) => {
                 // Half of it, so that the claim is gone when its turn comes again.
                 let turn = control.settings.introspection_interval / 2;
-                if who == Who::Us || control.store.claim_check(key, turn).await {
+                if who == Who::Us || control.store.claim_introspection(key, turn).await {
                     self.ask(key, session, site).await;
                     sleep(self.pause()).await;
                 }
             }
             // The application is gone, and with it everybody who could use the session.
-            None if snapshot.outpost.is_some() => control.store.remove(key).await,
+            None if snapshot.outpost.is_some() => control.store.revoke(key).await,
             _ => {}
         }
     }
@@ -100,13 +100,13 @@ impl Introspector<'_> {
             return;
         }
         match answer {
-            Ok(true) => self.control.store.checked(key, session).await,
+            Ok(true) => self.control.store.record_introspection(key, session).await,
             Ok(false) => {
                 tracing::info!(
                     user = session.claims.preferred_username,
                     "a session ended at authentik"
                 );
-                self.control.store.remove(key).await;
+                self.control.store.revoke(key).await;
             }
             Err(error) => {
                 let message = error.to_string();

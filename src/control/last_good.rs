@@ -158,7 +158,7 @@ impl LastGood {
         let sealed = self.seal.seal(CONTEXT, &serde_json::to_vec(&plain)?);
         match &self.place {
             Place::File(path) => on_disk(path, move |path| replace(path, &sealed)).await,
-            Place::Store(store, name) => Ok(store.keep_blob(name, &sealed).await?),
+            Place::Store(store, name) => Ok(store.put_blob(name, &sealed).await?),
             Place::Nowhere => Ok(()),
         }
     }

@@ -14,7 +14,7 @@ use super::api::{Api, ApiError};
 use super::{Context, LoadError, Refresher, Settings, Signals, WebsocketError, events, wire};
 use crate::model::Outpost;
 use crate::route::Snapshot;
-use crate::store::{Memory, StoreError};
+use crate::store::{MemoryPolicy, StoreError};
 use crate::web::client::FetchError;
 use crate::web::client::rest::RestError;
 use crate::web::client::trust::Trust;
@@ -65,7 +65,7 @@ pub enum Stored {
     /// They are at Redis, which can be written and read.
     Shared {
         /// How much it may keep.
-        memory: Memory,
+        memory: MemoryPolicy,
     },
 }
 
@@ -163,10 +163,10 @@ impl Probe {
         let stop = CancellationToken::new();
         let running = tokio::spawn(store.clone().run(stop.clone()));
         let exchange = async {
-            store.keep_blob("doctor", b"well").await?;
+            store.put_blob("doctor", b"well").await?;
             store.blob("doctor").await?;
             Ok(Stored::Shared {
-                memory: store.memory_limit().await,
+                memory: store.memory_policy().await,
             })
         };
         let found = exchange.await;

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::control::{Listed, LoadError, Probe, Stored, Trouble};
 use crate::model::Outpost;
 use crate::route::Snapshot;
-use crate::store::Memory;
+use crate::store::MemoryPolicy;
 
 /// Oldest version of authentik that this program was tried with.
 const OLDEST: (u32, u32) = (2025, 6);
@@ -151,21 +151,21 @@ pub(super) async fn store(probe: &Probe, report: &mut Report) {
     }
 }
 
-fn redis_memory(memory: &Memory, report: &mut Report) {
+fn redis_memory(memory: &MemoryPolicy, report: &mut Report) {
     let check = "redis memory";
     match memory {
-        Memory::Limited => report.ok(check, "it gives up nothing when it is full"),
-        Memory::Evicting(policy) => report.warning(
+        MemoryPolicy::Limited => report.ok(check, "it gives up nothing when it is full"),
+        MemoryPolicy::Evicting(policy) => report.warning(
             check,
             format!("when it is full, it gives up sessions ({policy}): people are signed out"),
             "set maxmemory-policy to noeviction, and maxmemory to what is needed (about 2.6 KB a session)",
         ),
-        Memory::Unlimited => report.warning(
+        MemoryPolicy::Unlimited => report.warning(
             check,
             "it has no maxmemory: where its container has a limit, it is killed at that, with all sessions",
             "set maxmemory to three quarters of the container's limit, and maxmemory-policy to noeviction",
         ),
-        Memory::Untold(reason) => report.skipped(
+        MemoryPolicy::Unknown(reason) => report.skipped(
             check,
             format!("it does not tell whether it gives up sessions (that takes +info): {reason}"),
         ),

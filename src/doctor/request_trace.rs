@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::model::{Action, Mode, Rule, UpstreamProtocol};
 use crate::route::Site;
-use crate::web::header::identity::{META, PERSON};
+use crate::web::header::identity::{META, USER};
 
 use super::report::Report;
 
@@ -86,11 +86,7 @@ fn cookie(config: &Config, site: &Site) -> String {
 /// Names only: the values are about people.
 fn headers(site: &Site) -> String {
     let application = &site.application;
-    let mut names: Vec<_> = PERSON
-        .iter()
-        .chain(&META)
-        .map(ToString::to_string)
-        .collect();
+    let mut names: Vec<_> = USER.iter().chain(&META).map(ToString::to_string).collect();
     if application.basic_auth.is_some() {
         names.push("authorization (from the person's attributes)".into());
     }

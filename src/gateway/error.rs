@@ -247,7 +247,7 @@ impl GatewayError {
                 "The sign-in service has not been reached yet. Please try again in a moment.",
             ),
             Self::Store(..) => (
-                "Sessions store_error",
+                "Sessions unavailable",
                 "Your session cannot be checked right now. Please try again in a moment.",
             ),
             Self::Host(_)

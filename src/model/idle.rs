@@ -1,51 +1,51 @@
-//! How long a session may go unused (OWASP Session Management, idle timeout).
+//! The idle timeout of sessions (OWASP Session Management Cheat Sheet).
 
 use std::time::Duration;
 
-/// Uses are noted this many times within a timeout.
-const STEPS: i64 = 10;
+/// Uses are recorded this many times within a timeout.
+const RECORDS_PER_TIMEOUT: i64 = 10;
 
-/// A timeout, and how coarsely uses are noted. A session ends when nine to ten tenths of the
-/// timeout have passed since it was last used.
+/// An idle timeout, and how often uses are recorded. A session expires when nine to ten tenths of
+/// the timeout have passed since its last use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdleTimeout {
     timeout: i64,
 }
 
 impl IdleTimeout {
-    /// A timeout of whole seconds, of at least ten.
+    /// A timeout of whole seconds, at least ten.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
         let timeout = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX / 2);
         Self {
-            timeout: timeout.max(STEPS),
+            timeout: timeout.max(RECORDS_PER_TIMEOUT),
         }
     }
 
-    /// Whether a use at `now` is still noted by one at `used_at` (Unix seconds).
+    /// Whether the use recorded at `used_at` is recent enough that one at `now` need not be recorded
+    /// (Unix seconds).
     #[must_use]
-    pub fn is_noted(self, used_at: i64, now: i64) -> bool {
-        now - used_at < self.timeout / STEPS
+    pub fn is_recorded(self, used_at: i64, now: i64) -> bool {
+        now - used_at < self.timeout / RECORDS_PER_TIMEOUT
     }
 
-    /// Whether a session that was last used at `used_at` has been idle for too long at `now` (Unix
-    /// seconds).
+    /// Whether a session last used at `used_at` has expired at `now` (Unix seconds).
     #[must_use]
-    pub fn is_over(self, used_at: i64, now: i64) -> bool {
+    pub fn is_expired(self, used_at: i64, now: i64) -> bool {
         now - used_at > self.timeout
     }
 
-    /// Seconds for which a note of a use says something.
+    /// The timeout in seconds.
     #[must_use]
     pub fn seconds(self) -> i64 {
         self.timeout
     }
 
-    /// When a use at `now` is noted as, if that could not be told to others: the next use tries
-    /// again, at once.
+    /// The time to record for a use at `now` that could not be written to the backend, so that the
+    /// next use tries again.
     #[must_use]
-    pub fn untold(self, now: i64) -> i64 {
-        now - self.timeout / STEPS
+    pub fn retry_from(self, now: i64) -> i64 {
+        now - self.timeout / RECORDS_PER_TIMEOUT
     }
 }
 
@@ -54,19 +54,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ap_2026_06_uses_are_noted_ten_times_within_the_timeout() {
+    fn ap_2026_06_uses_are_recorded_ten_times_within_the_timeout() {
         let idle = IdleTimeout::new(Duration::from_mins(30));
-        for (since, noted, over) in [
+        for (since, recorded, expired) in [
             (0, true, false),
             (179, true, false),
             (180, false, false),
             (1_800, false, false),
             (1_801, false, true),
         ] {
-            assert_eq!(idle.is_noted(1_000, 1_000 + since), noted, "{since}");
-            assert_eq!(idle.is_over(1_000, 1_000 + since), over, "{since}");
+            assert_eq!(idle.is_recorded(1_000, 1_000 + since), recorded, "{since}");
+            assert_eq!(idle.is_expired(1_000, 1_000 + since), expired, "{since}");
         }
         let now = 5_000;
-        assert!(!idle.is_noted(idle.untold(now), now), "tried again");
+        assert!(!idle.is_recorded(idle.retry_from(now), now), "tried again");
     }
 }

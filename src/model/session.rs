@@ -106,14 +106,14 @@ pub struct Refresh {
     /// The refresh token; good for one use.
     pub token: SecretString,
     /// When the person signed in, Unix seconds.
-    pub began_at: i64,
+    pub started_at: i64,
 }
 
 /// Seconds before its end from which on a session is refreshed: a quarter of its life within these
 /// bounds.
-const EARLY: std::ops::RangeInclusive<i64> = 30..=300;
+const REFRESH_WINDOW_SECONDS: std::ops::RangeInclusive<i64> = 30..=300;
 /// Seconds between two attempts to refresh a session.
-const RETRY: i64 = 10;
+const REFRESH_RETRY_SECONDS: i64 = 10;
 
 /// One person's session at one application, with the answer headers prepared.
 pub struct Session {
@@ -132,7 +132,7 @@ pub struct Session {
     pub refresh: Option<Refresh>,
     /// When it may be tried to refresh it again, Unix seconds.
     retry_at: AtomicI64,
-    checked_at: AtomicI64,
+    introspected_at: AtomicI64,
     used_at: AtomicI64,
     ended: AtomicBool,
     /// It ended, or was replaced.
@@ -157,7 +157,7 @@ impl Session {
             headers,
             refresh: None,
             retry_at: AtomicI64::new(0),
-            checked_at: AtomicI64::new(0),
+            introspected_at: AtomicI64::new(0),
             used_at: AtomicI64::new(0),
             ended: AtomicBool::new(false),
             change: Notify::new(),
@@ -173,13 +173,13 @@ impl Session {
 
     /// When authentik last said that the session stands, Unix seconds; 0 if it never did.
     #[must_use]
-    pub fn checked_at(&self) -> i64 {
-        self.checked_at.load(Ordering::Relaxed)
+    pub fn introspected_at(&self) -> i64 {
+        self.introspected_at.load(Ordering::Relaxed)
     }
 
     /// Notes that authentik said at `now` (Unix seconds) that the session stands.
-    pub fn checked(&self, now: i64) {
-        self.checked_at.store(now, Ordering::Relaxed);
+    pub fn set_introspected_at(&self, now: i64) {
+        self.introspected_at.store(now, Ordering::Relaxed);
     }
 
     /// When the session was last used, Unix seconds, as far as it was noted here; 0 if it was not.
@@ -190,7 +190,7 @@ impl Session {
 
     /// Notes a use at `now` (Unix seconds) in place of the one that is `known`; `false` if somebody
     /// else did meanwhile.
-    pub fn use_again(&self, known: i64, now: i64) -> bool {
+    pub fn update_used_at(&self, known: i64, now: i64) -> bool {
         let order = Ordering::Relaxed;
         let exchanged = self.used_at.compare_exchange(known, now, order, order);
         exchanged.is_ok()
@@ -205,31 +205,34 @@ impl Session {
     /// When the person signed in, Unix seconds: as we noted for a session that can be refreshed, as
     /// authentik says for others. 0 if nobody said.
     #[must_use]
-    pub fn began_at(&self) -> i64 {
-        let noted = self.refresh.as_ref().map(|refresh| refresh.began_at);
+    pub fn started_at(&self) -> i64 {
+        let noted = self.refresh.as_ref().map(|refresh| refresh.started_at);
         noted.or(self.claims.iat).unwrap_or_default()
     }
 
     /// From when on the session should be refreshed, Unix seconds; `None` if it cannot be.
     #[must_use]
-    pub fn due_at(&self) -> Option<i64> {
+    pub fn refresh_at(&self) -> Option<i64> {
         self.refresh.as_ref()?;
         let life = self.expires_at - self.claims.iat.unwrap_or(self.expires_at);
-        let early = (life / 4).clamp(*EARLY.start(), *EARLY.end());
+        let early = (life / 4).clamp(
+            *REFRESH_WINDOW_SECONDS.start(),
+            *REFRESH_WINDOW_SECONDS.end(),
+        );
         Some(self.expires_at - early)
     }
 
     /// Whether the session should be refreshed at `now` (Unix seconds).
     #[must_use]
-    pub fn is_due(&self, now: i64) -> bool {
-        self.due_at().is_some_and(|due_at| now > due_at)
+    pub fn needs_refresh(&self, now: i64) -> bool {
+        self.refresh_at().is_some_and(|refresh_at| now > refresh_at)
     }
 
     /// Whether this caller is to refresh the session at `now`: one in a while.
     #[must_use]
-    pub fn take_turn(&self, now: i64) -> bool {
+    pub fn claim_refresh_attempt(&self, now: i64) -> bool {
         let turn = self.retry_at.load(Ordering::Relaxed);
-        let next = now + RETRY;
+        let next = now + REFRESH_RETRY_SECONDS;
         let order = Ordering::Relaxed;
         now >= turn
             && self
@@ -240,21 +243,21 @@ impl Session {
 
     /// Whether `other` is this session as it is now, not before or after a refresh.
     #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
+    pub fn has_same_token(&self, other: &Self) -> bool {
         use secrecy::ExposeSecret as _;
         self.access_token.expose_secret() == other.access_token.expose_secret()
     }
 
     /// Whether somebody ended the session; it may also be over.
     #[must_use]
-    pub fn has_ended(&self) -> bool {
+    pub fn is_revoked(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
     /// Whether the session may still open anything at `now` (Unix seconds).
     #[must_use]
     pub fn is_live(&self, now: i64) -> bool {
-        now < self.expires_at && !self.has_ended()
+        now < self.expires_at && !self.is_revoked()
     }
 
     /// Ends the session for everybody who holds it, also for a cache that is just being filled.
@@ -273,7 +276,7 @@ impl Session {
     pub async fn changed(&self) {
         // Before the flag is looked at, so that no end in between is missed.
         let change = self.change.notified();
-        if !self.has_ended() {
+        if !self.is_revoked() {
             change.await;
         }
     }
@@ -318,21 +321,24 @@ mod tests {
 
     #[test]
     fn a_session_is_refreshed_in_its_last_quarter_by_one_at_a_time() {
-        for (life, due_at) in [(100, 70), (1_000, 750), (86_400, 86_100)] {
+        for (life, refresh_at) in [(100, 70), (1_000, 750), (86_400, 86_100)] {
             let claims = Claims {
                 iat: Some(1_000),
                 ..Claims::default()
             };
             let session = Session::new("c", claims, "t".into(), 1_000 + life, HeaderMap::new());
-            assert!(!session.is_due(1_000 + life - 1), "it cannot be refreshed");
+            assert!(
+                !session.needs_refresh(1_000 + life - 1),
+                "it cannot be refreshed"
+            );
             let session = session.refreshable(Some(Refresh {
                 token: "r".into(),
-                began_at: 1_000,
+                started_at: 1_000,
             }));
-            assert!(!session.is_due(1_000 + due_at), "{life}");
-            assert!(session.is_due(1_001 + due_at), "{life}");
-            assert!(session.take_turn(2_000) && !session.take_turn(2_009));
-            assert!(session.take_turn(2_010));
+            assert!(!session.needs_refresh(1_000 + refresh_at), "{life}");
+            assert!(session.needs_refresh(1_001 + refresh_at), "{life}");
+            assert!(session.claim_refresh_attempt(2_000) && !session.claim_refresh_attempt(2_009));
+            assert!(session.claim_refresh_attempt(2_010));
         }
     }
 

@@ -11,7 +11,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::model::{Application, Authority, Claims, Outpost};
 use crate::oidc::{Keys, RelyingParty};
-use crate::store::Owner;
+use crate::store::SessionContext;
 use crate::telemetry::metrics::{Metrics, SiteMetrics, UpstreamMetrics};
 use crate::tls::CertifiedKey;
 use crate::web::cookie::Cookies;
@@ -160,14 +160,14 @@ impl Site {
     }
 }
 
-impl Owner for Site {
+impl SessionContext for Site {
     fn seal_key(&self) -> &[u8; 32] {
         &self.keys.seal
     }
 
     fn headers(&self, claims: &Claims, access_token: &str) -> HeaderMap {
         let application = &self.application;
-        identity::person(
+        identity::user(
             claims,
             access_token,
             application.basic_auth.as_ref(),

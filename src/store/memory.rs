@@ -1,4 +1,4 @@
-//! All sessions in memory, with an index from authentik's `sid` and from `sub`.
+//! Sessions in the memory of this process, indexed by `sid` and `sub`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,29 +8,29 @@ use dashmap::DashMap;
 use crate::clock::Clock;
 use crate::model::{IdleTimeout, Session, SessionKey};
 
-/// How many ended authentik sessions are remembered, so that a login that is just being finished
-/// for one of them does not outlive it.
-const ENDED_REMEMBERED: usize = 4096;
+/// Ended authentik sessions that are remembered, so that a login in progress cannot outlive its
+/// authentik session.
+const MAX_REVOKED_SIDS: usize = 4096;
 
-/// Sessions that one person may have at a time, at all applications together: whoever signs in
-/// over and over, as scripts do, must not fill the memory.
-pub(super) const PER_SUBJECT: usize = 512;
+/// Sessions that one user may have at a time, at all applications together, so that a script that
+/// signs in repeatedly cannot exhaust the memory.
+pub(super) const MAX_SESSIONS_PER_SUBJECT: usize = 512;
 
-pub(super) struct Memory {
+pub(super) struct MemoryStore {
     sessions: DashMap<SessionKey, Arc<Session>>,
     by_sid: Index,
     by_subject: Index,
-    ended: quick_cache::sync::Cache<Box<str>, ()>,
+    revoked_sids: quick_cache::sync::Cache<Box<str>, ()>,
     clock: Clock,
 }
 
-impl Memory {
+impl MemoryStore {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             sessions: DashMap::new(),
             by_sid: Index::default(),
             by_subject: Index::default(),
-            ended: quick_cache::sync::Cache::new(ENDED_REMEMBERED),
+            revoked_sids: quick_cache::sync::Cache::new(MAX_REVOKED_SIDS),
             clock,
         }
     }
@@ -41,45 +41,45 @@ impl Memory {
         live.then(|| Arc::clone(&session))
     }
 
-    /// Keeps a session. If the person has more than [`PER_SUBJECT`] then, the one that would have
-    /// ended first makes room.
+    /// Stores a session. If the user has more than [`MAX_SESSIONS_PER_SUBJECT`], revokes the one
+    /// that expires first.
     pub(super) fn insert(&self, key: SessionKey, session: &Arc<Session>) {
-        session.checked(self.clock.now());
-        session.use_again(session.used_at(), self.clock.now());
+        session.set_introspected_at(self.clock.now());
+        session.update_used_at(session.used_at(), self.clock.now());
         let subject = &session.claims.sub;
         if let Some(sid) = &session.claims.sid {
-            self.by_sid.add(sid, key);
+            self.by_sid.insert(sid, key);
         }
-        // Before the insertion: whoever ends all of a person's sessions finds each that can be used.
-        let count = self.by_subject.add(subject, key);
+        // Before the insertion: a revocation by subject finds every usable session.
+        let count = self.by_subject.insert(subject, key);
         if let Some(old) = self.sessions.insert(key, Arc::clone(session)) {
             old.replaced();
         }
-        if count > PER_SUBJECT {
+        if count > MAX_SESSIONS_PER_SUBJECT {
             let others = self.by_subject.keys(subject).into_iter();
             let others = others.filter(|other| *other != key);
-            // One that is just being inserted or removed makes no room.
+            // Sessions that are just being inserted or removed do not count.
             let ends = others.filter_map(|other| {
                 let expires_at = self.sessions.get(&other)?.expires_at;
                 Some((expires_at, other))
             });
             if let Some((_, first)) = ends.min_by_key(|(expires_at, _)| *expires_at) {
-                self.remove(&first);
+                self.revoke(&first);
             }
         }
-        // Looked up after the insertion: an event in between finds the session in the index.
+        // Checked after the insertion: an event in between finds the session in the index.
         let sid = session.claims.sid.as_deref();
-        if sid.is_some_and(|sid| self.ended.get(sid).is_some()) {
-            self.remove(&key);
+        if sid.is_some_and(|sid| self.revoked_sids.get(sid).is_some()) {
+            self.revoke(&key);
         }
     }
 
-    /// Replaces a session that has not ended.
-    pub(super) fn renew(&self, key: SessionKey, session: &Arc<Session>) {
-        session.checked(self.clock.now());
-        // It is refreshed because it is used.
-        session.use_again(0, self.clock.now());
-        // In one step: whoever ends it either comes before, or finds the new one.
+    /// Replaces a session that is not revoked.
+    pub(super) fn update(&self, key: SessionKey, session: &Arc<Session>) {
+        session.set_introspected_at(self.clock.now());
+        // A session is refreshed because it is used.
+        session.update_used_at(0, self.clock.now());
+        // Atomic: a revocation comes before, or finds the new session.
         if let Some(mut entry) = self.sessions.get_mut(&key) {
             let old = std::mem::replace(&mut *entry, Arc::clone(session));
             old.replaced();
@@ -88,72 +88,72 @@ impl Memory {
 
     pub(super) fn is_current(&self, key: &SessionKey, session: &Session) -> bool {
         let found = self.sessions.get(key);
-        found.is_some_and(|found| found.is_same(session))
+        found.is_some_and(|found| found.has_same_token(session))
     }
 
-    pub(super) fn remove(&self, key: &SessionKey) {
-        self.end(key);
+    pub(super) fn revoke(&self, key: &SessionKey) {
+        self.remove(key);
     }
 
-    /// Whether there was such a session.
-    fn end(&self, key: &SessionKey) -> bool {
+    /// Removes and revokes a session. Returns whether it existed.
+    fn remove(&self, key: &SessionKey) -> bool {
         let Some((_, session)) = self.sessions.remove(key) else {
             return false;
         };
         session.end();
         if let Some(sid) = &session.claims.sid {
-            self.by_sid.drop(sid, key);
+            self.by_sid.remove(sid, key);
         }
-        self.by_subject.drop(&session.claims.sub, key);
+        self.by_subject.remove(&session.claims.sub, key);
         true
     }
 
-    pub(super) fn end_sid(&self, sid: &str) -> usize {
-        self.ended.insert(sid.into(), ());
+    pub(super) fn revoke_by_sid(&self, sid: &str) -> usize {
+        self.revoked_sids.insert(sid.into(), ());
         self.remove_all(&self.by_sid.keys(sid))
     }
 
-    pub(super) fn end_subject(&self, sub: &str) -> usize {
+    pub(super) fn revoke_by_subject(&self, sub: &str) -> usize {
         self.remove_all(&self.by_subject.keys(sub))
     }
 
-    pub(super) fn checked(&self, session: &Session) {
-        session.checked(self.clock.now());
+    pub(super) fn record_introspection(&self, session: &Session) {
+        session.set_introspected_at(self.clock.now());
     }
 
-    /// Notes a use at `now` (Unix seconds); `false` if the session was idle for too long before,
-    /// and has ended by that.
-    pub(super) fn note_use(
+    /// Records a use at `now` (Unix seconds); `false` if the session exceeded the idle timeout
+    /// before, and is revoked by that.
+    pub(super) fn touch(
         &self,
         key: &SessionKey,
         session: &Session,
         idle: IdleTimeout,
         now: i64,
     ) -> bool {
-        // Another may stand in its place by now.
+        // A refreshed session may be in its place.
         let current = self.sessions.get(key).map(|current| current.used_at());
         let known = session.used_at();
-        if idle.is_over(known.max(current.unwrap_or_default()), now) {
-            self.end(key);
+        if idle.is_expired(known.max(current.unwrap_or_default()), now) {
+            self.remove(key);
             return false;
         }
-        session.use_again(known, now);
+        session.update_used_at(known, now);
         true
     }
 
     pub(super) fn sweep(&self, idle: Option<IdleTimeout>) -> Vec<(SessionKey, Arc<Session>)> {
         let now = self.clock.now();
         let is_idle =
-            |session: &Session| idle.is_some_and(|idle| idle.is_over(session.used_at(), now));
+            |session: &Session| idle.is_some_and(|idle| idle.is_expired(session.used_at(), now));
         let (live, over): (Vec<_>, Vec<_>) = self
             .sessions
             .iter()
             .map(|entry| (*entry.key(), Arc::clone(entry.value())))
             .partition(|(_, session)| session.is_live(now) && !is_idle(session));
         for (key, session) in over {
-            // One that was opened again meanwhile stays.
+            // A session that was created again meanwhile stays.
             if self.is_current(&key, &session) {
-                self.remove(&key);
+                self.revoke(&key);
             }
         }
         live
@@ -164,23 +164,23 @@ impl Memory {
     }
 
     fn remove_all(&self, keys: &[SessionKey]) -> usize {
-        keys.iter().filter(|key| self.end(key)).count()
+        keys.iter().filter(|key| self.remove(key)).count()
     }
 }
 
-/// From a name to the sessions that carry it; a name without sessions has no entry.
+/// Session keys by name; a name without sessions has no entry.
 #[derive(Default)]
 struct Index(DashMap<Box<str>, HashSet<SessionKey>>);
 
 impl Index {
-    /// Returns how many sessions carry the name now.
-    fn add(&self, name: &str, key: SessionKey) -> usize {
+    /// Returns the number of sessions of the name.
+    fn insert(&self, name: &str, key: SessionKey) -> usize {
         let mut keys = self.0.entry(name.into()).or_default();
         keys.insert(key);
         keys.len()
     }
 
-    fn drop(&self, name: &str, key: &SessionKey) {
+    fn remove(&self, name: &str, key: &SessionKey) {
         if let Some(mut keys) = self.0.get_mut(name) {
             keys.remove(key);
         }
@@ -204,19 +204,22 @@ mod tests {
     use crate::model::SessionId;
 
     #[test]
-    fn who_holds_a_session_hears_that_it_was_renewed() {
+    fn users_of_a_session_are_notified_when_it_is_updated() {
         let session = || Arc::new(Session::sample());
-        let (memory, key) = (Memory::new(Clock::manual(0)), SessionId::random().key());
+        let (memory, key) = (
+            MemoryStore::new(Clock::manual(0)),
+            SessionId::random().key(),
+        );
         let old = session();
         memory.insert(key, &old);
         let mut change = pin!(old.changed());
         let mut context = Context::from_waker(Waker::noop());
         assert!(change.as_mut().poll(&mut context).is_pending());
         let new = session();
-        memory.renew(key, &new);
+        memory.update(key, &new);
         assert!(change.as_mut().poll(&mut context).is_ready());
-        assert!(old.is_live(0), "it has not ended");
-        // Credentials open theirs again.
+        assert!(old.is_live(0), "it is not revoked");
+        // Credentials create theirs again.
         let mut change = pin!(new.changed());
         assert!(change.as_mut().poll(&mut context).is_pending());
         memory.insert(key, &session());

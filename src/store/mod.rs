@@ -1,7 +1,7 @@
-//! Sessions, in the memory of this process or in Redis.
+//! The session store: in the memory of this process or at Redis.
 //!
-//! Ended sessions are marked in the session itself, so that no copy that a cache or a request still
-//! holds can open anything.
+//! Revocation is a flag of the session itself, so that it holds for every copy, whether a cache or a
+//! request in flight has it.
 
 mod memory;
 mod redis;
@@ -19,8 +19,8 @@ use crate::clock::Clock;
 use crate::config;
 use crate::model::{Claims, IdleTimeout, Session, SessionId, SessionKey};
 use crate::telemetry::metrics::StoreMetrics;
-use memory::Memory as InMemory;
-use redis::Redis;
+use memory::MemoryStore;
+use redis::RedisStore;
 
 /// The store cannot answer. Never the same as "no such session".
 #[derive(Debug, Clone, thiserror::Error)]
@@ -33,17 +33,17 @@ impl StoreError {
     }
 }
 
-/// How much Redis may keep (`maxmemory`), and what it does when that is full (`maxmemory-policy`).
+/// Redis's `maxmemory` and `maxmemory-policy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Memory {
-    /// It has no limit of its own.
+pub enum MemoryPolicy {
+    /// No limit.
     Unlimited,
-    /// It has one, and takes nothing more when that is reached.
+    /// A limit, beyond which writes fail (`noeviction`).
     Limited,
-    /// It gives up records then, by this policy.
+    /// A limit, beyond which records are evicted by this policy.
     Evicting(String),
-    /// It does not tell, for this reason.
-    Untold(String),
+    /// Unknown, for this reason.
+    Unknown(String),
 }
 
 /// The store cannot be set up as configured.
@@ -56,12 +56,12 @@ pub struct SetupError {
     reason: String,
 }
 
-/// The application that a session belongs to, as far as keeping sessions takes it.
-pub trait Owner: Sync {
-    /// The application's secret; together with the session's id it opens what is stored.
+/// What the store needs to know of the application that a session belongs to.
+pub trait SessionContext: Sync {
+    /// The application's secret; the record's key is derived from it and the session id.
     fn seal_key(&self) -> &[u8; 32];
 
-    /// The headers that the application is sent about a person with this access token.
+    /// The headers that the application is sent about a user with this access token.
     fn headers(&self, claims: &Claims, access_token: &str) -> HeaderMap;
 }
 
@@ -69,41 +69,41 @@ pub trait Owner: Sync {
 #[derive(Clone)]
 pub struct Store {
     backend: Backend,
-    /// How long sessions may go unused.
+    /// Idle timeout of sessions.
     idle: Option<IdleTimeout>,
 }
 
 #[derive(Clone)]
 enum Backend {
-    Memory(Arc<InMemory>),
-    Redis(Arc<Redis>),
+    Memory(Arc<MemoryStore>),
+    Redis(Arc<RedisStore>),
 }
 
 impl Store {
-    /// A store in memory, which ends with this process.
+    /// A store in memory, lost with this process.
     #[must_use]
     pub fn memory(clock: Clock, idle: Option<IdleTimeout>) -> Self {
-        let backend = Backend::Memory(Arc::new(InMemory::new(clock)));
+        let backend = Backend::Memory(Arc::new(MemoryStore::new(clock)));
         Self { backend, idle }
     }
 
-    /// A store in Redis with about `cache_bytes` bytes of sessions at hand. It connects once
-    /// [`Store::run`] runs, and needs not be there yet. `people` is a secret of all replicas under
-    /// which persons are indexed.
+    /// A store at Redis with a cache of about `cache_bytes` bytes. [`Store::run`] connects; Redis
+    /// need not be up yet. `subject_index_key` is a secret of all replicas, by which subjects are
+    /// hashed for the index.
     pub fn redis(
         config: config::Redis,
-        people: &SecretString,
+        subject_index_key: &SecretString,
         cache_bytes: u64,
         idle: Option<IdleTimeout>,
         clock: Clock,
         metrics: StoreMetrics,
     ) -> Result<Self, SetupError> {
-        let redis = Redis::new(config, people, cache_bytes, idle, clock, metrics)?;
+        let redis = RedisStore::new(config, subject_index_key, cache_bytes, idle, clock, metrics)?;
         let backend = Backend::Redis(redis);
         Ok(Self { backend, idle })
     }
 
-    /// Does what has to be done in the background, until `stop`.
+    /// Runs the background work until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         match self.backend {
             Backend::Memory(_) => {}
@@ -111,8 +111,8 @@ impl Store {
         }
     }
 
-    /// The live session under `key` if the cache has it; does no I/O, and does not care for news
-    /// that may be missing.
+    /// The live session under `key` if the cache has it. Does no I/O, and does not check whether
+    /// invalidation messages may be missing.
     #[must_use]
     pub fn cached(&self, key: &SessionKey) -> Option<Arc<Session>> {
         match &self.backend {
@@ -125,76 +125,76 @@ impl Store {
     pub async fn load(
         &self,
         id: &SessionId,
-        owner: &(impl Owner + ?Sized),
+        context: &(impl SessionContext + ?Sized),
     ) -> Result<Option<Arc<Session>>, StoreError> {
         match &self.backend {
             Backend::Memory(memory) => Ok(memory.load(&id.key())),
-            Backend::Redis(redis) => redis.load(id, owner).await,
+            Backend::Redis(redis) => redis.load(id, context).await,
         }
     }
 
-    /// Notes that a session is used at `now` (Unix seconds); `false` if it was idle for too long
-    /// before, and has ended by that. As a rule this is one comparison: uses are noted ten times
-    /// within the timeout, and cost a write at the backend then.
-    pub async fn note_use(
+    /// Records a use of a session at `now` (Unix seconds); `false` if the session exceeded the idle
+    /// timeout before, and is revoked by that. Usually one comparison: uses are recorded ten times
+    /// within the timeout, each with a write at the backend.
+    pub async fn touch(
         &self,
         id: &SessionId,
         session: &Session,
         now: i64,
     ) -> Result<bool, StoreError> {
-        let unnoted = |idle: &IdleTimeout| !idle.is_noted(session.used_at(), now);
-        let Some(idle) = self.idle.filter(unnoted) else {
+        let unrecorded = |idle: &IdleTimeout| !idle.is_recorded(session.used_at(), now);
+        let Some(idle) = self.idle.filter(unrecorded) else {
             return Ok(true);
         };
         match &self.backend {
-            Backend::Memory(memory) => Ok(memory.note_use(&id.key(), session, idle, now)),
-            // Boxed, because it is rare and large.
-            Backend::Redis(redis) => Box::pin(redis.note_use(&id.key(), session, idle, now)).await,
+            Backend::Memory(memory) => Ok(memory.touch(&id.key(), session, idle, now)),
+            // Boxed: the future is large, and rarely needed.
+            Backend::Redis(redis) => Box::pin(redis.touch(&id.key(), session, idle, now)).await,
         }
     }
 
-    /// Keeps a session that has just begun, or begun again under the same id.
+    /// Stores a new session, or replaces one under the same id.
     pub async fn insert(
         &self,
         id: &SessionId,
-        owner: &(impl Owner + ?Sized),
+        context: &(impl SessionContext + ?Sized),
         session: Arc<Session>,
     ) -> Result<(), StoreError> {
         match &self.backend {
             Backend::Memory(memory) => memory.insert(id.key(), &session),
-            Backend::Redis(redis) => redis.insert(id, owner, session).await?,
+            Backend::Redis(redis) => redis.insert(id, context, session).await?,
         }
         Ok(())
     }
 
-    /// The live session of `id` as the backend has it now, which other copies may lag behind.
+    /// The live session of `id` at the backend, regardless of the cache.
     pub async fn reload(
         &self,
         id: &SessionId,
-        owner: &(impl Owner + ?Sized),
+        context: &(impl SessionContext + ?Sized),
     ) -> Result<Option<Arc<Session>>, StoreError> {
         match &self.backend {
             Backend::Memory(memory) => Ok(memory.load(&id.key())),
-            Backend::Redis(redis) => redis.reload(id, owner).await,
+            Backend::Redis(redis) => redis.reload(id, context).await,
         }
     }
 
-    /// Puts a refreshed session in place of the one under the same id, unless that has ended.
-    pub async fn renew(
+    /// Replaces a session by a refreshed one, unless it is revoked.
+    pub async fn update(
         &self,
         id: &SessionId,
-        owner: &(impl Owner + ?Sized),
+        context: &(impl SessionContext + ?Sized),
         session: Arc<Session>,
     ) -> Result<(), StoreError> {
         match &self.backend {
-            Backend::Memory(memory) => memory.renew(id.key(), &session),
-            Backend::Redis(redis) => redis.renew(id, owner, session).await?,
+            Backend::Memory(memory) => memory.update(id.key(), &session),
+            Backend::Redis(redis) => redis.update(id, context, session).await?,
         }
         Ok(())
     }
 
     /// Whether this process is to refresh a session now. `false` for `time` after another replica
-    /// got a `true`, and while that cannot be known: a refresh token is good for one use.
+    /// claimed it, and while the backend is down: a refresh token can be used once.
     pub async fn claim_refresh(&self, key: &SessionKey, time: Duration) -> bool {
         match &self.backend {
             Backend::Memory(_) => true,
@@ -202,24 +202,24 @@ impl Store {
         }
     }
 
-    /// Ends one session: here at once, elsewhere as soon as the backend can be told.
-    pub async fn remove(&self, key: &SessionKey) {
+    /// Revokes one session: in this process at once, at other replicas as soon as the backend is up.
+    pub async fn revoke(&self, key: &SessionKey) {
         match &self.backend {
-            Backend::Memory(memory) => memory.remove(key),
-            Backend::Redis(redis) => redis.remove(key).await,
+            Backend::Memory(memory) => memory.revoke(key),
+            Backend::Redis(redis) => redis.revoke(key).await,
         }
     }
 
-    /// Ends the session of credentials that turned out to be worth nothing. Strangers can cause
-    /// this as often as they like, so nothing waits for a backend that is away.
-    pub async fn forget(&self, key: &SessionKey) {
+    /// Revokes the session of credentials that are no longer valid. Unauthenticated clients can
+    /// cause this at any rate, so nothing is queued while the backend is down.
+    pub async fn revoke_best_effort(&self, key: &SessionKey) {
         match &self.backend {
-            Backend::Memory(memory) => memory.remove(key),
-            Backend::Redis(redis) => redis.forget(key).await,
+            Backend::Memory(memory) => memory.revoke(key),
+            Backend::Redis(redis) => redis.revoke_best_effort(key).await,
         }
     }
 
-    /// Whether the backend still has this session, and not a refreshed one in its place.
+    /// Whether the backend has this session, and not a refreshed one in its place.
     pub async fn is_current(&self, key: &SessionKey, session: &Session) -> bool {
         match &self.backend {
             Backend::Memory(memory) => memory.is_current(key, session),
@@ -227,25 +227,25 @@ impl Store {
         }
     }
 
-    /// Ends every session of authentik's session `sid`, as [`Store::remove`] does; returns how
-    /// many. The cost depends on that number only.
-    pub async fn end_sid(&self, sid: &str) -> usize {
+    /// Revokes every session of authentik's session `sid`, as [`Store::revoke`] does; returns their
+    /// number, on which alone the cost depends.
+    pub async fn revoke_by_sid(&self, sid: &str) -> usize {
         match &self.backend {
-            Backend::Memory(memory) => memory.end_sid(sid),
-            Backend::Redis(redis) => redis.end_sid(sid).await,
+            Backend::Memory(memory) => memory.revoke_by_sid(sid),
+            Backend::Redis(redis) => redis.revoke_by_sid(sid).await,
         }
     }
 
-    /// Ends every session of the person `sub`, as [`Store::remove`] does; returns how many.
-    pub async fn end_subject(&self, sub: &str) -> usize {
+    /// Revokes every session of the user `sub`, as [`Store::revoke`] does; returns their number.
+    pub async fn revoke_by_subject(&self, sub: &str) -> usize {
         match &self.backend {
-            Backend::Memory(memory) => memory.end_subject(sub),
-            Backend::Redis(redis) => redis.end_subject(sub).await,
+            Backend::Memory(memory) => memory.revoke_by_subject(sub),
+            Backend::Redis(redis) => redis.revoke_by_subject(sub).await,
         }
     }
 
-    /// Every live session of this process, for re-checking: of Redis, the cached ones. Expired
-    /// ones are dropped on the way.
+    /// Every live session of this process, for introspection: with Redis, the cached ones. Removes
+    /// expired ones.
     #[must_use]
     pub fn sweep(&self) -> Vec<(SessionKey, Arc<Session>)> {
         match &self.backend {
@@ -254,39 +254,39 @@ impl Store {
         }
     }
 
-    /// Whether this process is to ask authentik about a session now. `false` for `time` after
-    /// another replica got a `true`.
-    pub async fn claim_check(&self, key: &SessionKey, time: Duration) -> bool {
+    /// Whether this process is to introspect a session now. `false` for `time` after another replica
+    /// claimed it.
+    pub async fn claim_introspection(&self, key: &SessionKey, time: Duration) -> bool {
         match &self.backend {
             Backend::Memory(_) => true,
-            Backend::Redis(redis) => redis.claim(key, time).await,
+            Backend::Redis(redis) => redis.claim_introspection(key, time).await,
         }
     }
 
-    /// Notes that authentik said just now that the session stands.
-    pub async fn checked(&self, key: &SessionKey, session: &Session) {
+    /// Records that authentik just confirmed the session.
+    pub async fn record_introspection(&self, key: &SessionKey, session: &Session) {
         match &self.backend {
-            Backend::Memory(memory) => memory.checked(session),
-            Backend::Redis(redis) => redis.checked(key, session).await,
+            Backend::Memory(memory) => memory.record_introspection(session),
+            Backend::Redis(redis) => redis.record_introspection(key, session).await,
         }
     }
 
-    /// Sessions that authentik was last asked about at or before `time` (Unix seconds) come out of
-    /// [`Store::next_due`] when they are next read from the backend.
-    pub fn due_before(&self, time: i64) {
+    /// Sessions last introspected at or before `time` (Unix seconds) are returned by
+    /// [`Store::next_introspection`] when they are next read from the backend.
+    pub fn set_introspection_cutoff(&self, time: i64) {
         if let Backend::Redis(redis) = &self.backend {
-            redis.due_before(time);
+            redis.set_introspection_cutoff(time);
         }
     }
 
-    /// Waits for a session that authentik should be asked about before the next sweep.
-    pub async fn next_due(&self) -> (SessionKey, Arc<Session>) {
-        let due = match &self.backend {
+    /// Waits for a session that should be introspected before the next sweep.
+    pub async fn next_introspection(&self) -> (SessionKey, Arc<Session>) {
+        let next = match &self.backend {
             Backend::Memory(_) => None,
-            Backend::Redis(redis) => redis.next_due().await,
+            Backend::Redis(redis) => redis.next_introspection().await,
         };
-        match due {
-            Some(due) => due,
+        match next {
+            Some(next) => next,
             None => std::future::pending().await,
         }
     }
@@ -297,16 +297,15 @@ impl Store {
         matches!(self.backend, Backend::Redis(_))
     }
 
-    /// Keeps something under a name where every replica finds it; memory forgets it. It is
-    /// readable for whoever can read the backend.
-    pub async fn keep_blob(&self, name: &str, blob: &[u8]) -> Result<(), StoreError> {
+    /// Stores a blob for every replica; a no-op in memory. The caller encrypts what is secret.
+    pub async fn put_blob(&self, name: &str, blob: &[u8]) -> Result<(), StoreError> {
         match &self.backend {
             Backend::Memory(_) => Ok(()),
-            Backend::Redis(redis) => redis.keep_blob(name, blob).await,
+            Backend::Redis(redis) => redis.put_blob(name, blob).await,
         }
     }
 
-    /// What was kept under a name.
+    /// The blob of this name.
     pub async fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         match &self.backend {
             Backend::Memory(_) => Ok(None),
@@ -314,15 +313,15 @@ impl Store {
         }
     }
 
-    /// How much the backend may keep, and what it does when that is full.
-    pub async fn memory_limit(&self) -> Memory {
+    /// The backend's memory limit and eviction policy.
+    pub async fn memory_policy(&self) -> MemoryPolicy {
         match &self.backend {
-            Backend::Memory(_) => Memory::Unlimited,
-            Backend::Redis(redis) => redis.memory().await,
+            Backend::Memory(_) => MemoryPolicy::Unlimited,
+            Backend::Redis(redis) => redis.memory_policy().await,
         }
     }
 
-    /// How many live sessions this process has.
+    /// Number of live sessions of this process.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.backend {
@@ -331,7 +330,7 @@ impl Store {
         }
     }
 
-    /// Whether there is none.
+    /// Whether this process has no live session.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,18 +1,18 @@
-//! Sealing of what is kept elsewhere: AES-256-GCM under keys that only this program can derive.
+//! Authenticated encryption of data at rest: AES-256-GCM with derived keys.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, hmac, rand};
 
-/// A sealed text has this many bytes more than the plain one: nonce and tag.
-pub const OVERHEAD: usize = NONCE_LEN + 16;
+/// Bytes that encryption adds: nonce and tag.
+pub const OVERHEAD_BYTES: usize = NONCE_LEN + 16;
 
-/// A key that seals and opens. Each is used for few texts, so that random nonces never meet.
+/// An encryption key. Each is used for few messages, so that random nonces do not collide.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Seal([u8; 32]);
 
 impl Seal {
-    /// Derives a key for `purpose` (HKDF-SHA256, RFC 5869) from all the secrets that opening shall
-    /// take.
+    /// Derives a key for `purpose` from secrets, all of which are needed to decrypt (HKDF-SHA256,
+    /// RFC 5869).
     ///
     /// # Panics
     /// Never: the lengths are fixed.
@@ -27,7 +27,8 @@ impl Seal {
         Self(key)
     }
 
-    /// Nonce and sealed text. Opening takes the same `context`.
+    /// Encrypts `plain` with `context` as additional authenticated data. Returns nonce, ciphertext
+    /// and tag.
     ///
     /// # Panics
     /// If the operating system has no randomness, without which nothing here is safe.
@@ -35,7 +36,7 @@ impl Seal {
     pub fn seal(&self, context: &[u8], plain: &[u8]) -> Vec<u8> {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).expect("the system's random source works");
-        let mut sealed = Vec::with_capacity(plain.len() + OVERHEAD);
+        let mut sealed = Vec::with_capacity(plain.len() + OVERHEAD_BYTES);
         sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(plain);
         let tag = self
@@ -50,7 +51,7 @@ impl Seal {
         sealed
     }
 
-    /// The plain text; `None` if anything about key, context or text is not as it was.
+    /// Decrypts; `None` if key, context or ciphertext differ.
     #[must_use]
     pub fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, text) = sealed.split_at_checked(NONCE_LEN)?;
@@ -77,18 +78,18 @@ impl std::fmt::Debug for Seal {
     }
 }
 
-/// Names that only who has a secret can compute, for what must be found but not guessed.
+/// A keyed hash (HMAC-SHA256), for index keys of guessable values.
 #[derive(Debug)]
 pub struct KeyedHash(hmac::Key);
 
 impl KeyedHash {
-    /// Names under `secret`.
+    /// A hash with this key.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
-    /// The name of `text`.
+    /// The hash of `text`.
     #[must_use]
     pub fn of(&self, text: &[u8]) -> [u8; 32] {
         let mut hash = [0; 32];
@@ -102,10 +103,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn opens_what_it_sealed_and_nothing_else() {
+    fn decrypts_what_it_encrypted_and_nothing_else() {
         let seal = Seal::derive(b"p", &[b"secret"]);
         let sealed = seal.seal(b"context", b"plain");
-        assert_eq!(sealed.len(), 5 + OVERHEAD);
+        assert_eq!(sealed.len(), 5 + OVERHEAD_BYTES);
         assert_eq!(
             seal.open(b"context", &sealed).as_deref(),
             Some(&b"plain"[..])

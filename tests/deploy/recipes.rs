@@ -1,7 +1,7 @@
 //! What `docs/SECURITY.md` asks of reverse proxies, in every recipe: clients cannot name themselves,
 //! and browsers reach nothing of ours that holds a token.
 
-use authentik_proxy::web::header::identity::{META, PERSON};
+use authentik_proxy::web::header::identity::{META, USER};
 use serde_json::Value;
 
 use crate::{documents, files, parse, pattern, read};
@@ -9,7 +9,7 @@ use crate::{documents, files, parse, pattern, read};
 /// The identity headers, each in all spellings with `_`, which many applications take for the same.
 fn spellings() -> Vec<String> {
     let mut found = Vec::new();
-    for name in PERSON.iter().chain(&META) {
+    for name in USER.iter().chain(&META) {
         let mut spelt = vec![String::new()];
         for c in name.as_str().chars() {
             let other = (c == '-').then_some('_');

@@ -234,7 +234,7 @@ impl Parted {
             },
             Ok(None) => {
                 // They may have been valid before.
-                self.store.forget(&key).await;
+                self.store.revoke_best_effort(&key).await;
                 (CredentialResult::Invalid, None)
             }
             Err(failure) => (CredentialResult::Failed(Arc::new(failure)), None),

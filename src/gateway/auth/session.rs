@@ -56,7 +56,7 @@ impl Parted {
                 continue;
             }
             let now = self.clock.now();
-            let used = self.store.note_use(&id, &session, now).await;
+            let used = self.store.touch(&id, &session, now).await;
             if used.map_err(store_error(site))? {
                 self.refresher.consider(&id, site, &session, now);
                 return Ok(Some(session));

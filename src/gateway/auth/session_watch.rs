@@ -39,7 +39,7 @@ pub(crate) async fn session_ended(watch: Option<SessionWatch>) {
         return std::future::pending().await;
     };
     loop {
-        let is_due = tokio::select! {
+        let needs_refresh = tokio::select! {
             () = watch.session.changed() => false,
             () = tokio::time::sleep(watch.pause()) => true,
         };
@@ -48,7 +48,7 @@ pub(crate) async fn session_ended(watch: Option<SessionWatch>) {
             // A refreshed session expires at another time.
             Ok(Some((id, session))) => {
                 // Not after a change, or short-lived sessions would be refreshed over and over.
-                if is_due {
+                if needs_refresh {
                     watch.refresher.consider(id, &watch.site, &session, now);
                 }
                 watch.session = session;
@@ -66,7 +66,7 @@ impl SessionWatch {
         let until = |at: i64| Duration::from_secs(u64::try_from(at - now).unwrap_or_default());
         let end = until(self.session.expires_at).min(LOOKUP_INTERVAL);
         // The refresh is due once that second is over; a failed one is retried.
-        let due = self.session.due_at();
+        let due = self.session.refresh_at();
         let due = due.map_or(LOOKUP_INTERVAL, |due| {
             until(due + 1).max(REFRESH_RETRY_INTERVAL)
         });
@@ -78,7 +78,7 @@ impl SessionWatch {
         for id in &self.ids {
             if let Some(session) = self.store.load(id, &*self.site).await?
                 && session.client_id == self.session.client_id
-                && self.store.note_use(id, &session, self.clock.now()).await?
+                && self.store.touch(id, &session, self.clock.now()).await?
             {
                 return Ok(Some((id, session)));
             }

@@ -45,7 +45,7 @@ impl Refresher {
 
     /// Queues the session if it is time. Nobody waits.
     pub(crate) fn consider(&self, id: &SessionId, site: &Arc<Site>, session: &Session, now: i64) {
-        if session.is_due(now) && session.take_turn(now) {
+        if session.needs_refresh(now) && session.claim_refresh_attempt(now) {
             let due = Due {
                 id: id.clone(),
                 site: Arc::clone(site),
@@ -116,17 +116,21 @@ impl Worker {
             return;
         };
         let now = self.clock.now();
-        let Some(refresh) = session.refresh.as_ref().filter(|_| session.is_due(now)) else {
+        let Some(refresh) = session
+            .refresh
+            .as_ref()
+            .filter(|_| session.needs_refresh(now))
+        else {
             return;
         };
-        let limit = refresh.began_at.saturating_add(self.max_age);
+        let limit = refresh.started_at.saturating_add(self.max_age);
         if session.expires_at >= limit {
             return;
         }
         let claims = &session.claims;
         match site.relying_party.refresh(&refresh.token, now).await {
             Ok(Some(tokens)) if tokens.claims.sub == claims.sub => {
-                let mut fresh = login::session(site, tokens, refresh.began_at);
+                let mut fresh = login::session(site, tokens, refresh.started_at);
                 fresh.expires_at = fresh.expires_at.min(limit);
                 self.keep(id, site, Arc::new(fresh)).await;
             }
@@ -137,7 +141,7 @@ impl Worker {
                     "authentik refused to refresh a session; it ends"
                 );
                 self.outcomes.count(RefreshOutcome::Rejected);
-                self.store.remove(&id.key()).await;
+                self.store.revoke(&id.key()).await;
             }
             Ok(_) => {}
             Err(error) => {
@@ -152,7 +156,7 @@ impl Worker {
 
     async fn keep(&self, id: &SessionId, site: &Arc<Site>, fresh: Arc<Session>) {
         for _ in 0..MAX_STORE_ATTEMPTS {
-            match self.store.renew(id, &**site, Arc::clone(&fresh)).await {
+            match self.store.update(id, &**site, Arc::clone(&fresh)).await {
                 Ok(()) => return self.outcomes.count(RefreshOutcome::Succeeded),
                 Err(error) => {
                     let message = error.to_string();

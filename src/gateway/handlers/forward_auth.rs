@@ -219,7 +219,7 @@ fn secret(mut value: HeaderValue) -> HeaderValue {
 fn allow(site: &Arc<Site>, permit: &Permit, request: &HeaderMap) -> GatewayResponse {
     let mut headers = match permit.session() {
         Some(session) => session.headers.clone(),
-        None => identity::nobody(),
+        None => identity::anonymous(),
     };
     for name in &site.application.policy.identity_headers {
         headers.entry(name).or_insert(identity::EMPTY);

@@ -241,7 +241,7 @@ fn set_headers<'a>(site: &'a Site, session: Option<&'a Arc<Session>>) -> SetHead
     SetHeaders {
         user: match session {
             Some(session) => Cow::Borrowed(&session.headers),
-            None => Cow::Owned(identity::nobody()),
+            None => Cow::Owned(identity::anonymous()),
         },
         application: &site.meta,
         additional: additional

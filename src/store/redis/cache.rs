@@ -1,4 +1,4 @@
-//! What this process has at hand of each session, bounded by bytes.
+//! The sessions that this process caches, bounded by bytes.
 
 use std::sync::Arc;
 
@@ -8,48 +8,50 @@ use quick_cache::sync::Cache as Inner;
 use crate::model::{Session, SessionKey};
 use crate::store::seal::Seal;
 
-/// About what a session takes; decides how many the cache makes room for at first.
-const USUAL_BYTES: u64 = 4096;
-/// What the mark of an ended session weighs, in bytes.
-const MARK_BYTES: u64 = 160;
+/// Estimated size of an entry, for the initial capacity of the cache.
+const ESTIMATED_ENTRY_BYTES: u64 = 4096;
+/// Weight of a tombstone.
+const TOMBSTONE_BYTES: u64 = 160;
 
 /// A cached session.
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) session: Arc<Session>,
-    /// Seals the session's record.
+    /// Encrypts the session's record.
     pub(super) seal: Seal,
-    /// When Redis last confirmed it, in milliseconds since the start of the process.
-    pub(super) confirmed: u64,
-    /// The subscription to news under which that was.
+    /// When the session was last read from or validated at Redis, in milliseconds since the start
+    /// of the process.
+    pub(super) validated_at: u64,
+    /// The epoch of the subscription at that time.
     pub(super) epoch: u64,
 }
 
-/// What a key leads to.
+/// The cached state of a key.
 #[derive(Clone)]
 pub(super) enum Slot {
-    /// A session, which may have ended since.
+    /// A session, which may be revoked since.
     Session(Entry),
-    /// The session had ended at this time, in milliseconds since the start of the process.
-    Ended(u64),
+    /// The session was revoked, as known at this time, in milliseconds since the start of the
+    /// process.
+    Tombstone(u64),
 }
 
 impl Slot {
     fn session(&self) -> Option<&Arc<Session>> {
         match self {
             Self::Session(entry) => Some(&entry.session),
-            Self::Ended(_) => None,
+            Self::Tombstone(_) => None,
         }
     }
 }
 
-/// Slots by key. Readers do not wait for each other.
+/// Slots by key. Readers do not block each other.
 pub(super) struct Cache(Inner<SessionKey, Slot, ByBytes>);
 
 impl Cache {
     /// A cache of about `bytes` bytes.
     pub(super) fn new(bytes: u64) -> Self {
-        let expected = usize::try_from(bytes / USUAL_BYTES).unwrap_or(usize::MAX);
+        let expected = usize::try_from(bytes / ESTIMATED_ENTRY_BYTES).unwrap_or(usize::MAX);
         Self(Inner::with_weighter(expected.max(16), bytes, ByBytes))
     }
 
@@ -61,11 +63,11 @@ impl Cache {
     pub(super) fn live(&self, key: &SessionKey, now: i64) -> Option<Arc<Session>> {
         match self.0.get(key)? {
             Slot::Session(entry) if entry.session.is_live(now) => Some(entry.session),
-            Slot::Session(_) | Slot::Ended(_) => None,
+            Slot::Session(_) | Slot::Tombstone(_) => None,
         }
     }
 
-    /// Who still holds a session that this one comes in place of is told.
+    /// Stores a slot. Users of another session in its place are notified.
     pub(super) fn insert(&self, key: SessionKey, slot: Slot) {
         let old = self.0.get(&key);
         let new = slot.session().cloned();
@@ -81,7 +83,7 @@ impl Cache {
         self.0.remove(key);
     }
 
-    /// Every session that is live at `now`. The others make room.
+    /// Every session that is live at `now`. Others are removed.
     pub(super) fn sweep(&self, now: i64) -> Vec<(SessionKey, Entry)> {
         let mut live = Vec::new();
         for (key, slot) in self.0.iter() {
@@ -90,7 +92,7 @@ impl Cache {
                 Slot::Session(_) => {
                     self.0.remove(&key);
                 }
-                Slot::Ended(_) => {}
+                Slot::Tombstone(_) => {}
             }
         }
         live
@@ -110,7 +112,7 @@ impl Weighter<SessionKey, Slot> for ByBytes {
     fn weight(&self, _: &SessionKey, slot: &Slot) -> u64 {
         match slot {
             Slot::Session(entry) => entry.session.weight(),
-            Slot::Ended(_) => MARK_BYTES,
+            Slot::Tombstone(_) => TOMBSTONE_BYTES,
         }
     }
 }
@@ -124,21 +126,21 @@ mod tests {
     use crate::model::SessionId;
 
     #[test]
-    fn who_holds_a_session_hears_that_another_is_in_its_place() {
+    fn users_of_a_session_are_notified_when_it_is_replaced() {
         let id = SessionId::random();
         let entry = || Entry {
             session: Arc::new(Session::sample()),
             seal: Seal::derive(b"test", &[]),
-            confirmed: 0,
+            validated_at: 0,
             epoch: 0,
         };
         let (cache, old, new) = (Cache::new(1 << 20), entry(), entry());
         let mut change = pin!(old.session.changed());
         let mut context = Context::from_waker(Waker::noop());
-        for (slot, is_told) in [(&old, false), (&old, false), (&new, true)] {
+        for (slot, is_notified) in [(&old, false), (&old, false), (&new, true)] {
             cache.insert(id.key(), Slot::Session(slot.clone()));
-            let told = change.as_mut().poll(&mut context).is_ready();
-            assert_eq!(told, is_told);
+            let notified = change.as_mut().poll(&mut context).is_ready();
+            assert_eq!(notified, is_notified);
         }
     }
 }

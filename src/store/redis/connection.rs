@@ -1,5 +1,5 @@
-//! The one connection that all commands share: opened again and again until it stands, known to
-//! everybody as up or down, so that nobody waits for a Redis that is known to be away.
+//! The connection that all commands share. It reconnects with back-off; while it is known to be
+//! down, commands fail at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,21 +16,22 @@ use crate::store::StoreError;
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::StoreMetrics;
 
-/// First pause between two attempts to connect; each is twice as long as the one before.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// Longest pause between two attempts to connect.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Commands that fail in a row before a cluster's connection is opened anew.
-const PATIENCE: u32 = 5;
-/// A server that takes no writes is looked for anew this often at most.
-const SETTLED: Duration = Duration::from_secs(2);
+/// Initial delay between two attempts to connect; doubles with each attempt.
+const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(50);
+/// Maximum delay between two attempts to connect.
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
+/// Consecutive failed commands after which a cluster connection is reopened.
+const MAX_CLUSTER_FAILURES: u32 = 5;
+/// Minimum age of a connection before it counts as stable, or is reopened because its server is
+/// read-only.
+const MIN_STABLE_TIME: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 enum State {
-    /// Not connected yet, or just lost: worth a short wait.
+    /// Connecting for the first time, or just lost: commands wait.
     Trying,
     Up(Established),
-    /// Connecting failed, and this is why.
+    /// Connecting failed, for this reason.
     Down(Arc<str>),
 }
 
@@ -41,12 +42,12 @@ struct Established {
     since: Instant,
 }
 
-/// See the module.
+/// The connection to Redis.
 pub(super) struct Connection {
     server: Server,
     state: watch::Sender<State>,
     failures: AtomicU32,
-    refusals: Throttle,
+    command_errors: Throttle,
     metrics: StoreMetrics,
 }
 
@@ -56,7 +57,7 @@ impl Connection {
             server,
             state: watch::Sender::new(State::Trying),
             failures: AtomicU32::new(0),
-            refusals: Throttle::default(),
+            command_errors: Throttle::default(),
             metrics,
         }
     }
@@ -65,21 +66,21 @@ impl Connection {
         &self.server
     }
 
-    /// Whether commands reach Redis, as far as known.
+    /// Whether Redis is connected.
     pub(super) fn is_up(&self) -> bool {
         matches!(*self.state.borrow(), State::Up(_))
     }
 
-    /// Runs a command. It may run twice, when the connection breaks under it.
+    /// Runs a command. Retries it once if the connection breaks, so that it may run twice.
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         let started = Instant::now();
         let result = match self.attempt(command).await {
-            Err(Failure::Lost(_)) => self.attempt(command).await,
+            Err(Failure::ConnectionLost(_)) => self.attempt(command).await,
             result => result,
         };
         self.metrics.observe(started.elapsed(), result.is_ok());
         result.map_err(|failure| match failure {
-            Failure::Lost(reason) | Failure::Final(reason) => self.error(&reason),
+            Failure::ConnectionLost(reason) | Failure::Final(reason) => self.error(&reason),
         })
     }
 
@@ -89,12 +90,12 @@ impl Connection {
             number,
             since,
         } = self.established().await?;
-        // A cluster gives up by itself, after having looked for another node.
-        let patience = self.server.timeout() * if self.server.is_cluster() { 3 } else { 1 };
-        let Ok(answer) = timeout(patience, command.query_async(&mut link)).await else {
-            let reason = format!("there was no answer within {patience:?}; {SILENT}");
-            // It hangs: nobody else shall wait as long as we did.
-            self.lost(number, State::Down(reason.as_str().into()));
+        // A cluster client has its own time-out, within which it tries another node.
+        let limit = self.server.timeout() * if self.server.is_cluster() { 3 } else { 1 };
+        let Ok(answer) = timeout(limit, command.query_async(&mut link)).await else {
+            let reason = format!("there was no answer within {limit:?}; {SILENT}");
+            // The server hangs: later commands fail at once.
+            self.note_failure(number, State::Down(reason.as_str().into()));
             return Err(Failure::Final(reason));
         };
         let error = match answer {
@@ -106,20 +107,20 @@ impl Connection {
         };
         let reason = explain(&error);
         if is_lost(&error) {
-            self.lost(number, State::Trying);
+            self.note_failure(number, State::Trying);
             if !self.server.is_cluster() {
-                return Err(Failure::Lost(reason));
+                return Err(Failure::ConnectionLost(reason));
             }
-        } else if is_demoted(&error) && since.elapsed() > SETTLED {
-            self.leave(number, State::Trying);
+        } else if is_demoted(&error) && since.elapsed() > MIN_STABLE_TIME {
+            self.set_state(number, State::Trying);
         }
-        if self.refusals.should_log(&reason) {
+        if self.command_errors.should_log(&reason) {
             tracing::error!("Redis at {} refuses a command: {reason}", self.server);
         }
         Err(Failure::Final(reason))
     }
 
-    /// The connection, or why there is none. Waits only while that is being found out.
+    /// The connection, or the reason why there is none. Waits while connecting.
     async fn established(&self) -> Result<Established, Failure> {
         let known = match &*self.state.borrow() {
             State::Trying => None,
@@ -141,22 +142,22 @@ impl Connection {
         }
     }
 
-    /// A command failed that may have failed because of the connection. A cluster's is left only
-    /// when that goes on: it mends itself.
-    fn lost(&self, number: u64, next: State) {
+    /// Counts a failure that may be due to the connection. A cluster client recovers by itself, so
+    /// its connection is reopened after several failures only.
+    fn note_failure(&self, number: u64, next: State) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if !self.server.is_cluster() || failures >= PATIENCE {
-            self.leave(number, next);
+        if !self.server.is_cluster() || failures >= MAX_CLUSTER_FAILURES {
+            self.set_state(number, next);
         }
     }
 
-    fn leave(&self, number: u64, next: State) {
+    fn set_state(&self, number: u64, next: State) {
         self.state.send_if_modified(|state| {
-            let ours = matches!(state, State::Up(up) if up.number == number);
-            if ours {
+            let is_same = matches!(state, State::Up(up) if up.number == number);
+            if is_same {
                 *state = next;
             }
-            ours
+            is_same
         });
     }
 
@@ -164,12 +165,12 @@ impl Connection {
         StoreError::new(format!("Redis at {}: {reason}", self.server))
     }
 
-    /// Keeps the connection up, for ever. Calls `catch_up` whenever it stands, and now and then.
-    pub(super) async fn keep<'a>(&self, catch_up: impl Fn() -> BoxFuture<'a, ()>) {
+    /// Maintains the connection. Calls `resync` when connected and periodically. Never returns.
+    pub(super) async fn maintain<'a>(&self, resync: impl Fn() -> BoxFuture<'a, ()>) {
         let trouble = Throttle::default();
         let mut states = self.state.subscribe();
-        let mut pause = SHORTEST_PAUSE;
-        let mut said_up = false;
+        let mut pause = MIN_RECONNECT_DELAY;
+        let mut is_logged_up = false;
         for number in 0_u64.. {
             let patience = 4 * self.server.timeout();
             let reason = match timeout(patience, self.server.connect()).await {
@@ -182,9 +183,9 @@ impl Connection {
                         since,
                     }));
                     self.metrics.up(true);
-                    if !said_up {
+                    if !is_logged_up {
                         tracing::info!("Redis at {} is connected", self.server);
-                        said_up = true;
+                        is_logged_up = true;
                     }
                     let mut lost = std::pin::pin!(async {
                         let _ = states
@@ -192,23 +193,23 @@ impl Connection {
                             .await;
                     });
                     loop {
-                        // Who catches up waits for the connection, so its loss comes first.
+                        // `resync` waits for the connection, so its loss is checked first.
                         tokio::select! {
                             biased;
                             () = &mut lost => break,
-                            () = catch_up() => {}
+                            () = resync() => {}
                         }
-                        if timeout(LONGEST_PAUSE, &mut lost).await.is_ok() {
+                        if timeout(MAX_RECONNECT_DELAY, &mut lost).await.is_ok() {
                             break;
                         }
                     }
                     self.metrics.up(false);
-                    if since.elapsed() > SETTLED {
+                    if since.elapsed() > MIN_STABLE_TIME {
                         trouble.reset();
-                        pause = SHORTEST_PAUSE;
+                        pause = MIN_RECONNECT_DELAY;
                         continue;
                     }
-                    // Up and lost at once: no hurry, and nobody shall wait.
+                    // Lost right after connecting: back off, and fail commands meanwhile.
                     "the connection breaks as soon as it stands; look at Redis's own log".into()
                 }
                 Ok(Err(error)) => explain(&error),
@@ -217,7 +218,7 @@ impl Connection {
                 ),
             };
             if trouble.should_log(&reason) {
-                said_up = false;
+                is_logged_up = false;
                 tracing::error!(
                     "Redis at {} cannot be reached: {reason}; sessions that are not cached here are answered with 503 until then",
                     self.server,
@@ -225,14 +226,14 @@ impl Connection {
             }
             self.state.send_replace(State::Down(reason.into()));
             tokio::time::sleep(pause).await;
-            pause = (2 * pause).min(LONGEST_PAUSE);
+            pause = (2 * pause).min(MAX_RECONNECT_DELAY);
         }
     }
 }
 
 enum Failure {
-    /// The connection broke; a new one may do.
-    Lost(String),
+    /// The connection broke; the command is retried.
+    ConnectionLost(String),
     Final(String),
 }
 

@@ -1,40 +1,45 @@
-//! Redis without what it knew: it restarted without its data, was flushed, or failed over to a copy
-//! without it. Every replica then gives it again what it has cached. Until they had the time to, a
-//! session that is not there may be one that was lost: unknown, which is not the same as over.
+//! Detects that Redis lost its data: it restarted without persistence, was flushed, or failed over
+//! to an empty replica.
+//!
+//! Each data set at Redis has a generation, a random value that is written when there is none. If
+//! the generation changes, every replica restores the sessions that it has cached. Until that had
+//! time to happen, a missing record does not prove that the session ended: it is an error, not
+//! "signed out".
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{Redis, scripts};
+use super::{RedisStore, scripts};
 use crate::model::SessionId;
 use crate::store::StoreError;
 
-/// How long after it began anew, or after a replica was last seen to fill it, Redis is taken for
-/// incomplete, in seconds: several times as long as a replica takes to find it.
-const REFILL_SECONDS: u64 = 10;
+/// How long Redis counts as incomplete after a new generation, or after a replica last reported
+/// that it restores sessions. Several times as long as a replica takes to detect the loss.
+const REFILL_TIMEOUT_SECONDS: u64 = 10;
 
-/// What Redis held when this process last looked, by the name that it had been given.
+/// Identifies the data set at Redis.
+#[derive(PartialEq, Eq)]
+pub(super) struct Generation(Vec<u8>);
+
+/// The generation that this process last saw; `None` before the first.
 #[derive(Default)]
-pub(super) struct Holding(Mutex<Option<Vec<u8>>>);
+pub(super) struct KnownGeneration(Mutex<Option<Generation>>);
 
-impl Holding {
-    /// Whether it is something else than before.
-    fn differs(&self, name: &[u8]) -> bool {
+impl KnownGeneration {
+    /// Whether Redis had another generation before.
+    fn differs(&self, current: &Generation) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_deref().is_some_and(|known| known != name)
+        known.as_ref().is_some_and(|known| known != current)
     }
 
-    fn is_now(&self, name: Vec<u8>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
+    fn set(&self, current: Generation) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(current);
     }
 }
 
-/// What is to be noted once everything lost was put back.
-pub(super) struct Held(Vec<u8>);
-
-impl Redis {
-    /// An error while Redis may not have every session back that a replica has.
-    pub(super) async fn knows_all(&self) -> Result<(), StoreError> {
-        let (_, refilling) = self.holding().await?;
+impl RedisStore {
+    /// An error while replicas may still restore sessions that Redis lost.
+    pub(super) async fn ensure_complete(&self) -> Result<(), StoreError> {
+        let (_, refilling) = self.current_generation().await?;
         if refilling {
             return Err(StoreError::new(
                 "Redis has lost its data, and replicas are giving it again what they have",
@@ -43,27 +48,29 @@ impl Redis {
         Ok(())
     }
 
-    /// Whether Redis has lost what it knew since this process last looked, and what to note when
-    /// that is mended.
-    pub(super) async fn look_for_loss(&self) -> Result<(bool, Held), StoreError> {
-        let (name, _) = self.holding().await?;
-        Ok((self.holding.differs(&name), Held(name)))
+    /// Whether Redis lost its data since this process last looked, and the current generation, to
+    /// be acknowledged once the cached sessions are restored.
+    pub(super) async fn detect_data_loss(&self) -> Result<(bool, Generation), StoreError> {
+        let (current, _) = self.current_generation().await?;
+        Ok((self.generation.differs(&current), current))
     }
 
-    pub(super) fn mended(&self, held: Held) {
-        self.holding.is_now(held.0);
+    /// Every cached session is at Redis in this generation.
+    pub(super) fn acknowledge_generation(&self, current: Generation) {
+        self.generation.set(current);
     }
 
-    /// Says that this replica still has sessions that Redis has lost.
-    pub(super) async fn still_filling(&self) -> Result<(), StoreError> {
-        let command = scripts::still_filling(REFILL_SECONDS);
+    /// Reports that this replica still restores sessions.
+    pub(super) async fn extend_refill(&self) -> Result<(), StoreError> {
+        let command = scripts::extend_refill(REFILL_TIMEOUT_SECONDS);
         self.connection.query(&command).await
     }
 
-    async fn holding(&self) -> Result<(Vec<u8>, bool), StoreError> {
-        // As random as a session's id, though no secret.
-        let name = SessionId::random().key();
-        let command = scripts::filling(name.as_bytes(), REFILL_SECONDS);
-        self.connection.query(&command).await
+    async fn current_generation(&self) -> Result<(Generation, bool), StoreError> {
+        // 256 random bits, though no secret.
+        let candidate = SessionId::random().key();
+        let command = scripts::generation(candidate.as_bytes(), REFILL_TIMEOUT_SECONDS);
+        let (current, refilling) = self.connection.query(&command).await?;
+        Ok((Generation(current), refilling))
     }
 }

@@ -1,23 +1,23 @@
-//! What somebody who looks for trouble wants to know of Redis itself.
+//! Redis's memory policy, for diagnosis.
 
 use redis::{FromRedisValue as _, Value};
 
-use super::Redis;
-use crate::store::Memory;
+use super::RedisStore;
+use crate::store::MemoryPolicy;
 
-impl Redis {
-    /// How much Redis may keep, and what it does when that is full.
-    pub(in crate::store) async fn memory(&self) -> Memory {
+impl RedisStore {
+    /// `maxmemory` and `maxmemory-policy`.
+    pub(in crate::store) async fn memory_policy(&self) -> MemoryPolicy {
         let mut command = redis::cmd("INFO");
         command.arg("memory");
         match self.connection.query::<Value>(&command).await {
             Ok(answer) => worst(texts(&answer).iter().map(|info| read(info))),
-            Err(error) => Memory::Untold(error.to_string()),
+            Err(error) => MemoryPolicy::Unknown(error.to_string()),
         }
     }
 }
 
-/// The answers of all nodes, if there are several.
+/// The replies of all nodes of a cluster.
 fn texts(answer: &Value) -> Vec<String> {
     match answer {
         Value::Map(nodes) => nodes.iter().flat_map(|(_, info)| texts(info)).collect(),
@@ -26,28 +26,28 @@ fn texts(answer: &Value) -> Vec<String> {
     }
 }
 
-/// What is most likely to lose sessions.
-fn worst(nodes: impl Iterator<Item = Memory>) -> Memory {
+/// The policy that is most likely to lose sessions.
+fn worst(nodes: impl Iterator<Item = MemoryPolicy>) -> MemoryPolicy {
     nodes
         .max_by_key(|memory| match memory {
-            Memory::Limited => 0,
-            Memory::Untold(_) => 1,
-            Memory::Unlimited => 2,
-            Memory::Evicting(_) => 3,
+            MemoryPolicy::Limited => 0,
+            MemoryPolicy::Unknown(_) => 1,
+            MemoryPolicy::Unlimited => 2,
+            MemoryPolicy::Evicting(_) => 3,
         })
         .unwrap_or_else(|| read(""))
 }
 
-fn read(info: &str) -> Memory {
+fn read(info: &str) -> MemoryPolicy {
     let value = |name: &str| {
         let line = info.lines().find_map(|line| line.strip_prefix(name))?;
         line.strip_prefix(':')
     };
     match (value("maxmemory"), value("maxmemory_policy")) {
-        (Some("0"), _) => Memory::Unlimited,
-        (Some(_), Some("noeviction")) => Memory::Limited,
-        (Some(_), Some(policy)) => Memory::Evicting(policy.to_owned()),
-        _ => Memory::Untold("it does not name its limits".to_owned()),
+        (Some("0"), _) => MemoryPolicy::Unlimited,
+        (Some(_), Some("noeviction")) => MemoryPolicy::Limited,
+        (Some(_), Some(policy)) => MemoryPolicy::Evicting(policy.to_owned()),
+        _ => MemoryPolicy::Unknown("it does not name its limits".to_owned()),
     }
 }
 
@@ -58,16 +58,20 @@ mod tests {
     #[test]
     fn what_redis_does_with_its_memory_is_read() {
         for (limit, policy, expected) in [
-            ("0", "allkeys-lru", Memory::Unlimited),
-            ("100", "noeviction", Memory::Limited),
-            ("100", "allkeys-lru", Memory::Evicting("allkeys-lru".into())),
+            ("0", "allkeys-lru", MemoryPolicy::Unlimited),
+            ("100", "noeviction", MemoryPolicy::Limited),
+            (
+                "100",
+                "allkeys-lru",
+                MemoryPolicy::Evicting("allkeys-lru".into()),
+            ),
         ] {
             let info = format!(
                 "# Memory\r\nmaxmemory:{limit}\r\nmaxmemory_human:x\r\nmaxmemory_policy:{policy}\r\n"
             );
             assert_eq!(read(&info), expected, "{info}");
         }
-        assert!(matches!(read("# Memory\r\n"), Memory::Untold(_)));
+        assert!(matches!(read("# Memory\r\n"), MemoryPolicy::Unknown(_)));
     }
 
     #[test]
@@ -83,7 +87,10 @@ mod tests {
             (node("c"), info("0", "noeviction")),
         ]);
         let found = worst(texts(&nodes).iter().map(|info| read(info)));
-        assert_eq!(found, Memory::Evicting("allkeys-lru".into()));
-        assert!(matches!(worst(std::iter::empty()), Memory::Untold(_)));
+        assert_eq!(found, MemoryPolicy::Evicting("allkeys-lru".into()));
+        assert!(matches!(
+            worst(std::iter::empty()),
+            MemoryPolicy::Unknown(_)
+        ));
     }
 }

@@ -1,5 +1,5 @@
-//! When authentik was last asked about a session. The answer is part of the record, so that any
-//! replica knows, and nobody who can write to Redis can make it look fresher than it is.
+//! When each session was last introspected at authentik. The time is part of the encrypted record:
+//! every replica knows it, and write access to Redis cannot forge it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,48 +9,48 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::{Mutex, mpsc};
 
 use super::cache::{Entry, Slot};
-use super::{Redis, keys, record, scripts};
+use super::{RedisStore, keys, record, scripts};
 use crate::model::{Session, SessionKey};
 use crate::store::StoreError;
 use crate::store::seal::Seal;
 
-/// Sessions that may wait for being re-checked; more wait for the next sweep.
-const MOST_DUE: usize = 1024;
+/// Sessions that may wait for introspection; others wait for the next sweep.
+const MAX_QUEUED: usize = 1024;
 
 type Waiting = (SessionKey, Arc<Session>);
 
-/// Sessions whose last check at authentik is too old, as they are found at Redis.
-pub(super) struct Due {
-    /// What was last checked at or before this is too old, Unix seconds.
-    before: AtomicI64,
+/// Sessions read from Redis whose last introspection is too old.
+pub(super) struct IntrospectionQueue {
+    /// Sessions last introspected at or before this time are stale, Unix seconds.
+    cutoff: AtomicI64,
     sender: mpsc::Sender<Waiting>,
     receiver: Mutex<mpsc::Receiver<Waiting>>,
 }
 
-impl Due {
-    pub(super) fn new(before: i64) -> Self {
-        let (sender, receiver) = mpsc::channel(MOST_DUE);
+impl IntrospectionQueue {
+    pub(super) fn new(cutoff: i64) -> Self {
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         Self {
-            before: AtomicI64::new(before),
+            cutoff: AtomicI64::new(cutoff),
             sender,
             receiver: Mutex::new(receiver),
         }
     }
 
-    /// Queues the session if it is due. Nobody waits: a full queue is no loss, since the next
+    /// Queues the session if its last introspection is too old. If the queue is full, the next
     /// sweep finds the session in the cache.
-    pub(super) fn consider(&self, key: SessionKey, session: &Arc<Session>) {
-        if session.checked_at() <= self.before.load(Ordering::Relaxed) {
+    pub(super) fn enqueue_if_stale(&self, key: SessionKey, session: &Arc<Session>) {
+        if session.introspected_at() <= self.cutoff.load(Ordering::Relaxed) {
             let _ = self.sender.try_send((key, Arc::clone(session)));
         }
     }
 }
 
-impl Redis {
-    /// Notes that authentik said just now that the session stands. A failure is no loss: it is asked
-    /// again.
-    pub(in crate::store) async fn checked(&self, key: &SessionKey, session: &Session) {
-        session.checked(self.clock.now());
+impl RedisStore {
+    /// Records that authentik just confirmed the session. On failure the session is introspected
+    /// again later.
+    pub(in crate::store) async fn record_introspection(&self, key: &SessionKey, session: &Session) {
+        session.set_introspected_at(self.clock.now());
         let Some(Slot::Session(Entry { seal, .. })) = self.cache.get(key) else {
             return;
         };
@@ -62,23 +62,23 @@ impl Redis {
         }
         let record = record::encode(&seal, &keys::session(key), session);
         let replace = scripts::replace(key, &record, &before);
-        // What is not noted is asked again.
         let _: Result<i64, _> = self.connection.query(&replace).await;
     }
 
-    /// Whether Redis has this session, and not one that another replica refreshed; then our copy
-    /// is given up. Without an answer, ours is taken for current.
+    /// Whether Redis has this session, and not one that another replica refreshed; if it has, the
+    /// cached copy is dropped. Counts as current while Redis does not answer.
     pub(in crate::store) async fn is_current(&self, key: &SessionKey, session: &Session) -> bool {
         let Some(Slot::Session(entry)) = self.cache.get(key) else {
             return true;
         };
-        if !entry.session.is_same(session) {
+        if !entry.session.has_same_token(session) {
             return false;
         }
         let Ok(Some(found)) = self.record(key).await else {
             return true;
         };
-        let current = *found == *record::ENDED || is_record_of(key, session, &entry.seal, &found);
+        let current =
+            *found == *record::TOMBSTONE || is_record_of(key, session, &entry.seal, &found);
         if !current {
             self.cache.remove(key);
         }
@@ -89,32 +89,38 @@ impl Redis {
         self.connection.query(&scripts::read(key)).await
     }
 
-    /// Whether this replica is to ask authentik about the session; another one may just do so.
-    pub(in crate::store) async fn claim(&self, key: &SessionKey, time: Duration) -> bool {
+    /// Whether this replica is to introspect the session; `false` if another one claimed it.
+    pub(in crate::store) async fn claim_introspection(
+        &self,
+        key: &SessionKey,
+        time: Duration,
+    ) -> bool {
         let claim = scripts::claim(keys::check(key), time.as_secs());
         let claimed: Result<Option<()>, _> = self.connection.query(&claim).await;
         !matches!(claimed, Ok(None))
     }
 
-    /// Whether this replica is to refresh the session; not without an answer.
+    /// Whether this replica is to refresh the session; `false` while Redis does not answer.
     pub(in crate::store) async fn claim_refresh(&self, key: &SessionKey, time: Duration) -> bool {
         let claim = scripts::claim(keys::refresh(key), time.as_secs());
         let claimed: Result<Option<()>, _> = self.connection.query(&claim).await;
         matches!(claimed, Ok(Some(())))
     }
 
-    /// What was last checked at or before `time` (Unix seconds) is due when it is next read.
-    pub(in crate::store) fn due_before(&self, time: i64) {
-        self.due.before.fetch_max(time, Ordering::Relaxed);
+    /// Sessions last introspected at or before `time` (Unix seconds) are queued when next read.
+    pub(in crate::store) fn set_introspection_cutoff(&self, time: i64) {
+        self.introspection_queue
+            .cutoff
+            .fetch_max(time, Ordering::Relaxed);
     }
 
-    /// Waits for a session that is due.
-    pub(in crate::store) async fn next_due(&self) -> Option<(SessionKey, Arc<Session>)> {
-        self.due.receiver.lock().await.recv().await
+    /// Waits for a queued session.
+    pub(in crate::store) async fn next_introspection(&self) -> Option<(SessionKey, Arc<Session>)> {
+        self.introspection_queue.receiver.lock().await.recv().await
     }
 }
 
-/// Whether a record is that of this very session; a mark of the end is not.
+/// Whether a record has this session's access token.
 fn is_record_of(key: &SessionKey, session: &Session, seal: &Seal, found: &[u8]) -> bool {
     let record = record::decode(seal, &keys::session(key), found);
     record.is_ok_and(|record| record.token() == session.access_token.expose_secret())

@@ -1,44 +1,43 @@
-//! News of ended sessions between replicas, as published on the channel: one line each.
+//! Invalidation messages between replicas, as published on the channel.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::keys::Hash;
 use crate::model::SessionKey;
 
-/// What ended. Whoever can publish at Redis can end sessions, and nothing else.
+/// Revoked sessions. Publish access to Redis can revoke sessions, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum Invalidation {
     /// These sessions.
     Sessions(Vec<SessionKey>),
-    /// Every session of authentik's session.
+    /// Every session of an authentik session.
     Sid(Hash),
-    /// Every session of a person that had begun when they signed out.
-    Subject(Hash, SignedOut),
+    /// Every session of a user that had started when the user signed out.
+    Subject(Hash, SignOutTime),
 }
 
-/// When somebody signed out, in Unix seconds. It may be long ago when it is told: who signed in
-/// after it stays.
+/// When a user signed out, in Unix seconds. The message may arrive much later; sessions that
+/// started in between stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SignedOut(i64);
+pub(super) struct SignOutTime(i64);
 
-/// How far the clocks of authentik, which says when sessions begin, and of the replica where
-/// somebody signs out may be apart, in seconds. In doubt a session ends: whoever signed in again so
-/// soon after a sign-out that Redis missed has to do so once more.
-const SKEW: i64 = 5;
+/// Tolerated difference between the clocks of authentik, which dates sign-ins, and of the replica
+/// that handles a sign-out. A session that started this soon after a sign-out is revoked too.
+const MAX_CLOCK_SKEW_SECONDS: i64 = 5;
 
-impl SignedOut {
-    /// They did so now.
+impl SignOutTime {
+    /// A sign-out at `now`.
     pub(super) fn at(now: i64) -> Self {
         Self(now)
     }
 
-    /// Whether it ends a session that began then, Unix seconds.
-    pub(super) fn ends(self, began_at: i64) -> bool {
-        began_at <= self.0.saturating_add(SKEW)
+    /// Whether it revokes a session that started at this time, Unix seconds.
+    pub(super) fn revokes(self, started_at: i64) -> bool {
+        started_at <= self.0.saturating_add(MAX_CLOCK_SKEW_SECONDS)
     }
 }
 
-impl News {
+impl Invalidation {
     /// The text form: a word, then hashes.
     pub(super) fn to_text(&self) -> String {
         let (mut text, hashes): (_, Vec<_>) = match self {
@@ -47,7 +46,7 @@ impl News {
                 keys.iter().map(SessionKey::as_bytes).collect(),
             ),
             Self::Sid(hash) => ("sid".to_owned(), vec![hash]),
-            Self::Subject(hash, SignedOut(then)) => (format!("subject@{then}"), vec![hash]),
+            Self::Subject(hash, SignOutTime(at)) => (format!("subject@{at}"), vec![hash]),
         };
         for hash in hashes {
             text.push(' ');
@@ -56,7 +55,7 @@ impl News {
         text
     }
 
-    /// Reads the text form; `None` if this version does not know it.
+    /// Parses the text form; `None` if it is unknown to this version.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let mut words = std::str::from_utf8(text).ok()?.split(' ');
         let word = words.next()?;
@@ -71,8 +70,8 @@ impl News {
             }
             ("sid", [hash]) => Some(Self::Sid(*hash)),
             (word, [hash]) => {
-                let then = word.strip_prefix("subject@")?.parse().ok()?;
-                Some(Self::Subject(*hash, SignedOut(then)))
+                let at = word.strip_prefix("subject@")?.parse().ok()?;
+                Some(Self::Subject(*hash, SignOutTime(at)))
             }
             _ => None,
         }
@@ -85,18 +84,21 @@ mod tests {
     use crate::model::SessionId;
 
     #[test]
-    fn news_survive_their_text_form_and_nothing_else_is_news() {
+    fn messages_survive_their_text_form_and_nothing_else_is_one() {
         let keys = vec![SessionId::random().key(), SessionId::random().key()];
-        for news in [
-            News::Sessions(keys),
-            News::Sid([1; 32]),
-            News::Subject([2; 32], SignedOut(-1)),
-            News::Subject([2; 32], SignedOut(1_700_000_000)),
+        for message in [
+            Invalidation::Sessions(keys),
+            Invalidation::Sid([1; 32]),
+            Invalidation::Subject([2; 32], SignOutTime(-1)),
+            Invalidation::Subject([2; 32], SignOutTime(1_700_000_000)),
         ] {
-            assert_eq!(News::parse(news.to_text().as_bytes()), Some(news));
+            assert_eq!(
+                Invalidation::parse(message.to_text().as_bytes()),
+                Some(message)
+            );
         }
         let hash = URL_SAFE_NO_PAD.encode([1; 32]);
-        for strange in [
+        for malformed in [
             "",
             "sid",
             "sid x",
@@ -107,8 +109,12 @@ mod tests {
             "subject@1",
             &format!("sid  {hash}"),
         ] {
-            assert_eq!(News::parse(strange.as_bytes()), None, "{strange}");
+            assert_eq!(
+                Invalidation::parse(malformed.as_bytes()),
+                None,
+                "{malformed}"
+            );
         }
-        assert_eq!(News::parse(b"\xff"), None);
+        assert_eq!(Invalidation::parse(b"\xff"), None);
     }
 }

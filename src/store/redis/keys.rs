@@ -1,5 +1,5 @@
-//! Names in Redis. Nothing in them tells who it is: session ids and authentik's session keys are
-//! hashed, people are named by a keyed hash, because some deployments have guessable subjects.
+//! Redis keys. They reveal no user: session ids and authentik's `sid` are hashed, and subjects are
+//! hashed with a key, because some deployments have guessable ones.
 
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -7,13 +7,13 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use crate::model::SessionKey;
 use crate::store::seal::KeyedHash;
 
-/// What all our names begin with; an access rule at Redis is `~authentik-proxy:*`.
+/// Prefix of all keys; the ACL rule at Redis is `~authentik-proxy:*`.
 const PREFIX: &str = "authentik-proxy:";
 
-/// The channel on which replicas tell each other of ended sessions.
+/// The channel of invalidation messages.
 pub(super) const CHANNEL: &str = "authentik-proxy:ended";
 
-/// A hash that an index is named by.
+/// The hash of a `sid` or a subject.
 pub(super) type Hash = [u8; 32];
 
 /// The record of a session.
@@ -26,39 +26,39 @@ pub(super) fn used(key: &SessionKey) -> String {
     format!("{PREFIX}used:{}", key.to_text())
 }
 
-/// The mark that somebody is just asking authentik about a session.
+/// The claim of a replica to introspect a session.
 pub(super) fn check(key: &SessionKey) -> String {
     format!("{PREFIX}check:{}", key.to_text())
 }
 
-/// The mark that somebody is just refreshing a session.
+/// The claim of a replica to refresh a session.
 pub(super) fn refresh(key: &SessionKey) -> String {
     format!("{PREFIX}refresh:{}", key.to_text())
 }
 
-/// The index of authentik's session. The braces keep it beside [`ended_sid`] in a cluster.
+/// The index of an authentik session. The braces put it into the hash slot of [`ended_sid`].
 pub(super) fn sid(hash: &Hash) -> String {
     format!("{PREFIX}sid:{{{}}}", URL_SAFE_NO_PAD.encode(hash))
 }
 
-/// The mark that authentik's session has ended.
+/// Marks an authentik session as ended.
 pub(super) fn ended_sid(hash: &Hash) -> String {
     format!("{PREFIX}ended:{{{}}}", URL_SAFE_NO_PAD.encode(hash))
 }
 
-/// The index of a person.
+/// The index of a user.
 pub(super) fn subject(hash: &Hash) -> String {
     format!("{PREFIX}subject:{}", URL_SAFE_NO_PAD.encode(hash))
 }
 
-/// The mark that Redis has what it was given; gone with everything else that it forgets. The
-/// braces keep it beside [`REFILLING`] in a cluster.
-pub(super) const FILLED: &str = "authentik-proxy:{filled}";
+/// The generation of the data set, lost together with it. The braces put it into the hash slot of
+/// [`REFILLING`].
+pub(super) const GENERATION_KEY: &str = "authentik-proxy:{filled}";
 
-/// The mark that replicas are giving Redis again what it has lost.
+/// Marks that replicas restore sessions that Redis lost.
 pub(super) const REFILLING: &str = "authentik-proxy:{filled}:again";
 
-/// What is kept for other parts of the program.
+/// A blob of another part of the program.
 pub(super) fn blob(name: &str) -> String {
     format!("{PREFIX}{name}")
 }
@@ -72,6 +72,6 @@ pub(super) fn sid_hash(sid: &str) -> Hash {
 }
 
 /// The keyed hash of a subject.
-pub(super) fn subject_hash(people: &KeyedHash, sub: &str) -> Hash {
-    people.of(format!("authentik-proxy/sub/{sub}").as_bytes())
+pub(super) fn subject_hash(subject_index_key: &KeyedHash, sub: &str) -> Hash {
+    subject_index_key.of(format!("authentik-proxy/sub/{sub}").as_bytes())
 }

@@ -1,5 +1,5 @@
-//! The sessions of this process by authentik's session and by person, so that news of an end
-//! reaches every copy at once, without Redis and whatever the cache still holds.
+//! The sessions of this process by `sid` and by subject, so that a revocation reaches every copy
+//! at once, without Redis, and also copies that the cache has evicted.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -7,45 +7,45 @@ use std::sync::{Arc, Weak};
 use dashmap::DashMap;
 use quick_cache::sync::Cache;
 
-use super::invalidation::SignedOut;
+use super::invalidation::SignOutTime;
 use super::keys::Hash;
 use crate::model::{Session, SessionKey};
 
-/// How many ends are remembered, for sessions that are just being read.
-const ENDS_REMEMBERED: usize = 16_384;
-/// Names that are kept before those without sessions are looked for.
-const FEW: usize = 1024;
+/// Revocations that are remembered, for sessions that are just being read.
+const MAX_REVOCATIONS: usize = 16_384;
+/// Entries of an index from which on those without sessions are removed.
+const MIN_COMPACTION_LEN: usize = 1024;
 
-/// What an end is about.
+/// A revoked session or authentik session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Ended {
+pub(super) enum Revoked {
     /// One session.
     Session(SessionKey),
-    /// Every session of authentik's session.
+    /// Every session of an authentik session.
     Sid(Hash),
 }
 
 /// See the module.
-pub(super) struct Held {
+pub(super) struct LocalIndex {
     by_sid: Index,
     by_subject: Index,
-    /// When they were heard of, in milliseconds since the start of the process.
-    ends: Cache<Ended, u64>,
+    /// When each was learned, in milliseconds since the start of the process.
+    revocations: Cache<Revoked, u64>,
 }
 
-impl Held {
+impl LocalIndex {
     pub(super) fn new() -> Self {
         Self {
             by_sid: Index::new(),
             by_subject: Index::new(),
-            ends: Cache::new(ENDS_REMEMBERED),
+            revocations: Cache::new(MAX_REVOCATIONS),
         }
     }
 
-    /// Takes a session in before anybody can use it, as it was `read` (milliseconds). It is ended
-    /// on the spot if it ended since: whoever ends sessions notes that first and looks here
-    /// second. The end of authentik's session is for good, whenever it was.
-    pub(super) fn add(
+    /// Adds a session that was read at `read` (milliseconds), before it can be used. It is revoked
+    /// at once if it was revoked since: revocations are recorded before the index is searched.
+    /// The end of an authentik session is final, whenever it was.
+    pub(super) fn insert(
         &self,
         key: SessionKey,
         session: &Arc<Session>,
@@ -57,37 +57,42 @@ impl Held {
         if let Some(sid) = sid {
             self.by_sid.add(sid, key, session);
         }
-        let ended = self.ends.get(&Ended::Session(key));
-        let sid_ended = sid.and_then(|sid| self.ends.get(&Ended::Sid(*sid)));
-        if ended.is_some_and(|ended| ended >= read) || sid_ended.is_some() {
+        let revoked = self.revocations.get(&Revoked::Session(key));
+        let sid_revoked = sid.and_then(|sid| self.revocations.get(&Revoked::Sid(*sid)));
+        if revoked.is_some_and(|revoked| revoked >= read) || sid_revoked.is_some() {
             session.end();
         }
     }
 
-    /// Remembers that a session has ended, for copies that are just being made.
-    pub(super) fn note(&self, key: SessionKey, now: u64) {
-        self.ends.insert(Ended::Session(key), now);
+    /// Remembers that a session was revoked, for copies that are just being read.
+    pub(super) fn record_revocation(&self, key: SessionKey, now: u64) {
+        self.revocations.insert(Revoked::Session(key), now);
     }
 
-    /// Ends every session of authentik's session, now and for good.
-    pub(super) fn end_sid(&self, sid: &Hash, now: u64) -> Vec<SessionKey> {
-        self.ends.insert(Ended::Sid(*sid), now);
-        self.by_sid.end(sid, |_| true)
+    /// Revokes every session of an authentik session, now and in the future.
+    pub(super) fn revoke_by_sid(&self, sid: &Hash, now: u64) -> Vec<SessionKey> {
+        self.revocations.insert(Revoked::Sid(*sid), now);
+        self.by_sid.revoke(sid, |_| true)
     }
 
-    /// Ends every session of a person that had begun when they signed out.
-    pub(super) fn end_subject(&self, subject: &Hash, then: SignedOut, now: u64) -> Vec<SessionKey> {
+    /// Revokes every session of a user that had started when the user signed out.
+    pub(super) fn revoke_by_subject(
+        &self,
+        subject: &Hash,
+        signed_out: SignOutTime,
+        now: u64,
+    ) -> Vec<SessionKey> {
         let keys = self
             .by_subject
-            .end(subject, |session| then.ends(session.began_at()));
+            .revoke(subject, |session| signed_out.revokes(session.started_at()));
         for key in &keys {
-            self.note(*key, now);
+            self.record_revocation(*key, now);
         }
         keys
     }
 }
 
-/// Holds no session alive.
+/// Weak references to sessions by hash.
 struct Index {
     names: DashMap<Hash, Vec<(SessionKey, Weak<Session>)>>,
     limit: AtomicUsize,
@@ -97,44 +102,44 @@ impl Index {
     fn new() -> Self {
         Self {
             names: DashMap::new(),
-            limit: AtomicUsize::new(FEW),
+            limit: AtomicUsize::new(MIN_COMPACTION_LEN),
         }
     }
 
     fn add(&self, name: &Hash, key: SessionKey, session: &Arc<Session>) {
-        let mut held = self.names.entry(*name).or_default();
-        held.retain(|(_, session)| session.strong_count() > 0);
-        held.push((key, Arc::downgrade(session)));
-        drop(held);
+        let mut entries = self.names.entry(*name).or_default();
+        entries.retain(|(_, session)| session.strong_count() > 0);
+        entries.push((key, Arc::downgrade(session)));
+        drop(entries);
         if self.names.len() > self.limit.load(Ordering::Relaxed) {
-            self.names.retain(|_, held| {
-                held.retain(|(_, session)| session.strong_count() > 0);
-                !held.is_empty()
+            self.names.retain(|_, entries| {
+                entries.retain(|(_, session)| session.strong_count() > 0);
+                !entries.is_empty()
             });
-            // Doubling spreads the cost of looking at all names over as many additions.
-            let limit = (2 * self.names.len()).max(FEW);
+            // Doubling amortizes the cost over as many insertions.
+            let limit = (2 * self.names.len()).max(MIN_COMPACTION_LEN);
             self.limit.store(limit, Ordering::Relaxed);
         }
     }
 
-    /// Ends the sessions that carry the name and are meant.
-    fn end(&self, name: &Hash, is_meant: impl Fn(&Session) -> bool) -> Vec<SessionKey> {
-        let mut ended = Vec::new();
-        self.names.remove_if_mut(name, |_, held| {
-            held.retain(|(key, session)| {
+    /// Revokes the sessions of `name` that match.
+    fn revoke(&self, name: &Hash, matches: impl Fn(&Session) -> bool) -> Vec<SessionKey> {
+        let mut revoked = Vec::new();
+        self.names.remove_if_mut(name, |_, entries| {
+            entries.retain(|(key, session)| {
                 let Some(session) = session.upgrade() else {
                     return false;
                 };
-                if is_meant(&session) {
+                if matches(&session) {
                     session.end();
-                    ended.push(*key);
+                    revoked.push(*key);
                     return false;
                 }
                 true
             });
-            held.is_empty()
+            entries.is_empty()
         });
-        ended
+        revoked
     }
 }
 
@@ -148,38 +153,38 @@ mod tests {
     }
 
     #[test]
-    fn every_copy_ends_whenever_it_is_made() {
-        let (held, key) = (Held::new(), SessionId::random().key());
+    fn every_copy_is_revoked_whenever_it_is_made() {
+        let (index, key) = (LocalIndex::new(), SessionId::random().key());
         let (first, second, late) = (session(), session(), session());
-        held.add(key, &first, Some(&[1; 32]), &[9; 32], 0);
-        held.add(key, &second, Some(&[1; 32]), &[9; 32], 0);
-        assert_eq!(held.end_sid(&[1; 32], 5).len(), 2);
-        held.add(key, &late, Some(&[1; 32]), &[9; 32], 10);
+        index.insert(key, &first, Some(&[1; 32]), &[9; 32], 0);
+        index.insert(key, &second, Some(&[1; 32]), &[9; 32], 0);
+        assert_eq!(index.revoke_by_sid(&[1; 32], 5).len(), 2);
+        index.insert(key, &late, Some(&[1; 32]), &[9; 32], 10);
         for copy in [first, second, late] {
             assert!(!copy.is_live(0));
         }
     }
 
     #[test]
-    fn a_person_may_sign_in_again() {
-        let (held, key) = (Held::new(), SessionId::random().key());
+    fn a_user_may_sign_in_again() {
+        let (index, key) = (LocalIndex::new(), SessionId::random().key());
         let (before, reading, after) = (session(), session(), session());
-        held.add(key, &before, None, &[9; 32], 0);
-        held.end_subject(&[9; 32], SignedOut::at(0), 5);
-        held.add(key, &reading, None, &[9; 32], 4);
-        held.add(key, &after, None, &[9; 32], 6);
+        index.insert(key, &before, None, &[9; 32], 0);
+        index.revoke_by_subject(&[9; 32], SignOutTime::at(0), 5);
+        index.insert(key, &reading, None, &[9; 32], 4);
+        index.insert(key, &after, None, &[9; 32], 6);
         assert!(!before.is_live(0));
-        assert!(!reading.is_live(0), "was read before it ended");
+        assert!(!reading.is_live(0), "was read before the revocation");
         assert!(after.is_live(0));
     }
 
     #[test]
     fn sessions_that_are_gone_leave_nothing_behind() {
-        let held = Held::new();
-        for number in 0..10 * FEW {
+        let index = LocalIndex::new();
+        for number in 0..10 * MIN_COMPACTION_LEN {
             let mut name = [0; 32];
             name[..8].copy_from_slice(&number.to_be_bytes());
-            held.add(
+            index.insert(
                 SessionId::random().key(),
                 &session(),
                 Some(&name),
@@ -187,7 +192,7 @@ mod tests {
                 0,
             );
         }
-        assert!(held.by_sid.names.len() <= 2 * FEW);
-        assert_eq!(held.by_subject.names.len(), 1);
+        assert!(index.by_sid.names.len() <= 2 * MIN_COMPACTION_LEN);
+        assert_eq!(index.by_subject.names.len(), 1);
     }
 }

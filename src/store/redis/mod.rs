@@ -1,14 +1,14 @@
 //! Sessions in Redis, shared by every replica.
 //!
 //! ```text
-//! load ─► cache, fresh ─────────────────────────────► session        no I/O
-//!           │ doubtful: news may be missing ─► GET ─► goes on, or ended
-//!           └ miss ─► one GET per key ─► unseal ────► session, or none
-//! end  ─► held copies end ─► index at Redis ─► marks in place of records ─► news to all replicas
+//! load   ─► cache hit, fresh ───────────────────────────────► session        no I/O
+//!            │ stale: messages may be missing ─► revalidate ─► session, or none
+//!            └ miss ─► one GET per key ─► decrypt ───────────► session, or none
+//! revoke ─► local copies ─► index at Redis ─► tombstones replace records ─► invalidation message
 //! ```
 //!
-//! A record that has ended leaves a mark until it would have expired, so that a replica may put a
-//! session back that Redis has lost, and never one that has ended.
+//! A revoked session leaves a tombstone until its record would have expired, so that a replica can
+//! restore a session that Redis lost, and never a revoked one.
 
 mod cache;
 mod connection;
@@ -40,7 +40,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use super::seal::{KeyedHash, Seal};
-use super::{Owner, SetupError, StoreError};
+use super::{SessionContext, SetupError, StoreError};
 use crate::clock::Clock;
 use crate::config::{self, WhenDown};
 use crate::model::{IdleTimeout, Session, SessionId, SessionKey};
@@ -48,61 +48,60 @@ use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{CacheResult, StoreMetrics};
 use cache::{Cache, Entry, Slot};
 use connection::Connection;
-use data_loss::Holding;
-use introspection_schedule::Due;
-use invalidation::News;
-use local_index::Held;
-use outbox::{Login, Pending};
-use revalidation::Doubtful;
-use scripts::{Index, Member, Put};
+use data_loss::KnownGeneration;
+use introspection_schedule::IntrospectionQueue;
+use invalidation::Invalidation;
+use local_index::LocalIndex;
+use outbox::{Outbox, PendingSession};
+use revalidation::RevalidationQueue;
+use scripts::{Index, IndexEntry, Write};
 use server::Server;
-use single_flight::Flights;
+use single_flight::SingleFlight;
 use subscription::Subscription;
 
-/// A session that is in use is looked for at Redis this often even while news arrive: what Redis
-/// has lost is found.
-const CONFIRM_EVERY: Duration = Duration::from_mins(1);
-/// Sessions that one person may have at a time, at all applications together.
-const PER_SUBJECT: usize = super::memory::PER_SUBJECT;
-/// Sessions that one session of authentik may have: as many as memory holds.
-const PER_SID: usize = 1 << 20;
-/// How long what other parts of the program keep is kept unused, in seconds.
-const BLOB_SECONDS: u32 = 30 * 24 * 3600;
+/// How often a session in use is revalidated while messages arrive, to detect data loss at Redis.
+const REVALIDATION_INTERVAL: Duration = Duration::from_mins(1);
+/// Sessions that one user may have at a time, at all applications together.
+const MAX_SESSIONS_PER_SUBJECT: usize = super::memory::MAX_SESSIONS_PER_SUBJECT;
+/// Sessions that one authentik session may have; practically unlimited.
+const MAX_SESSIONS_PER_SID: usize = 1 << 20;
+/// Time to live of a blob of another part of the program, since it was last written.
+const BLOB_TTL_SECONDS: u32 = 30 * 24 * 3600;
 
-/// See the module.
-pub(super) struct Redis {
+/// All sessions at Redis, with a local cache.
+pub(super) struct RedisStore {
     connection: Arc<Connection>,
     metrics: StoreMetrics,
     subscription: Subscription,
     cache: Cache,
-    held: Held,
-    holding: Holding,
-    flights: Flights,
-    pending: Pending,
+    local_index: LocalIndex,
+    generation: KnownGeneration,
+    single_flight: SingleFlight,
+    outbox: Outbox,
     settings: Settings,
     idle: Option<IdleTimeout>,
     clock: Clock,
     started: Instant,
-    due: Due,
-    doubtful: Doubtful,
-    /// The subscription since which all cached sessions were confirmed.
-    confirmed: AtomicU64,
+    introspection_queue: IntrospectionQueue,
+    revalidation_queue: RevalidationQueue,
+    /// The epoch of the subscription for which all cached sessions were revalidated.
+    revalidated_epoch: AtomicU64,
     unreadable: Throttle,
-    lost: Throttle,
+    data_loss: Throttle,
 }
 
 struct Settings {
     revalidate: Duration,
     when_down: WhenDown,
-    /// Names people in the index. Made from the outpost's token, which all replicas have.
-    people: KeyedHash,
+    /// Hashes subjects for the index. Derived from the outpost's token, which all replicas have.
+    subject_index_key: KeyedHash,
 }
 
-impl Redis {
-    /// Connects to nothing yet: that is what [`Redis::run`] does.
+impl RedisStore {
+    /// Does not connect; [`RedisStore::run`] does.
     pub(super) fn new(
         config: config::Redis,
-        people: &SecretString,
+        subject_index_key: &SecretString,
         cache_bytes: u64,
         idle: Option<IdleTimeout>,
         clock: Clock,
@@ -111,39 +110,39 @@ impl Redis {
         let settings = Settings {
             revalidate: config.revalidate,
             when_down: config.when_down,
-            people: KeyedHash::new(people.expose_secret().as_bytes()),
+            subject_index_key: KeyedHash::new(subject_index_key.expose_secret().as_bytes()),
         };
-        // What ended before this process started, nobody told it.
-        let due = Due::new(clock.now());
+        // Revocations before the start of this process are unknown to it.
+        let introspection_queue = IntrospectionQueue::new(clock.now());
         Ok(Arc::new(Self {
             connection: Arc::new(Connection::new(Server::new(config)?, metrics.clone())),
             metrics,
             subscription: Subscription::default(),
             cache: Cache::new(cache_bytes),
-            held: Held::new(),
-            holding: Holding::default(),
-            flights: Flights::default(),
-            pending: Pending::default(),
+            local_index: LocalIndex::new(),
+            generation: KnownGeneration::default(),
+            single_flight: SingleFlight::default(),
+            outbox: Outbox::default(),
             settings,
             idle,
             clock,
             started: Instant::now(),
-            due,
-            doubtful: Doubtful::new(),
-            confirmed: AtomicU64::new(0),
+            introspection_queue,
+            revalidation_queue: RevalidationQueue::new(),
+            revalidated_epoch: AtomicU64::new(0),
             unreadable: Throttle::default(),
-            lost: Throttle::default(),
+            data_loss: Throttle::default(),
         }))
     }
 
-    /// Holds the connections until `stop`.
+    /// Maintains the connections until `stop`.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let connection = self.connection.keep(|| self.catch_up().boxed());
+        let connection = self.connection.maintain(|| self.resync().boxed());
         tokio::select! {
             () = stop.cancelled() => {}
             () = connection => {}
-            () = self.listen() => {}
-            () = self.confirm_doubtful() => {}
+            () = self.run_subscription() => {}
+            () = self.run_revalidation() => {}
         }
     }
 
@@ -164,43 +163,43 @@ impl Redis {
     pub(super) async fn load(
         &self,
         id: &SessionId,
-        owner: &(impl Owner + ?Sized),
+        context: &(impl SessionContext + ?Sized),
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let key = id.key();
         let now = self.millis();
         match self.cache.get(&key) {
-            Some(Slot::Session(entry)) if entry.session.has_ended() => Ok(None),
+            Some(Slot::Session(entry)) if entry.session.is_revoked() => Ok(None),
             // Another replica may have refreshed it.
             Some(Slot::Session(entry)) if !entry.session.is_live(self.clock.now()) => {
-                Box::pin(self.fetch(key, id, owner)).await
+                Box::pin(self.fetch(key, id, context)).await
             }
             Some(Slot::Session(entry)) if self.is_fresh(&entry, now) => {
                 self.metrics.cache_request(CacheResult::Hit);
-                if now.saturating_sub(entry.confirmed) > millis(CONFIRM_EVERY) {
-                    self.confirm_behind(key, &entry);
+                if now.saturating_sub(entry.validated_at) > millis(REVALIDATION_INTERVAL) {
+                    self.revalidate_in_background(key, &entry);
                 }
                 Ok(Some(entry.session))
             }
-            // Boxed, so that the rare and large future does not weigh on every request.
+            // Boxed: the future is large, and rarely needed.
             Some(Slot::Session(entry)) => {
                 let session = Arc::clone(&entry.session);
-                // An error is in the log already, and changes nothing for who is known here.
-                let _ = Box::pin(self.confirm(key, entry)).await;
+                // An error is logged by the connection; the cached session stays valid.
+                let _ = Box::pin(self.revalidate(key, entry)).await;
                 Ok(Some(session).filter(|session| session.is_live(self.clock.now())))
             }
-            // Credentials may open their session again, on any replica.
-            Some(Slot::Ended(then)) if now.saturating_sub(then) > millis(CONFIRM_EVERY) => {
-                Box::pin(self.fetch(key, id, owner)).await
+            // Credentials can create their session again, at any replica.
+            Some(Slot::Tombstone(at)) if now.saturating_sub(at) > millis(REVALIDATION_INTERVAL) => {
+                Box::pin(self.fetch(key, id, context)).await
             }
-            Some(Slot::Ended(_)) => Ok(None),
-            None => Box::pin(self.fetch(key, id, owner)).await,
+            Some(Slot::Tombstone(_)) => Ok(None),
+            None => Box::pin(self.fetch(key, id, context)).await,
         }
     }
 
-    /// Whether news of the session's end would have arrived, or it was confirmed just now.
+    /// Whether an invalidation message would have arrived, or the session was just validated.
     fn is_fresh(&self, entry: &Entry, now: u64) -> bool {
         let bound = millis(self.settings.revalidate);
-        now.saturating_sub(entry.confirmed) < bound
+        now.saturating_sub(entry.validated_at) < bound
             || self.subscription.covers(entry.epoch, now, bound)
     }
 
@@ -208,55 +207,57 @@ impl Redis {
         &self,
         key: SessionKey,
         id: &SessionId,
-        owner: &(impl Owner + ?Sized),
+        context: &(impl SessionContext + ?Sized),
     ) -> Result<Option<Arc<Session>>, StoreError> {
-        if let Some(login) = self.pending.login(&key) {
-            return Ok(Some(login.session).filter(|session| session.is_live(self.clock.now())));
+        if let Some(pending) = self.outbox.session(&key) {
+            return Ok(Some(pending.session).filter(|session| session.is_live(self.clock.now())));
         }
         let (now, epoch) = (self.millis(), self.subscription.epoch());
         let found = self.read(key).await?;
         if let Some(session) = self.cache.live(&key, self.clock.now()) {
-            // Somebody else who waited for the same answer was quicker.
+            // Another caller of the same read has cached it.
             return Ok(Some(session));
         }
-        self.adopt(id, owner, found.as_deref(), now, epoch).await
+        self.cache_record(id, context, found.as_deref(), now, epoch)
+            .await
     }
 
-    /// The live session of `id` as Redis has it, whatever the cache says.
+    /// The live session of `id` at Redis, regardless of the cache.
     pub(super) async fn reload(
         &self,
         id: &SessionId,
-        owner: &(impl Owner + ?Sized),
+        context: &(impl SessionContext + ?Sized),
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let (now, epoch) = (self.millis(), self.subscription.epoch());
         let found: Option<Vec<u8>> = self.connection.query(&scripts::read(&id.key())).await?;
-        self.adopt(id, owner, found.as_deref(), now, epoch).await
+        self.cache_record(id, context, found.as_deref(), now, epoch)
+            .await
     }
 
-    /// Takes over what was found under a session's name. Nothing is an answer only if Redis has not
-    /// lost what it knew.
-    async fn adopt(
+    /// Caches a record that was read. A missing record means that there is no session, unless Redis
+    /// lost its data.
+    async fn cache_record(
         &self,
         id: &SessionId,
-        owner: &(impl Owner + ?Sized),
+        context: &(impl SessionContext + ?Sized),
         found: Option<&[u8]>,
         now: u64,
         epoch: u64,
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let key = id.key();
         let Some(bytes) = found else {
-            self.knows_all().await?;
+            self.ensure_complete().await?;
             return Ok(None);
         };
-        if *bytes == *record::ENDED {
-            self.cache.insert(key, Slot::Ended(now));
+        if *bytes == *record::TOMBSTONE {
+            self.cache.insert(key, Slot::Tombstone(now));
             return Ok(None);
         }
-        let seal = record::seal(id, owner.seal_key());
+        let seal = record::seal(id, context.seal_key());
         let record = match record::decode(&seal, &keys::session(&key), bytes) {
             Ok(record) => record,
             Err(error) => {
-                // It will never be readable; only a new sign-in helps.
+                // It stays unreadable; the user has to sign in again.
                 let reason = error.to_string();
                 if self.unreadable.should_log(&reason) {
                     tracing::warn!(
@@ -266,22 +267,22 @@ impl Redis {
                 return Ok(None);
             }
         };
-        let headers = owner.headers(&record.claims, record.token());
+        let headers = context.headers(&record.claims, record.token());
         let session = Arc::new(record.into_session(headers));
-        self.keep(key, &session, seal, now, epoch);
+        self.cache_session(key, &session, seal, now, epoch);
         if !session.is_live(self.clock.now()) {
             return Ok(None);
         }
-        self.due.consider(key, &session);
+        self.introspection_queue.enqueue_if_stale(key, &session);
         Ok(Some(session))
     }
 
-    /// One read of a record at a time, whoever asks.
-    async fn read(&self, key: SessionKey) -> single_flight::Found {
+    /// Reads a record; concurrent reads of one key share the request.
+    async fn read(&self, key: SessionKey) -> single_flight::ReadResult {
         self.metrics.cache_request(CacheResult::Miss);
         let connection = Arc::clone(&self.connection);
-        self.flights
-            .join(key, move || {
+        self.single_flight
+            .run(key, move || {
                 async move {
                     let bytes: Option<Vec<u8>> = connection.query(&scripts::read(&key)).await?;
                     Ok(bytes.map(Bytes::from))
@@ -291,70 +292,78 @@ impl Redis {
             .await
     }
 
-    fn keep(&self, key: SessionKey, session: &Arc<Session>, seal: Seal, now: u64, epoch: u64) {
-        let (sid, subject) = self.names(session);
-        self.held.add(key, session, sid.as_ref(), &subject, now);
+    fn cache_session(
+        &self,
+        key: SessionKey,
+        session: &Arc<Session>,
+        seal: Seal,
+        now: u64,
+        epoch: u64,
+    ) {
+        let (sid, subject) = self.index_keys(session);
+        self.local_index
+            .insert(key, session, sid.as_ref(), &subject, now);
         let entry = Entry {
             session: Arc::clone(session),
             seal,
-            confirmed: now,
+            validated_at: now,
             epoch,
         };
         self.cache.insert(key, Slot::Session(entry));
     }
 
-    /// Keeps a session that has just begun, or begun again.
+    /// Stores a new session, or replaces one under the same id.
     pub(super) async fn insert(
         &self,
         id: &SessionId,
-        owner: &(impl Owner + ?Sized),
+        context: &(impl SessionContext + ?Sized),
         session: Arc<Session>,
     ) -> Result<(), StoreError> {
         let key = id.key();
-        session.checked(self.clock.now());
-        let seal = record::seal(id, owner.seal_key());
+        session.set_introspected_at(self.clock.now());
+        let seal = record::seal(id, context.seal_key());
         let (now, epoch) = (self.millis(), self.subscription.epoch());
-        if let Err(error) = self.store(key, &session, &seal, Put::New).await {
-            let login = Login {
+        if let Err(error) = self.write(key, &session, &seal, Write::Create).await {
+            let pending = PendingSession {
                 session: Arc::clone(&session),
                 seal: seal.clone(),
             };
-            let keep = self.settings.when_down == WhenDown::Keep;
-            if !(keep && self.pending.log_in(key, login)) {
-                // What may have been written is worth nothing, since nobody has the cookie.
+            let keeps = self.settings.when_down == WhenDown::Keep;
+            if !(keeps && self.outbox.push_session(key, pending)) {
+                // A record that was written nevertheless is unusable without the cookie.
                 return Err(error);
             }
         }
-        self.note_first_use(&key, &session).await;
-        self.keep(key, &session, seal, now, epoch);
+        self.record_first_use(&key, &session).await;
+        self.cache_session(key, &session, seal, now, epoch);
         Ok(())
     }
 
-    /// Replaces a session that has not ended.
-    pub(super) async fn renew(
+    /// Replaces a session that is not revoked.
+    pub(super) async fn update(
         &self,
         id: &SessionId,
-        owner: &(impl Owner + ?Sized),
+        context: &(impl SessionContext + ?Sized),
         session: Arc<Session>,
     ) -> Result<(), StoreError> {
         let key = id.key();
-        session.checked(self.clock.now());
-        // It is refreshed because it is used.
-        session.use_again(0, self.clock.now());
-        let seal = record::seal(id, owner.seal_key());
+        session.set_introspected_at(self.clock.now());
+        // A session is refreshed because it is used.
+        session.update_used_at(0, self.clock.now());
+        let seal = record::seal(id, context.seal_key());
         let (now, epoch) = (self.millis(), self.subscription.epoch());
-        self.store(key, &session, &seal, Put::Again).await?;
-        self.keep(key, &session, seal, now, epoch);
+        self.write(key, &session, &seal, Write::Update).await?;
+        self.cache_session(key, &session, seal, now, epoch);
         Ok(())
     }
 
-    /// Writes record and index. A session that has ended meanwhile is ended here too.
-    async fn store(
+    /// Writes record and index entries. If the session was revoked meanwhile, its copy is, too.
+    async fn write(
         &self,
         key: SessionKey,
         session: &Arc<Session>,
         seal: &Seal,
-        put: Put,
+        mode: Write,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
         let expires = session.expires_at;
@@ -362,47 +371,50 @@ impl Redis {
             return Ok(());
         }
         let record = record::encode(seal, &keys::session(&key), session);
-        let write = scripts::write(&key, &record, expires - now, put);
-        let written: Option<()> = self.connection.query(&write).await?;
-        if written.is_none() && self.has_ended(key).await? {
+        let command = scripts::write(&key, &record, expires - now, mode);
+        let written: Option<()> = self.connection.query(&command).await?;
+        if written.is_none() && self.has_tombstone(key).await? {
             session.end();
             return Ok(());
         }
-        let member = Member {
+        let entry = IndexEntry {
             key,
-            began_at: session.began_at(),
+            started_at: session.started_at(),
         };
-        // Indexed after it was written: an end in between finds the record, or leaves its mark.
-        let (sid, subject) = self.names(session);
+        // Indexed after the write: a revocation in between finds the record or the closed index.
+        let (sid, subject) = self.index_keys(session);
         if let Some(sid) = sid {
-            let enter = Index::Sid(sid).enter(&member, expires, now, PER_SID);
-            let entered: Option<Vec<Vec<u8>>> = self.connection.query(&enter).await?;
-            if entered.is_none() {
+            let add = Index::Sid(sid).add(&entry, expires, now, MAX_SESSIONS_PER_SID);
+            let added: Option<Vec<Vec<u8>>> = self.connection.query(&add).await?;
+            if added.is_none() {
                 session.end();
-                let _: Option<()> = self.connection.query(&scripts::end(&key)).await?;
+                let _: Option<()> = self
+                    .connection
+                    .query(&scripts::write_tombstone(&key))
+                    .await?;
                 return Ok(());
             }
         }
-        let enter = Index::Subject(subject).enter(&member, expires, now, PER_SUBJECT);
-        let replaced: Vec<Vec<u8>> = self.connection.query(&enter).await?;
-        if replaced.is_empty() {
+        let add = Index::Subject(subject).add(&entry, expires, now, MAX_SESSIONS_PER_SUBJECT);
+        let evicted: Vec<Vec<u8>> = self.connection.query(&add).await?;
+        if evicted.is_empty() {
             return Ok(());
         }
-        let replaced = Member::list(&replaced);
-        let news = News::Sessions(replaced.iter().map(|member| member.key).collect());
-        self.apply(&news);
-        self.carry_out(&news, &[]).await.map(|_| ())
+        let evicted = IndexEntry::list(&evicted);
+        let invalidation = Invalidation::Sessions(evicted.iter().map(|entry| entry.key).collect());
+        self.apply_locally(&invalidation);
+        self.apply_at_redis(&invalidation, &[]).await.map(|_| ())
     }
 
-    async fn has_ended(&self, key: SessionKey) -> Result<bool, StoreError> {
+    async fn has_tombstone(&self, key: SessionKey) -> Result<bool, StoreError> {
         let bytes: Option<Vec<u8>> = self.connection.query(&scripts::read(&key)).await?;
-        Ok(bytes.is_some_and(|bytes| bytes == record::ENDED))
+        Ok(bytes.is_some_and(|bytes| bytes == record::TOMBSTONE))
     }
 
-    pub(super) async fn keep_blob(&self, name: &str, blob: &[u8]) -> Result<(), StoreError> {
+    pub(super) async fn put_blob(&self, name: &str, blob: &[u8]) -> Result<(), StoreError> {
         let mut command = redis::cmd("SET");
         command.arg(keys::blob(name)).arg(blob);
-        command.arg("EX").arg(BLOB_SECONDS);
+        command.arg("EX").arg(BLOB_TTL_SECONDS);
         self.connection.query(&command).await
     }
 
@@ -412,16 +424,16 @@ impl Redis {
         self.connection.query(&command).await
     }
 
-    fn names(&self, session: &Session) -> (Option<keys::Hash>, keys::Hash) {
+    fn index_keys(&self, session: &Session) -> (Option<keys::Hash>, keys::Hash) {
         let sid = session.claims.sid.as_deref().map(keys::sid_hash);
         (sid, self.subject_hash(&session.claims.sub))
     }
 
     fn subject_hash(&self, sub: &str) -> keys::Hash {
-        keys::subject_hash(&self.settings.people, sub)
+        keys::subject_hash(&self.settings.subject_index_key, sub)
     }
 
-    /// Milliseconds since the start; a monotonic clock, since it decides about freshness.
+    /// Milliseconds since the start of the process, from a monotonic clock.
     fn millis(&self) -> u64 {
         millis(self.started.elapsed())
     }

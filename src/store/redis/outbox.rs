@@ -1,91 +1,91 @@
-//! What Redis has to be told once it is back: ends that hold here already, and, where that is
-//! wanted, logins. Bounded, so that a long outage fills no memory.
+//! Writes that wait for Redis during an outage: invalidations, which hold in this process already,
+//! and, with `redis.when_down = keep`, new sessions. Bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::invalidation::News;
+use super::invalidation::Invalidation;
 use crate::model::{Session, SessionKey};
 use crate::store::seal::Seal;
 
-/// Ends that may wait; the oldest make room, and are found again by the re-check.
-const MOST_ENDS: usize = 4096;
-/// Logins that may wait; more are refused.
-const MOST_LOGINS: usize = 4096;
+/// Invalidations that may wait. The oldest are dropped; introspection finds those sessions.
+const MAX_INVALIDATIONS: usize = 4096;
+/// New sessions that may wait. More logins are refused.
+const MAX_SESSIONS: usize = 4096;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Pending(Mutex<Waiting>);
+pub(super) struct Outbox(Mutex<Queues>);
 
 #[derive(Default)]
-struct Waiting {
-    ends: VecDeque<News>,
-    logins: HashMap<SessionKey, Login>,
+struct Queues {
+    invalidations: VecDeque<Invalidation>,
+    sessions: HashMap<SessionKey, PendingSession>,
 }
 
 /// A session that Redis does not know yet.
 #[derive(Clone)]
-pub(super) struct Login {
+pub(super) struct PendingSession {
     pub(super) session: Arc<Session>,
     pub(super) seal: Seal,
 }
 
-impl Pending {
-    /// Lets an end wait. Returns false if another one had to make room.
-    pub(super) fn end(&self, news: News) -> bool {
-        let mut waiting = self.lock();
-        if waiting.ends.contains(&news) {
+impl Outbox {
+    /// Queues an invalidation. Returns false if the oldest one was dropped for it.
+    pub(super) fn push_invalidation(&self, invalidation: Invalidation) -> bool {
+        let mut queues = self.lock();
+        if queues.invalidations.contains(&invalidation) {
             return true;
         }
-        waiting.ends.push_back(news);
-        let fits = waiting.ends.len() <= MOST_ENDS;
+        queues.invalidations.push_back(invalidation);
+        let fits = queues.invalidations.len() <= MAX_INVALIDATIONS;
         if !fits {
-            waiting.ends.pop_front();
+            queues.invalidations.pop_front();
         }
         fits
     }
 
-    /// Lets a login wait. Returns false if there are too many.
-    pub(super) fn log_in(&self, key: SessionKey, login: Login) -> bool {
-        let mut waiting = self.lock();
-        let fits = waiting.logins.len() < MOST_LOGINS;
+    /// Queues a new session. Returns false if the queue is full.
+    pub(super) fn push_session(&self, key: SessionKey, session: PendingSession) -> bool {
+        let mut queues = self.lock();
+        let fits = queues.sessions.len() < MAX_SESSIONS;
         if fits {
-            waiting.logins.insert(key, login);
+            queues.sessions.insert(key, session);
         }
         fits
     }
 
-    /// The login of this session, if it waits.
-    pub(super) fn login(&self, key: &SessionKey) -> Option<Login> {
-        self.lock().logins.get(key).cloned()
+    /// The queued session of this key.
+    pub(super) fn session(&self, key: &SessionKey) -> Option<PendingSession> {
+        self.lock().sessions.get(key).cloned()
     }
 
-    /// The end that has waited longest.
-    pub(super) fn next_end(&self) -> Option<News> {
-        self.lock().ends.front().cloned()
+    /// The oldest invalidation.
+    pub(super) fn next_invalidation(&self) -> Option<Invalidation> {
+        self.lock().invalidations.front().cloned()
     }
 
-    /// The end that has waited longest was told.
-    pub(super) fn told(&self, news: &News) {
-        let mut waiting = self.lock();
-        if waiting.ends.front() == Some(news) {
-            waiting.ends.pop_front();
+    /// Removes the oldest invalidation, if it is this one.
+    pub(super) fn delivered(&self, invalidation: &Invalidation) {
+        let mut queues = self.lock();
+        if queues.invalidations.front() == Some(invalidation) {
+            queues.invalidations.pop_front();
         }
     }
 
-    /// Some login that waits.
-    pub(super) fn next_login(&self) -> Option<(SessionKey, Login)> {
-        let waiting = self.lock();
-        let (key, login) = waiting.logins.iter().next()?;
-        Some((*key, login.clone()))
+    /// Any queued session.
+    pub(super) fn next_session(&self) -> Option<(SessionKey, PendingSession)> {
+        let queues = self.lock();
+        let (key, session) = queues.sessions.iter().next()?;
+        Some((*key, session.clone()))
     }
 
-    /// A login waits no more.
-    pub(super) fn forget_login(&self, key: &SessionKey) {
-        self.lock().logins.remove(key);
+    /// Removes a queued session.
+    pub(super) fn remove_session(&self, key: &SessionKey) {
+        self.lock().sessions.remove(key);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Queues> {
         self.0
             .lock()
             .expect("nothing panics while holding this lock")
@@ -97,26 +97,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_wait_once_each_in_order_and_within_bounds() {
-        let pending = Pending::default();
-        let news = |number: usize| {
+    fn invalidations_wait_once_each_in_order_and_within_bounds() {
+        let outbox = Outbox::default();
+        let invalidation = |number: usize| {
             let mut hash = [0; 32];
             hash[..8].copy_from_slice(&number.to_be_bytes());
-            News::Sid(hash)
+            Invalidation::Sid(hash)
         };
-        assert!(pending.end(news(0)) && pending.end(news(0)));
-        for number in 1..MOST_ENDS {
-            assert!(pending.end(news(number)));
-        }
-        assert!(!pending.end(news(MOST_ENDS)), "the first had to make room");
-        assert_eq!(pending.next_end(), Some(news(1)));
-        pending.told(&news(0));
-        assert_eq!(
-            pending.next_end(),
-            Some(news(1)),
-            "not the one that was told"
+        assert!(
+            outbox.push_invalidation(invalidation(0)) && outbox.push_invalidation(invalidation(0))
         );
-        pending.told(&news(1));
-        assert_eq!(pending.next_end(), Some(news(2)));
+        for number in 1..MAX_INVALIDATIONS {
+            assert!(outbox.push_invalidation(invalidation(number)));
+        }
+        assert!(
+            !outbox.push_invalidation(invalidation(MAX_INVALIDATIONS)),
+            "the first was dropped"
+        );
+        assert_eq!(outbox.next_invalidation(), Some(invalidation(1)));
+        outbox.delivered(&invalidation(0));
+        assert_eq!(
+            outbox.next_invalidation(),
+            Some(invalidation(1)),
+            "not the one that was delivered"
+        );
+        outbox.delivered(&invalidation(1));
+        assert_eq!(outbox.next_invalidation(), Some(invalidation(2)));
     }
 }

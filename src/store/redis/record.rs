@@ -1,7 +1,7 @@
-//! A session as Redis holds it: a version and a sealed text.
+//! A session record at Redis: a version byte and encrypted JSON.
 //!
-//! The key of the seal comes from the session's id, which only the browser's cookie has, and from
-//! the application's secret. Whoever reads Redis learns neither who it is nor anything to be used.
+//! The encryption key is derived from the session id, which only the browser's cookie has, and the
+//! application's secret. Read access to Redis reveals neither the user nor a usable token.
 
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
@@ -9,21 +9,22 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Claims, Refresh, Session, SessionId};
 use crate::store::seal::Seal;
 
-/// Stands where a session was that has ended, as long as it would have lived: nothing that still
-/// has a copy can put it back.
-pub(super) const ENDED: &[u8] = b"\0";
+/// Replaces the record of a revoked session until the record would have expired, so that no
+/// replica restores the session from its cache.
+pub(super) const TOMBSTONE: &[u8] = b"\0";
 
-/// The form that is written; others are not read.
+/// Version of the format. Records of other versions are not read.
 const VERSION: u8 = 1;
 
-/// What a session consists of, before its headers are rendered.
+/// A decoded record. Names of fields are part of the format.
 #[derive(Deserialize)]
 pub(super) struct Record {
     pub(super) client_id: String,
     pub(super) claims: Claims,
     token: String,
     pub(super) expires_at: i64,
-    pub(super) checked_at: i64,
+    #[serde(rename = "checked_at")]
+    pub(super) introspected_at: i64,
     #[serde(default)]
     refresh: Option<(String, i64)>,
 }
@@ -34,41 +35,42 @@ struct Plain<'a> {
     claims: &'a Claims,
     token: &'a str,
     expires_at: i64,
-    checked_at: i64,
+    #[serde(rename = "checked_at")]
+    introspected_at: i64,
     refresh: Option<(&'a str, i64)>,
 }
 
-/// Why a record is not read.
+/// A record that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RecordError {
-    /// Written by another version of this program.
+    /// Written in another version of the format.
     #[error("it has version {0}, and this program reads version {VERSION}")]
     Version(u8),
-    /// Not as it was written, or not written for this session.
+    /// Changed, or written for another session or with another secret.
     #[error("it was changed, cut off or sealed with another secret")]
     Sealed,
-    /// Opened, but of another form.
+    /// Decrypted, but not valid JSON of this form.
     #[error("its content is not understood")]
     Content,
 }
 
-/// The key of one session's record.
+/// The encryption key of one session's record.
 pub(super) fn seal(id: &SessionId, application: &[u8; 32]) -> Seal {
     Seal::derive(b"session record", &[id.secret(), application])
 }
 
-/// What is written under `name`.
+/// Encodes the record for the Redis key `name`.
 pub(super) fn encode(seal: &Seal, name: &str, session: &Session) -> Vec<u8> {
     let plain = Plain {
         client_id: &session.client_id,
         claims: &session.claims,
         token: session.access_token.expose_secret(),
         expires_at: session.expires_at,
-        checked_at: session.checked_at(),
+        introspected_at: session.introspected_at(),
         refresh: session
             .refresh
             .as_ref()
-            .map(|refresh| (refresh.token.expose_secret(), refresh.began_at)),
+            .map(|refresh| (refresh.token.expose_secret(), refresh.started_at)),
     };
     let plain = serde_json::to_vec(&plain).expect("strings, numbers and JSON values serialise");
     let mut record = vec![VERSION];
@@ -76,7 +78,7 @@ pub(super) fn encode(seal: &Seal, name: &str, session: &Session) -> Vec<u8> {
     record
 }
 
-/// Reads what was written under `name`.
+/// Decodes the record of the Redis key `name`.
 pub(super) fn decode(seal: &Seal, name: &str, record: &[u8]) -> Result<Record, RecordError> {
     let (version, sealed) = record.split_first().ok_or(RecordError::Sealed)?;
     if *version != VERSION {
@@ -102,15 +104,15 @@ impl Record {
             self.expires_at,
             headers,
         );
-        session.checked(self.checked_at);
-        session.refreshable(self.refresh.map(|(token, began_at)| Refresh {
+        session.set_introspected_at(self.introspected_at);
+        session.refreshable(self.refresh.map(|(token, started_at)| Refresh {
             token: token.into(),
-            began_at,
+            started_at,
         }))
     }
 }
 
-/// Binds a record to its version and to its place.
+/// Additional authenticated data: binds a record to its version and its Redis key.
 fn context(name: &str) -> Vec<u8> {
     let mut context = vec![VERSION];
     context.extend_from_slice(name.as_bytes());
@@ -130,10 +132,10 @@ mod tests {
         )
         .expect("claims");
         let session = Session::new("client", claims, "jwt".into(), 2_000, HeaderMap::new());
-        session.checked(1_500);
+        session.set_introspected_at(1_500);
         session.refreshable(Some(Refresh {
             token: "refresh".into(),
-            began_at: 1_000,
+            started_at: 1_000,
         }))
     }
 
@@ -141,7 +143,7 @@ mod tests {
     fn a_record_is_read_back_as_it_was() {
         let seal = seal(&SessionId::random(), &[7; 32]);
         let record = decode(&seal, "a", &encode(&seal, "a", &session())).expect("read");
-        assert_eq!((record.expires_at, record.checked_at), (2_000, 1_500));
+        assert_eq!((record.expires_at, record.introspected_at), (2_000, 1_500));
         assert_eq!(
             (record.client_id.as_str(), record.token()),
             ("client", "jwt")
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_shows_nothing_of_the_person() {
+    fn a_record_shows_nothing_of_the_user() {
         let id = SessionId::random();
         let record = encode(&seal(&id, &[7; 32]), "a", &session());
         let text = String::from_utf8_lossy(&record).into_owned();
@@ -182,9 +184,9 @@ mod tests {
         assert_eq!(read(&own, "a", &changed(0)), Some(RecordError::Version(0)));
         assert_eq!(read(&own, "a", b"\x02later"), Some(RecordError::Version(2)));
         assert_eq!(
-            read(&own, "a", ENDED),
+            read(&own, "a", TOMBSTONE),
             Some(RecordError::Version(0)),
-            "ended"
+            "a tombstone"
         );
         for length in 0..record.len() {
             assert_eq!(
@@ -196,8 +198,8 @@ mod tests {
         for at in 1..record.len() {
             assert_eq!(read(&own, "a", &changed(at)), sealed, "changed at {at}");
         }
-        let mut strange = vec![VERSION];
-        strange.extend(own.seal(&context("a"), b"[]"));
-        assert_eq!(read(&own, "a", &strange), Some(RecordError::Content));
+        let mut malformed = vec![VERSION];
+        malformed.extend(own.seal(&context("a"), b"[]"));
+        assert_eq!(read(&own, "a", &malformed), Some(RecordError::Content));
     }
 }

@@ -1,86 +1,89 @@
-//! After an outage: Redis is told what it missed, and asked what we missed.
+//! Resynchronization after an outage: flushes the outbox and revalidates cached sessions.
 
 use std::sync::atomic::Ordering;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::cache::Entry;
-use super::revalidation::AT_ONCE;
-use super::scripts::{self, Put};
-use super::{Redis, SessionKey};
+use super::revalidation::MAX_CONCURRENT;
+use super::scripts::{self, Write};
+use super::{RedisStore, SessionKey};
 use crate::store::StoreError;
 
-/// Sessions after which Redis is told that there are more.
-const CHUNK: usize = 1_000;
+/// Sessions that are revalidated between two reports that this replica still restores sessions.
+const CHUNK_SESSIONS: usize = 1_000;
 
-impl Redis {
-    /// Brings Redis and this process up to date with each other. What fails is tried again.
-    pub(super) async fn catch_up(&self) {
-        if self.tell_all().await.is_ok() {
-            let _ = self.confirm_all().await;
+impl RedisStore {
+    /// Flushes the outbox, then revalidates cached sessions. On an error, the next call goes on.
+    pub(super) async fn resync(&self) {
+        if self.flush_outbox().await.is_ok() {
+            let _ = self.revalidate_all().await;
         }
     }
 
-    /// Tells Redis what waits for it.
-    async fn tell_all(&self) -> Result<(), StoreError> {
-        while let Some(news) = self.pending.next_end() {
-            self.carry_out(&news, &[]).await?;
-            self.pending.told(&news);
+    /// Writes to Redis what waits for it.
+    async fn flush_outbox(&self) -> Result<(), StoreError> {
+        while let Some(invalidation) = self.outbox.next_invalidation() {
+            self.apply_at_redis(&invalidation, &[]).await?;
+            self.outbox.delivered(&invalidation);
         }
-        while let Some((key, login)) = self.pending.next_login() {
-            if login.session.is_live(self.clock.now()) {
-                self.store(key, &login.session, &login.seal, Put::New)
+        while let Some((key, pending)) = self.outbox.next_session() {
+            if pending.session.is_live(self.clock.now()) {
+                self.write(key, &pending.session, &pending.seal, Write::Create)
                     .await?;
             }
-            self.pending.forget_login(&key);
+            self.outbox.remove_session(&key);
         }
         Ok(())
     }
 
-    /// Asks Redis about every cached session once for each subscription, since news of its end
-    /// may have been missed before, and whenever Redis has lost what it knew.
-    async fn confirm_all(&self) -> Result<(), StoreError> {
+    /// Revalidates every cached session after each new subscription, because messages before it
+    /// may be missing, and whenever Redis lost its data.
+    async fn revalidate_all(&self) -> Result<(), StoreError> {
         let epoch = self.subscription.epoch();
-        let (lost, held) = self.look_for_loss().await?;
-        if !lost && self.confirmed.load(Ordering::Relaxed) == epoch {
-            self.mended(held);
+        let (lost, generation) = self.detect_data_loss().await?;
+        if !lost && self.revalidated_epoch.load(Ordering::Relaxed) == epoch {
+            self.acknowledge_generation(generation);
             return Ok(());
         }
-        let mut doubtful = self.cache.sweep(self.clock.now());
-        doubtful.retain(|(_, entry)| lost || entry.epoch != epoch);
-        for some in doubtful.chunks(CHUNK) {
+        let mut stale = self.cache.sweep(self.clock.now());
+        stale.retain(|(_, entry)| lost || entry.epoch != epoch);
+        for chunk in stale.chunks(CHUNK_SESSIONS) {
             if lost {
-                self.still_filling().await?;
+                self.extend_refill().await?;
             }
-            stream::iter(some.iter().cloned())
-                .map(|(key, entry)| self.confirm(key, entry))
-                .buffer_unordered(AT_ONCE)
+            stream::iter(chunk.iter().cloned())
+                .map(|(key, entry)| self.revalidate(key, entry))
+                .buffer_unordered(MAX_CONCURRENT)
                 .try_collect::<()>()
                 .await?;
         }
-        self.confirmed.store(epoch, Ordering::Relaxed);
-        self.mended(held);
+        self.revalidated_epoch.store(epoch, Ordering::Relaxed);
+        self.acknowledge_generation(generation);
         Ok(())
     }
 
-    /// Writes a session again that Redis has lost: it restarted without its data, was flushed, or
-    /// was too full. authentik is asked about it as soon as possible, because what Redis knew of
-    /// ended sessions is lost too.
-    pub(super) async fn put_back(&self, key: SessionKey, entry: &Entry) -> Result<(), StoreError> {
-        if self.lost.should_log("") {
+    /// Restores a session that Redis lost: it restarted without its data, was flushed, or evicted
+    /// it. The session is introspected as soon as possible, because tombstones are lost too.
+    pub(super) async fn restore(&self, key: SessionKey, entry: &Entry) -> Result<(), StoreError> {
+        if self.data_loss.should_log("") {
             tracing::warn!(
                 "Redis has lost sessions that are in use; they are written again. A Redis of its own, with persistence and without eviction, keeps them"
             );
         }
-        entry.session.checked(0);
-        self.store(key, &entry.session, &entry.seal, Put::Back)
+        entry.session.set_introspected_at(0);
+        self.write(key, &entry.session, &entry.seal, Write::Restore)
             .await?;
-        self.put_use_back(&key, &entry.session).await?;
-        if entry.session.has_ended() {
-            // Whoever ended it meanwhile found nothing to mark.
-            let _: Option<()> = self.connection.query(&scripts::end(&key)).await?;
+        self.restore_used_at(&key, &entry.session).await?;
+        if entry.session.is_revoked() {
+            // A revocation meanwhile found no record to replace.
+            let _: Option<()> = self
+                .connection
+                .query(&scripts::write_tombstone(&key))
+                .await?;
         }
-        self.due.consider(key, &entry.session);
+        self.introspection_queue
+            .enqueue_if_stale(key, &entry.session);
         Ok(())
     }
 }

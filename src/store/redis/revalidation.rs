@@ -1,5 +1,5 @@
-//! Cached sessions are looked for at Redis: while somebody waits if news may be missing, behind the
-//! requests if Redis may only have lost them.
+//! Revalidation: reads the record of a cached session at Redis. A request waits for it if
+//! invalidation messages may be missing; otherwise it runs in the background, to detect data loss.
 
 use std::sync::Arc;
 
@@ -7,24 +7,24 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Mutex, mpsc};
 
 use super::cache::{Entry, Slot};
-use super::{Redis, record};
+use super::{RedisStore, record};
 use crate::model::SessionKey;
 use crate::store::StoreError;
 
-/// Sessions that may wait; more are looked for with a later request.
-const MOST: usize = 1024;
-/// Sessions that are looked for at the same time.
-pub(super) const AT_ONCE: usize = 32;
+/// Sessions that may wait for revalidation; others are queued by a later request.
+const MAX_QUEUED: usize = 1024;
+/// Sessions that are revalidated at the same time.
+pub(super) const MAX_CONCURRENT: usize = 32;
 
-/// Sessions to be looked for that nobody waits for.
-pub(super) struct Doubtful {
+/// Sessions to be revalidated in the background.
+pub(super) struct RevalidationQueue {
     sender: mpsc::Sender<(SessionKey, Entry)>,
     receiver: Mutex<mpsc::Receiver<(SessionKey, Entry)>>,
 }
 
-impl Doubtful {
+impl RevalidationQueue {
     pub(super) fn new() -> Self {
-        let (sender, receiver) = mpsc::channel(MOST);
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         Self {
             sender,
             receiver: Mutex::new(receiver),
@@ -32,55 +32,60 @@ impl Doubtful {
     }
 }
 
-impl Redis {
-    /// Asks Redis whether a session that is in use still stands. Without an answer, what is known
-    /// here goes on.
-    pub(super) async fn confirm(&self, key: SessionKey, entry: Entry) -> Result<(), StoreError> {
+impl RedisStore {
+    /// Reads the record of a cached session: revokes the session if a tombstone is there, restores
+    /// the record if it is lost. On an error, the cached session stays as it is.
+    pub(super) async fn revalidate(&self, key: SessionKey, entry: Entry) -> Result<(), StoreError> {
         let (now, epoch) = (self.millis(), self.subscription.epoch());
         match self.read(key).await? {
-            Some(bytes) if *bytes == *record::ENDED => {
+            Some(bytes) if *bytes == *record::TOMBSTONE => {
                 entry.session.end();
-                self.cache.insert(key, Slot::Ended(now));
+                self.cache.insert(key, Slot::Tombstone(now));
                 return Ok(());
             }
-            None if self.pending.login(&key).is_none() => self.put_back(key, &entry).await?,
+            None if self.outbox.session(&key).is_none() => self.restore(key, &entry).await?,
             _ => {}
         }
         let session = Arc::clone(&entry.session);
         let is_other = |slot: &Slot| matches!(slot, Slot::Session(now) if !Arc::ptr_eq(&now.session, &session));
         if self.cache.get(&key).is_some_and(|slot| is_other(&slot)) {
-            // It was refreshed meanwhile.
+            // The session was refreshed meanwhile.
             return Ok(());
         }
-        let confirmed = Entry {
-            confirmed: now,
+        let validated = Entry {
+            validated_at: now,
             epoch,
             ..entry
         };
-        self.cache.insert(key, Slot::Session(confirmed));
+        self.cache.insert(key, Slot::Session(validated));
         Ok(())
     }
 
-    /// [`Redis::confirm`] without anybody waiting for it.
-    pub(super) fn confirm_behind(&self, key: SessionKey, entry: &Entry) {
-        let confirmed = self.millis();
+    /// Queues a session for [`RedisStore::revalidate`].
+    pub(super) fn revalidate_in_background(&self, key: SessionKey, entry: &Entry) {
+        let validated_at = self.millis();
         let entry = Entry {
-            confirmed,
+            validated_at,
             ..entry.clone()
         };
-        if self.doubtful.sender.try_send((key, entry.clone())).is_ok() {
-            // Taken for confirmed at once, so that one of many requests asks.
+        if self
+            .revalidation_queue
+            .sender
+            .try_send((key, entry.clone()))
+            .is_ok()
+        {
+            // Counts as validated at once, so that one of many requests queues it.
             self.cache.insert(key, Slot::Session(entry));
         }
     }
 
-    /// Looks for the sessions that nobody waits for, for ever.
-    pub(super) async fn confirm_doubtful(&self) {
-        let mut receiver = self.doubtful.receiver.lock().await;
+    /// Revalidates queued sessions. Never returns.
+    pub(super) async fn run_revalidation(&self) {
+        let mut receiver = self.revalidation_queue.receiver.lock().await;
         stream::poll_fn(|context| receiver.poll_recv(context))
-            .for_each_concurrent(AT_ONCE, |(key, entry)| async move {
-                // Without an answer it is asked about again.
-                let _ = self.confirm(key, entry).await;
+            .for_each_concurrent(MAX_CONCURRENT, |(key, entry)| async move {
+                // On an error it is queued again later.
+                let _ = self.revalidate(key, entry).await;
             })
             .await;
     }
@@ -94,13 +99,13 @@ mod tests {
     use crate::clock::Clock;
     use crate::config::Config;
     use crate::model::{Claims, Session, SessionId};
-    use crate::store::Owner;
-    use crate::store::redis::{CONFIRM_EVERY, millis};
+    use crate::store::SessionContext;
+    use crate::store::redis::{REVALIDATION_INTERVAL, millis};
     use crate::telemetry::metrics::Metrics;
 
     struct App;
 
-    impl Owner for App {
+    impl SessionContext for App {
         fn seal_key(&self) -> &[u8; 32] {
             &[7; 32]
         }
@@ -111,7 +116,7 @@ mod tests {
     }
 
     /// A store that has run for some minutes beside a Redis that does not answer.
-    fn without_redis() -> Redis {
+    fn without_redis() -> RedisStore {
         let config = Config::from_pairs([
             ("AUTHENTIK_HOST", "http://authentik.test"),
             ("AUTHENTIK_TOKEN", "token"),
@@ -120,12 +125,19 @@ mod tests {
             ("AUTHENTIK_PROXY_REDIS__REVALIDATE", "1h"),
         ])
         .expect("usable");
-        let (redis, people) = (config.redis.expect("a place"), config.authentik.token);
+        let (redis, subject_index_key) = (config.redis.expect("a place"), config.authentik.token);
         let metrics = Metrics::new().store();
-        let store =
-            Redis::new(redis, &people, 16 << 20, None, Clock::manual(0), metrics).expect("a store");
-        let mut store = Arc::into_inner(store).expect("nobody else has it");
-        store.started -= 2 * CONFIRM_EVERY;
+        let store = RedisStore::new(
+            redis,
+            &subject_index_key,
+            16 << 20,
+            None,
+            Clock::manual(0),
+            metrics,
+        )
+        .expect("a store");
+        let mut store = Arc::into_inner(store).expect("the only reference");
+        store.started -= 2 * REVALIDATION_INTERVAL;
         store
     }
 
@@ -133,27 +145,30 @@ mod tests {
         Entry {
             session: Arc::new(Session::sample()),
             seal: record::seal(&SessionId::random(), &[7; 32]),
-            confirmed: 0,
+            validated_at: 0,
             epoch: 0,
         }
     }
 
     #[tokio::test]
-    async fn what_ended_long_ago_is_unknown_while_redis_does_not_answer() {
+    async fn a_tombstone_expires_while_redis_does_not_answer() {
         let (store, id) = (without_redis(), SessionId::random());
-        let ended = |then| store.cache.insert(id.key(), Slot::Ended(then));
-        ended(store.millis());
+        let insert_tombstone = |at| store.cache.insert(id.key(), Slot::Tombstone(at));
+        insert_tombstone(store.millis());
         let found = store.load(&id, &App).await;
         assert!(found.expect("known").is_none());
-        ended(store.millis() - millis(CONFIRM_EVERY) - 1);
+        insert_tombstone(store.millis() - millis(REVALIDATION_INTERVAL) - 1);
         let found = store.load(&id, &App).await;
-        assert!(found.is_err(), "it may have been opened again since");
+        assert!(
+            found.is_err(),
+            "the session may have been created again since"
+        );
     }
 
     #[tokio::test]
-    async fn sessions_wait_once_each_to_be_confirmed_and_within_bounds() {
+    async fn sessions_wait_once_each_for_revalidation_and_within_bounds() {
         let store = without_redis();
-        let ids: Vec<_> = (0..=MOST).map(|_| SessionId::random()).collect();
+        let ids: Vec<_> = (0..=MAX_QUEUED).map(|_| SessionId::random()).collect();
         for id in &ids {
             store.cache.insert(id.key(), Slot::Session(entry()));
         }
@@ -161,22 +176,26 @@ mod tests {
             let found = store.load(id, &App).await;
             assert!(found.expect("known").is_some());
         }
-        let mut receiver = store.doubtful.receiver.lock().await;
-        for id in &ids[..MOST] {
+        let mut receiver = store.revalidation_queue.receiver.lock().await;
+        for id in &ids[..MAX_QUEUED] {
             let (waiting, _) = receiver.try_recv().expect("waits");
             assert_eq!(waiting, id.key());
         }
         assert!(receiver.try_recv().is_err(), "once each");
         drop(receiver);
-        let last = &ids[MOST];
+        let last = &ids[MAX_QUEUED];
         store.load(last, &App).await.expect("known");
         let (waiting, _) = store
-            .doubtful
+            .revalidation_queue
             .receiver
             .lock()
             .await
             .try_recv()
             .expect("its turn");
-        assert_eq!(waiting, last.key(), "who found no place asks again");
+        assert_eq!(
+            waiting,
+            last.key(),
+            "one that found no place is queued later"
+        );
     }
 }

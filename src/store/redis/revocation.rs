@@ -1,63 +1,65 @@
-//! The end of sessions: here at once, at Redis and at the other replicas as soon as Redis can be
-//! told. The cost depends on how many end, never on how many there are.
+//! Revocation: in this process at once, at Redis and at other replicas as soon as Redis is up. The
+//! cost depends on the number of revoked sessions, not on the number of sessions.
 
 use super::cache::Slot;
-use super::invalidation::{News, SignedOut};
-use super::scripts::{self, Index, Member};
-use super::{Redis, keys};
+use super::invalidation::{Invalidation, SignOutTime};
+use super::scripts::{self, Index, IndexEntry};
+use super::{RedisStore, keys};
 use crate::model::SessionKey;
 use crate::store::StoreError;
 
-impl Redis {
-    /// Ends one session, everywhere.
-    pub(in crate::store) async fn remove(&self, key: &SessionKey) {
+impl RedisStore {
+    /// Revokes one session at every replica.
+    pub(in crate::store) async fn revoke(&self, key: &SessionKey) {
         let slot = self.cache.get(key);
-        if let Some(login) = self.pending.login(key) {
-            login.session.end();
+        if let Some(pending) = self.outbox.session(key) {
+            pending.session.end();
         }
-        self.end(News::Sessions(vec![*key])).await;
-        if let Some(Slot::Session(entry)) = slot {
-            let (sid, subject) = self.names(&entry.session);
+        self.revoke_all(Invalidation::Sessions(vec![*key])).await;
+        if let Some(Slot::Session(cached)) = slot {
+            let (sid, subject) = self.index_keys(&cached.session);
             let indexes = [sid.map(Index::Sid), Some(Index::Subject(subject))];
-            let began_at = entry.session.began_at();
-            let member = Member {
+            let started_at = cached.session.started_at();
+            let entry = IndexEntry {
                 key: *key,
-                began_at,
+                started_at,
             };
             for index in indexes.into_iter().flatten() {
-                // A member that stays leaves when it would have expired.
-                let _: Result<i64, _> = self.connection.query(&index.leave(&member)).await;
+                // On an error, the entry is removed when it expires.
+                let _: Result<i64, _> = self.connection.query(&index.remove(&entry)).await;
             }
         }
     }
 
-    /// Ends a session that is probably not there.
-    pub(in crate::store) async fn forget(&self, key: &SessionKey) {
+    /// Revokes a session that probably does not exist; not queued while Redis is down.
+    pub(in crate::store) async fn revoke_best_effort(&self, key: &SessionKey) {
         if self.cache.get(key).is_some() {
-            self.remove(key).await;
+            self.revoke(key).await;
         } else {
-            // Without an answer, the re-check at authentik finds it.
-            let _: Result<usize, _> = self.end_records(&[*key]).await;
+            // On an error, introspection finds the session.
+            let _: Result<usize, _> = self.write_tombstones(&[*key]).await;
         }
     }
 
-    /// Ends every session of authentik's session, everywhere; returns how many are known of.
-    pub(in crate::store) async fn end_sid(&self, sid: &str) -> usize {
-        self.end(News::Sid(keys::sid_hash(sid))).await
+    /// Revokes every session of an authentik session; returns how many are known.
+    pub(in crate::store) async fn revoke_by_sid(&self, sid: &str) -> usize {
+        self.revoke_all(Invalidation::Sid(keys::sid_hash(sid)))
+            .await
     }
 
-    /// Ends every session of a person, everywhere; returns how many are known of.
-    pub(in crate::store) async fn end_subject(&self, sub: &str) -> usize {
-        let now = SignedOut::at(self.clock.now());
-        self.end(News::Subject(self.subject_hash(sub), now)).await
+    /// Revokes every session of a user; returns how many are known.
+    pub(in crate::store) async fn revoke_by_subject(&self, sub: &str) -> usize {
+        let now = SignOutTime::at(self.clock.now());
+        self.revoke_all(Invalidation::Subject(self.subject_hash(sub), now))
+            .await
     }
 
-    async fn end(&self, news: News) -> usize {
-        let held = self.apply(&news);
-        match self.carry_out(&news, &held).await {
-            Ok(ended) => ended,
+    async fn revoke_all(&self, invalidation: Invalidation) -> usize {
+        let local = self.apply_locally(&invalidation);
+        match self.apply_at_redis(&invalidation, &local).await {
+            Ok(count) => count,
             Err(error) => {
-                if !self.pending.end(news) {
+                if !self.outbox.push_invalidation(invalidation) {
                     tracing::warn!(
                         "too many ends of sessions wait for Redis; the re-check at authentik will find the oldest",
                     );
@@ -65,88 +67,93 @@ impl Redis {
                 tracing::warn!(
                     "a session ended here; other replicas are told when Redis is back: {error}"
                 );
-                held.len()
+                local.len()
             }
         }
     }
 
-    /// Ends what this process holds. Returns which sessions those were.
-    pub(super) fn apply(&self, news: &News) -> Vec<SessionKey> {
+    /// Revokes the sessions of this process. Returns their keys.
+    pub(super) fn apply_locally(&self, invalidation: &Invalidation) -> Vec<SessionKey> {
         let now = self.millis();
-        let ended = match news {
-            News::Sessions(keys) => {
-                let held = |key: &&SessionKey| {
-                    self.held.note(**key, now);
+        let revoked = match invalidation {
+            Invalidation::Sessions(keys) => {
+                let revoke = |key: &&SessionKey| {
+                    self.local_index.record_revocation(**key, now);
                     match self.cache.get(key) {
                         Some(Slot::Session(entry)) => entry.session.end(),
-                        Some(Slot::Ended(_)) => {}
+                        Some(Slot::Tombstone(_)) => {}
                         None => return false,
                     }
                     true
                 };
-                keys.iter().filter(held).copied().collect()
+                keys.iter().filter(revoke).copied().collect()
             }
-            News::Sid(hash) => self.held.end_sid(hash, now),
-            News::Subject(hash, then) => self.held.end_subject(hash, *then, now),
+            Invalidation::Sid(hash) => self.local_index.revoke_by_sid(hash, now),
+            Invalidation::Subject(hash, signed_out) => {
+                self.local_index.revoke_by_subject(hash, *signed_out, now)
+            }
         };
-        for key in &ended {
-            self.cache.insert(*key, Slot::Ended(now));
+        for key in &revoked {
+            self.cache.insert(*key, Slot::Tombstone(now));
         }
-        ended
+        revoked
     }
 
-    /// Ends records at Redis: those it knows of, and those `held` here, in case it lost the
-    /// index. Then tells the other replicas.
-    pub(super) async fn carry_out(
+    /// Writes tombstones for the sessions in the index and for `local` ones, in case the index is
+    /// lost. Then publishes the invalidation.
+    pub(super) async fn apply_at_redis(
         &self,
-        news: &News,
-        held: &[SessionKey],
+        invalidation: &Invalidation,
+        local: &[SessionKey],
     ) -> Result<usize, StoreError> {
-        let index = match news {
-            News::Sessions(ended) => return self.end_records(ended).await,
-            News::Sid(hash) => Index::Sid(*hash),
-            News::Subject(hash, _) => Index::Subject(*hash),
+        let index = match invalidation {
+            Invalidation::Sessions(keys) => return self.write_tombstones(keys).await,
+            Invalidation::Sid(hash) => Index::Sid(*hash),
+            Invalidation::Subject(hash, _) => Index::Subject(*hash),
         };
-        let members: Vec<Vec<u8>> = self.connection.query(&index.end()).await?;
-        let mut members = Member::list(&members);
-        if let News::Subject(_, then) = news {
-            members.retain(|member| then.ends(member.began_at));
+        let entries: Vec<Vec<u8>> = self.connection.query(&index.close()).await?;
+        let mut entries = IndexEntry::list(&entries);
+        if let Invalidation::Subject(_, signed_out) = invalidation {
+            entries.retain(|entry| signed_out.revokes(entry.started_at));
         }
-        let mut ended: Vec<_> = members.iter().map(|member| member.key).collect();
-        for key in held {
-            if !ended.contains(key) {
-                ended.push(*key);
+        let mut keys: Vec<_> = entries.iter().map(|entry| entry.key).collect();
+        for key in local {
+            if !keys.contains(key) {
+                keys.push(*key);
             }
         }
-        self.end_records(&ended).await?;
-        self.publish(news).await?;
-        // Last: what fails before is tried again, and has to find them.
-        for member in &members {
-            self.connection.query::<i64>(&index.leave(member)).await?;
+        self.write_tombstones(&keys).await?;
+        self.publish(invalidation).await?;
+        // Last, so that a retry after an error still finds the entries.
+        for entry in &entries {
+            self.connection.query::<i64>(&index.remove(entry)).await?;
         }
-        Ok(ended.len())
+        Ok(keys.len())
     }
 
-    /// First the marks, then the news: no replica reads a record after it heard of its end.
-    /// Returns how many there were: of credentials that never were good, nobody needs to hear.
-    async fn end_records(&self, ended: &[SessionKey]) -> Result<usize, StoreError> {
+    /// Writes tombstones, then publishes the sessions that existed: no replica reads a record after
+    /// it learned of the revocation. Returns their number.
+    async fn write_tombstones(&self, keys: &[SessionKey]) -> Result<usize, StoreError> {
         let mut known = Vec::new();
-        for key in ended {
-            let there: Option<()> = self.connection.query(&scripts::end(key)).await?;
-            if there.is_some() || self.cache.get(key).is_some() {
+        for key in keys {
+            let existed: Option<()> = self
+                .connection
+                .query(&scripts::write_tombstone(key))
+                .await?;
+            if existed.is_some() || self.cache.get(key).is_some() {
                 known.push(*key);
             }
         }
         let count = known.len();
         if count > 0 {
-            self.publish(&News::Sessions(known)).await?;
+            self.publish(&Invalidation::Sessions(known)).await?;
         }
         Ok(count)
     }
 
-    async fn publish(&self, news: &News) -> Result<(), StoreError> {
+    async fn publish(&self, invalidation: &Invalidation) -> Result<(), StoreError> {
         let mut command = redis::cmd("PUBLISH");
-        command.arg(keys::CHANNEL).arg(news.to_text());
+        command.arg(keys::CHANNEL).arg(invalidation.to_text());
         self.connection.query::<i64>(&command).await.map(|_| ())
     }
 }

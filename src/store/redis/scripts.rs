@@ -1,20 +1,20 @@
-//! What has to happen at Redis in one step. Each script touches one key, or two that a cluster
-//! keeps together.
+//! Redis commands and Lua scripts. A script runs atomically and uses one key, or two in the same
+//! hash slot.
 
 use redis::Cmd;
 
 use super::keys::{self, Hash};
-use super::record::ENDED;
+use super::record::TOMBSTONE;
 use crate::model::SessionKey;
 
-/// How long the end of authentik's session is remembered, in seconds: long enough for any login
-/// that is just being finished.
-const ENDED_SID_SECONDS: u32 = 600;
+/// How long an ended authentik session stays marked, in seconds: longer than any login in
+/// progress.
+const ENDED_SID_TTL_SECONDS: u32 = 600;
 
-/// Enters a session into an index, unless the index is marked as ended: then `nil`. Members that
-/// have expired leave; the index lives as long as its last member. Returns the members that had
-/// to make room because there were more than allowed.
-const ENTER: &str = "
+/// Adds a session to an index; `nil` if the index is closed. Removes expired entries, and sets the
+/// time to live of the index to that of its last entry. Returns the entries that were evicted
+/// because the index was full.
+const ADD_TO_INDEX: &str = "
 if KEYS[2] and redis.call('EXISTS', KEYS[2]) == 1 then return false end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
@@ -32,35 +32,35 @@ local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
 redis.call('EXPIRE', KEYS[1], math.floor(last[2] - ARGV[3]) + 60)
 return out";
 
-/// Marks an index as ended, if there is a name for that, and lists it. The members leave once
-/// their records are marked.
-const END: &str = "
+/// Closes an index, if it has a key for that, and lists it. Entries are removed after their
+/// tombstones are written.
+const CLOSE_INDEX: &str = "
 if KEYS[2] then redis.call('SET', KEYS[2], '1', 'EX', ARGV[1]) end
 return redis.call('ZRANGE', KEYS[1], 0, -1)";
 
-/// Replaces a record that was read before and is still the same; its time to live stays.
-const REPLACE: &str = "
+/// Replaces a record if it is unchanged since it was read; keeps its time to live.
+const COMPARE_AND_SET: &str = "
 if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL')
 return 1";
 
-/// Writes a record with a new time to live, unless the mark of the end stands there.
-const RENEW: &str = "
+/// Writes a record with a new time to live, unless its tombstone is there.
+const UPDATE: &str = "
 if redis.call('STRLEN', KEYS[1]) == 1 then return false end
 return redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])";
 
-/// Names what Redis holds as of now, if it holds nothing that was named: then it begins anew.
-/// Returns the name, and whether it began so short ago that it may not have everything back.
-const FILLING: &str = "
-local name = redis.call('GET', KEYS[1])
-if not name then
-  name = ARGV[1]
-  redis.call('SET', KEYS[1], name)
+/// Returns the generation of the data set, and whether replicas may still restore sessions in it.
+/// If there is no generation, the candidate becomes it.
+const GENERATION: &str = "
+local generation = redis.call('GET', KEYS[1])
+if not generation then
+  generation = ARGV[1]
+  redis.call('SET', KEYS[1], generation)
   redis.call('SET', KEYS[2], '1', 'EX', ARGV[2])
 end
-return {name, redis.call('EXISTS', KEYS[2])}";
+return {generation, redis.call('EXISTS', KEYS[2])}";
 
-/// A person's or authentik's session's index.
+/// The sessions of a user, or of an authentik session: a sorted set by time of expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Index {
     Sid(Hash),
@@ -81,23 +81,29 @@ impl Index {
         command
     }
 
-    /// [`ENTER`]; `None` if the index has ended.
-    pub(super) fn enter(&self, member: &Member, expires: i64, now: i64, most: usize) -> Cmd {
-        let mut command = self.command(ENTER);
+    /// [`ADD_TO_INDEX`].
+    pub(super) fn add(
+        &self,
+        member: &IndexEntry,
+        expires: i64,
+        now: i64,
+        max_members: usize,
+    ) -> Cmd {
+        let mut command = self.command(ADD_TO_INDEX);
         command.arg(member.to_bytes()).arg(expires);
-        command.arg(now).arg(most);
+        command.arg(now).arg(max_members);
         command
     }
 
-    /// [`END`].
-    pub(super) fn end(&self) -> Cmd {
-        let mut command = self.command(END);
-        command.arg(ENDED_SID_SECONDS);
+    /// [`CLOSE_INDEX`].
+    pub(super) fn close(&self) -> Cmd {
+        let mut command = self.command(CLOSE_INDEX);
+        command.arg(ENDED_SID_TTL_SECONDS);
         command
     }
 
-    /// Takes one session out.
-    pub(super) fn leave(&self, member: &Member) -> Cmd {
+    /// Removes one session.
+    pub(super) fn remove(&self, member: &IndexEntry) -> Cmd {
         let name = match self {
             Self::Sid(hash) => keys::sid(hash),
             Self::Subject(hash) => keys::subject(hash),
@@ -108,28 +114,28 @@ impl Index {
     }
 }
 
-/// A session in an index.
+/// A session in an index: its key and when it started, 40 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Member {
+pub(super) struct IndexEntry {
     pub(super) key: SessionKey,
-    /// When the person signed in, Unix seconds.
-    pub(super) began_at: i64,
+    /// When the user signed in, Unix seconds.
+    pub(super) started_at: i64,
 }
 
-impl Member {
+impl IndexEntry {
     fn to_bytes(self) -> Vec<u8> {
-        [&self.key.as_bytes()[..], &self.began_at.to_be_bytes()].concat()
+        [&self.key.as_bytes()[..], &self.started_at.to_be_bytes()].concat()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (key, began_at) = bytes.split_at_checked(32)?;
+        let (key, started_at) = bytes.split_at_checked(32)?;
         Some(Self {
             key: SessionKey::from_bytes(key)?,
-            began_at: i64::from_be_bytes(began_at.try_into().ok()?),
+            started_at: i64::from_be_bytes(started_at.try_into().ok()?),
         })
     }
 
-    /// Those that an index lists. Others can only be a stranger's.
+    /// The entries of an index. Entries of another form are not from this program.
     pub(super) fn list(members: &[Vec<u8>]) -> Vec<Self> {
         let members = members.iter();
         members
@@ -145,39 +151,39 @@ pub(super) fn read(key: &SessionKey) -> Cmd {
     command
 }
 
-/// Why a record is written.
+/// How a record is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Put {
-    /// The session begins: whatever was there is over.
-    New,
-    /// The session was lost: whatever is there knows better.
-    Back,
-    /// The session goes on, unless it has ended.
-    Again,
+pub(super) enum Write {
+    /// A new session: replaces what is there.
+    Create,
+    /// A session that Redis lost: what is there is newer and stays.
+    Restore,
+    /// A refreshed session: replaces what is there, except a tombstone.
+    Update,
 }
 
-/// Writes a record; `nil` if it is there already and stays.
-pub(super) fn write(key: &SessionKey, record: &[u8], seconds: i64, put: Put) -> Cmd {
-    if put == Put::Again {
+/// Writes a record; `nil` if what is there stays.
+pub(super) fn write(key: &SessionKey, record: &[u8], seconds: i64, mode: Write) -> Cmd {
+    if mode == Write::Update {
         let mut command = redis::cmd("EVAL");
-        command.arg(RENEW).arg(1).arg(keys::session(key));
+        command.arg(UPDATE).arg(1).arg(keys::session(key));
         command.arg(record).arg(seconds);
         return command;
     }
     let mut command = redis::cmd("SET");
     command.arg(keys::session(key)).arg(record);
     command.arg("EX").arg(seconds);
-    if put == Put::Back {
+    if mode == Write::Restore {
         command.arg("NX");
     }
     command
 }
 
-/// [`REPLACE`].
+/// [`COMPARE_AND_SET`].
 pub(super) fn replace(key: &SessionKey, record: &[u8], before: &[u8]) -> Cmd {
     let mut command = redis::cmd("EVAL");
     command
-        .arg(REPLACE)
+        .arg(COMPARE_AND_SET)
         .arg(1)
         .arg(keys::session(key))
         .arg(record)
@@ -185,42 +191,42 @@ pub(super) fn replace(key: &SessionKey, record: &[u8], before: &[u8]) -> Cmd {
     command
 }
 
-/// Puts the mark of the end in place of a record, for as long as the record would have lived.
-pub(super) fn end(key: &SessionKey) -> Cmd {
+/// Replaces a record by a tombstone with the record's time to live; `nil` if there is no record.
+pub(super) fn write_tombstone(key: &SessionKey) -> Cmd {
     let mut command = redis::cmd("SET");
     command
         .arg(keys::session(key))
-        .arg(ENDED)
+        .arg(TOMBSTONE)
         .arg("XX")
         .arg("KEEPTTL");
     command
 }
 
-/// [`FILLING`]; `name` is a new one, in case that it is needed.
-pub(super) fn filling(name: &[u8], seconds: u64) -> Cmd {
+/// [`GENERATION`]; `candidate` is a new one.
+pub(super) fn generation(candidate: &[u8], seconds: u64) -> Cmd {
     let mut command = redis::cmd("EVAL");
     command
-        .arg(FILLING)
+        .arg(GENERATION)
         .arg(2)
-        .arg(keys::FILLED)
+        .arg(keys::GENERATION_KEY)
         .arg(keys::REFILLING)
-        .arg(name)
+        .arg(candidate)
         .arg(seconds);
     command
 }
 
-/// Says that Redis will not have everything back for so long.
-pub(super) fn still_filling(seconds: u64) -> Cmd {
+/// Marks the data set as incomplete for this time.
+pub(super) fn extend_refill(seconds: u64) -> Cmd {
     let mut command = redis::cmd("SET");
     command.arg(keys::REFILLING).arg(1).arg("EX").arg(seconds);
     command
 }
 
-/// Claims the question to authentik about a session; `nil` if somebody else has it.
-pub(super) fn claim(name: String, seconds: u64) -> Cmd {
+/// Takes a claim for this time; `nil` if another replica has it.
+pub(super) fn claim(key: String, seconds: u64) -> Cmd {
     let mut command = redis::cmd("SET");
     command
-        .arg(name)
+        .arg(key)
         .arg(1)
         .arg("EX")
         .arg(seconds.max(1))

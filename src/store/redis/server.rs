@@ -1,4 +1,4 @@
-//! Which Redis it is, and how connections to it are opened.
+//! Addresses and credentials of Redis, and how connections to it are opened.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,45 +18,45 @@ use secrecy::ExposeSecret as _;
 use crate::config::{self, Node, RedisPlace, TlsReqs};
 use crate::store::SetupError;
 
-/// A server, several behind Sentinels, or a cluster.
+/// A stand-alone server, a primary behind Sentinels, or a cluster.
 pub(super) struct Server {
     config: config::Redis,
     ca: Option<Vec<u8>>,
-    /// Which node of a cluster to subscribe at next.
+    /// Index of the cluster node to subscribe at next.
     next: AtomicUsize,
 }
 
 /// An open connection. Clones share it.
 #[derive(Clone)]
 pub(super) enum Link {
-    One(MultiplexedConnection),
+    Single(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
 impl Server {
-    /// Reads the file of authorities; connects to nothing yet.
+    /// Reads the CA certificates; does not connect.
     pub(super) fn new(config: config::Redis) -> Result<Self, SetupError> {
         // The library asks rustls for the process's provider; there is no other than this one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let ca = match &config.tls_ca_cert {
             Some(path) if config.tls => {
-                let unusable = |reason: String| SetupError {
+                let error = |reason: String| SetupError {
                     path: path.clone(),
                     reason,
                 };
-                let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+                let pem = std::fs::read(path).map_err(|cause| error(cause.to_string()))?;
                 let certificates = TlsCertificates {
                     client_tls: None,
                     root_cert: Some(pem.clone()),
                 };
-                let nowhere = ConnectionAddr::TcpTls {
+                let placeholder = ConnectionAddr::TcpTls {
                     host: String::new(),
                     port: 0,
                     insecure: false,
                     tls_params: None,
                 };
-                Client::build_with_tls(nowhere, certificates)
-                    .map_err(|error| unusable(error.to_string()))?;
+                Client::build_with_tls(placeholder, certificates)
+                    .map_err(|cause| error(cause.to_string()))?;
                 Some(pem)
             }
             _ => None,
@@ -65,26 +65,26 @@ impl Server {
         Ok(Self { config, ca, next })
     }
 
-    /// How long one command may take.
+    /// Time-out of one command.
     pub(super) fn timeout(&self) -> Duration {
         self.config.timeout
     }
 
-    /// Whether commands find their way around nodes that fail.
+    /// Whether Redis is a cluster, whose client retries at other nodes.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self.config.place, RedisPlace::Cluster(_))
     }
 
-    /// Opens a connection that has been seen to work.
+    /// Opens a connection and checks it with a `PING`.
     pub(super) async fn connect(&self) -> RedisResult<Link> {
-        // The caller bounds the time of each command.
+        // The caller sets the time-out of each command.
         let options = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.config.timeout))
             .set_response_timeout(None);
         let mut link = match &self.config.place {
             RedisPlace::Single(node) => {
                 let client = self.client(node)?;
-                Link::One(
+                Link::Single(
                     client
                         .get_multiplexed_async_connection_with_config(&options)
                         .await?,
@@ -92,7 +92,7 @@ impl Server {
             }
             RedisPlace::Sentinel { .. } => {
                 let client = self.sentinel()?.async_get_client().await?;
-                Link::One(
+                Link::Single(
                     client
                         .get_multiplexed_async_connection_with_config(&options)
                         .await?,
@@ -108,7 +108,7 @@ impl Server {
         Ok(link)
     }
 
-    /// Opens a connection for news. In a cluster every node passes them on.
+    /// Opens a subscription. In a cluster every node delivers the messages.
     pub(super) async fn subscribe(&self, channel: &str) -> RedisResult<PubSub> {
         let client = match &self.config.place {
             RedisPlace::Single(node) => self.client(node)?,
@@ -118,9 +118,9 @@ impl Server {
                 self.client(&nodes[next % nodes.len()])?
             }
         };
-        let mut news = client.get_async_pubsub().await?;
-        news.subscribe(channel).await?;
-        Ok(news)
+        let mut pubsub = client.get_async_pubsub().await?;
+        pubsub.subscribe(channel).await?;
+        Ok(pubsub)
     }
 
     fn client(&self, node: &Node) -> RedisResult<Client> {
@@ -245,7 +245,7 @@ impl Server {
     }
 }
 
-/// As an operator knows it, without credentials.
+/// The address as configured, without credentials.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |nodes: &[Node]| {
@@ -269,7 +269,7 @@ fn tcp() -> TcpSettings {
 impl ConnectionLike for Link {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
-            Self::One(connection) => connection.req_packed_command(cmd),
+            Self::Single(connection) => connection.req_packed_command(cmd),
             Self::Cluster(connection) => connection.req_packed_command(cmd),
         }
     }
@@ -281,14 +281,14 @@ impl ConnectionLike for Link {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
-            Self::One(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
             Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
         }
     }
 
     fn get_db(&self) -> i64 {
         match self {
-            Self::One(connection) => connection.get_db(),
+            Self::Single(connection) => connection.get_db(),
             Self::Cluster(connection) => connection.get_db(),
         }
     }

@@ -1,4 +1,4 @@
-//! Reads in flight: whoever wants a record that is just being read waits for the same answer.
+//! Concurrent reads of one record share one request to Redis.
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -8,30 +8,30 @@ use futures_util::future::{BoxFuture, Shared};
 use crate::model::SessionKey;
 use crate::store::StoreError;
 
-/// What a read finds.
-pub(super) type Found = Result<Option<Bytes>, StoreError>;
-type Flight = Shared<BoxFuture<'static, Found>>;
+/// The result of a read, shared by all callers.
+pub(super) type ReadResult = Result<Option<Bytes>, StoreError>;
+type Flight = Shared<BoxFuture<'static, ReadResult>>;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Flights(DashMap<SessionKey, Flight>);
+pub(super) struct SingleFlight(DashMap<SessionKey, Flight>);
 
-impl Flights {
-    /// Joins the read of `key`, or begins one.
-    pub(super) async fn join(
+impl SingleFlight {
+    /// Joins the read of `key`, or starts one.
+    pub(super) async fn run(
         &self,
         key: SessionKey,
-        begin: impl FnOnce() -> BoxFuture<'static, Found>,
-    ) -> Found {
+        begin: impl FnOnce() -> BoxFuture<'static, ReadResult>,
+    ) -> ReadResult {
         let flight = self
             .0
             .entry(key)
             .or_insert_with(|| begin().shared())
             .clone();
-        // Whoever leaves first, with an answer or without, closes the door: who comes later gets
-        // an answer that is not older than the question.
-        let _door = Door {
-            flights: self,
+        // The first caller to finish or to be dropped removes the entry, so that a later caller
+        // gets a result that is not older than its call.
+        let _guard = RemoveOnDrop {
+            single_flight: self,
             key,
             flight: flight.clone(),
         };
@@ -39,16 +39,16 @@ impl Flights {
     }
 }
 
-struct Door<'a> {
-    flights: &'a Flights,
+struct RemoveOnDrop<'a> {
+    single_flight: &'a SingleFlight,
     key: SessionKey,
     flight: Flight,
 }
 
-impl Drop for Door<'_> {
+impl Drop for RemoveOnDrop<'_> {
     fn drop(&mut self) {
         let same = |_: &SessionKey, flight: &Flight| flight.ptr_eq(&self.flight);
-        self.flights.0.remove_if(&self.key, same);
+        self.single_flight.0.remove_if(&self.key, same);
     }
 }
 
@@ -63,11 +63,11 @@ mod tests {
     use crate::model::SessionId;
 
     #[tokio::test]
-    async fn many_ask_and_one_reads() {
-        let (flights, reads) = (Flights::default(), AtomicUsize::new(0));
+    async fn concurrent_callers_share_one_read() {
+        let (single_flight, reads) = (SingleFlight::default(), AtomicUsize::new(0));
         let (key, answer) = (SessionId::random().key(), Arc::new(Notify::new()));
         let join = || {
-            flights.join(key, || {
+            single_flight.run(key, || {
                 reads.fetch_add(1, Ordering::Relaxed);
                 let answer = Arc::clone(&answer);
                 async move {
@@ -77,24 +77,24 @@ mod tests {
                 .boxed()
             })
         };
-        let everybody = futures_util::future::join_all((0..100).map(|_| join()));
-        let (found, ()) = tokio::join!(everybody, async { answer.notify_one() });
+        let all = futures_util::future::join_all((0..100).map(|_| join()));
+        let (found, ()) = tokio::join!(all, async { answer.notify_one() });
         assert!(
             found
                 .into_iter()
                 .all(|found| found.expect("read").is_some())
         );
         assert_eq!(reads.load(Ordering::Relaxed), 1);
-        assert!(flights.0.is_empty(), "nothing is left behind");
+        assert!(single_flight.0.is_empty(), "nothing is left behind");
     }
 
     #[tokio::test]
-    async fn who_gives_up_keeps_nobody_waiting() {
-        let flights = Flights::default();
+    async fn a_dropped_read_blocks_no_later_one() {
+        let single_flight = SingleFlight::default();
         let key = SessionId::random().key();
-        let never = || std::future::pending::<Found>().boxed();
-        assert!(flights.join(key, never).now_or_never().is_none());
-        let found = flights.join(key, || async { Ok(None) }.boxed()).await;
+        let never = || std::future::pending::<ReadResult>().boxed();
+        assert!(single_flight.run(key, never).now_or_never().is_none());
+        let found = single_flight.run(key, || async { Ok(None) }.boxed()).await;
         assert_eq!(found.expect("read"), None, "a read of its own");
     }
 }

@@ -13,7 +13,7 @@ use crate::model::{BasicAuth, Claims, HeaderEncoding, IdentityOptions};
 /// Headers about the person, in the order in which they are always sent. Each is on every
 /// positive answer, empty if need be: a reverse proxy that copies them would otherwise leave the
 /// client's own header of that name in place (CVE-2026-30851).
-pub const PERSON: [HeaderName; 7] = [
+pub const USER: [HeaderName; 7] = [
     HeaderName::from_static("x-authentik-username"),
     HeaderName::from_static("x-authentik-groups"),
     HeaderName::from_static("x-authentik-entitlements"),
@@ -32,9 +32,9 @@ pub const META: [HeaderName; 5] = [
     HeaderName::from_static("x-authentik-meta-version"),
 ];
 
-/// The headers of one person: [`PERSON`], basic credentials, then `additionalHeaders`.
+/// The headers of one person: [`USER`], basic credentials, then `additionalHeaders`.
 #[must_use]
-pub fn person(
+pub fn user(
     claims: &Claims,
     access_token: &str,
     basic_auth: Option<&BasicAuth>,
@@ -56,7 +56,7 @@ pub fn person(
         },
     ];
     let mut headers = HeaderMap::with_capacity(24);
-    for (name, text) in PERSON.into_iter().zip(values) {
+    for (name, text) in USER.into_iter().zip(values) {
         headers.insert(name, encoded(text, options.encoding).unwrap_or(EMPTY));
     }
     if let Some(credentials) = basic_auth.and_then(|basic| basic_credentials(basic, claims)) {
@@ -97,10 +97,10 @@ fn is_exact(text: &str) -> bool {
     text.trim() == text
 }
 
-/// The headers of nobody: every name of [`PERSON`], empty.
+/// The headers of nobody: every name of [`USER`], empty.
 #[must_use]
-pub fn nobody() -> HeaderMap {
-    PERSON.into_iter().map(|name| (name, EMPTY)).collect()
+pub fn anonymous() -> HeaderMap {
+    USER.into_iter().map(|name| (name, EMPTY)).collect()
 }
 
 /// What does not stand for itself where values are percent-encoded.
@@ -179,7 +179,7 @@ mod tests {
             user_attribute: "un".into(),
             password_attribute: "pw".into(),
         };
-        let headers = person(&claims, "jwt", Some(&basic), IdentityOptions::default());
+        let headers = user(&claims, "jwt", Some(&basic), IdentityOptions::default());
         for (name, expected) in [
             ("x-authentik-username", "dave"),
             ("x-authentik-groups", "a|größ"),
@@ -204,10 +204,10 @@ mod tests {
     fn cve_2026_30851_every_identity_header_is_always_there() {
         let control = claims(r#"{"preferred_username":"a\nb"}"#);
         for headers in [
-            person(&control, "", None, IdentityOptions::default()),
-            nobody(),
+            user(&control, "", None, IdentityOptions::default()),
+            anonymous(),
         ] {
-            for name in &PERSON {
+            for name in &USER {
                 assert_eq!(
                     headers.get(name).map(HeaderValue::as_bytes),
                     Some(b"".as_slice()),
@@ -247,7 +247,7 @@ mod tests {
         let mut claims = claims(r#"{"preferred_username":"dave"}"#);
         let attributes = &mut claims.ak_proxy.user_attributes;
         attributes.insert("additionalHeaders".into(), headers.into());
-        let said = person(&claims, "jwt", None, IdentityOptions::default());
+        let said = user(&claims, "jwt", None, IdentityOptions::default());
         assert_eq!(said["x-authentik-username"], "dave");
         let with = |value: &str| said.iter().filter(|(_, v)| *v == value).count();
         assert_eq!((with("forged"), with("kept")), (0, 4), "{said:?}");
@@ -264,7 +264,7 @@ mod tests {
             user_attribute: "un".into(),
             password_attribute: "pw".into(),
         };
-        let headers = person(&claims, "", Some(&basic), IdentityOptions::default());
+        let headers = user(&claims, "", Some(&basic), IdentityOptions::default());
         for (name, expected) in [
             ("x-authentik-username", ""),
             ("x-authentik-uid", ""),
@@ -285,7 +285,7 @@ mod tests {
             encoding: HeaderEncoding::Percent,
         };
         let claims = claims(r#"{"preferred_username":"a b","name":"Dävid 100%","email":"a\nb"}"#);
-        let headers = person(&claims, "jwt", None, options);
+        let headers = user(&claims, "jwt", None, options);
         for (name, expected) in [
             ("x-authentik-username", "a b"),
             ("x-authentik-name", "D%C3%A4vid 100%25"),
@@ -305,7 +305,7 @@ mod tests {
             user_attribute: "un".into(),
             password_attribute: "pw".into(),
         };
-        let headers = person(&claims, "", Some(&basic), IdentityOptions::default());
+        let headers = user(&claims, "", Some(&basic), IdentityOptions::default());
         assert_eq!(headers["x-authentik-groups"], "a|d");
         assert_eq!(headers[header::AUTHORIZATION], "Basic NzoxMjM0");
     }
@@ -318,7 +318,7 @@ mod tests {
         };
         let claims = claims(r#"{"ak_proxy":{"user_attributes":{"un":"x"}}}"#);
         assert!(
-            !person(&claims, "", Some(&basic), IdentityOptions::default())
+            !user(&claims, "", Some(&basic), IdentityOptions::default())
                 .contains_key(header::AUTHORIZATION)
         );
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use authentik_proxy::clock::Clock;
 use authentik_proxy::config::Config;
 use authentik_proxy::model::{Claims, IdleTimeout, Session, SessionId};
-use authentik_proxy::store::{Owner, Store};
+use authentik_proxy::store::{SessionContext, Store};
 use authentik_proxy::telemetry::metrics::Metrics;
 use http::{HeaderMap, HeaderValue};
 use secrecy::ExposeSecret as _;
@@ -20,7 +20,7 @@ pub(super) struct App(pub(super) [u8; 32]);
 
 pub(super) const APP: App = App([7; 32]);
 
-impl Owner for App {
+impl SessionContext for App {
     fn seal_key(&self) -> &[u8; 32] {
         &self.0
     }
@@ -196,8 +196,8 @@ async fn sessions_end_by_sid_by_subject_and_by_time(replicas: &Replicas) {
     for id in [&a1, &a2, &a3, &b] {
         assert!(is_live(here, id).await && is_live(there, id).await);
     }
-    assert_eq!(here.end_sid(&first).await, 2);
-    here.end_sid(&first).await;
+    assert_eq!(here.revoke_by_sid(&first).await, 2);
+    here.revoke_by_sid(&first).await;
     for id in [&a1, &a2] {
         assert!(!is_live(here, id).await, "at once");
         becomes(there, id, false).await;
@@ -205,7 +205,7 @@ async fn sessions_end_by_sid_by_subject_and_by_time(replicas: &Replicas) {
     assert!(is_live(here, &a3).await && is_live(there, &b).await);
     clock.advance(500);
     assert!(!is_live(here, &a3).await && !is_live(there, &a3).await);
-    assert_eq!(there.end_subject(&bob).await, 1);
+    assert_eq!(there.revoke_by_subject(&bob).await, 1);
     assert!(!is_live(there, &b).await);
     becomes(here, &b, false).await;
     assert_eq!(here.sweep().len() + there.sweep().len(), 0);
@@ -224,13 +224,13 @@ async fn one_session_ends(replicas: &Replicas) {
         insert(&replicas.here, &alice, None, 100).await,
         insert(&replicas.here, &alice, None, 100).await,
     ];
-    replicas.here.remove(&unread.key()).await;
+    replicas.here.revoke(&unread.key()).await;
     assert!(
         !is_live(&replicas.there, &unread).await,
         "for who never read it"
     );
     assert!(is_live(&replicas.there, &ended).await);
-    replicas.here.remove(&ended.key()).await;
+    replicas.here.revoke(&ended.key()).await;
     assert!(!is_live(&replicas.here, &ended).await);
     becomes(&replicas.there, &ended, false).await;
     assert!(is_live(&replicas.there, &other).await);
@@ -245,13 +245,13 @@ async fn the_end_reaches_copies_that_somebody_holds(replicas: &Replicas) {
         .await
         .expect("loaded")
         .expect("live");
-    replicas.here.end_sid(&sid).await;
+    replicas.here.revoke_by_sid(&sid).await;
     assert!(!held.is_live(NOW));
 }
 
 async fn a_login_finished_after_its_session_ended_is_not_live(replicas: &Replicas) {
     let (alice, sid) = (name(), name());
-    replicas.there.end_sid(&sid).await;
+    replicas.there.revoke_by_sid(&sid).await;
     let id = insert(&replicas.here, &alice, Some(&sid), 100).await;
     assert!(!is_live(&replicas.here, &id).await);
     assert!(!is_live(&replicas.there, &id).await);
@@ -272,7 +272,7 @@ async fn a_person_who_signs_in_over_and_over_fills_nothing(replicas: &Replicas) 
     for id in [&last, &other] {
         assert!(is_live(&replicas.there, id).await);
     }
-    assert_eq!(replicas.here.end_subject(&script).await, MOST);
+    assert_eq!(replicas.here.revoke_by_subject(&script).await, MOST);
 }
 
 async fn credentials_open_their_session_again(replicas: &Replicas) {
@@ -285,8 +285,8 @@ async fn credentials_open_their_session_again(replicas: &Replicas) {
     open().await.expect("inserted");
     open().await.expect("inserted");
     assert!(is_live(&replicas.there, &id).await);
-    replicas.here.remove(&id.key()).await;
-    replicas.here.remove(&id.key()).await;
+    replicas.here.revoke(&id.key()).await;
+    replicas.here.revoke(&id.key()).await;
     assert!(!is_live(&replicas.here, &id).await);
     tokio::time::sleep(Duration::from_millis(2)).await;
     open().await.expect("inserted");
@@ -305,15 +305,18 @@ async fn what_was_checked_is_noted(replicas: &Replicas) {
     } = replicas;
     let id = insert(here, &name(), None, 1_000).await;
     let checked = here.load(&id, &APP).await.expect("loaded").expect("live");
-    assert_eq!(checked.checked_at(), NOW);
+    assert_eq!(checked.introspected_at(), NOW);
     clock.advance(10);
-    here.checked(&id.key(), &checked).await;
-    assert!(here.claim_check(&id.key(), Duration::from_mins(1)).await);
+    here.record_introspection(&id.key(), &checked).await;
+    assert!(
+        here.claim_introspection(&id.key(), Duration::from_mins(1))
+            .await
+    );
     let found = there.load(&id, &APP).await.expect("loaded").expect("live");
-    assert_eq!(found.checked_at(), NOW + 10);
-    here.remove(&id.key()).await;
-    here.checked(&id.key(), &checked).await;
-    there.checked(&id.key(), &checked).await;
+    assert_eq!(found.introspected_at(), NOW + 10);
+    here.revoke(&id.key()).await;
+    here.record_introspection(&id.key(), &checked).await;
+    there.record_introspection(&id.key(), &checked).await;
     becomes(there, &id, false).await;
     assert!(!is_live(here, &id).await, "a check puts nothing back");
 }
@@ -367,7 +370,7 @@ async fn nothing_at_redis_outlives_its_session() {
         let members = server.run::<usize>(&["ZCARD", index]).await;
         assert_eq!(members, 2, "the first one's time is over");
     }
-    replicas.here.end_sid("sid").await;
+    replicas.here.revoke_by_sid("sid").await;
     for index in &indexes[..] {
         let members = server.run::<usize>(&["ZCARD", index]).await;
         let is_sid = index.contains(":sid:");

@@ -158,7 +158,7 @@ async fn redis_behind_sentinels_conforms_and_survives_its_primary() {
     becomes(&fresh.here, &id, true).await;
     let other = insert(&fresh.here, "bob", None, 100).await;
     becomes(&replicas.there, &other, true).await;
-    fresh.here.end_sid("sid").await;
+    fresh.here.revoke_by_sid("sid").await;
     becomes(&replicas.here, &id, false).await;
     becomes(&replicas.there, &id, false).await;
 }

@@ -21,7 +21,7 @@ async fn uses(store: &Store, id: &SessionId, now: i64) -> bool {
     let Some(session) = store.load(id, &APP).await.expect("loaded") else {
         return false;
     };
-    store.note_use(id, &session, now).await.expect("noted")
+    store.touch(id, &session, now).await.expect("noted")
 }
 
 async fn suite(replicas: &Replicas) {

@@ -89,7 +89,7 @@ async fn a_redis_that_restarts_empty_is_filled_again_by_who_has_sessions() {
     let replicas = replicas(&server, &[]);
     let id = half_cached(&replicas).await;
     let ended = insert(&replicas.here, "bob", Some("over"), 1_000).await;
-    replicas.here.end_sid("over").await;
+    replicas.here.revoke_by_sid("over").await;
     server.kill().await;
     assert!(is_live(&replicas.here, &id).await);
     assert!(is_unknown(&replicas, &id).await);
@@ -97,10 +97,10 @@ async fn a_redis_that_restarts_empty_is_filled_again_by_who_has_sessions() {
     is_known_or_unknown(&replicas, &id).await;
     let ended = replicas.there.load(&ended, &APP).await;
     assert!(!matches!(ended, Ok(Some(_))), "not what had ended");
-    let (_, due) = within(replicas.here.next_due()).await;
+    let (_, due) = within(replicas.here.next_introspection()).await;
     assert_eq!(due.claims.sub, "alice", "authentik is asked about it");
     // The index is there again, too.
-    replicas.there.end_sid("sid").await;
+    replicas.there.revoke_by_sid("sid").await;
     becomes(&replicas.here, &id, false).await;
 }
 
@@ -116,7 +116,7 @@ async fn what_ended_is_not_put_back() {
         .run::<()>(&["SET", &name, "\0", "XX", "KEEPTTL"])
         .await;
     let held = replicas.here.cached(&id.key()).expect("cached");
-    replicas.here.checked(&id.key(), &held).await;
+    replicas.here.record_introspection(&id.key(), &held).await;
     assert_eq!(server.run::<String>(&["GET", &name]).await, "\0");
     server
         .run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"])
@@ -137,9 +137,9 @@ async fn sessions_end_here_while_redis_is_down_and_everywhere_when_it_is_back() 
         assert!(is_live(&replicas.there, id).await);
     }
     server.kill().await;
-    assert_eq!(replicas.here.end_sid("sid").await, 1);
-    replicas.here.remove(&by_key.key()).await;
-    assert_eq!(replicas.here.end_subject("carol").await, 1);
+    assert_eq!(replicas.here.revoke_by_sid("sid").await, 1);
+    replicas.here.revoke(&by_key.key()).await;
+    assert_eq!(replicas.here.revoke_by_subject("carol").await, 1);
     for id in [&by_sid, &by_key, &by_subject] {
         assert!(!is_live(&replicas.here, id).await, "here at once");
         assert!(is_live(&replicas.there, id).await, "nobody could tell");
@@ -170,17 +170,17 @@ async fn logins_are_refused_while_redis_is_down_or_kept_if_that_is_wanted() {
     assert!(reason.contains(&server.port()), "{reason}");
     let kept = insert(&keeping.here, "bob", Some("sid"), 1_000).await;
     let ended = insert(&keeping.here, "carol", Some("over"), 1_000).await;
-    keeping.here.end_sid("gone").await;
+    keeping.here.revoke_by_sid("gone").await;
     let late = insert(&keeping.here, "dave", Some("gone"), 1_000).await;
     assert!(!is_live(&keeping.here, &late).await);
     assert!(is_live(&keeping.here, &kept).await);
     assert!(is_unknown(&keeping, &kept).await);
-    assert_eq!(keeping.here.end_sid("over").await, 1);
+    assert_eq!(keeping.here.revoke_by_sid("over").await, 1);
     server.start_again().await;
     becomes(&keeping.there, &kept, true).await;
     assert!(is_live(&keeping.here, &kept).await);
     becomes(&keeping.there, &ended, false).await;
-    keeping.there.end_sid("sid").await;
+    keeping.there.revoke_by_sid("sid").await;
     becomes(&keeping.here, &kept, false).await;
 }
 
@@ -210,7 +210,7 @@ async fn a_sign_out_that_is_told_late_spares_who_signed_in_after_it() {
     server.run::<()>(&["ACL", "SETUSER", "late", "off"]).await;
     let kill = ["CLIENT", "KILL", "USER", "late"];
     server.run::<i64>(&kill).await;
-    late.here.end_subject("carol").await;
+    late.here.revoke_by_subject("carol").await;
     assert!(!is_live(&late.here, &before).await);
     assert!(is_live(&others.here, &before).await, "nobody could tell");
     let after = login(&others.here, NOW + 60).await;
@@ -231,9 +231,9 @@ async fn a_check_of_an_older_token_undoes_no_refresh() {
     let old = replicas.there.load(&id, &APP).await;
     let old = old.expect("loaded").expect("live");
     let refreshed = session_with_token("alice", Some("sid"), NOW + 2_000, "fresh");
-    let renewed = replicas.here.renew(&id, &APP, refreshed).await;
+    let renewed = replicas.here.update(&id, &APP, refreshed).await;
     renewed.expect("renewed");
-    replicas.there.checked(&id.key(), &old).await;
+    replicas.there.record_introspection(&id.key(), &old).await;
     let fresh = self::replicas(&server, &[]);
     let found = fresh.here.load(&id, &APP).await.expect("loaded");
     assert_eq!(found.expect("live").access_token.expose_secret(), "fresh");
@@ -244,7 +244,7 @@ async fn a_check_of_an_older_token_undoes_no_refresh() {
 async fn replicas_that_start_later_know_what_ended() {
     let server = Server::start(&[]).await;
     let before = replicas(&server, &[]);
-    before.here.end_sid("over").await;
+    before.here.revoke_by_sid("over").await;
     drop(before);
     let after = replicas(&server, &[]);
     let late = insert(&after.here, "alice", Some("over"), 1_000).await;
@@ -273,7 +273,7 @@ async fn without_news_a_cached_session_is_confirmed_within_the_bound() {
     let hearing = replicas(&server, &[]);
     let id = half_cached(&deaf).await;
     assert!(is_live(&hearing.there, &id).await);
-    hearing.there.end_sid("sid").await;
+    hearing.there.revoke_by_sid("sid").await;
     becomes(&deaf.here, &id, false).await;
 }
 
@@ -288,6 +288,6 @@ async fn a_flushed_redis_is_filled_again_and_gives_no_wrong_answer() {
     server.run::<()>(&["FLUSHALL"]).await;
     assert!(is_live(&replicas.here, &id).await, "known here");
     is_known_or_unknown(&replicas, &id).await;
-    replicas.there.end_sid("sid").await;
+    replicas.there.revoke_by_sid("sid").await;
     becomes(&replicas.here, &id, false).await;
 }

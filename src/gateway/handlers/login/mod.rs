@@ -23,7 +23,7 @@ use crate::gateway::{Parted, RequestTarget};
 use crate::model::{ExternalUrl, Refresh, RequestedUrl, Session, SessionId};
 use crate::oidc::{LoginState, OidcError, StateError, Tokens};
 use crate::route::Site;
-use crate::store::Owner as _;
+use crate::store::SessionContext as _;
 use crate::telemetry::metrics::{LoginOutcome, Rejection};
 use crate::web::cookie::{self, Attributes, Form, Names};
 use crate::web::request::inbound::Source;
@@ -251,7 +251,7 @@ impl Parted {
     ) -> Result<GatewayResponse, GatewayError> {
         let replaced: Vec<_> = session_ids(site, headers).map(|id| id.key()).collect();
         for old in replaced {
-            self.store.remove(&old).await;
+            self.store.revoke(&old).await;
         }
         let session = Arc::new(session(site, tokens, self.clock.now()));
         let id = SessionId::random();
@@ -283,7 +283,7 @@ impl Parted {
         let (form, names) = site.cookies.in_form(self.cookie_form);
         let value = cookie::sign(&site.keys.session, id, form);
         // A session that is refreshed must not lose its cookie on the way.
-        let limit = |refresh: &Refresh| refresh.began_at.saturating_add(self.max_age);
+        let limit = |refresh: &Refresh| refresh.started_at.saturating_add(self.max_age);
         let ends = session.refresh.as_ref().map_or(session.expires_at, limit);
         let lifetime = attributes(site, ends - self.clock.now());
         cookie::set(&names.session, &value, lifetime)
@@ -317,7 +317,7 @@ pub(in crate::gateway) fn check_callback(
 }
 
 /// The session that verified tokens open, with its headers prepared.
-pub(in crate::gateway) fn session(site: &Site, tokens: Tokens, began_at: i64) -> Session {
+pub(in crate::gateway) fn session(site: &Site, tokens: Tokens, started_at: i64) -> Session {
     let Tokens {
         claims,
         access_token,
@@ -329,7 +329,7 @@ pub(in crate::gateway) fn session(site: &Site, tokens: Tokens, began_at: i64) ->
     site.metrics
         .observe_identity(headers.iter().map(length).sum());
     let client_id = &site.application.client.id;
-    let refresh = refresh_token.map(|token| Refresh { token, began_at });
+    let refresh = refresh_token.map(|token| Refresh { token, started_at });
     Session::new(client_id, claims, access_token, expires_at, headers).refreshable(refresh)
 }
 

@@ -56,7 +56,7 @@ impl Parted {
                 ..GatewayResponse::of(site, response)
             });
         }
-        self.store.end_subject(&session.claims.sub).await;
+        self.store.revoke_by_subject(&session.claims.sub).await;
         let mut response = match site.relying_party.end_session_url() {
             Some(url) => redirect(url.as_str()),
             None => signed_out(site),
