@@ -1,6 +1,6 @@
-//! What passing a request on costs: the outpost next to a real nginx and to a bare reverse proxy,
-//! all in front of the same application, which gets the same headers from all of them: the others
-//! add what the outpost says of the person, without asking who it is.
+//! Cost of a proxied request: the outpost next to a real nginx and to a minimal reverse proxy, all in
+//! front of the same application, which gets the same headers from all of them: the other two add the
+//! outpost's identity headers without any check.
 
 #![allow(
     missing_docs,
@@ -35,8 +35,8 @@ use servers::{ADDED, application, bare};
 const HOST: &str = "app.localhost";
 /// Connections of the concurrent comparisons.
 const MANY: usize = 16;
-/// Bodies, with the requests per connection of one round, and the least share of nginx's
-/// throughput that we want.
+/// Bodies: name, bytes, requests per connection in one round, and the target share of nginx's
+/// throughput.
 const BODIES: [(&str, usize, u64, f64); 3] = [
     ("small", 256, 400, 0.9),
     ("64KiB", 64 << 10, 100, 1.0),
@@ -46,7 +46,7 @@ const BODIES: [(&str, usize, u64, f64); 3] = [
 const MESSAGES: u64 = 400;
 const MESSAGE: usize = 64;
 
-/// The outpost, and the cookie of somebody who is signed in there.
+/// The outpost, and the cookie of a signed-in user.
 struct Outpost {
     app: App,
     cookie: String,
@@ -82,7 +82,7 @@ impl Outpost {
         }
     }
 
-    /// The headers that it adds to a request: names and values.
+    /// The headers that the outpost adds to a request: names and values.
     async fn added(&self) -> Vec<(String, String)> {
         let address = self.app.http_addresses()[0];
         let mut stream = TcpStream::connect(address).await.expect("a connection");
@@ -99,7 +99,7 @@ impl Outpost {
         let added: Vec<_> = lines
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        assert!(added.len() > 10, "all that applications are told: {answer}");
+        assert!(added.len() > 10, "identity headers: {answer}");
         added
     }
 }
@@ -142,7 +142,7 @@ impl Load {
         }
     }
 
-    /// The time for `requests` on every connection, one after the other on each.
+    /// Time for `requests` on every connection, one after the other on each.
     async fn run(&mut self, requests: u64) -> Duration {
         let started = Instant::now();
         let tasks: Vec<_> = self
@@ -161,7 +161,7 @@ impl Load {
             .collect();
         for task in tasks {
             self.clients
-                .push(task.await.expect("every answer is whole"));
+                .push(task.await.expect("every response is complete"));
         }
         started.elapsed()
     }
@@ -190,7 +190,7 @@ impl Talk {
         Self(streams)
     }
 
-    /// The time for all messages on every websocket, one after the other on each.
+    /// Time for all messages on every websocket, one after the other on each.
     async fn run(&mut self) -> Duration {
         let started = Instant::now();
         let talks = self.0.drain(..).map(|mut stream| {
@@ -228,12 +228,12 @@ impl Proxies {
             builder.enable_all().thread_name(name);
             builder.build().expect("a runtime")
         };
-        let (runtime, ours, theirs) = (new("clients"), new("outpost"), new("bare"));
+        let (runtime, own, others) = (new("clients"), new("outpost"), new("bare"));
         let application = runtime.block_on(application());
-        let outpost = ours.block_on(Outpost::start(application));
-        // The application is to get the same from all of them.
-        let added = ours.block_on(outpost.added());
-        let bare = theirs.block_on(bare(application, &added));
+        let outpost = own.block_on(Outpost::start(application));
+        // The application gets the same headers from all of them.
+        let added = own.block_on(outpost.added());
+        let bare = others.block_on(bare(application, &added));
         let nginx = free_address().expect("a port");
         let nginx = runtime
             .block_on(Nginx::passing_with(nginx, application, &added))
@@ -247,7 +247,7 @@ impl Proxies {
             runtime,
             outpost,
             nginx,
-            _own: [ours, theirs],
+            _own: [own, others],
         }
     }
 
@@ -256,7 +256,7 @@ impl Proxies {
         self.runtime.block_on(load)
     }
 
-    /// Median times of all proxies in turns, so that what else the machine does hits all alike.
+    /// Median times of all proxies, measured in turns, so that other load on the machine hits all alike.
     fn medians<L>(&self, mut loads: [L; 3], run: &impl AsyncFn(&mut L) -> Duration) -> [f64; 3] {
         const ROUNDS: usize = 12;
         let mut times = [[0.0; ROUNDS]; 3];
@@ -295,24 +295,24 @@ impl Proxies {
     }
 }
 
-fn report(what: &str, connections: usize, target: f64, [ours, nginx, bare]: [f64; 3]) {
+fn report(what: &str, connections: usize, target: f64, [outpost, nginx, bare]: [f64; 3]) {
     println!(
         "upstream {what}, connections: {connections}: throughput outpost/nginx = {:.2} (target >= {target:.2}), outpost/bare = {:.2}",
-        nginx / ours,
-        bare / ours,
+        nginx / outpost,
+        bare / outpost,
     );
 }
 
 fn upstream(criterion: &mut Criterion) {
-    // As an operator who looks at throughput would set it.
+    // As an operator would set it for throughput.
     let _ = log::init("warning");
     let proxies = Proxies::start();
-    // `cargo test --benches` and `cargo bench -- --test` only look whether everything runs.
+    // `cargo test --benches` and `cargo bench -- --test` only check that everything runs.
     let given = |name: &str| std::env::args().any(|argument| argument == name);
     let briefly = ["--test", "--list", "--profile-time"];
     let compares = given("--bench") && !briefly.into_iter().any(given);
     if compares {
-        // Before anything else has left memory behind that would be used again.
+        // First, before other measurements leave memory behind that would be reused.
         idle::report(&proxies);
     }
     let mut group = criterion.benchmark_group("upstream");

@@ -1,4 +1,4 @@
-//! What is compared: the application, and the least that a reverse proxy can be.
+//! The application, and a minimal reverse proxy to compare with.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::BODIES;
 
-/// Serves connections with `answer`, which gets the target's path.
+/// Serves connections with `answer`, which gets the path of the target.
 async fn serve<F>(
     answer: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
 ) -> SocketAddr
@@ -43,7 +43,7 @@ where
     address
 }
 
-/// Where the application shows the headers that the outpost adds, a line each.
+/// Path at which the application lists the headers that the outpost adds, one per line.
 pub(crate) const ADDED: &str = "/added";
 
 fn added(headers: &HeaderMap) -> axum::body::Body {
@@ -54,7 +54,7 @@ fn added(headers: &HeaderMap) -> axum::body::Body {
     axum::body::Body::from(lines.collect::<String>())
 }
 
-/// An application with a body of each size, and a websocket that sends every byte back.
+/// An application with a body of each size, and a websocket that echoes every byte.
 pub(crate) async fn application() -> SocketAddr {
     let bodies = BODIES.map(|(name, size, ..)| (format!("/{name}"), Bytes::from(vec![7; size])));
     serve(move |mut request| {

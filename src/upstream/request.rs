@@ -1,13 +1,11 @@
-//! What a caller asks of [`Upstream`](super::Upstream), and what it gets.
+//! A request for [`Upstream::proxy`](super::Upstream::proxy).
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::response_body::ResponseBody;
-use super::upgrade::Tunnel;
 use crate::model::{Backend, UpstreamProtocol};
 use crate::web::request::inbound::Inbound;
 
@@ -53,14 +51,4 @@ pub(crate) struct SetHeaders<'a> {
     pub(crate) additional: Vec<(HeaderName, HeaderValue)>,
     /// Further names under which the application looks for a user: removed, never set.
     pub(crate) reserved: &'a [HeaderName],
-}
-
-/// An application's response as the client gets it.
-pub(crate) enum ProxyResponse {
-    /// The whole body has arrived.
-    Complete(Response<ResponseBody>),
-    /// The body is still to come, perhaps for a long time.
-    Streaming(Response<ResponseBody>),
-    /// Both sides change to another protocol. Its bytes pass while the tunnel runs.
-    Upgraded(Response<()>, Tunnel),
 }

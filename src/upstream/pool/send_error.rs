@@ -3,7 +3,7 @@
 use hyper_util::client::legacy;
 
 /// Why a request could not be sent, or was not answered.
-pub(in crate::upstream) enum SendError {
+pub(crate) enum SendError {
     /// No connection could be opened.
     Connect(Box<dyn std::error::Error + Send + Sync>),
     /// The connection ended.

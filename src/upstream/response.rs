@@ -1,12 +1,24 @@
-//! The body of an application's response, whose trailers are filtered as its head is.
+//! An application's response as the client gets it. Trailers are filtered as the head is.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Response;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use super::headers::drop_own_cookies;
+use super::upgrade::Tunnel;
+
+/// An application's response as the client gets it.
+pub(crate) enum ProxyResponse {
+    /// The whole body has arrived.
+    Complete(Response<ResponseBody>),
+    /// The body is still to come, perhaps for a long time.
+    Streaming(Response<ResponseBody>),
+    /// Both sides change to another protocol. Its bytes pass while the tunnel runs.
+    Upgraded(Response<()>, Tunnel),
+}
 
 /// A response body, without trailers that would set a cookie of the outpost.
 pub(crate) struct ResponseBody(Incoming);
