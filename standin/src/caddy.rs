@@ -34,7 +34,7 @@ pub struct Caddy(Program);
 impl Caddy {
     /// Starts Caddy with the sites of a Caddyfile, one of which has to listen on `address`, and
     /// waits until it does. It fetches no certificates and has no administration endpoint, and speaks
-    /// HTTP/2 without TLS, too.
+    /// HTTP/2 with and without TLS.
     ///
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if that release is not installed.
@@ -42,7 +42,7 @@ impl Caddy {
         let directory = tempfile::tempdir()?;
         let config = directory.path().join("Caddyfile");
         let options =
-            "{\n\tadmin off\n\tauto_https off\n\tservers {\n\t\tprotocols h1 h2c\n\t}\n}\n";
+            "{\n\tadmin off\n\tauto_https off\n\tservers {\n\t\tprotocols h1 h2 h2c\n\t}\n}\n";
         std::fs::write(&config, format!("{options}{sites}"))?;
         let mut command = Command::new(release.program());
         command

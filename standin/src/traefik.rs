@@ -14,11 +14,15 @@ pub struct Traefik(Program);
 impl Traefik {
     /// Starts Traefik with one entry point, `websecure`, at `address`, and the configuration of its
     /// file provider (YAML), and waits until it listens. Its routers come a moment later: until then
-    /// every answer is 404.
+    /// every answer is 404. `arguments` are further ones of the command line.
     ///
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if Traefik is not installed: `scripts/programs.sh` does it.
-    pub async fn start(address: SocketAddr, dynamic: &str) -> io::Result<Self> {
+    pub async fn start(
+        address: SocketAddr,
+        dynamic: &str,
+        arguments: &[String],
+    ) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let config = directory.path().join("dynamic.yaml");
         std::fs::write(&config, dynamic)?;
@@ -31,7 +35,8 @@ impl Traefik {
                 "--global.checknewversion=false",
                 "--global.sendanonymoususage=false",
                 "--log.level=WARN",
-            ]);
+            ])
+            .args(arguments);
         let program = Program::start(&mut command, address, directory).await?;
         Ok(Self(program))
     }

@@ -280,3 +280,57 @@ fn ap_2026_05_no_recipe_passes_on_what_clients_say_of_their_address() {
     );
     assert_eq!(haproxy, ["%[src]"]);
 }
+
+/// ingress-nginx reads the authorization answer with the buffer of the Ingress that has `auth-url`.
+#[test]
+fn large_identity_headers_fit_where_the_authorization_answer_is_read() {
+    let file = "deploy/recipes/ingress-nginx/forward-auth.yaml";
+    let size = "nginx.ingress.kubernetes.io/proxy-buffer-size";
+    for document in parse(file, &read(file)) {
+        let annotations = &document["metadata"]["annotations"];
+        assert_eq!(annotations[size], "32k", "{file}: {annotations}");
+    }
+    let text = read("README.md");
+    let block = text.split("```").find(|block| block.contains("auth-url: "));
+    let block = block.expect("annotations in README.md");
+    assert!(block.contains(&format!("{size}: 32k")), "{block}");
+}
+
+/// A browser that goes back replays a stored redirect, and the user signs in once more.
+#[test]
+fn redirects_that_reverse_proxies_make_are_not_stored() {
+    for (file, redirect) in [
+        (
+            "deploy/nginx.conf.example",
+            r"add_header Cache-Control (no-store) always;\s+return 302",
+        ),
+        (
+            "deploy/recipes/haproxy/haproxy.cfg",
+            r"return status 302 hdr Location \S+ hdr Cache-Control (no-store)",
+        ),
+    ] {
+        assert_eq!(captured(file, redirect), ["no-store"], "{file}");
+    }
+}
+
+#[test]
+fn envoy_denies_while_the_outpost_fails_and_says_that_it_fails() {
+    for file in ["http.yaml", "grpc.yaml"] {
+        let file = format!("deploy/recipes/envoy-gateway/{file}");
+        assert_eq!(value(&file, "/spec/extAuth/failOpen"), false, "{file}");
+        assert_eq!(value(&file, "/spec/extAuth/statusOnError"), 503, "{file}");
+    }
+    let file = "deploy/recipes/envoy-gateway/http.yaml";
+    assert_eq!(
+        value(file, "/spec/path/escapedSlashesAction"),
+        "RejectRequest"
+    );
+    let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    let failing = format!("{manager}/http_filters/0/typed_config");
+    let file = "deploy/recipes/envoy/static.yaml";
+    assert_eq!(value(file, &format!("{failing}/failure_mode_allow")), false);
+    assert_eq!(
+        value(file, &format!("{failing}/status_on_error/code")),
+        "ServiceUnavailable"
+    );
+}

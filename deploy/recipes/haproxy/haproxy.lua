@@ -1,16 +1,16 @@
--- Asks authentik-proxy whether a request may pass; see haproxy.cfg. Sets
--- txn.authentik_status to the answer's status, txn.authentik_url to what was asked for, and, on a
--- request that may pass, the person's headers, and what is the application's own of its cookies and
--- credentials. That needs AUTHENTIK_PROXY_SESSION__ECHO_CREDENTIALS=true at the outpost: without it the
--- application gets neither.
+-- Authorizes a request at authentik-proxy; see haproxy.cfg. Sets txn.authentik_status to the status of
+-- the answer (0 without one), txn.authentik_url to the URL of the request, and, on a request that is
+-- allowed, the identity headers, and the application's own cookies and credentials. The latter needs
+-- AUTHENTIK_PROXY_SESSION__ECHO_CREDENTIALS=true at the outpost: without it the application gets
+-- neither.
 
--- Further ones, if the application wants them: x-authentik-jwt.
+-- Add those that the application reads, such as x-authentik-jwt.
 local names = {
   "x-authentik-username", "x-authentik-groups", "x-authentik-entitlements",
   "x-authentik-email", "x-authentik-name", "x-authentik-uid",
 }
 
--- What the answer depends on.
+-- The headers that the answer depends on.
 local sent = {
   "cookie", "authorization", "user-agent", "accept", "origin", "upgrade", "x-requested-with",
   "access-control-request-method", "x-forwarded-for", "referer", "purpose", "x-moz",
@@ -45,7 +45,8 @@ core.register_action("authentik", { "http-req" }, function(txn, outpost)
     -- The host that HAProxy routes by, which the outpost compares with that of the URL.
     url = outpost .. "/outpost.goauthentik.io/auth/nginx?host=" .. host,
     headers = headers,
-    timeout = 10000,
+    -- Of one attempt, in milliseconds. HAProxy 2.6 makes up to four.
+    timeout = 2500,
   })
   local status = answer and answer.status or 0
   txn:set_var("txn.authentik_status", status)

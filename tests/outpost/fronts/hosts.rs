@@ -134,6 +134,8 @@ async fn ap_2026_01_a_host_that_is_served_elsewhere_shows_no_page_of_this_one(se
         sites: &[(INTERNAL, application(INTERNAL).await)],
         outpost: scene.world.address(),
         grpc: scene.grpc,
+        certificate: None,
+        impatient: false,
     };
     let front = server.start(&behind).await;
     let scene = Scene { front, ..scene };

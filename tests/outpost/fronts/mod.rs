@@ -1,5 +1,7 @@
 //! Real reverse proxies with the recipes of `deploy/`, in front of two applications and the outpost.
 
+mod cases;
+mod client;
 mod hosts;
 mod identity;
 mod pages;
@@ -144,6 +146,8 @@ impl Scene {
             sites: &sites,
             outpost: world.address(),
             grpc,
+            certificate: None,
+            impatient: false,
         };
         let front = server.start(&behind).await;
         Self { front, world, grpc }

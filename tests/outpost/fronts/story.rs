@@ -97,6 +97,8 @@ async fn nginx_asks_about_a_port_that_the_recipe_names() {
         sites: &[(PUBLIC, application)],
         outpost: scene.world.address(),
         grpc: address,
+        certificate: None,
+        impatient: false,
     };
     let blocks = super::servers::nginx_blocks(&behind, address, free_address().expect("a port"));
     let constant = "set $public_host $host;";

@@ -280,6 +280,8 @@ async fn no_random_request_shows_what_is_protected(server: Server) {
         ],
         outpost: world.address(),
         grpc: grpc.first().copied().unwrap_or_else(|| world.address()),
+        certificate: None,
+        impatient: false,
     };
     let front = server.start(&behind).await;
     let target = Target {
