@@ -1,15 +1,15 @@
-//! The applications: what they are, and how they are reached.
+//! The applications of the demo and their addresses.
 
 /// One application.
 #[derive(Debug)]
 pub(crate) struct Application {
     /// Its provider, and its host below `localhost`.
     pub(crate) name: &'static str,
-    /// What it is.
+    /// Its description.
     pub(crate) about: &'static str,
-    /// Whether the outpost passes requests on even if nginx is there.
+    /// Whether it is in mode `proxy` even behind nginx.
     pub(crate) proxied: bool,
-    /// Who may use it, where not everybody may.
+    /// The group that may use it; `None`: all users.
     pub(crate) group: Option<&'static str>,
 }
 
@@ -24,7 +24,7 @@ impl Application {
     }
 }
 
-/// All of them.
+/// All applications.
 pub(crate) const APPLICATIONS: [Application; 5] = [
     Application::new("grafana", "dashboards"),
     Application::new("prometheus", "queries and alerts"),

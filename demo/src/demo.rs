@@ -18,7 +18,7 @@ use crate::applications::{APPLICATIONS, Application};
 use crate::page::{Links, page};
 use crate::ports::Ports;
 
-/// Somebody to sign in as.
+/// A user of the demo.
 #[derive(Debug)]
 pub(crate) struct User {
     pub(crate) name: &'static str,
@@ -32,7 +32,7 @@ impl User {
     }
 }
 
-/// All of them.
+/// All users.
 pub(crate) const USERS: [User; 2] = [
     User {
         name: "alice",
@@ -44,7 +44,7 @@ pub(crate) const USERS: [User; 2] = [
     },
 ];
 
-/// What browsers connect to.
+/// The server that browsers connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Front {
     /// nginx, which asks the outpost.
@@ -53,7 +53,7 @@ pub(crate) enum Front {
     Outpost,
 }
 
-/// The identity headers that nginx copies from the outpost's answer to the application.
+/// The identity headers that nginx copies from the outpost's response to the application.
 const IDENTITY: [&str; 12] = [
     "username",
     "groups",
@@ -78,7 +78,7 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    /// Starts all parts, and says so. If nginx is wanted and not installed, it goes without.
+    /// Starts all parts and reports each. Without an installed nginx, the outpost is in front.
     pub(crate) async fn start(
         ports: &Ports,
         wanted: Front,
@@ -124,12 +124,12 @@ impl Demo {
         })
     }
 
-    /// Where an application is opened.
+    /// The URL of an application.
     pub(crate) fn url(&self, application: &Application) -> String {
         format!("{}/", external(application, self.front))
     }
 
-    /// What is in front.
+    /// The server in front.
     pub(crate) fn front(&self) -> Front {
         match self.nginx {
             Some(_) => Front::Nginx,
@@ -137,12 +137,12 @@ impl Demo {
         }
     }
 
-    /// The stand-in, as browsers reach it.
+    /// The URL of the stand-in for browsers.
     pub(crate) fn authentik_url(&self) -> String {
         authentik(self.authentik.addr())
     }
 
-    /// Where the session at authentik is ended.
+    /// The URL that ends the session at authentik.
     pub(crate) fn invalidation_url(&self) -> String {
         invalidation(self.authentik.addr())
     }
@@ -173,7 +173,7 @@ async fn start_nginx(ports: &Ports, application: SocketAddr) -> io::Result<Optio
     }
 }
 
-/// What nginx is started with.
+/// The configuration of nginx.
 fn configuration(ports: &Ports, application: SocketAddr) -> String {
     let identity = IDENTITY.map(|name| {
         let variable = name.replace('-', "_");
@@ -262,7 +262,7 @@ fn links(ports: &Ports, front: Front) -> Links {
     }
 }
 
-/// The origin that browsers know.
+/// The origin for browsers.
 fn external(application: &Application, front: SocketAddr) -> String {
     format!("http://{}.localhost:{}", application.name, front.port())
 }
@@ -286,7 +286,7 @@ mod tests {
 
     use super::*;
 
-    /// The whole answer to a request for `target`.
+    /// The whole response to a request for `target`.
     async fn get(demo: &Demo, name: &str, target: &str, cookie: &str) -> String {
         let host = format!("{name}.localhost:{}", demo.front.port());
         let request = format!(

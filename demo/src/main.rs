@@ -1,5 +1,5 @@
 //! Shows what the outpost does: a few small applications, a stand-in for authentik and the outpost,
-//! in one process, with nginx in front where it is installed.
+//! in one process, with nginx in front if it is installed.
 //!
 //! `cargo run --package authentik-proxy-demo`; Ctrl-C stops everything. It needs no root, no network
 //! and no Redis. With `-- --log` it prints the outpost's log.
@@ -40,7 +40,7 @@ fn progress(step: &str) {
     let _ = writeln!(out, "  {step}").and_then(|()| out.flush());
 }
 
-/// What to open, and as whom.
+/// Prints the addresses and the users.
 fn introduce(demo: &Demo) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "\nOpen one of these:\n")?;
@@ -64,12 +64,12 @@ fn introduce(demo: &Demo) -> std::io::Result<()> {
     match demo.front() {
         Front::Nginx => writeln!(
             out,
-            "nginx is in front: it asks the outpost about each request (forward auth)."
+            "nginx is in front and asks the outpost about each request (forward auth)."
         )?,
         Front::Outpost => writeln!(
             out,
-            "nginx is not installed, so that the outpost itself passes requests on (mode proxy).\n\
-             To see forward auth: apt-get install nginx-light, and start again."
+            "nginx is not installed: all requests pass through the outpost (mode proxy).\n\
+             To try forward auth, install nginx (apt-get install nginx-light) and start again."
         )?,
     }
     writeln!(out, "Ctrl-C stops everything.\n")

@@ -1,4 +1,4 @@
-//! The page that every application shows: what it is told about the user.
+//! The page of every application: the identity headers that it received.
 
 use http::{HeaderMap, Uri};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -28,21 +28,21 @@ a { color: var(--accent); }
 .who { font-size: 1.25rem; }
 ";
 
-/// What the identity headers start with.
+/// Prefix of the identity headers.
 const IDENTITY: &str = "x-authentik-";
-/// The token is for the application, and nothing to show.
+/// The token is for the application and is not shown.
 const TOKEN: &str = "x-authentik-jwt";
 
-/// What the page links to.
+/// The links of the page.
 #[derive(Debug, Clone)]
 pub(crate) struct Links {
     /// The applications, with their URLs.
     pub(crate) applications: Vec<(&'static Application, String)>,
     /// The outpost's metrics.
     pub(crate) metrics: String,
-    /// Where the session at authentik is ended.
+    /// The URL that ends the session at authentik.
     pub(crate) invalidation: String,
-    /// What is in front of the applications.
+    /// The server in front of the applications.
     pub(crate) front: Front,
 }
 
@@ -61,7 +61,9 @@ pub(crate) fn page(uri: &Uri, headers: &HeaderMap, links: &Links) -> Markup {
     let proxied = application.is_some_and(|(of, _)| of.proxied);
     let way = match links.front {
         Front::Nginx if !proxied => "behind nginx, which asks the outpost (forward auth)",
-        Front::Nginx | Front::Outpost => "behind the outpost, which passed this request on (proxy)",
+        Front::Nginx | Front::Outpost => {
+            "behind the outpost, through which all requests pass (mode proxy)"
+        }
     };
     let mut identity: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
     identity.retain(|name| name.starts_with(IDENTITY));
@@ -85,7 +87,7 @@ pub(crate) fn page(uri: &Uri, headers: &HeaderMap, links: &Links) -> Markup {
                     }
                     p { a href="/outpost.goauthentik.io/sign_out" { "Sign out" } " of this application, or "
                         a href=(links.invalidation) { "end the session at authentik" }
-                        ", which ends it everywhere at once." }
+                        ", which ends it at all applications at once." }
                     h2 { "Other applications" }
                     ul {
                         @for (other, url) in &links.applications {
@@ -93,10 +95,10 @@ pub(crate) fn page(uri: &Uri, headers: &HeaderMap, links: &Links) -> Markup {
                                 li { a href=(url) { (other.name) } ": " (other.about) }
                             }
                         }
-                        li { a href=(links.metrics) { "metrics" } ": what the outpost counts" }
+                        li { a href=(links.metrics) { "metrics" } " of the outpost" }
                     }
-                    h2 { "What the application is told" }
-                    p { "For " code { (uri.to_string()) } ", in headers that no client can set:" }
+                    h2 { "Identity headers" }
+                    p { "The application received these for " code { (uri.to_string()) } ". No client can set them:" }
                     table id="identity" {
                         @for name in identity {
                             tr {

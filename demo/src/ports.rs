@@ -1,4 +1,4 @@
-//! Where everything listens: on ports that can be remembered, where they are free.
+//! The listen addresses: well-known ports if they are free.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -8,9 +8,9 @@ use authentik_standin::nginx::free_address;
 /// The addresses of the parts.
 #[derive(Debug)]
 pub(crate) struct Ports {
-    /// What browsers open.
+    /// For browsers.
     pub(crate) front: SocketAddr,
-    /// The outpost, where nginx is in front.
+    /// The outpost, behind nginx.
     pub(crate) outpost: SocketAddr,
     /// The stand-in for authentik.
     pub(crate) authentik: SocketAddr,
