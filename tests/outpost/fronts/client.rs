@@ -1,5 +1,8 @@
 //! Requests to a reverse proxy, over HTTP/1.1 and HTTP/2, with TLS where it serves HTTPS.
 
+use std::any::Any;
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use http::{Request, Response, Uri, header};
 use http_body_util::{BodyExt as _, Full};
@@ -9,8 +12,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::servers::Front;
 use crate::listener::https;
+
+/// A running reverse proxy.
+pub(super) struct Front {
+    pub(super) address: SocketAddr,
+    /// Where it takes HTTP/2 without TLS.
+    pub(super) http2: SocketAddr,
+    /// Whether it serves HTTPS.
+    pub(super) tls: bool,
+    #[expect(dead_code, reason = "it runs until it is dropped, with its files")]
+    pub(super) program: Box<dyn Any + Send + Sync>,
+}
 
 /// The version of HTTP that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,7 +21,8 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use self::servers::{Behind, Front, Server};
+use self::client::Front;
+use self::servers::{Behind, Server};
 use crate::support::{Browser, World, get, location, within};
 
 /// The host of an application of which `/open` needs no session, and `/never` opens to nobody.

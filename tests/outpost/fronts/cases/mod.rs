@@ -16,8 +16,8 @@ use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::Full;
 use url::Url;
 
-use super::client::{Protocol, exchange};
-use super::servers::{Behind, Certificate, Front, Server};
+use super::client::{Front, Protocol, exchange};
+use super::servers::{Behind, Certificate, Server};
 use crate::support::{PASSWORD, World, location, within};
 
 /// The host of the recipes.

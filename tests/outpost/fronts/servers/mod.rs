@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(super) use self::nginx::nginx_blocks;
-use super::client::{Protocol, exchange};
+use super::client::{Front, Protocol, exchange};
 use crate::support::within;
 
 /// A reverse proxy and how it authorizes.
@@ -96,17 +96,6 @@ impl Certificate {
     }
 }
 
-/// A running reverse proxy.
-pub(super) struct Front {
-    pub(super) address: SocketAddr,
-    /// Where it takes HTTP/2 without TLS.
-    pub(super) http2: SocketAddr,
-    /// Whether it serves HTTPS.
-    pub(super) tls: bool,
-    _program: Box<dyn Any + Send + Sync>,
-    _files: TempDir,
-}
-
 pub(super) fn deploy(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("deploy")
@@ -172,29 +161,26 @@ impl Server {
             address,
             http2,
             tls: behind.certificate.is_some(),
-            _program: program,
-            _files: files,
+            program: Box::new((program, files)),
         };
         if self == Self::Traefik {
             // It listens before it has its routers.
-            within(front.has_routers(behind.sites[0].0)).await;
+            within(has_routers(&front, behind.sites[0].0)).await;
         }
         front
     }
 }
 
-impl Front {
-    async fn has_routers(&self, host: &str) {
-        loop {
-            let request = Request::get("/outpost.goauthentik.io/start");
-            let request = request.header("host", host).body(Full::default());
-            let request = request.expect("a request");
-            let answer = exchange(self, Protocol::Http1, request).await;
-            if answer.is_some_and(|answer| answer.status() != 404) {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+async fn has_routers(front: &Front, host: &str) {
+    loop {
+        let request = Request::get("/outpost.goauthentik.io/start");
+        let request = request.header("host", host).body(Full::default());
+        let request = request.expect("a request");
+        let answer = exchange(front, Protocol::Http1, request).await;
+        if answer.is_some_and(|answer| answer.status() != 404) {
+            return;
         }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
 

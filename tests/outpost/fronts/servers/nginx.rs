@@ -20,11 +20,7 @@ fn listen(behind: &Behind<'_>, address: SocketAddr, http2: SocketAddr) -> String
     }
 }
 
-pub(in crate::fronts) fn nginx_blocks(
-    behind: &Behind<'_>,
-    address: SocketAddr,
-    http2: SocketAddr,
-) -> String {
+pub(crate) fn nginx_blocks(behind: &Behind<'_>, address: SocketAddr, http2: SocketAddr) -> String {
     let block = |(host, application): &(&str, SocketAddr)| {
         let mut replacements = vec![
             ("listen 443 ssl;\n", listen(behind, address, http2) + "\n"),
