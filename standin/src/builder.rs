@@ -1,39 +1,15 @@
 //! How a stand-in is configured before it starts.
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use url::Url;
 use uuid::Uuid;
 
-use crate::handle::Standin;
+use crate::dialect::Dialect;
 use crate::random;
 
-/// Which recorded server the stand-in behaves as.
-///
-/// The two differ in the session-end event, the fields of several answers, the claims `jti` and
-/// `scope`, the content type of the API and in `email_verified`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Dialect {
-    /// authentik 2025.6.4.
-    V2025_6,
-    /// authentik 2026.2.2.
-    #[default]
-    V2026_2,
-}
-
-impl Dialect {
-    /// The version the server reports of itself.
-    pub(crate) fn version(self) -> &'static str {
-        match self {
-            Self::V2025_6 => "2025.6.4",
-            Self::V2026_2 => "2026.2.2",
-        }
-    }
-}
-
-/// Settings of a [`Standin`], from [`Standin::builder`].
+/// Settings of a [`Standin`](crate::Standin), from [`Standin::builder`](crate::Standin::builder).
 #[derive(Debug, Clone)]
 pub struct Builder {
     pub(crate) dialect: Dialect,
@@ -139,12 +115,5 @@ impl Builder {
     pub fn log_level(mut self, level: &str) -> Self {
         level.clone_into(&mut self.log_level);
         self
-    }
-
-    /// Binds the listener and starts to serve on the current tokio runtime.
-    ///
-    /// Fails when the address cannot be bound.
-    pub async fn start(self) -> io::Result<Standin> {
-        Standin::start(self).await
     }
 }

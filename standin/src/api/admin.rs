@@ -1,64 +1,15 @@
 //! What an administrator reads and writes: proxy providers, applications, outposts, flows. These
 //! records are apart from those that the outpost is served.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{ApiAnswer, no_match, outposts, paging};
-use crate::handle::Standin;
-use crate::http_types::Incoming;
+use crate::message::Incoming;
 use crate::random;
+use crate::state::admin::Admin;
 use crate::state::{Outpost, Shared, State};
-
-const FLOWS: [&str; 2] = [
-    "default-provider-authorization-implicit-consent",
-    "default-provider-invalidation-flow",
-];
-
-/// The records.
-#[derive(Debug)]
-pub(crate) struct Admin {
-    pub(super) token: String,
-    providers: BTreeMap<i64, Value>,
-    /// By slug.
-    applications: BTreeMap<String, Value>,
-    /// Providers of the outpost, and of the embedded one.
-    assigned: [Vec<i64>; 2],
-    embedded: Uuid,
-    flows: BTreeMap<&'static str, Uuid>,
-    denied: BTreeSet<String>,
-    last_pk: i64,
-}
-
-impl Admin {
-    fn new(token: &str) -> Self {
-        Self {
-            token: token.to_owned(),
-            providers: BTreeMap::new(),
-            applications: BTreeMap::new(),
-            assigned: [Vec::new(), Vec::new()],
-            embedded: Uuid::new_v4(),
-            flows: FLOWS.map(|slug| (slug, Uuid::new_v4())).into(),
-            denied: BTreeSet::new(),
-            last_pk: 0,
-        }
-    }
-
-    /// A provider as it is answered, with the names that authentik adds.
-    fn provider(&self, pk: i64) -> Value {
-        let mut record = self.providers[&pk].clone();
-        let mut applications = self.applications.values();
-        let application = applications.find(|application| application["provider"] == pk);
-        record["assigned_application_slug"] =
-            application.map_or(Value::Null, |a| a["slug"].clone());
-        record["assigned_application_name"] =
-            application.map_or(Value::Null, |a| a["name"].clone());
-        record
-    }
-}
 
 /// Answers a request with the administrator's token; `path` are the segments after `api/v3`.
 pub(super) fn answer(
@@ -162,7 +113,7 @@ fn check_provider(admin: &Admin, pk: Option<i64>, body: &Value) -> Option<ApiAns
     None
 }
 
-fn create_provider(admin: &mut Admin, body: Value) -> ApiAnswer {
+pub(crate) fn create_provider(admin: &mut Admin, body: Value) -> ApiAnswer {
     for field in [
         "name",
         "authorization_flow",
@@ -232,7 +183,7 @@ fn provider(admin: &mut Admin, method: &Method, pk: i64, body: Value) -> ApiAnsw
     (StatusCode::OK, admin.provider(pk))
 }
 
-fn create_application(admin: &mut Admin, body: Value) -> ApiAnswer {
+pub(crate) fn create_application(admin: &mut Admin, body: Value) -> ApiAnswer {
     let slug = body["slug"].as_str().unwrap_or_default().to_owned();
     if admin.applications.contains_key(&slug) {
         return invalid("slug", "Application with this slug already exists.");
@@ -312,97 +263,5 @@ fn outpost(shared: &Shared, state: &State, embedded: bool) -> Value {
 fn merge(record: &mut Value, body: Value) {
     if let (Value::Object(record), Value::Object(body)) = (record, body) {
         record.extend(body);
-    }
-}
-
-/// What an administrator has.
-impl Standin {
-    /// Lets an administrator in, with this token.
-    ///
-    /// Their records are apart from the providers that the outpost is served.
-    pub fn admit_admin(&self, token: &str) {
-        self.shared().lock().admin = Some(Admin::new(token));
-    }
-
-    /// Takes a permission away, such as `authentik_core.add_application`.
-    pub fn deny_admin(&self, permission: &str) {
-        self.admin(|admin| admin.denied.extend([permission.to_owned()]));
-    }
-
-    /// Gives all permissions back.
-    pub fn allow_admin(&self) {
-        self.admin(|admin| admin.denied.clear());
-    }
-
-    /// Somebody else's application with its provider, assigned to the embedded outpost; returns
-    /// the provider's number.
-    #[expect(
-        clippy::must_use_candidate,
-        reason = "most tests never need the number"
-    )]
-    pub fn add_admin_application(&self, slug: &str, external_host: &str) -> i64 {
-        self.admin(|admin| {
-            let flow = Uuid::nil();
-            let (_, provider) = create_provider(
-                admin,
-                json!({
-                    "name": slug,
-                    "external_host": external_host,
-                    "mode": "forward_single",
-                    "authorization_flow": flow,
-                    "invalidation_flow": flow,
-                }),
-            );
-            let pk = provider["pk"].as_i64().unwrap_or_default();
-            create_application(admin, json!({"slug": slug, "name": slug, "provider": pk}));
-            admin.assigned[1].push(pk);
-            pk
-        })
-    }
-
-    /// The records of providers, by number.
-    #[must_use]
-    pub fn admin_providers(&self) -> Vec<Value> {
-        self.admin(|admin| {
-            admin
-                .providers
-                .keys()
-                .map(|pk| admin.provider(*pk))
-                .collect()
-        })
-    }
-
-    /// Renames a provider.
-    pub fn rename_admin_provider(&self, pk: i64, name: &str) {
-        self.admin(|admin| {
-            if let Some(record) = admin.providers.get_mut(&pk) {
-                record["name"] = name.into();
-            }
-        });
-    }
-
-    /// The records of applications, by slug.
-    #[must_use]
-    pub fn admin_applications(&self) -> Vec<Value> {
-        self.admin(|admin| admin.applications.values().cloned().collect())
-    }
-
-    /// The numbers of the providers of the outpost, and of the embedded one.
-    #[must_use]
-    pub fn admin_assigned(&self) -> [Vec<i64>; 2] {
-        self.admin(|admin| admin.assigned.clone())
-    }
-
-    /// Moves a provider to the embedded outpost.
-    pub fn assign_to_embedded(&self, pk: i64) {
-        self.admin(|admin| {
-            admin.assigned[0].retain(|other| *other != pk);
-            admin.assigned[1].push(pk);
-        });
-    }
-
-    fn admin<T>(&self, change: impl FnOnce(&mut Admin) -> T) -> T {
-        let mut state = self.shared().lock();
-        change(state.admin.as_mut().expect("an administrator was admitted"))
     }
 }

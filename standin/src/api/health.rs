@@ -1,38 +1,16 @@
 //! The instances of an outpost that said hello lately.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::{ApiAnswer, no_match, outposts};
 use crate::state::State;
+use crate::state::health::HealthRecord;
 
 /// An instance that has been silent for longer is gone.
 const REMEMBERED: Duration = Duration::from_secs(15);
-
-/// The last hello of one instance.
-#[derive(Debug)]
-pub(crate) struct HealthRecord {
-    outpost: Uuid,
-    instance: String,
-    args: Value,
-    seen: Instant,
-}
-
-impl State {
-    /// Takes in a hello.
-    pub(crate) fn record_health(&mut self, outpost: Uuid, instance: &str, args: &Value) {
-        self.health.retain(|record| record.instance != instance);
-        self.health.push(HealthRecord {
-            outpost,
-            instance: instance.to_owned(),
-            args: args.clone(),
-            seen: Instant::now(),
-        });
-    }
-}
 
 /// The health of an outpost's instances. A version that the real server cannot parse makes it
 /// fail with 500, and so does this one.

@@ -5,7 +5,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{ApiAnswer, no_match};
-use crate::builder::Dialect;
+use crate::dialect::Dialect;
 use crate::state::State;
 
 /// Answers for the key pair `id`; only those that a provider names are the outpost's business.

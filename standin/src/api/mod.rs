@@ -11,20 +11,17 @@ use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::builder::Dialect;
-use crate::http_types::{self, Answer, Incoming};
+use crate::dialect::Dialect;
+use crate::message::{self, Answer, Incoming};
 use crate::pages;
-use crate::routes;
 use crate::state::{Shared, State};
-
-pub(crate) use health::HealthRecord;
 
 /// Answers an API request; `path` are the segments after `api/v3`.
 pub(crate) fn answer(shared: &Shared, request: &Incoming, path: &[&str]) -> Answer {
     let mut state = shared.lock();
     let (status, body) = match (&request.method, path) {
         // Routing comes first: an unknown path is 404 for everyone.
-        (_, path) if !exists(path) => return routes::not_found(),
+        (_, path) if !exists(path) => return message::not_found(),
         _ if is_admin(&state, request) => admin::answer(shared, &mut state, request, path),
         _ if let Err(refused) = authenticate(&state, request) => refused,
         (&Method::GET, ["outposts", "instances", ""]) => outposts::list(shared, &state, request),
@@ -32,7 +29,7 @@ pub(crate) fn answer(shared: &Shared, request: &Incoming, path: &[&str]) -> Answ
         (&Method::GET, ["outposts", "instances", id, "health", ""]) => {
             match health::list(&state, id) {
                 Ok(answer) => answer,
-                Err(status) => return http_types::html(status, pages::error(status)),
+                Err(status) => return message::html(status, pages::error(status)),
             }
         }
         (&Method::GET, ["outposts", "proxy", ""]) => outposts::providers(shared, &state, request),
@@ -50,7 +47,7 @@ pub(crate) fn answer(shared: &Shared, request: &Incoming, path: &[&str]) -> Answ
             json!({"detail": format!("Method \"{method}\" not allowed.")}),
         ),
     };
-    let mut answer = http_types::json(status, &body);
+    let mut answer = message::json(status, &body);
     if shared.settings.dialect == Dialect::V2025_6 {
         answer.headers_mut().insert(
             http::header::CONTENT_TYPE,

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{ApiAnswer, no_match, paging};
-use crate::builder::Dialect;
-use crate::http_types::Incoming;
+use crate::dialect::Dialect;
+use crate::message::Incoming;
 use crate::records::Entry;
 use crate::state::{Outpost, Settings, Shared, State};
 

@@ -4,8 +4,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::ApiAnswer;
-use crate::builder::Dialect;
-use crate::http_types::Form;
+use crate::dialect::Dialect;
+use crate::message::Form;
 
 const DEFAULT_SIZE: usize = 20;
 const LARGEST_SIZE: usize = 100;

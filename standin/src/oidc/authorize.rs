@@ -3,14 +3,13 @@
 use http::StatusCode;
 use http::header::SET_COOKIE;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use uuid::Uuid;
 
 use super::login;
-use crate::builder::Dialect;
-use crate::http_types::{Answer, Form, Incoming, html, redirect};
+use crate::dialect::Dialect;
+use crate::message::{Answer, Form, Incoming, html, redirect};
 use crate::pages;
-use crate::sessions::{Challenge, Code, Grant};
-use crate::state::{Shared, State};
+use crate::state::Shared;
+use crate::state::sessions::{Challenge, Code, Grant};
 
 /// Answers an authorize request: an error page when the client cannot be trusted, an error
 /// redirect when it can, the sign-in page, a refusal, or a code.
@@ -81,15 +80,6 @@ pub(crate) fn authorize(shared: &Shared, request: &Incoming) -> Answer {
     let cookie = login::cookie(shared, &state, &session_key, request);
     answer.headers_mut().insert(SET_COOKIE, cookie);
     answer
-}
-
-impl State {
-    /// Keeps a code and returns the secret that stands for it.
-    pub(super) fn new_code(&mut self, code: Code) -> String {
-        let secret = Uuid::new_v4().simple().to_string();
-        self.grants.codes.insert(secret.clone(), code);
-        secret
-    }
 }
 
 /// The scopes of a request that exist; all of them when it names none.

@@ -2,19 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::builder::Dialect;
-use crate::keys;
+use crate::dialect::Dialect;
 use crate::random;
+use crate::records::keys;
+use crate::records::user::User;
 use crate::records::{Entry, Nulls, merge};
-use crate::sessions::{Grant, Token, unix_now};
+use crate::state::sessions::{Grant, Token, unix_now};
 use crate::state::{Shared, State};
-use crate::user::User;
 
 const ACR: &str = "goauthentik.io/providers/oauth2/default";
 
 /// Makes an access token and an id token for a grant and answers with them. `base` is that of the
 /// token request: the issuer follows it.
-pub(super) fn issue(
+pub(crate) fn issue(
     shared: &Shared,
     state: &mut State,
     grant: &Grant,
@@ -47,7 +47,7 @@ pub(super) fn issue(
 
 impl State {
     /// Keeps what introspection answers for an access token with these claims.
-    pub(super) fn remember(&mut self, access_token: String, grant: &Grant, claims: Value) {
+    pub(crate) fn remember(&mut self, access_token: String, grant: &Grant, claims: Value) {
         let token = Token {
             client_id: grant.client_id.clone(),
             session_key: grant.session_key.clone(),
@@ -60,7 +60,7 @@ impl State {
 }
 
 /// The claims of an id token, also those that introspection shows.
-pub(super) fn id_token(
+pub(crate) fn id_token(
     dialect: Dialect,
     entry: &Entry,
     grant: &Grant,
@@ -95,7 +95,7 @@ pub(super) fn id_token(
 }
 
 /// The claims of the access token that goes with an id token.
-pub(super) fn access_token(dialect: Dialect, id_token: &Value, grant: &Grant) -> Value {
+pub(crate) fn access_token(dialect: Dialect, id_token: &Value, grant: &Grant) -> Value {
     let mut claims = id_token.clone();
     claims["azp"] = grant.client_id.as_str().into();
     claims["uid"] = random::alphanumeric(40).into();

@@ -4,10 +4,10 @@ use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
+use super::credentials::Credentials;
 use super::token;
-use crate::credentials::Credentials;
-use crate::http_types::{Answer, Incoming, empty, uncached_json};
-use crate::sessions::{Token, unix_now};
+use crate::message::{Answer, Incoming, empty, uncached_json};
+use crate::state::sessions::{Token, unix_now};
 use crate::state::{Shared, State};
 
 /// Fields of an id token that are about the token, not about the user.

@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, StatusCode};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Value, json};
 
-use crate::http_types::{Answer, Form, Incoming, html, redirect};
+use crate::message::{Answer, Form, Incoming, html, redirect};
 use crate::pages;
 use crate::state::{Shared, State};
 

@@ -4,16 +4,16 @@ use http::StatusCode;
 use http::header::SET_COOKIE;
 
 use super::login;
-use crate::http_types::{Answer, Incoming, answer, html, redirect};
-use crate::sessions::Ended;
+use crate::message::{Answer, Incoming, answer, html, redirect};
 use crate::state::Shared;
-use crate::{pages, routes};
+use crate::state::sessions::Ended;
+use crate::{message, pages};
 
 /// The end-session page of an application. It ends nothing at authentik, but offers to.
 pub(crate) fn end_session(shared: &Shared, request: &Incoming, slug: &str) -> Answer {
     let state = shared.lock();
     let Some(entry) = state.provider_by_slug(slug) else {
-        return routes::not_found();
+        return message::not_found();
     };
     let prefix = &shared.settings.prefix;
     if login::session_key(shared, &state, request).is_some() {

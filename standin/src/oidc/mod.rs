@@ -1,20 +1,20 @@
 //! `OpenID` Connect, per provider.
 
 mod authorize;
-mod claims;
+pub(crate) mod claims;
+mod credentials;
 mod introspect;
 mod login;
 mod logout;
-mod mint;
 mod token;
 
 use http::HeaderValue;
 use http::StatusCode;
 use http::header::ACCESS_CONTROL_ALLOW_ORIGIN;
 
-use crate::http_types::{Answer, Incoming, json};
+use crate::message::{Answer, Incoming, json};
 use crate::state::Shared;
-use crate::{keys, routes};
+use crate::{message, records::keys};
 
 pub(crate) use authorize::authorize;
 pub(crate) use introspect::{introspect, revoke, userinfo};
@@ -29,7 +29,7 @@ pub(crate) fn discovery(shared: &Shared, request: &Incoming, slug: &str) -> Answ
             StatusCode::OK,
             &entry.discovery(shared.settings.dialect, &request.base),
         )),
-        None => routes::not_found(),
+        None => message::not_found(),
     }
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn jwks(shared: &Shared, slug: &str) -> Answer {
         .lock()
         .provider_by_slug(slug)
         .map(|entry| entry.signing);
-    signing.map_or_else(routes::not_found, |signing| {
+    signing.map_or_else(message::not_found, |signing| {
         public(json(StatusCode::OK, &keys::key_set(signing)))
     })
 }

@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::authorize::granted;
 use super::claims;
-use crate::builder::Dialect;
-use crate::credentials::{Credentials, user_and_password};
-use crate::http_types::{Answer, Form, Incoming, uncached_json};
+use super::credentials::{Credentials, user_and_password};
+use crate::dialect::Dialect;
+use crate::message::{Answer, Form, Incoming, uncached_json};
 use crate::records::Entry;
-use crate::sessions::{Challenge, Grant, unix_now};
+use crate::records::user::User;
+use crate::state::sessions::{Challenge, Grant, unix_now};
 use crate::state::{Shared, State};
-use crate::user::User;
 
 /// An OAuth error code.
 type Refused = &'static str;

@@ -1,4 +1,9 @@
-//! The handle of a running stand-in: its life and its address.
+//! The handle of a running stand-in: its life and its address; what tests change and observe.
+
+mod admin;
+mod configuration;
+mod observe;
+mod tokens;
 
 use std::io;
 use std::net::SocketAddr;
@@ -47,7 +52,7 @@ impl Standin {
         Builder::default()
     }
 
-    pub(crate) async fn start(builder: Builder) -> io::Result<Self> {
+    async fn start(builder: Builder) -> io::Result<Self> {
         let listener = TcpListener::bind(builder.listen).await?;
         let tls = builder.tls.clone();
         let shared = Arc::new(Shared::new(builder, listener.local_addr()?));
@@ -128,5 +133,14 @@ impl Standin {
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.0.shared
+    }
+}
+
+impl Builder {
+    /// Binds the listener and starts to serve on the current tokio runtime.
+    ///
+    /// Fails when the address cannot be bound.
+    pub async fn start(self) -> io::Result<Standin> {
+        Standin::start(self).await
     }
 }

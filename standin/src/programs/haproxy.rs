@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tokio::process::Command;
 
-use crate::program::Program;
+use super::Program;
 
 /// Which `HAProxy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

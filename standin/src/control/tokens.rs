@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::claims::{access_token, id_token};
-use crate::handle::Standin;
-use crate::keys;
+use super::Standin;
+use crate::oidc::claims::{access_token, id_token};
+use crate::records::keys;
 use crate::records::{Nulls, merge};
-use crate::sessions::{Challenge, Code, Grant, unix_now};
 use crate::state::State;
+use crate::state::sessions::{Challenge, Code, Grant, unix_now};
 
 impl Standin {
     /// Signs a user in and returns an authorization code for all scopes of the provider, as if

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-use crate::program::{Program, free_address};
+use super::{Program, free_address};
 
 /// One of the two, running.
 #[derive(Debug)]

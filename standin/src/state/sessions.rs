@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use uuid::Uuid;
 
-use crate::builder::Dialect;
+use super::{Shared, State};
+use crate::dialect::Dialect;
 use crate::random;
-use crate::state::{Shared, State};
 
 /// How long an authorization code is good for.
 const CODE_LIFETIME: Duration = Duration::from_mins(1);
@@ -109,6 +110,13 @@ pub(crate) fn sid_of(session_key: &str) -> String {
 }
 
 impl State {
+    /// Keeps a code and returns the secret that stands for it.
+    pub(crate) fn new_code(&mut self, code: Code) -> String {
+        let secret = Uuid::new_v4().simple().to_string();
+        self.grants.codes.insert(secret.clone(), code);
+        secret
+    }
+
     /// Signs `username` in and returns the new session's key.
     pub(crate) fn sign_in(&mut self, username: &str) -> String {
         let key = random::alphanumeric(32).to_lowercase();

@@ -1,52 +1,9 @@
-//! What arrived at the stand-in.
-
-use std::collections::VecDeque;
+//! What arrived at the stand-in, as tests see it.
 
 use serde_json::Value;
 
-use crate::handle::Standin;
-
-/// Older requests are forgotten, so that a benchmark does not fill the memory.
-const REMEMBERED: usize = 20_000;
-
-/// One request as it arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recorded {
-    /// The method, in upper case.
-    pub method: String,
-    /// The path as sent, prefix included.
-    pub path: String,
-    /// The query without its question mark, if there was one.
-    pub query: Option<String>,
-    /// Name (in lower case) and value of each header, repeated ones repeated.
-    pub headers: Vec<(String, String)>,
-    /// The body; bytes that are not UTF-8 are replaced.
-    pub body: String,
-}
-
-impl Recorded {
-    /// The first value of the header `name`, compared without case.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v.as_str())
-    }
-}
-
-/// The log of requests.
-#[derive(Debug, Default)]
-pub(crate) struct Requests(VecDeque<Recorded>);
-
-impl Requests {
-    pub(crate) fn push(&mut self, request: Recorded) {
-        if self.0.len() == REMEMBERED {
-            self.0.pop_front();
-        }
-        self.0.push_back(request);
-    }
-}
+use super::Standin;
+use crate::state::requests::Recorded;
 
 impl Standin {
     /// Every request since the start or the last [`clear_requests`](Self::clear_requests), oldest

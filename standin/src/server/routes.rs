@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 
-use crate::http_types::{Answer, Incoming, empty, html};
+use crate::message::{Answer, Incoming, empty, html, not_found};
 use crate::state::Shared;
 use crate::{api, oidc, pages};
 
@@ -39,9 +39,4 @@ pub(crate) fn answer(shared: &Shared, request: &Incoming) -> Answer {
         ),
         _ => not_found(),
     }
-}
-
-/// The page for paths that do not exist.
-pub(crate) fn not_found() -> Answer {
-    html(StatusCode::NOT_FOUND, pages::error(StatusCode::NOT_FOUND))
 }

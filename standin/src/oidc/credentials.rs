@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::percent_decode_str;
 
-use crate::http_types::{Form, Incoming};
+use crate::message::{Form, Incoming};
 use crate::records::Entry;
 use crate::state::State;
 

@@ -9,6 +9,7 @@ use http_body_util::combinators::BoxBody;
 use maud::Markup;
 use serde_json::Value;
 
+use crate::pages;
 use crate::state::Settings;
 
 /// What goes to the client; it can fail on purpose.
@@ -113,6 +114,11 @@ pub(crate) fn html(status: StatusCode, page: Markup) -> Answer {
         "text/html; charset=utf-8",
         page.into_string().into(),
     )
+}
+
+/// The page for paths that do not exist.
+pub(crate) fn not_found() -> Answer {
+    html(StatusCode::NOT_FOUND, pages::error(StatusCode::NOT_FOUND))
 }
 
 /// An answer with the content type of pages and no body.

@@ -12,8 +12,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::provider::Signing;
 use crate::random::hex;
+use crate::records::provider::Signing;
 
 /// A certificate with its private key, both PEM.
 #[derive(Debug, Clone)]

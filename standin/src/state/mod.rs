@@ -1,5 +1,11 @@
 //! What the server knows, shared by its connections and the handle.
 
+pub(crate) mod admin;
+pub(crate) mod health;
+pub(crate) mod peers;
+pub(crate) mod requests;
+pub(crate) mod sessions;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,17 +15,18 @@ use tokio::sync::watch;
 use url::Url;
 use uuid::Uuid;
 
-use crate::api::HealthRecord;
-use crate::api::admin::Admin;
-use crate::builder::{Builder, Dialect};
+use self::admin::Admin;
+use self::health::HealthRecord;
+use self::peers::Peer;
+use self::requests::Requests;
+use self::sessions::{Grants, Session};
+use crate::builder::Builder;
+use crate::dialect::Dialect;
 use crate::fault::{Endpoint, Fault};
-use crate::keys::KeyPair;
-use crate::observe::Requests;
 use crate::random;
 use crate::records::Entry;
-use crate::sessions::{Grants, Session};
-use crate::user::User;
-use crate::websocket::Peer;
+use crate::records::keys::KeyPair;
+use crate::records::user::User;
 
 /// What never changes while the server lives.
 #[derive(Debug)]

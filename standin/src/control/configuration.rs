@@ -4,14 +4,14 @@ use serde_json::Value;
 use url::Url;
 use uuid::Uuid;
 
+use super::Standin;
 use crate::fault::{Endpoint, Fault};
-use crate::handle::Standin;
-use crate::keys::KeyPair;
-use crate::provider::Provider;
 use crate::records::Entry;
-use crate::sessions::{Ended, sid_of};
+use crate::records::keys::KeyPair;
+use crate::records::provider::Provider;
+use crate::records::user::User;
+use crate::state::sessions::{Ended, sid_of};
 use crate::state::{Account, Outpost};
-use crate::user::User;
 
 /// How often one change of a provider is announced.
 const ANNOUNCED: usize = 2;

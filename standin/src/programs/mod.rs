@@ -1,5 +1,12 @@
 //! A reverse proxy that runs as a program of its own until it is dropped.
 
+pub mod caddy;
+pub mod envoy;
+pub mod haproxy;
+pub mod nginx;
+pub mod prometheus;
+pub mod traefik;
+
 use std::io;
 use std::net::SocketAddr;
 use std::process::Stdio;

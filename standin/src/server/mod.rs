@@ -1,4 +1,7 @@
-//! The listener, its connections, and the way a request takes through them.
+//! The listener, its connections, and how a request passes through them.
+
+mod routes;
+mod websocket;
 
 use std::convert::Infallible;
 use std::io;
@@ -20,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::fault::{self, Endpoint, Fault};
-use crate::http_types::{Answer, Body, Form, Incoming, html, json};
-use crate::observe::Recorded;
+use crate::message::{Answer, Body, Form, Incoming, html, json};
+use crate::pages;
 use crate::state::Shared;
-use crate::{pages, routes, websocket};
+use crate::state::requests::Recorded;
 
 /// One run of the listener, from its start to its stop.
 #[derive(Debug, Clone, Default)]

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use tokio::process::Command;
 
-use crate::program::Program;
-pub use crate::program::{free_address, resident, search_path};
+use super::Program;
+pub use super::{free_address, resident, search_path};
 
 /// The identity headers that nginx copies from the outpost's answer to the application.
 const COPIED: [&str; 6] = ["username", "groups", "entitlements", "email", "name", "uid"];

@@ -1,10 +1,14 @@
 //! Provider records as they go over the wire.
 
+pub(crate) mod keys;
+pub(crate) mod provider;
+pub(crate) mod user;
+
 use serde_json::{Map, Value, json};
 
-use crate::builder::Dialect;
-use crate::provider::{Provider, Signing};
-use crate::user::User;
+use crate::dialect::Dialect;
+use crate::records::provider::{Provider, Signing};
+use crate::records::user::User;
 
 const CALLBACK: &str = "outpost.goauthentik.io/callback";
 const CALLBACK_QUERY: &str = "?X-authentik-auth-callback=true";

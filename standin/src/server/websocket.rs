@@ -18,51 +18,13 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::http_types::{Answer, Incoming};
-use crate::state::{Shared, State};
+use crate::message::{Answer, Incoming};
+use crate::state::Shared;
+use crate::state::peers::{Command, Peer};
 
 const ACK: &str = r#"{"instruction": 0, "args": {}}"#;
-const TRIGGER_UPDATE: &str = r#"{"instruction": 2, "args": {}}"#;
-
 /// How long a client has to answer the close frame.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
-
-/// A connected outpost.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    id: u64,
-    pub(crate) said_hello: bool,
-    commands: mpsc::UnboundedSender<Command>,
-}
-
-/// What the handle tells a connection to do.
-#[derive(Debug)]
-enum Command {
-    Send(String),
-    Drop,
-}
-
-impl State {
-    /// Sends a text frame to every connected outpost; nobody else will ever get it.
-    pub(crate) fn send_to_outposts(&self, frame: &str) {
-        for peer in &self.peers {
-            // A connection that is just ending misses the frame, as on a real network.
-            let _ = peer.commands.send(Command::Send(frame.to_owned()));
-        }
-    }
-
-    pub(crate) fn trigger_update(&self, times: usize) {
-        for _ in 0..times {
-            self.send_to_outposts(TRIGGER_UPDATE);
-        }
-    }
-
-    pub(crate) fn drop_peers(&self) {
-        for peer in &self.peers {
-            let _ = peer.commands.send(Command::Drop);
-        }
-    }
-}
 
 /// Who a websocket belongs to.
 #[derive(Debug)]
