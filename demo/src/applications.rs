@@ -38,3 +38,12 @@ pub(crate) const APPLICATIONS: [Application; 5] = [
         ..Application::new("homeassistant", "the house; always in mode proxy")
     },
 ];
+
+/// The server that browsers connect to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Front {
+    /// nginx, which asks the outpost.
+    Nginx,
+    /// The outpost itself, where nginx is not installed.
+    Outpost,
+}

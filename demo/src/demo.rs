@@ -14,7 +14,7 @@ use http::{HeaderMap, Uri};
 use tokio::net::TcpListener;
 
 use crate::Failure;
-use crate::applications::{APPLICATIONS, Application};
+use crate::applications::{APPLICATIONS, Application, Front};
 use crate::page::{Links, page};
 use crate::ports::Ports;
 
@@ -43,15 +43,6 @@ pub(crate) const USERS: [User; 2] = [
         groups: &["users"],
     },
 ];
-
-/// The server that browsers connect to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Front {
-    /// nginx, which asks the outpost.
-    Nginx,
-    /// The outpost itself, where nginx is not installed.
-    Outpost,
-}
 
 /// The identity headers that nginx copies from the outpost's response to the application.
 const IDENTITY: [&str; 12] = [
@@ -106,7 +97,7 @@ impl Demo {
             .log_level("info")
             .start()
             .await?;
-        furnish(&authentik, ports.front, front, application);
+        configure(&authentik, ports.front, front, application);
         progress("authentik (a stand-in) is ready");
 
         let links = links(ports, front);
@@ -197,7 +188,7 @@ fn configuration(ports: &Ports, application: SocketAddr) -> String {
 }
 
 /// Gives authentik the users and a provider for each application.
-fn furnish(authentik: &Standin, at: SocketAddr, front: Front, application: SocketAddr) {
+fn configure(authentik: &Standin, at: SocketAddr, front: Front, application: SocketAddr) {
     let internal = format!("http://{application}");
     for application in &APPLICATIONS {
         let (name, external) = (application.name, external(application, at));

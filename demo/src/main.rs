@@ -13,8 +13,8 @@ use std::io::Write as _;
 
 use authentik_proxy::telemetry::log::{self, LevelHandle};
 
-use crate::applications::APPLICATIONS;
-use crate::demo::{Demo, Front, USERS};
+use crate::applications::{APPLICATIONS, Front};
+use crate::demo::{Demo, USERS};
 use crate::ports::Ports;
 
 type Failure = Box<dyn std::error::Error>;

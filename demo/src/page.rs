@@ -3,8 +3,7 @@
 use http::{HeaderMap, Uri};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::applications::Application;
-use crate::demo::Front;
+use crate::applications::{Application, Front};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #16181d; --paper: #eef0f4; --card: #fff; --line: #c3c8d2;

@@ -124,20 +124,7 @@ impl Nginx {
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if that release is not installed.
     pub async fn serving(release: Release, address: SocketAddr, blocks: &str) -> io::Result<Self> {
-        let configured = |work: &Path| {
-            let work = work.display();
-            format!(
-                "daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/error.log;
-events {{ worker_connections 256; }}
-http {{
-  access_log off;
-  client_body_temp_path {work}/body; proxy_temp_path {work}/proxy; fastcgi_temp_path {work}/f;
-  uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
-{blocks}
-}}"
-            )
-        };
-        Self::run_release(release, address, configured).await
+        Self::run_release(release, address, |work| file(work, 256, blocks)).await
     }
 
     async fn run(
@@ -184,6 +171,21 @@ http {{
     }
 }
 
+/// A configuration file with these blocks inside of `http { … }`; all files of nginx stay in `work`.
+fn file(work: &Path, connections: u32, blocks: &str) -> String {
+    let work = work.display();
+    format!(
+        "daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/error.log;
+events {{ worker_connections {connections}; }}
+http {{
+  access_log off;
+  client_body_temp_path {work}/body; proxy_temp_path {work}/proxy; fastcgi_temp_path {work}/f;
+  uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
+{blocks}
+}}"
+    )
+}
+
 /// Buffers for large bodies.
 const LARGE: &str = "client_header_buffer_size 64k; proxy_buffers 16 64k; proxy_buffer_size 64k;
   proxy_busy_buffers_size 128k;";
@@ -195,16 +197,9 @@ fn passing(
     buffers: &str,
     headers: &str,
 ) -> String {
-    let work = work.display();
     let servers = servers(upstreams, "");
-    format!(
-        "daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/error.log;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off;
-  client_body_temp_path {work}/body; proxy_temp_path {work}/proxy; fastcgi_temp_path {work}/f;
-  uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
-  keepalive_requests 1000000000; client_max_body_size 0; {buffers}
+    let blocks = format!(
+        "  keepalive_requests 1000000000; client_max_body_size 0; {buffers}
   underscores_in_headers on; ignore_invalid_headers off;
   map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
   upstream app {{ {servers}keepalive 64; keepalive_requests 1000000000; }}
@@ -217,9 +212,9 @@ http {{
       {headers}
       proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_read_timeout 1h;
     }}
-  }}
-}}"
-    )
+  }}"
+    );
+    file(work, 4096, &blocks)
 }
 
 fn configuration(
@@ -228,7 +223,7 @@ fn configuration(
     outposts: &[SocketAddr],
     shape: Shape,
 ) -> String {
-    let (work, outpost) = (work.display(), outposts[0]);
+    let (directory, outpost) = (work.display(), outposts[0]);
     let servers = servers(outposts, " max_fails=1 fail_timeout=1s");
     let (mut copy, mut rows) = (String::new(), String::new());
     for name in COPIED {
@@ -264,17 +259,11 @@ fn configuration(
         )
     });
     let pages = pages.concat();
-    format!(
-        "daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/error.log;
-events {{ worker_connections 256; }}
-http {{
-  access_log off;
-  client_body_temp_path {work}/body; proxy_temp_path {work}/proxy; fastcgi_temp_path {work}/f;
-  uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
-  proxy_connect_timeout 1s; proxy_read_timeout 3s;
+    let blocks = format!(
+        "  proxy_connect_timeout 1s; proxy_read_timeout 3s;
   upstream outposts {{ {servers}}}
   server {{
-    listen unix:{work}/app.sock;
+    listen unix:{directory}/app.sock;
     location / {{
       default_type text/html;
       return 200 '<!doctype html><meta name=viewport content=\"width=device-width\"><title>$host</title><style>body{{font:1rem/1.5 system-ui;margin:3rem auto;max-width:40rem;padding:0 1rem;color-scheme:light dark}}th{{text-align:left;padding-right:1rem}}</style><h1>$host</h1><p>You asked for <code id=\"page\">$request_uri</code>. The application sees:<table id=\"who\">{rows}</table><p><a href=\"/outpost.goauthentik.io/sign_out\">Sign out</a>';
@@ -288,7 +277,7 @@ http {{
       error_page 401 = @sign_in;
       auth_request_set $asked $upstream_addr; add_header X-Asked $asked;
       {copy}proxy_set_header Host {routed};
-      proxy_pass http://unix:{work}/app.sock;
+      proxy_pass http://unix:{directory}/app.sock;
     }}
     location = /ask {{
       internal;
@@ -302,9 +291,9 @@ http {{
       internal;
       return 302 /outpost.goauthentik.io/start?rd=$scheme://{routed}$request_uri;
     }}
-  }}
-}}"
-    )
+  }}"
+    );
+    file(work, 256, &blocks)
 }
 
 /// The lines of an upstream.
