@@ -17,12 +17,12 @@ use authentik_proxy::admin::Readiness;
 use authentik_proxy::app::App;
 use authentik_proxy::clock::Clock;
 use authentik_proxy::config::Config;
-use authentik_proxy::gateway::{CredentialCache, ForwardAuth, Gateway, Parted, Refresher};
+use authentik_proxy::gateway::{Context, Gateway, Refresher};
 use authentik_proxy::model::Dialects;
+use authentik_proxy::telemetry::Reporter;
 use authentik_proxy::telemetry::log::{self, LevelHandle};
 use authentik_proxy::telemetry::metrics::Metrics;
 use authentik_proxy::telemetry::traces::Traces;
-use authentik_proxy::telemetry::{Reporter, Throttle};
 use authentik_proxy::upstream::{Timeouts, Upstream};
 use authentik_proxy::web::client::trust::Trust;
 use authentik_proxy::web::cookie::Form;
@@ -103,14 +103,12 @@ impl Outpost {
 
     /// A gateway over the running outpost's snapshot and sessions.
     fn gateway(&self) -> Gateway {
-        Gateway::new(Parted {
+        Gateway::new(Context {
             live: self.app.live().clone(),
             store: self.app.store().clone(),
             trusted: self.trusted.clone(),
-            forward_auth: ForwardAuth {
-                dialects: Dialects::all(),
-                apart: false,
-            },
+            dialects: Dialects::all(),
+            has_forward_auth_listener: false,
             clock: Clock::system(),
             login_timeout: 3600,
             max_age: 3600,
@@ -120,8 +118,6 @@ impl Outpost {
             readiness: Readiness::default(),
             metrics: Metrics::new(),
             reporter: Reporter::channel().0,
-            ignored_peers: Throttle::default(),
-            credential_cache: CredentialCache::default(),
             upstream: Upstream::new(&Trust::load(None).expect("authorities"), TIMEOUTS),
             body_timeout: TIMEOUTS.response,
             traces: Traces::default(),

@@ -15,16 +15,16 @@ use crate::admin::{self, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Control, LoadError, Probe};
-use crate::gateway::{self, CredentialCache, Gateway, Refresher};
+use crate::gateway::{self, Gateway, Refresher};
 use crate::model::IdleTimeout;
 use crate::route::Live;
 use crate::server::{self, Limits, Server};
 use crate::store::{SetupError, Store};
 use crate::tasks::Tasks;
+use crate::telemetry::Reporter;
 use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Traces, TracesError};
-use crate::telemetry::{Reporter, Throttle};
 use crate::tls::{self, KeyPairError};
 use crate::upstream::{Timeouts, Upstream};
 use crate::web::client::BackChannel;
@@ -111,14 +111,12 @@ impl App {
         let max_age = seconds(config.session.max_age);
         let traces = Traces::new(config.traces)?;
         let trusted = TrustedProxies::new(config.listen.trusted_proxies.clone());
-        let gateway = Gateway::new(gateway::Parted {
+        let gateway = Gateway::new(gateway::Context {
             live: control.live.clone(),
             store: control.store.clone(),
             trusted: trusted.clone(),
-            forward_auth: gateway::ForwardAuth {
-                dialects: config.forward_auth.dialects,
-                apart: !config.listen.forward_auth.is_empty(),
-            },
+            dialects: config.forward_auth.dialects,
+            has_forward_auth_listener: !config.listen.forward_auth.is_empty(),
             clock: control.clock.clone(),
             login_timeout: seconds(config.session.login_timeout),
             max_age,
@@ -128,8 +126,6 @@ impl App {
             readiness: control.readiness.clone(),
             metrics: control.metrics.clone(),
             reporter,
-            ignored_peers: Throttle::default(),
-            credential_cache: CredentialCache::default(),
             upstream: Upstream::new(&trust, upstream_timeouts(config)),
             body_timeout: config.listen.body_timeout,
             traces: traces.clone(),
@@ -255,8 +251,10 @@ impl App {
         for listener in listeners {
             self.ext_authz.extend(listener.local_addr());
             let (server, gateway) = (server.clone(), gateway.clone());
-            let answer =
-                move |peer, request| gateway::ext_authz::answer(gateway.clone(), peer, request);
+            let answer = move |peer, request| {
+                let gateway = gateway.clone();
+                async move { gateway.handle_grpc(peer, request).await }
+            };
             self.listener_tasks
                 .spawn(|stop| server.serve(listener, answer, stop));
         }

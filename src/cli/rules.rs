@@ -67,7 +67,8 @@ pub async fn explain(config: &Config, request: &Request) -> Result<String, Unexp
     let url = RequestedUrl::parse(&request.url)
         .map_err(|error| Unexplained::Url(request.url.clone(), error))?;
     // As the server routes it.
-    let leads_to = snapshot.table.find(&url.authority(), url.path());
+    let routes = snapshot.table.host(url.authority());
+    let leads_to = routes.find(url.path());
     let elsewhere = |place: String| {
         let (url, slug) = (request.url.clone(), request.slug.clone());
         Err(Unexplained::Elsewhere(url, place, slug))
@@ -82,7 +83,7 @@ pub async fn explain(config: &Config, request: &Request) -> Result<String, Unexp
         }
         Some(_) => {}
     }
-    let certain = snapshot.table.is_certain(&url.authority(), url.path());
+    let certain = routes.is_certain(url.path());
     Ok(Explanation {
         application: &site.application,
         request,

@@ -1,20 +1,23 @@
-//! The line of a request in the log. The query is left out: it may hold codes and search words.
+//! The access log. It leaves out queries: they may hold codes and search terms.
 
 use axum::body::{Body, HttpBody as _};
 use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{Response, StatusCode};
+use tracing::Level;
 
 use super::response::RequestId;
 use crate::model::Session;
 use crate::web::request::inbound::Inbound;
 
-/// Most bytes of what a client says that a line holds.
-const MAX_HOST: usize = 255;
-const MAX_PATH: usize = 2048;
-const MAX_USER_AGENT: usize = 512;
+/// Length of a logged `Host`, in bytes.
+const MAX_HOST_BYTES: usize = 255;
+/// Length of a logged path, in bytes.
+const MAX_PATH_BYTES: usize = 2048;
+/// Length of a logged `User-Agent`, in bytes.
+const MAX_USER_AGENT_BYTES: usize = 512;
 
-/// What the log says of a request.
+/// The line of a request.
 pub(crate) struct AccessLine<'a> {
     pub(super) parts: &'a Parts,
     pub(super) inbound: &'a Inbound<'a>,
@@ -23,7 +26,7 @@ pub(crate) struct AccessLine<'a> {
     pub(super) response: &'a Response<Body>,
     /// Why the request was not served.
     pub(super) error: Option<&'a str>,
-    /// In seconds.
+    /// Duration, in seconds.
     pub(super) runtime: f64,
 }
 
@@ -32,7 +35,7 @@ macro_rules! line {
         tracing::$level!(
             target: "authentik_proxy::access",
             remote = %$line.inbound.client,
-            host = clipped($line.inbound.host, MAX_HOST),
+            host = clipped($line.inbound.host, MAX_HOST_BYTES),
             method = %$line.parts.method,
             scheme = $line.inbound.scheme.as_str(),
             status = $line.response.status().as_u16(),
@@ -43,19 +46,18 @@ macro_rules! line {
             request_id = %$line.id,
             error = $line.error,
             "{}",
-            clipped($line.parts.uri.path(), MAX_PATH),
+            clipped($line.parts.uri.path(), MAX_PATH_BYTES),
         )
     };
 }
 
 impl AccessLine<'_> {
-    /// Writes the line: failures as warnings, but not that a rule denies what it should; what is `quiet`, because there is so much of it, for
-    /// debugging only.
-    pub(crate) fn write(&self, quiet: bool) {
+    /// Writes the line at `level`; failures at `WARN`, except that a rule denies a request.
+    pub(crate) fn write(&self, level: Level) {
         let denied = self.response.status() == StatusCode::FORBIDDEN;
         if self.error.is_some() && !denied {
             line!(warn, self);
-        } else if quiet {
+        } else if level == Level::DEBUG {
             line!(debug, self);
         } else {
             line!(info, self);
@@ -70,11 +72,11 @@ impl AccessLine<'_> {
     fn user_agent(&self) -> &str {
         let agent = self.parts.headers.get(USER_AGENT);
         let agent = agent.and_then(|agent| agent.to_str().ok());
-        clipped(agent.unwrap_or(""), MAX_USER_AGENT)
+        clipped(agent.unwrap_or(""), MAX_USER_AGENT_BYTES)
     }
 }
 
 /// The beginning of a text.
-fn clipped(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
+fn clipped(text: &str, max_bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(max_bytes)]
 }

@@ -1,27 +1,15 @@
-//! How reverse proxies ask whether a request may pass: four dialects of one question.
+//! The authorization requests of reverse proxies, in each dialect of forward auth.
 
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
-use crate::model::{Authority, Dialect, Policy, RequestedUrl, RequestedUrlError, Scheme};
-use crate::route::Table;
+use crate::model::{
+    Authority, AuthorityError, Dialect, Dialects, Policy, RequestedUrl, RequestedUrlError, Scheme,
+};
+use crate::route::{HostRoutes, Table};
 use crate::web::request::inbound::{Inbound, OnceError, once, own_host};
 
-/// A dialect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Surface<'a> {
-    /// `auth_request`, and ingress-nginx's `auth-url`: the whole URL in `X-Original-URL`. With the
-    /// query of the auth URL.
-    Nginx(&'a str),
-    /// `forwardAuth`: `X-Forwarded-Proto`, `-Host` and `-Uri`.
-    Traefik,
-    /// `forward_auth`: the same.
-    Caddy,
-    /// HTTP `ext_authz`: the request itself, with its path (given) behind our prefix.
-    Envoy(&'a str),
-}
-
-/// A reverse proxy that does not say what was asked for.
+/// An authorization request that does not describe the user's request.
 #[derive(Debug, thiserror::Error)]
 #[error("{header} {reason}; {advice}")]
 pub(crate) struct MalformedAuthRequest {
@@ -40,7 +28,7 @@ enum MalformedReason {
     Untrusted,
 }
 
-/// What ingress-nginx says of itself in `X-Sent-From`.
+/// The value of `X-Sent-From` of ingress-nginx.
 const INGRESS_NGINX: &str = "nginx-ingress-controller";
 
 const NGINX: &str =
@@ -50,104 +38,143 @@ const FORWARDED: &str = "Traefik and Caddy set it by themselves in forwardAuth a
 const TRUST: &str = "add the reverse proxy's network to AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS";
 const ENVOY: &str = "Envoy must pass the request's own Host and path on";
 
-impl<'a> Surface<'a> {
-    /// The URL that the person asked for.
-    ///
-    /// The application is the one whose URL it is: nginx sets `X-Original-URL` on every
-    /// subrequest, while `X-Forwarded-Host` would come through from the client there.
-    pub(crate) fn url(
-        self,
+/// An authorization request.
+#[derive(Clone, Copy)]
+pub(crate) struct AuthRequest<'a> {
+    pub(super) dialect: Dialect,
+    /// What follows the path of the endpoint; see [`Endpoint`](super::endpoint::Endpoint).
+    pub(super) argument: &'a str,
+    pub(super) parts: &'a Parts,
+    pub(super) inbound: &'a Inbound<'a>,
+    table: &'a Table,
+    /// The routes of its own host.
+    pub(super) own_host: Result<HostRoutes<'a>, AuthorityError>,
+    /// The routes of `X-Forwarded-Host`, if that is trusted and another host.
+    pub(super) forwarded_host: Option<HostRoutes<'a>>,
+}
+
+impl<'a> AuthRequest<'a> {
+    pub(crate) fn new(
+        dialect: Dialect,
+        argument: &'a str,
         parts: &'a Parts,
-        inbound: &Inbound<'a>,
-        table: &Table,
-    ) -> Result<RequestedUrl<'a>, MalformedAuthRequest> {
-        let headers = &parts.headers;
-        match self {
-            Self::Nginx(_) => {
-                let refused = |reason| refused("X-Original-URL", reason, NGINX);
-                let text = once(headers, "x-original-url").map_err(|e| refused(e.into()))?;
-                RequestedUrl::parse(text).map_err(|e| refused(e.into()))
+        inbound: &'a Inbound<'a>,
+        table: &'a Table,
+    ) -> Self {
+        let routes = |host| Authority::parse(host).map(|host| table.host(host));
+        let own = own_host(parts);
+        Self {
+            dialect,
+            argument,
+            parts,
+            inbound,
+            table,
+            own_host: routes(own),
+            forwarded_host: if inbound.host == own {
+                None
+            } else {
+                routes(inbound.host).ok()
+            },
+        }
+    }
+
+    /// The routes of a host, without another search of the table for the request's own one.
+    pub(crate) fn routes(&self, host: Authority<'a>) -> HostRoutes<'a> {
+        match self.own_host {
+            Ok(own) if own.authority() == host => own,
+            _ => self.table.host(host),
+        }
+    }
+
+    /// The URL that the user requested.
+    ///
+    /// It names the application: nginx sets `X-Original-URL` on every subrequest, while
+    /// `X-Forwarded-Host` would come through from the client there.
+    pub(crate) fn url(&self) -> Result<RequestedUrl<'a>, MalformedAuthRequest> {
+        let headers = &self.parts.headers;
+        match self.dialect {
+            Dialect::Nginx | Dialect::IngressNginx => {
+                let malformed = |reason| malformed("X-Original-URL", reason, NGINX);
+                let text = once(headers, "x-original-url").map_err(|e| malformed(e.into()))?;
+                RequestedUrl::parse(text).map_err(|e| malformed(e.into()))
             }
-            Self::Traefik | Self::Caddy => {
+            Dialect::Traefik | Dialect::Caddy => {
                 let header = |name, key| {
-                    if !inbound.trusted {
-                        return Err(refused(name, MalformedReason::Untrusted, TRUST));
+                    if !self.inbound.trusted {
+                        return Err(malformed(name, MalformedReason::Untrusted, TRUST));
                     }
-                    once(headers, key).map_err(|e| refused(name, e.into(), FORWARDED))
+                    once(headers, key).map_err(|e| malformed(name, e.into(), FORWARDED))
                 };
                 let scheme = header("X-Forwarded-Proto", "x-forwarded-proto")?;
                 let scheme = Scheme::parse(scheme).ok_or(RequestedUrlError::Scheme);
                 let scheme =
-                    scheme.map_err(|e| refused("X-Forwarded-Proto", e.into(), FORWARDED))?;
+                    scheme.map_err(|e| malformed("X-Forwarded-Proto", e.into(), FORWARDED))?;
                 let host = header("X-Forwarded-Host", "x-forwarded-host")?;
                 let authority = Authority::parse(host).map_err(RequestedUrlError::from);
                 let authority =
-                    authority.map_err(|e| refused("X-Forwarded-Host", e.into(), FORWARDED))?;
+                    authority.map_err(|e| malformed("X-Forwarded-Host", e.into(), FORWARDED))?;
                 let target = header("X-Forwarded-Uri", "x-forwarded-uri")?;
                 RequestedUrl::of_parts(scheme, authority, target)
-                    .map_err(|e| refused("X-Forwarded-Uri", e.into(), FORWARDED))
+                    .map_err(|e| malformed("X-Forwarded-Uri", e.into(), FORWARDED))
             }
-            Self::Envoy(target) => {
-                let refused = |error: RequestedUrlError| refused("Host", error.into(), ENVOY);
+            Dialect::Envoy => {
+                let malformed = |error: RequestedUrlError| malformed("Host", error.into(), ENVOY);
                 // Envoy sets no X-Forwarded-Host: one that comes through is the client's.
-                let authority = Authority::parse(own_host(parts)).map_err(|e| refused(e.into()))?;
+                let own = self.own_host.map_err(|e| malformed(e.into()))?;
+                let target = self.argument;
                 let path = target.split('?').next().unwrap_or_default();
                 // Envoy passes X-Forwarded-Proto on only where it is configured to.
-                let scheme = inbound.forwarded_scheme.unwrap_or_else(|| {
-                    let site = table.find(&authority, path);
+                let scheme = self.inbound.forwarded_scheme.unwrap_or_else(|| {
+                    let site = own.find(path);
                     site.map_or(Scheme::Http, |site| site.application.external.scheme())
                 });
-                RequestedUrl::of_parts(scheme, authority, target).map_err(refused)
+                RequestedUrl::of_parts(scheme, own.authority(), target).map_err(malformed)
             }
         }
     }
 
-    /// The method of the person's request, if the reverse proxy tells. nginx passes the client's
-    /// own `X-Original-Method` on where it is not configured to set it.
-    pub(crate) fn method(
-        self,
-        parts: &Parts,
-        inbound: &Inbound<'_>,
-        policy: &Policy,
-    ) -> Option<Method> {
-        let told = |name| {
-            let text = once(&parts.headers, name).ok()?;
+    /// The method of the user's request, if the reverse proxy sends it reliably. nginx passes on the
+    /// client's own `X-Original-Method` unless it is configured to set it.
+    pub(crate) fn method(&self, policy: &Policy) -> Option<Method> {
+        let method = |name| {
+            let text = once(&self.parts.headers, name).ok()?;
             Method::from_bytes(text.as_bytes()).ok()
         };
-        match self {
-            Self::Nginx(_) if policy.original_method => told("x-original-method"),
-            Self::Traefik | Self::Caddy if inbound.trusted => told("x-forwarded-method"),
-            Self::Nginx(_) | Self::Traefik | Self::Caddy => None,
-            Self::Envoy(_) => Some(parts.method.clone()),
+        match self.dialect {
+            Dialect::Nginx | Dialect::IngressNginx if policy.original_method => {
+                method("x-original-method")
+            }
+            Dialect::Traefik | Dialect::Caddy if self.inbound.trusted => {
+                method("x-forwarded-method")
+            }
+            Dialect::Envoy => Some(self.parts.method.clone()),
+            _ => None,
         }
     }
 
-    /// Whether browsers are shown our answer when the request does not pass. nginx makes its own
-    /// of anything but 401 and 403.
-    pub(crate) fn shows_response(self) -> bool {
-        !matches!(self, Self::Nginx(_))
-    }
-
-    /// The dialect. ingress-nginx asks where nginx does; while that dialect is switched off, what
-    /// it says of itself is not believed.
-    pub(crate) fn dialect(self, headers: &HeaderMap, ingress_nginx: bool) -> Dialect {
-        match self {
-            Self::Nginx(_) if ingress_nginx && is_from_ingress(headers) => Dialect::IngressNginx,
-            Self::Nginx(_) => Dialect::Nginx,
-            Self::Traefik => Dialect::Traefik,
-            Self::Caddy => Dialect::Caddy,
-            Self::Envoy(_) => Dialect::Envoy,
-        }
+    /// Whether browsers get the outpost's response if the request is not allowed.
+    pub(crate) fn shows_response(&self) -> bool {
+        !self.dialect.is_nginx()
     }
 }
 
-fn is_from_ingress(headers: &HeaderMap) -> bool {
-    once(headers, "x-sent-from").is_ok_and(|sender| sender == INGRESS_NGINX)
+/// Tells ingress-nginx from nginx, which has the same endpoint. While that dialect is switched off,
+/// `X-Sent-From` is not believed.
+pub(crate) fn refine(dialect: Dialect, headers: &HeaderMap, enabled: Dialects) -> Dialect {
+    let sender = || once(headers, "x-sent-from");
+    if dialect == Dialect::Nginx
+        && enabled.contains(Dialect::IngressNginx)
+        && sender().is_ok_and(|sender| sender == INGRESS_NGINX)
+    {
+        Dialect::IngressNginx
+    } else {
+        dialect
+    }
 }
 
 /// The host that nginx routed by, where the auth URL has it as parameter: `?host=$host`.
 pub(crate) fn host_parameter(query: &str) -> Result<Option<Authority<'_>>, MalformedAuthRequest> {
-    let refused = |reason| refused("the host parameter of the auth URL", reason, PARAMETER);
+    let malformed = |reason| malformed("the host parameter of the auth URL", reason, PARAMETER);
     let mut hosts = query
         .split('&')
         .filter_map(|pair| pair.strip_prefix("host="));
@@ -155,13 +182,13 @@ pub(crate) fn host_parameter(query: &str) -> Result<Option<Authority<'_>>, Malfo
         return Ok(None);
     };
     if hosts.next().is_some() {
-        return Err(refused(OnceError::Repeated.into()));
+        return Err(malformed(OnceError::Repeated.into()));
     }
     let host = Authority::parse(host).map_err(RequestedUrlError::from);
-    host.map(Some).map_err(|error| refused(error.into()))
+    host.map(Some).map_err(|error| malformed(error.into()))
 }
 
-fn refused(
+fn malformed(
     header: &'static str,
     reason: MalformedReason,
     advice: &'static str,

@@ -1,9 +1,13 @@
-//! Which of our own pages a request is for.
+//! Which of the outpost's endpoints a request is for.
 
-use super::dialect::Surface;
+use http::HeaderMap;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// The path of our own pages.
-const OWN: &str = "/outpost.goauthentik.io";
+use super::dialect::refine;
+use crate::model::{Dialect, Dialects};
+
+/// The path of the outpost's own endpoints.
+const OUTPOST_PATH: &str = "/outpost.goauthentik.io";
 const CALLBACK_MARKER: &str = "X-authentik-auth-callback";
 const LOGOUT_MARKER: &str = "X-authentik-logout";
 const ENVOY: &str = "/auth/envoy";
@@ -11,9 +15,9 @@ const ENVOY: &str = "/auth/envoy";
 /// The outpost's own endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Endpoint<'a> {
-    /// Are we alive?
+    /// Liveness.
     Ping,
-    /// Do we want traffic?
+    /// Readiness.
     Ready,
     /// Begins a login; with the raw query.
     Start(&'a str),
@@ -21,48 +25,49 @@ pub(crate) enum Endpoint<'a> {
     Callback(&'a str),
     /// Ends a session; with the raw query.
     SignOut(&'a str),
-    /// A reverse proxy asks about a request.
-    Forward(Surface<'a>),
-    /// Assets of the vendor's pages; ours need none.
+    /// An authorization request of a reverse proxy: its dialect, and the argument behind the path. That
+    /// is the query of the auth URL for nginx, and the target to authorize for Envoy.
+    ForwardAuth(Dialect, &'a str),
+    /// Assets of the vendor's pages; those of this outpost need none.
     Static,
-    /// Below our own path, but no page of ours.
+    /// Below the outpost's path, but no endpoint.
     Unknown,
-    /// Anything else.
-    Other,
+    /// Anything else: a request for an application.
+    Application,
 }
 
 impl<'a> Endpoint<'a> {
-    /// Sorts a request by its target, path and query. Own paths count at the root, byte for byte,
-    /// and where `own_path` finds them below an application: what a server in front may take for
-    /// one of them is an application's path. The markers count on any path, except on subrequests
-    /// of reverse proxies, whose own query is never a user's.
+    /// The endpoint of a request's target, path and query. The outpost's paths count at the root,
+    /// byte for byte, and where `own_path` finds them below an application; any other spelling of
+    /// them is an application's path. The markers count on any path, except on authorization
+    /// requests, whose query is never a user's.
     pub(crate) fn of(target: &'a str, own_path: impl FnOnce(&'a str) -> Option<&'a str>) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let at_root = path.strip_prefix(OWN);
+        let at_root = path.strip_prefix(OUTPOST_PATH);
         let own = match at_root {
-            None if path.contains(OWN) => own_path(path),
+            None if path.contains(OUTPOST_PATH) => own_path(path),
             at_root => at_root,
         };
         match own {
             Some("/ping") => return Self::Ping,
             Some("/ready") => return Self::Ready,
-            Some("/auth/nginx") => return Self::Forward(Surface::Nginx(query)),
-            Some("/auth/traefik") => return Self::Forward(Surface::Traefik),
-            Some("/auth/caddy") => return Self::Forward(Surface::Caddy),
+            Some("/auth/nginx") => return Self::ForwardAuth(Dialect::Nginx, query),
+            Some("/auth/traefik") => return Self::ForwardAuth(Dialect::Traefik, ""),
+            Some("/auth/caddy") => return Self::ForwardAuth(Dialect::Caddy, ""),
             Some(own) if own == ENVOY || own.starts_with("/auth/envoy/") => {
-                if climbs(&own[ENVOY.len()..]) {
+                if escapes_prefix(&own[ENVOY.len()..]) {
                     return Self::Unknown;
                 }
                 let start = path.len() - own.len() + ENVOY.len();
-                return Self::Forward(Surface::Envoy(&target[start..]));
+                return Self::ForwardAuth(Dialect::Envoy, &target[start..]);
             }
             Some(own) if own.starts_with("/static/") => return Self::Static,
             _ => {}
         }
-        if marked(query, CALLBACK_MARKER) {
+        if has_marker(query, CALLBACK_MARKER) {
             return Self::Callback(query);
         }
-        if marked(query, LOGOUT_MARKER) {
+        if has_marker(query, LOGOUT_MARKER) {
             return Self::SignOut(query);
         }
         match own {
@@ -70,17 +75,27 @@ impl<'a> Endpoint<'a> {
             Some("/callback") => Self::Callback(query),
             Some("/sign_out") => Self::SignOut(query),
             Some(own) if own.is_empty() || own.starts_with('/') => Self::Unknown,
-            _ => Self::Other,
+            _ => Self::Application,
+        }
+    }
+
+    /// Tells ingress-nginx from nginx, which has the same endpoint.
+    pub(crate) fn refine(self, headers: &HeaderMap, enabled: Dialects) -> Self {
+        match self {
+            Self::ForwardAuth(dialect, argument) => {
+                Self::ForwardAuth(refine(dialect, headers, enabled), argument)
+            }
+            other => other,
         }
     }
 }
 
-/// Whether some server may resolve a path to one above its beginning, and so take Envoy's question
-/// for another page of ours. No browser asks for such a path.
+/// Whether some server may resolve a path to one above its beginning, and so take Envoy's
+/// authorization request for one to another endpoint. No browser requests such a path.
 ///
 /// Servers differ in what they decode, take for a separator or merge. So whatever any of them
 /// takes for `..` leads up here, and only what all of them take for a name leads down.
-fn climbs(path: &str) -> bool {
+fn escapes_prefix(path: &str) -> bool {
     let mut depth = 0_usize;
     for written in path.split('/') {
         let decoded = decoded(written);
@@ -144,8 +159,14 @@ fn last_encoded(read: &[u8]) -> Option<(usize, u8)> {
     }
 }
 
-/// Whether the query has `name=true`; authentik's error redirects go on with a second `?`.
-fn marked(query: &str, name: &str) -> bool {
+/// A link that starts a login with the return target `target`.
+pub(crate) fn start_url(target: &str) -> String {
+    let target = utf8_percent_encode(target, NON_ALPHANUMERIC);
+    format!("{OUTPOST_PATH}/start?rd={target}")
+}
+
+/// Whether the query has `name=true`; authentik's error redirects continue with a second `?`.
+fn has_marker(query: &str, name: &str) -> bool {
     query
         .split(['&', '?'])
         .any(|pair| pair.strip_prefix(name) == Some("=true"))
@@ -153,7 +174,8 @@ fn marked(query: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Endpoint, Surface};
+    use super::Endpoint;
+    use crate::model::Dialect;
 
     #[test]
     fn sorts_requests() {
@@ -162,7 +184,7 @@ mod tests {
             ("/outpost.goauthentik.io/ping", Endpoint::Ping),
             ("/sub/outpost.goauthentik.io/ping", Endpoint::Ping),
             ("/sub/outpost.goauthentik.io/ready", Endpoint::Ready),
-            ("/other/outpost.goauthentik.io/ping", Endpoint::Other),
+            ("/other/outpost.goauthentik.io/ping", Endpoint::Application),
             ("/outpost.goauthentik.io/ready", Endpoint::Ready),
             ("/outpost.goauthentik.io/static/x.css", Endpoint::Static),
             (
@@ -184,39 +206,39 @@ mod tests {
             ("/outpost.goauthentik.io/sign_out", Endpoint::SignOut("")),
             (
                 "/outpost.goauthentik.io/auth/nginx",
-                Endpoint::Forward(Surface::Nginx("")),
+                Endpoint::ForwardAuth(Dialect::Nginx, ""),
             ),
             (
                 "/outpost.goauthentik.io/auth/nginx?X-authentik-auth-callback=true",
-                Endpoint::Forward(Surface::Nginx("X-authentik-auth-callback=true")),
+                Endpoint::ForwardAuth(Dialect::Nginx, "X-authentik-auth-callback=true"),
             ),
             (
                 "/outpost.goauthentik.io/auth/traefik",
-                Endpoint::Forward(Surface::Traefik),
+                Endpoint::ForwardAuth(Dialect::Traefik, ""),
             ),
             (
                 "/outpost.goauthentik.io/auth/caddy",
-                Endpoint::Forward(Surface::Caddy),
+                Endpoint::ForwardAuth(Dialect::Caddy, ""),
             ),
             (
                 "/outpost.goauthentik.io/auth/envoy",
-                Endpoint::Forward(Surface::Envoy("")),
+                Endpoint::ForwardAuth(Dialect::Envoy, ""),
             ),
             (
                 "/outpost.goauthentik.io/auth/envoy/a/b?X-authentik-logout=true",
-                Endpoint::Forward(Surface::Envoy("/a/b?X-authentik-logout=true")),
+                Endpoint::ForwardAuth(Dialect::Envoy, "/a/b?X-authentik-logout=true"),
             ),
             (
                 "/outpost.goauthentik.io/auth/envoy?x=1",
-                Endpoint::Forward(Surface::Envoy("?x=1")),
+                Endpoint::ForwardAuth(Dialect::Envoy, "?x=1"),
             ),
             (
                 "/outpost.goauthentik.io/auth/envoy/outpost.goauthentik.io/ping",
-                Endpoint::Forward(Surface::Envoy("/outpost.goauthentik.io/ping")),
+                Endpoint::ForwardAuth(Dialect::Envoy, "/outpost.goauthentik.io/ping"),
             ),
             (
                 "/outpost.goauthentik.io/auth/envoy/a/..%2fb%20",
-                Endpoint::Forward(Surface::Envoy("/a/..%2fb%20")),
+                Endpoint::ForwardAuth(Dialect::Envoy, "/a/..%2fb%20"),
             ),
             (
                 "/outpost.goauthentik.io/auth/envoy/..%2f..%2fstart",
@@ -234,9 +256,9 @@ mod tests {
             ("/outpost.goauthentik.io/auth/nginx/", Endpoint::Unknown),
             ("/outpost.goauthentik.io", Endpoint::Unknown),
             ("/sub/outpost.goauthentik.io/x?y", Endpoint::Unknown),
-            ("/?X-authentik-auth-callback=false", Endpoint::Other),
-            ("/", Endpoint::Other),
-            ("/outpost.goauthentik.iox/ping", Endpoint::Other),
+            ("/?X-authentik-auth-callback=false", Endpoint::Application),
+            ("/", Endpoint::Application),
+            ("/outpost.goauthentik.iox/ping", Endpoint::Application),
         ] {
             let own_path = |path| str::strip_prefix(path, "/sub/outpost.goauthentik.io");
             assert_eq!(Endpoint::of(uri, own_path), expected, "{uri}");
@@ -255,7 +277,11 @@ mod tests {
             "//outpost.goauthentik.io/auth/nginx",
             "/Outpost.goauthentik.io/auth/nginx",
         ] {
-            assert_eq!(Endpoint::of(path, |_| None), Endpoint::Other, "{path}");
+            assert_eq!(
+                Endpoint::of(path, |_| None),
+                Endpoint::Application,
+                "{path}"
+            );
         }
         // Whatever follows is no base again.
         let nested = "/outpost.goauthentik.io/start/outpost.goauthentik.io/auth/nginx";
@@ -265,7 +291,7 @@ mod tests {
     #[test]
     fn ap_2026_02_no_reading_leads_out_of_envoys_question() {
         let long = format!("/..%2f{}x", "%25".repeat(20_000));
-        for (path, climbs) in [
+        for (path, escapes) in [
             ("", false),
             ("/", false),
             ("/a/b?c", false),
@@ -298,7 +324,7 @@ mod tests {
             ("/..%2f..%2fauth%5Cenvoy%5Cz%2f..%2fstart", true),
             (long.as_str(), true),
         ] {
-            assert_eq!(super::climbs(path), climbs, "{path}");
+            assert_eq!(super::escapes_prefix(path), escapes, "{path}");
         }
     }
 }

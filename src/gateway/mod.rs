@@ -1,16 +1,19 @@
 //! The data plane: answers requests from the current snapshot and the session store.
 
 mod access_log;
-pub(crate) mod auth;
+mod auth;
 mod dialect;
 mod endpoint;
-pub(crate) mod error;
-pub(crate) mod grpc;
+mod error;
+mod error_response;
+mod grpc;
 mod handlers;
 mod hosts;
 mod listener;
 mod proxy_error;
-pub(crate) mod response;
+mod proxy_reports;
+mod request_target;
+mod response;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,146 +24,160 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 
 use crate::admin::Readiness;
 use crate::clock::Clock;
-use crate::model::Authority;
-use crate::route::{Live, Site, Snapshot};
+use crate::model::{Authority, Dialect, Dialects};
+use crate::route::{Live, Snapshot};
 use crate::store::Store;
+use crate::telemetry::Reporter;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Begun, Ended, Span, Traces};
-use crate::telemetry::{Misconfiguration, Reporter, Throttle};
 use crate::upstream::Upstream;
 use crate::web::cookie::Form;
 use crate::web::header::names::{POWERED_BY, POWERED_BY_VALUE};
 use crate::web::request::framing;
-use crate::web::request::inbound::{
-    Inbound, Peer, Source, TrustedProxies, is_forwarded, names_two_hosts, own_host,
-};
+use crate::web::request::inbound::{Inbound, Peer, TrustedProxies, names_two_hosts, own_host};
 use access_log::AccessLine;
-pub use auth::credentials::CredentialCache;
+use auth::authenticator::Authenticator;
+use auth::session::Sessions;
 pub use auth::token_refresh::{self, Refresher};
+use dialect::AuthRequest;
 use endpoint::Endpoint;
 use error::GatewayError;
 #[cfg(feature = "ext-authz")]
 pub use handlers::ext_authz;
-use handlers::login;
-use handlers::proxy::ProxiedRequest;
-pub use listener::{ForwardAuth, Listener};
+use handlers::forward_auth::ForwardAuth;
+use handlers::login::LoginFlow;
+use handlers::proxy::{ProxiedRequest, ReverseProxy};
+use listener::ForwardAuthSettings;
+pub use listener::Listener;
+use proxy_reports::ProxyReports;
+use request_target::RequestTarget;
 use response::{GatewayResponse, REQUEST_ID, RequestId};
 
-/// Everything that answering a request takes. Cheap to clone.
+/// Answers requests. Cheap to clone.
 #[derive(Clone)]
-pub struct Gateway(Arc<Parted>, Listener);
+pub struct Gateway {
+    shared: Arc<Shared>,
+    listener: Listener,
+}
 
-/// The parts of a [`Gateway`].
-pub struct Parted {
-    /// What is protected.
+/// What a [`Gateway`] is made of.
+pub struct Context {
+    /// The current snapshot.
     pub live: Live,
-    /// Who is signed in.
+    /// The sessions.
     pub store: Store,
-    /// Whose forwarded headers count.
+    /// Peers whose forwarded headers are trusted.
     pub trusted: TrustedProxies,
-    /// Which authorization requests are answered.
-    pub forward_auth: ForwardAuth,
+    /// The enabled dialects of forward auth; over gRPC Envoy's always is.
+    pub dialects: Dialects,
+    /// Whether only listeners of their own answer authorization requests.
+    pub has_forward_auth_listener: bool,
     /// The time.
     pub clock: Clock,
-    /// How long a started login may take, in seconds.
+    /// Time between the start of a login and its callback, in seconds.
     pub login_timeout: i64,
-    /// How long a session that is refreshed may live in all, in seconds.
+    /// Lifetime of a session that is refreshed, in seconds.
     pub max_age: i64,
-    /// The form in which cookies are handed out, where browsers accept it.
+    /// The form of new cookies, where browsers accept it.
     pub cookie_form: Form,
-    /// Whether positive answers of forward auth carry `Cookie` and `Authorization` as the
+    /// Whether positive responses of forward auth have `Cookie` and `Authorization` as the
     /// application should see them.
     pub echo_credentials: bool,
-    /// Who refreshes sessions that are about to run out.
+    /// The queue of sessions that are due for a refresh.
     pub refresher: Refresher,
-    /// Whether we want traffic.
+    /// The state of the readiness probe.
     pub readiness: Readiness,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Metrics,
-    /// Who is told of misconfigured reverse proxies.
+    /// Reports misconfigured reverse proxies to authentik.
     pub reporter: Reporter,
-    /// How often ignored forwarded headers are mentioned.
-    pub ignored_peers: Throttle,
-    /// What is known of credentials in `Authorization`.
-    pub credential_cache: CredentialCache,
-    /// The way to applications.
+    /// The connections to applications.
     pub upstream: Upstream,
-    /// How long a client may send nothing of a request's body that somebody waits for.
+    /// Idle timeout while reading a request body.
     pub body_timeout: Duration,
-    /// The way to a collector of traces.
+    /// Exports traces.
     pub traces: Traces,
 }
 
-/// What somebody asks one of our own pages.
-#[derive(Clone, Copy)]
-struct RequestTarget<'a> {
-    authority: Authority<'a>,
-    path: &'a str,
-    method: &'a Method,
-    headers: &'a HeaderMap,
-    /// Whom it counts for where there are limits.
-    source: Source,
+/// The parts that all listeners share.
+struct Shared {
+    live: Live,
+    trusted: TrustedProxies,
+    settings: ForwardAuthSettings,
+    readiness: Readiness,
+    metrics: Metrics,
+    proxy_reports: ProxyReports,
+    traces: Traces,
+    login: Arc<LoginFlow>,
+    forward_auth: ForwardAuth,
+    proxy: ReverseProxy,
 }
 
-impl<'a> RequestTarget<'a> {
-    fn site(&self, snapshot: &'a Snapshot) -> Result<&'a Arc<Site>, GatewayError> {
-        let found = snapshot.table.find(&self.authority, self.path);
-        found.ok_or_else(|| GatewayError::NoApplication(self.authority.to_string()))
-    }
-
-    /// Refuses a request whose `Host` names another application than the `X-Forwarded-Host` that
-    /// its peer is believed: the peer may have chosen by the one, and let the client choose the
-    /// other. A host that names no application, such as that of a Service, contradicts nothing.
-    fn agrees(&self, snapshot: &Snapshot, own_host: &str) -> Result<(), GatewayError> {
-        let Ok(own) = Authority::parse(own_host) else {
-            return Ok(());
-        };
-        let named = [&own, &self.authority];
-        match named.map(|authority| snapshot.table.find_named(authority, self.path)) {
-            [Some(site), Some(other)] if !Arc::ptr_eq(site, other) => {
-                Err(GatewayError::TwoApplications {
-                    own: own.to_string(),
-                    forwarded: self.authority.to_string(),
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Refuses a path for which a server behind us may look in another application of the host.
-    fn certain(&self, snapshot: &Snapshot, site: &Arc<Site>) -> Result<(), GatewayError> {
-        if snapshot.table.is_certain(&self.authority, self.path) {
-            return Ok(());
-        }
-        Err(GatewayError::Ambiguous(Arc::clone(site)))
-    }
-}
-
-/// The target that Envoy's HTTP `ext_authz` asks about with a request for `target`; `None` for any
+/// The target that Envoy's HTTP `ext_authz` authorizes with a request for `target`; `None` for any
 /// other request.
 #[must_use]
 pub fn envoy_target(target: &str) -> Option<&str> {
     match Endpoint::of(target, |_| None) {
-        Endpoint::Forward(dialect::Surface::Envoy(asked)) => Some(asked),
+        Endpoint::ForwardAuth(Dialect::Envoy, target) => Some(target),
         _ => None,
     }
 }
 
 impl Gateway {
-    /// Puts the parts together.
+    /// A gateway for [`Listener::Public`].
     #[must_use]
-    pub fn new(parts: Parted) -> Self {
-        Self(Arc::new(parts), Listener::Public)
+    pub fn new(context: Context) -> Self {
+        let sessions = Sessions {
+            store: context.store,
+            clock: context.clock,
+            cookie_form: context.cookie_form,
+            max_age: context.max_age,
+        };
+        let authenticator = Arc::new(Authenticator::new(sessions, context.refresher));
+        let login = Arc::new(LoginFlow {
+            authenticator: Arc::clone(&authenticator),
+            login_timeout: context.login_timeout,
+        });
+        let shared = Shared {
+            live: context.live,
+            trusted: context.trusted,
+            settings: ForwardAuthSettings {
+                dialects: context.dialects,
+                has_listener: context.has_forward_auth_listener,
+            },
+            readiness: context.readiness,
+            metrics: context.metrics,
+            proxy_reports: ProxyReports::new(context.reporter),
+            traces: context.traces,
+            forward_auth: ForwardAuth {
+                authenticator: Arc::clone(&authenticator),
+                login: Arc::clone(&login),
+                echo_credentials: context.echo_credentials,
+            },
+            login,
+            proxy: ReverseProxy {
+                authenticator,
+                upstream: context.upstream,
+                body_timeout: context.body_timeout,
+            },
+        };
+        Self {
+            shared: Arc::new(shared),
+            listener: Listener::Public,
+        }
     }
 
-    /// The same for another listener.
+    /// The same gateway for another listener.
     #[must_use]
     pub fn on(&self, listener: Listener) -> Self {
-        Self(Arc::clone(&self.0), listener)
+        Self {
+            shared: Arc::clone(&self.shared),
+            listener,
+        }
     }
 
     /// Answers one request: the whole path of a request on one page.
@@ -172,13 +189,13 @@ impl Gateway {
         let started = Instant::now();
         let (mut parts, body) = request.into_parts();
         let peer: Peer = peer.into();
-        let this = &*self.0;
+        let this = &*self.shared;
         let snapshot = this.live.load();
         let target = parts.uri.path_and_query();
         let endpoint = Endpoint::of(target.map_or("/", PathAndQuery::as_str), |path| {
             this.own_path(path, &parts, peer, &snapshot)
         });
-        if let Some((kind, status)) = this.without_application(endpoint) {
+        if let Some((kind, status)) = this.probe(endpoint) {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = status;
             response.headers_mut().insert(POWERED_BY, POWERED_BY_VALUE);
@@ -186,6 +203,7 @@ impl Gateway {
             this.metrics.observe_other(&parts.method, kind, elapsed);
             return response;
         }
+        let endpoint = endpoint.refine(&parts.headers, this.settings.dialects);
         let trusted = || this.trusted.contains(peer.address.ip());
         let id = RequestId::of(&parts.headers, trusted);
         let span = this.traces.begin(Begun {
@@ -194,36 +212,49 @@ impl Gateway {
             headers: &mut parts.headers,
             trusted: &trusted,
         });
-        if let Endpoint::Other = endpoint {
+        if let Endpoint::Application = endpoint {
             parts.headers.insert(REQUEST_ID, id.value());
         }
         let inbound = Inbound::read(&parts, peer, &this.trusted);
-        this.log_untrusted_peer(&inbound, &parts.headers, &id);
-        let answer = match this.offers(endpoint, self.1, &parts.headers) {
+        let reports = &this.proxy_reports;
+        reports.log_untrusted_peer(&inbound, &parts.headers, &id);
+        let result = match self.listener.check(endpoint, this.settings) {
             Ok(()) => {
-                this.answer(endpoint, &parts, body, &inbound, &snapshot)
+                this.dispatch(endpoint, &parts, body, &inbound, &snapshot)
                     .await
             }
-            Err(refused) => Err(refused),
+            Err(refused) => Err(refused.into()),
         };
-        let mut answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                this.report(&error, &parts, &inbound);
-                error.count(&this.metrics);
-                error.answer(endpoint, &id)
-            }
-        };
-        if let Endpoint::Forward(_) = endpoint {
-            answer.forbid_caching();
+        let mut response = result.unwrap_or_else(|error| {
+            reports.report(&error, &parts, &inbound);
+            error.count(&this.metrics);
+            error.into_response(endpoint, &id)
+        });
+        if let Endpoint::ForwardAuth(..) = endpoint {
+            response.forbid_caching();
         }
-        this.finish(answer, &parts, &inbound, &id, span, started)
+        this.finish(response, &parts, &inbound, &id, span, started)
+    }
+
+    /// Answers one gRPC request of Envoy's `ext_authz`.
+    #[cfg(feature = "ext-authz")]
+    pub async fn handle_grpc(
+        &self,
+        peer: Peer,
+        request: Request<hyper::body::Incoming>,
+    ) -> Response<Body> {
+        let gateway = self.on(Listener::ExtAuthz);
+        let handle = move |peer, request| -> BoxFuture<'static, Response<Body>> {
+            let gateway = gateway.clone();
+            Box::pin(async move { gateway.handle::<Body>(peer, request).await })
+        };
+        ext_authz::answer(handle, self.shared.proxy.body_timeout, peer, request).await
     }
 }
 
-impl Parted {
-    /// What needs no application: its kind in the metrics, and the status.
-    fn without_application(&self, endpoint: Endpoint<'_>) -> Option<(&'static str, StatusCode)> {
+impl Shared {
+    /// The response to a probe and to requests that need no application: kind in the metrics, status.
+    fn probe(&self, endpoint: Endpoint<'_>) -> Option<(&'static str, StatusCode)> {
         match endpoint {
             Endpoint::Ping => Some(("ping", StatusCode::NO_CONTENT)),
             Endpoint::Ready if self.readiness.is_ready() => Some(("ping", StatusCode::OK)),
@@ -233,7 +264,27 @@ impl Parted {
         }
     }
 
-    async fn answer<B>(
+    /// The part of a path that follows the outpost's own path below an application of the request's
+    /// host.
+    fn own_path<'a>(
+        &self,
+        path: &'a str,
+        parts: &Parts,
+        peer: Peer,
+        snapshot: &Snapshot,
+    ) -> Option<&'a str> {
+        let below = |host| {
+            snapshot
+                .table
+                .host(Authority::parse(host).ok()?)
+                .own_path(path)
+        };
+        let own = below(Inbound::read(parts, peer, &self.trusted).host)?;
+        // A client may have chosen X-Forwarded-Host if its own path is authorized.
+        (!own.starts_with("/auth/") || below(own_host(parts)).is_some()).then_some(own)
+    }
+
+    async fn dispatch<B>(
         &self,
         endpoint: Endpoint<'_>,
         parts: &Parts,
@@ -254,75 +305,47 @@ impl Parted {
         if names_two_hosts(parts) {
             return Err(GatewayError::TwoHosts);
         }
-        if let Endpoint::Forward(surface) = endpoint {
-            return self.forward(surface, parts, inbound, snapshot).await;
+        let table = &snapshot.table;
+        if let Endpoint::ForwardAuth(dialect, argument) = endpoint {
+            let request = AuthRequest::new(dialect, argument, parts, inbound, table);
+            return self.forward_auth.check(request).await;
         }
-        let asked = RequestTarget {
-            authority: Authority::parse(inbound.host)?,
+        let target = RequestTarget {
+            host: table.host(Authority::parse(inbound.host)?),
             path: parts.uri.path(),
             method: &parts.method,
             headers: &parts.headers,
             source: inbound.source(),
         };
-        if inbound.host != own_host(parts) {
-            asked.agrees(snapshot, own_host(parts))?;
+        let own_host = own_host(parts);
+        // An own host that is not one names no application.
+        if inbound.host != own_host
+            && let Ok(own) = Authority::parse(own_host)
+        {
+            target.check_own_host(table.host(own))?;
         }
-        if let Some(page) = self.own_page(endpoint, asked, snapshot) {
+        if let Some(page) = self.login.page(endpoint, target) {
             return page.await;
         }
-        let site = asked.site(snapshot)?;
-        if let (Endpoint::Other, Some(backend)) = (endpoint, &site.application.backend) {
-            asked.certain(snapshot, site)?;
+        let site = target.site()?;
+        if let (Endpoint::Application, Some(backend)) = (endpoint, &site.application.backend) {
+            target.check_path(site)?;
             let request = ProxiedRequest {
                 site,
                 backend,
                 parts,
                 inbound,
-                host: asked.authority,
+                host: target.host.authority(),
             };
-            let passed: BoxFuture<'_, _> = Box::pin(self.proxy(request, Body::new(body)));
-            return passed.await;
+            let proxied: BoxFuture<'_, _> = Box::pin(self.proxy.handle(request, Body::new(body)));
+            return proxied.await;
         }
         Err(GatewayError::NotFound(Arc::clone(site)))
     }
 
-    /// The pages of a login, if `endpoint` is one. Boxed, so that these rare and large futures do
-    /// not weigh on every request.
-    fn own_page<'a>(
-        &'a self,
-        endpoint: Endpoint<'a>,
-        asked: RequestTarget<'a>,
-        snapshot: &'a Snapshot,
-    ) -> Option<BoxFuture<'a, Result<GatewayResponse, GatewayError>>> {
-        match endpoint {
-            Endpoint::Start(query) => Some(Box::pin(async move {
-                let wanted = login::target::requested(query);
-                // Whose login it is, the page that is wanted tells.
-                let path = wanted.as_deref().and_then(login::target::path);
-                let site = RequestTarget {
-                    path: path.unwrap_or(asked.path),
-                    ..asked
-                }
-                .site(snapshot)?;
-                self.start(site, asked.method, asked.headers, wanted.as_deref())
-            })),
-            Endpoint::Callback(query) => Some(Box::pin(async move {
-                let site = asked.site(snapshot)?;
-                login::check_callback(site, asked)?;
-                let candidates = snapshot.table.on_host(&asked.authority);
-                let candidates = candidates.map(Arc::clone).collect();
-                self.callback(site, candidates, asked, query).await
-            })),
-            Endpoint::SignOut(query) => Some(Box::pin(async move {
-                self.sign_out(asked.site(snapshot)?, asked, query).await
-            })),
-            _ => None,
-        }
-    }
-
     fn finish(
         &self,
-        answer: GatewayResponse,
+        response: GatewayResponse,
         parts: &Parts,
         inbound: &Inbound<'_>,
         id: &RequestId,
@@ -333,11 +356,11 @@ impl Parted {
             mut response,
             site,
             session,
-            quiet,
+            level,
             from_upstream,
             error,
             grpc_message,
-        } = answer;
+        } = response;
         if !from_upstream {
             response.headers_mut().insert(POWERED_BY, POWERED_BY_VALUE);
         }
@@ -361,7 +384,7 @@ impl Parted {
             error: error.as_deref(),
             runtime: elapsed.as_secs_f64(),
         }
-        .write(quiet);
+        .write(level);
         span.end(&Ended {
             status: response.status(),
             host: inbound.host,
@@ -371,51 +394,4 @@ impl Parted {
         });
         response
     }
-
-    /// Tells, now and then, of a peer that behaves like a reverse proxy but is not trusted as one:
-    /// addresses and hosts are wrong until it is.
-    fn log_untrusted_peer(&self, inbound: &Inbound<'_>, headers: &HeaderMap, id: &RequestId) {
-        if !inbound.trusted && is_forwarded(headers) && self.ignored_peers.should_log("") {
-            tracing::warn!(
-                request_id = %id,
-                "X-Forwarded-* headers from {} were ignored; if it is your reverse proxy, add its network to AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS",
-                inbound.peer,
-            );
-        }
-    }
-
-    /// Tells authentik when it is the reverse proxy's fault.
-    fn report(&self, error: &GatewayError, parts: &Parts, inbound: &Inbound<'_>) {
-        if let GatewayError::MalformedAuthRequest(_) = error {
-            self.reporter.report(|| Misconfiguration {
-                message: error.to_string(),
-                client: inbound.client,
-                url: parts.uri.path().chars().take(512).collect(),
-                headers: diagnostic_headers(&parts.headers),
-            });
-        }
-    }
-}
-
-/// The headers that show what a reverse proxy sends: none that holds
-/// credentials, no query.
-fn diagnostic_headers(headers: &HeaderMap) -> Vec<(&'static str, String)> {
-    const NAMES: [&str; 9] = [
-        "host",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-method",
-        "x-forwarded-proto",
-        "x-forwarded-uri",
-        "x-original-method",
-        "x-original-url",
-        "x-sent-from",
-    ];
-    let text = |name: &'static str| {
-        let value = headers.get(name)?.to_str().ok()?;
-        let value = value.split(['?', '#']).next().unwrap_or_default();
-        // What stands before an `@` may be a password.
-        (!value.contains('@')).then(|| (name, value.chars().take(512).collect()))
-    };
-    NAMES.into_iter().filter_map(text).collect()
 }

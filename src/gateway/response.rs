@@ -1,4 +1,4 @@
-//! Answers on their way out: what they say, and what the log wants to know about them.
+//! Responses of the gateway, with what the log and the metrics need of them.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,23 +6,26 @@ use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use tracing::Level;
 
 use crate::model::Session;
 use crate::route::Site;
+use crate::telemetry::metrics::Rejection;
 use crate::web::page::{POLICY, Page};
 
-/// An answer, and what the log and the metrics want to know about it.
+/// A response, and what the log and the metrics need.
 pub(crate) struct GatewayResponse {
     pub(crate) response: Response<Body>,
     pub(crate) site: Option<Arc<Site>>,
     pub(crate) session: Option<Arc<Session>>,
-    /// Successful subrequests are many and say little; they are logged at `debug`.
-    pub(crate) quiet: bool,
-    /// Whether it is the application's answer, to which we add nothing.
+    /// The level of its line in the log. That of authorization requests is `DEBUG`, since they are
+    /// many and say little.
+    pub(crate) level: Level,
+    /// Whether it is the application's response, which is passed on unchanged.
     pub(crate) from_upstream: bool,
     /// Why the request is not served, for operators.
     pub(crate) error: Option<String>,
-    /// What a gRPC call is told instead; nothing unless we stand in for an application.
+    /// The `grpc-message` for a gRPC call, if the response is in place of an application's.
     pub(crate) grpc_message: Option<&'static str>,
 }
 
@@ -32,14 +35,14 @@ impl GatewayResponse {
             response,
             site: Some(Arc::clone(site)),
             session: None,
-            quiet: false,
+            level: Level::INFO,
             from_upstream: false,
             error: None,
             grpc_message: None,
         }
     }
 
-    /// Has no cache keep it: it is about one user, and holds their token.
+    /// Forbids caching: the response is for one user, and holds the user's token.
     pub(crate) fn forbid_caching(&mut self) {
         let headers = self.response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -86,13 +89,67 @@ pub(crate) fn html(status: StatusCode, page: &Page<'_>) -> Response<Body> {
     response
 }
 
-/// Names a request to everybody who logs it.
+/// 302 to a URL of visible ASCII.
+pub(crate) fn redirect(to: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::FOUND;
+    let headers = response.headers_mut();
+    // Targets are visible ASCII by construction.
+    if let Ok(to) = HeaderValue::from_str(to) {
+        headers.insert(header::LOCATION, to);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Adds a `Set-Cookie` header.
+pub(crate) fn append_cookie(response: &mut Response<Body>, cookie: &str) {
+    if let Ok(mut cookie) = HeaderValue::from_str(cookie) {
+        cookie.set_sensitive(true);
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+}
+
+/// The message for a client without a session that is not sent to the login.
+pub(crate) const SIGN_IN: &str = "Sign in first: open the application in a browser.";
+
+/// 401: nginx redirects browsers to `/start` on it. Other clients get the reason, if the response is
+/// shown to them.
+pub(crate) fn unauthorized(site: &Arc<Site>, is_shown: bool, reason: Rejection) -> GatewayResponse {
+    site.metrics.rejections.count(reason);
+    let status = StatusCode::UNAUTHORIZED;
+    let response = if is_shown {
+        let mut response = json(
+            status,
+            &serde_json::json!({
+                "error": "login_required",
+                "message": SIGN_IN,
+                "url": site.application.external.as_str(),
+            }),
+        );
+        let challenge = HeaderValue::from_static("Bearer realm=\"authentik\"");
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, challenge);
+        response
+    } else {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        response
+    };
+    GatewayResponse {
+        level: Level::DEBUG,
+        ..GatewayResponse::of(site, response)
+    }
+}
+
+/// Header with the id of the request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Longest id that is taken over, in bytes.
-const MAX_ID: usize = 128;
+/// Length of an id that is taken over, in bytes.
+const MAX_ID_BYTES: usize = 128;
 
-/// Links an answer to its lines in the log.
+/// The id of a request, in its response and in the log.
 #[derive(Debug)]
 pub(crate) struct RequestId(HeaderValue);
 
@@ -128,10 +185,10 @@ impl RequestId {
     }
 }
 
-/// Whether an id can stand in logs and pages as it is.
+/// Whether an id is safe in logs and pages.
 fn is_acceptable(id: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte);
-    (1..=MAX_ID).contains(&id.len()) && id.iter().all(allowed)
+    (1..=MAX_ID_BYTES).contains(&id.len()) && id.iter().all(allowed)
 }
 
 impl fmt::Display for RequestId {
@@ -146,7 +203,7 @@ mod tests {
 
     #[test]
     fn ids_are_taken_over_from_trusted_peers_if_they_are_harmless() {
-        let long = "a".repeat(MAX_ID + 1);
+        let long = "a".repeat(MAX_ID_BYTES + 1);
         for (given, trusted, taken) in [
             ("8f14e45fceea167a5a36dedd4bea2543", true, true),
             ("8f14e45fceea167a5a36dedd4bea2543", false, false),

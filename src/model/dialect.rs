@@ -38,6 +38,12 @@ impl Dialect {
         Self::NAMES[self as usize]
     }
 
+    /// Whether the reverse proxy is nginx. It makes its own response of any status but 401 and 403.
+    #[must_use]
+    pub fn is_nginx(self) -> bool {
+        matches!(self, Self::Nginx | Self::IngressNginx)
+    }
+
     /// Reads a name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -49,6 +49,8 @@ impl Scheme {
 pub struct RequestedUrl<'a> {
     scheme: Scheme,
     authority: Authority<'a>,
+    /// Path and query as written.
+    target: &'a str,
     path: &'a str,
     query: Option<&'a str>,
 }
@@ -149,6 +151,7 @@ impl<'a> RequestedUrl<'a> {
         Self {
             scheme,
             authority,
+            target,
             path,
             query,
         }
@@ -181,9 +184,10 @@ impl<'a> RequestedUrl<'a> {
     /// Path and query as written, ready to follow an origin.
     #[must_use]
     pub fn path_and_query(&self) -> Cow<'a, str> {
-        match self.query {
-            None => Cow::Borrowed(self.path()),
-            Some(query) => Cow::Owned(format!("{}?{query}", self.path())),
+        if self.path.is_empty() {
+            Cow::Owned(format!("/{}", self.target))
+        } else {
+            Cow::Borrowed(self.target)
         }
     }
 

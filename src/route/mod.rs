@@ -17,7 +17,7 @@ use crate::tls::CertifiedKey;
 use crate::web::cookie::Cookies;
 use crate::web::header::files::{HeaderFiles, LiveValue};
 use crate::web::header::identity;
-pub use table::Table;
+pub use table::{HostRoutes, Table};
 
 /// Everything that a request needs to know, consistent in itself and never changed.
 #[derive(Default)]
@@ -58,7 +58,7 @@ impl Snapshot {
             return site.certificate.clone();
         };
         let authority = Authority::parse(name).ok()?;
-        let mut sites = self.table.on_host(&authority);
+        let mut sites = self.table.host(authority).sites();
         sites.find_map(|site| site.certificate.clone())
     }
 }

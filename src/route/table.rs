@@ -45,14 +45,6 @@ impl Table<Site> {
         let prefix = external.path_prefix().to_owned();
         self.insert(&host, port, &prefix, domain.as_deref(), site);
     }
-
-    /// What follows the outpost's own path below the external host of one of the host's
-    /// applications; see [`ExternalUrl::own_path`](crate::model::ExternalUrl::own_path).
-    #[must_use]
-    pub fn own_path<'p>(&self, authority: &Authority<'_>, path: &'p str) -> Option<&'p str> {
-        let mut sites = self.on_host(authority);
-        sites.find_map(|site| site.application.external.own_path(path))
-    }
 }
 
 impl<S> Table<S> {
@@ -83,73 +75,31 @@ impl<S> Table<S> {
         self.sites.push(site);
     }
 
-    /// The application for a request: by exact host, with the port if that tells several apart,
-    /// and longest path prefix; else by the longest domain; else the only one there is.
+    /// The routes of a host. This is the only search of the table: what [`HostRoutes`] tells of paths
+    /// needs no other.
     #[must_use]
-    pub fn find(&self, authority: &Authority<'_>, path: &str) -> Option<&Arc<S>> {
-        self.find_named(authority, path).or_else(|| self.only())
+    pub fn host<'a>(&'a self, authority: Authority<'a>) -> HostRoutes<'a, S> {
+        let host = authority.canonical_host();
+        let routes = self.hosts.get(&*host).map_or(&[][..], Vec::as_slice);
+        HostRoutes {
+            table: self,
+            authority,
+            routes,
+            // Few hosts need it where they have routes of their own.
+            domain: routes.is_empty().then(|| self.by_domain(&host)).flatten(),
+        }
     }
 
-    /// Like [`find`](Self::find), but only if the host names the application.
+    /// The application for a request; see [`HostRoutes::find`].
     #[must_use]
-    pub fn find_named(&self, authority: &Authority<'_>, path: &str) -> Option<&Arc<S>> {
-        let host = authority.canonical_host();
-        self.exact(&host, authority.port(), path)
-            .or_else(|| self.by_domain(&host))
-    }
-
-    /// Every application on a host, for a callback that names its application in the state.
-    pub fn on_host(&self, authority: &Authority<'_>) -> impl Iterator<Item = &Arc<S>> {
-        let host = authority.canonical_host();
-        let exact = self
-            .hosts
-            .get(&*host)
-            .into_iter()
-            .flatten()
-            .map(|route| &route.site);
-        exact.chain(self.by_domain(&host)).chain(self.only())
+    pub fn find<'a>(&'a self, authority: &Authority<'a>, path: &str) -> Option<&'a Arc<S>> {
+        self.host(*authority).find(path)
     }
 
     /// All applications.
     #[must_use]
     pub fn sites(&self) -> &[Arc<S>] {
         &self.sites
-    }
-
-    /// Whether every server would look for `path` in the same application of the host: some take
-    /// `/a/../b` for `/b`, and some `/A` for `/a`.
-    #[must_use]
-    pub fn is_certain(&self, authority: &Authority<'_>, path: &str) -> bool {
-        let Some(routes) = self.hosts.get(&*authority.canonical_host()) else {
-            return true;
-        };
-        let prefixes = || routes.iter().map(|route| &route.path_prefix);
-        if prefixes().zip(prefixes().skip(1)).all(|(a, b)| a == b) {
-            return true;
-        }
-        let port = authority.port();
-        let Some(written) = pick(routes, port, |route| below(path, &route.path_prefix)) else {
-            return true;
-        };
-        let readings = Readings::of(path);
-        let Some(mut readings) = readings.known() else {
-            return false;
-        };
-        readings.all(|reading| {
-            let mut found = pick(routes, port, |route| route.may_hold(reading));
-            // Prefixes that differ in case alone are for servers that tell them apart.
-            if found.is_some_and(|found| written.differs_in_case_from(found)) {
-                found = pick(routes, port, |route| below(reading, &route.path_prefix));
-            }
-            found.is_some_and(|found| Arc::ptr_eq(&found.site, &written.site))
-        })
-    }
-
-    fn exact(&self, host: &str, port: Option<u16>, path: &str) -> Option<&Arc<S>> {
-        let found = pick(self.hosts.get(host)?, port, |route| {
-            below(path, &route.path_prefix)
-        });
-        found.map(|route| &route.site)
     }
 
     fn by_domain(&self, host: &str) -> Option<&Arc<S>> {
@@ -170,6 +120,99 @@ impl<S> Table<S> {
             [site] => Some(site),
             _ => None,
         }
+    }
+}
+
+/// The routes of one host in a [`Table`].
+pub struct HostRoutes<'a, S = Site> {
+    table: &'a Table<S>,
+    authority: Authority<'a>,
+    routes: &'a [Route<S>],
+    /// The application in domain mode with the longest domain of the host, if the host has no routes.
+    domain: Option<&'a Arc<S>>,
+}
+
+impl<S> Clone for HostRoutes<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for HostRoutes<'_, S> {}
+
+impl<'a, S> HostRoutes<'a, S> {
+    /// The host.
+    #[must_use]
+    pub fn authority(&self) -> Authority<'a> {
+        self.authority
+    }
+
+    /// The application for a request: by exact host, with the port if that tells several apart,
+    /// and longest path prefix; else by the longest domain; else the only one there is.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<&'a Arc<S>> {
+        self.find_named(path).or_else(|| self.table.only())
+    }
+
+    /// Like [`find`](Self::find), but only if the host names the application.
+    #[must_use]
+    pub fn find_named(&self, path: &str) -> Option<&'a Arc<S>> {
+        let exact = pick(self.routes, self.authority.port(), |route| {
+            below(path, &route.path_prefix)
+        });
+        exact.map(|route| &route.site).or(self.domain)
+    }
+
+    /// Whether the host names an application for `path`, and that is another one than `site`.
+    #[must_use]
+    pub fn names_another(&self, path: &str, site: &Arc<S>) -> bool {
+        let named = self.find_named(path);
+        named.is_some_and(|named| !Arc::ptr_eq(named, site))
+    }
+
+    /// Every application on the host, for a callback that names its application in the state.
+    pub fn sites(&self) -> impl Iterator<Item = &'a Arc<S>> + use<'a, S> {
+        let domain = self.domain;
+        let domain = domain.or_else(|| self.table.by_domain(&self.authority.canonical_host()));
+        let exact = self.routes.iter().map(|route| &route.site);
+        exact.chain(domain).chain(self.table.only())
+    }
+
+    /// Whether every server would look for `path` in the same application of the host: some take
+    /// `/a/../b` for `/b`, and some `/A` for `/a`.
+    #[must_use]
+    pub fn is_certain(&self, path: &str) -> bool {
+        let routes = self.routes;
+        let prefixes = || routes.iter().map(|route| &route.path_prefix);
+        if prefixes().zip(prefixes().skip(1)).all(|(a, b)| a == b) {
+            return true;
+        }
+        let port = self.authority.port();
+        let Some(written) = pick(routes, port, |route| below(path, &route.path_prefix)) else {
+            return true;
+        };
+        let readings = Readings::of(path);
+        let Some(mut readings) = readings.known() else {
+            return false;
+        };
+        readings.all(|reading| {
+            let mut found = pick(routes, port, |route| route.may_hold(reading));
+            // Prefixes that differ in case alone are for servers that tell them apart.
+            if found.is_some_and(|found| written.differs_in_case_from(found)) {
+                found = pick(routes, port, |route| below(reading, &route.path_prefix));
+            }
+            found.is_some_and(|found| Arc::ptr_eq(&found.site, &written.site))
+        })
+    }
+}
+
+impl HostRoutes<'_> {
+    /// The part of a path that follows the outpost's own path below the external host of one of the
+    /// host's applications; see [`ExternalUrl::own_path`](crate::model::ExternalUrl::own_path).
+    #[must_use]
+    pub fn own_path<'p>(&self, path: &'p str) -> Option<&'p str> {
+        self.sites()
+            .find_map(|site| site.application.external.own_path(path))
     }
 }
 
@@ -292,7 +335,11 @@ mod tests {
             ("unknown.test", "/a/../x", true),
         ] {
             let authority = Authority::parse(host).expect(host);
-            assert_eq!(table.is_certain(&authority, path), expected, "{host}{path}");
+            assert_eq!(
+                table.host(authority).is_certain(path),
+                expected,
+                "{host}{path}"
+            );
         }
     }
 
@@ -317,7 +364,7 @@ mod tests {
             // Names of files and what follows a script are not what requests are routed by.
             let inside = matches!(servers, "nginx.fastcgi" | "windows[4]");
             let same = inside || site(&reading) == site(path);
-            if table.is_certain(&authority, path) {
+            if table.host(authority).is_certain(path) {
                 certain += 1;
                 assert!(same, "{path} is {reading} to {servers}");
             } else {
@@ -352,7 +399,11 @@ mod tests {
             ("ports.test:8443", "/a/%2e%2e/x", true),
         ] {
             let authority = Authority::parse(host).expect(host);
-            assert_eq!(table.is_certain(&authority, path), expected, "{host}{path}");
+            assert_eq!(
+                table.host(authority).is_certain(path),
+                expected,
+                "{host}{path}"
+            );
         }
     }
 
@@ -361,7 +412,7 @@ mod tests {
         let one = table(&[("a.test", None, "", None)]);
         assert_eq!(find(&one, "unknown.test", "/"), Some(0));
         let authority = Authority::parse("unknown.test").expect("a host");
-        assert!(one.find_named(&authority, "/").is_none());
+        assert!(one.host(authority).find_named("/").is_none());
         assert_eq!(find(&Table::default(), "a.test", "/"), None);
     }
 }

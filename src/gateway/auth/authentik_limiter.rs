@@ -12,12 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::gateway::auth::failures::{Failures, Keys, WINDOW_SECONDS};
-use crate::gateway::error::GatewayError;
-use crate::route::Site;
+use super::failures::{Failures, Keys, WINDOW_SECONDS};
 use crate::web::request::inbound::Source;
 
-/// Requests at a time.
+/// Requests to authentik at a time.
 const MAX_RUNNING: usize = 32;
 /// Requests that run or wait; more are refused.
 const MAX_PENDING: usize = 288;
@@ -31,15 +29,15 @@ const MAX_PENDING_PER_PROXY: usize = 192;
 /// `Retry-After`, in seconds, where too many requests wait.
 const RETRY_AFTER_PENDING_SECONDS: i64 = 2;
 
-/// Why authentik is not asked.
+/// Why authentik is not asked: a limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LimitExceeded {
-    /// Guesses.
+    /// Failed attempts; with the seconds until the next one is accepted.
     #[error(
         "too many failures from one client address within {WINDOW_SECONDS} s: refused for {0} s more; if it is the address of a reverse proxy, let that send X-Forwarded-For"
     )]
     Failures(i64),
-    /// Requests at a time.
+    /// Requests to authentik at a time.
     #[error(
         "too many checks of credentials or codes wait for authentik; if that goes on, look at authentik's response times"
     )]
@@ -47,7 +45,7 @@ pub(crate) enum LimitExceeded {
 }
 
 impl LimitExceeded {
-    /// Seconds after which another try makes sense.
+    /// Seconds until another attempt may succeed.
     pub(crate) fn retry_after(self) -> i64 {
         match self {
             Self::Failures(seconds) => seconds,
@@ -56,24 +54,17 @@ impl LimitExceeded {
     }
 }
 
-/// As what a request fails.
-pub(crate) fn limit_exceeded(
-    site: &Arc<Site>,
-) -> impl FnOnce(LimitExceeded) -> GatewayError + use<'_> {
-    |limit| GatewayError::TooManyRequests(Arc::clone(site), limit)
-}
-
-/// What is asked of authentik.
+/// A request to authentik that a client causes.
 #[derive(Clone, Copy)]
 pub(crate) enum Attempt<'a> {
-    /// Whether a password is right.
+    /// A check of a user name and a password.
     Password(&'a str),
-    /// About a token, which cannot be guessed.
+    /// A check of a token, which cannot be guessed.
     Token,
-    /// To exchange an authorization code, which cannot be guessed either. It has a counter of its
-    /// own, so that wrong passwords end no sign-in at the same address.
+    /// An exchange of an authorization code, which cannot be guessed either. It has a counter of its
+    /// own, so that wrong passwords do not end logins at the same address.
     Code,
-    /// About credentials that were good before. They have no limit of failures.
+    /// A check of credentials that were valid before. It has no limit of failures.
     Renewal,
 }
 
@@ -88,27 +79,27 @@ pub(crate) struct AuthentikLimiter {
 #[derive(Default)]
 struct Pending {
     all: usize,
-    sources: HashMap<Source, Share>,
+    sources: HashMap<Source, ClientQueue>,
 }
 
-struct Share {
+struct ClientQueue {
     running: Arc<Semaphore>,
     pending: usize,
 }
 
-/// A request that may run.
+/// The permission to send one request to authentik.
 pub(crate) struct AttemptPermit<'a> {
     limiter: &'a AuthentikLimiter,
     keys: Keys,
     now: i64,
     failed: bool,
-    _waiting: Waiting<'a>,
+    _waiting: QueuePlace<'a>,
     _permits: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl AttemptPermit<'_> {
-    /// authentik refused what was tried. An attempt that is given up is no failure: whoever made
-    /// it does not learn the answer.
+    /// Counts a failure: authentik refused the attempt. A cancelled attempt is no failure, since its
+    /// client does not learn the answer.
     pub(crate) fn failed(mut self) {
         self.failed = true;
     }
@@ -120,13 +111,13 @@ impl Drop for AttemptPermit<'_> {
     }
 }
 
-/// A request that waits or runs.
-struct Waiting<'a> {
+/// The place in the queue of a request that waits or runs.
+struct QueuePlace<'a> {
     limiter: &'a AuthentikLimiter,
     source: Source,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         let mut pending = lock(&self.limiter.pending);
         pending.all -= 1;
@@ -161,8 +152,8 @@ impl AuthentikLimiter {
         let keys = self.keys(source, attempt);
         let refused = lock(&self.failures).check(keys, now);
         refused.map_err(LimitExceeded::Failures)?;
-        let (waiting, permits) = self.turn(source).await?;
-        // Counted before it is known, or else those that run together would not be.
+        let (waiting, permits) = self.permits(source).await?;
+        // Counted as running before the result is known, or attempts in parallel would not count.
         let keys = {
             let mut failures = lock(&self.failures);
             failures.check(keys, now).map_err(LimitExceeded::Failures)?;
@@ -181,19 +172,19 @@ impl AuthentikLimiter {
         })
     }
 
-    async fn turn(
+    async fn permits(
         &self,
         source: Source,
-    ) -> Result<(Waiting<'_>, [Option<OwnedSemaphorePermit>; 2]), LimitExceeded> {
+    ) -> Result<(QueuePlace<'_>, [Option<OwnedSemaphorePermit>; 2]), LimitExceeded> {
         let (share, waiting) = self.enqueue(source)?;
-        // Semaphores that are never closed.
+        // These semaphores are never closed.
         let own = share.acquire_owned().await.ok();
         let all = Arc::clone(&self.running).acquire_owned().await.ok();
         Ok((waiting, [own, all]))
     }
 
-    fn enqueue(&self, source: Source) -> Result<(Arc<Semaphore>, Waiting<'_>), LimitExceeded> {
-        let (most_running, most) = match source {
+    fn enqueue(&self, source: Source) -> Result<(Arc<Semaphore>, QueuePlace<'_>), LimitExceeded> {
+        let (max_running, max_pending) = match source {
             Source::Client(_) => (MAX_RUNNING_PER_CLIENT, MAX_PENDING_PER_CLIENT),
             Source::Proxy(_) => (MAX_RUNNING_PER_PROXY, MAX_PENDING_PER_PROXY),
         };
@@ -201,25 +192,28 @@ impl AuthentikLimiter {
         if pending.all >= MAX_PENDING {
             return Err(LimitExceeded::Pending);
         }
-        let share = pending.sources.entry(source).or_insert_with(|| Share {
-            running: Arc::new(Semaphore::new(most_running)),
-            pending: 0,
-        });
-        if share.pending >= most {
+        let share = pending
+            .sources
+            .entry(source)
+            .or_insert_with(|| ClientQueue {
+                running: Arc::new(Semaphore::new(max_running)),
+                pending: 0,
+            });
+        if share.pending >= max_pending {
             return Err(LimitExceeded::Pending);
         }
         share.pending += 1;
         let running = Arc::clone(&share.running);
         pending.all += 1;
-        let waiting = Waiting {
+        let waiting = QueuePlace {
             limiter: self,
             source,
         };
         Ok((running, waiting))
     }
 
-    /// Which counters hold for an attempt. Behind a proxy that does not name its clients there are
-    /// none: a limit would lock out everyone there, or a user by name.
+    /// The counters of an attempt. There are none behind a proxy that does not name its clients: a
+    /// limit would lock out all of its users, or a user by name.
     fn keys(&self, source: Source, attempt: Attempt<'_>) -> Keys {
         let Source::Client(address) = source else {
             return Keys::default();
@@ -338,7 +332,7 @@ mod tests {
         for _ in 0..MAX_FAILURES_PER_USER - 3 {
             running.push(limiter.acquire(client(1), ALICE, 100).await.expect("asked"));
         }
-        // None of these has failed: what is right is never refused for a minute.
+        // None of these has failed: valid credentials are never refused for a minute.
         running.drain(..3).for_each(AttemptPermit::failed);
         for _ in 0..3 {
             running.push(limiter.acquire(client(1), ALICE, 100).await.expect("asked"));

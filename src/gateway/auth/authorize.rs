@@ -1,82 +1,37 @@
-//! Whether a request may pass: cookie, rules, credentials, in this order. The same for every way
-//! in which requests reach us.
+//! The only function that permits a request.
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-use http::HeaderMap;
+use crate::model::{Application, AuthorizationRequest, Decision, Session};
 
-use crate::gateway::Parted;
-use crate::gateway::auth::credentials::CredentialCheck;
-use crate::gateway::auth::session::{Denial, Permit, authorize};
-use crate::gateway::error::GatewayError;
-use crate::model::AuthorizationRequest;
-use crate::route::Site;
-use crate::telemetry::metrics::Rejection;
-use crate::web::request::inbound::Source;
+/// Proof that a request is allowed. Made by [`authorize`] alone.
+pub(crate) struct Permit(Option<Arc<Session>>);
 
-/// What becomes of a request that is not denied outright.
-pub(crate) enum Admission {
-    /// It passes.
-    Passed(Pass),
-    /// Somebody has to sign in first; or it has wrong credentials, which never start a browser's
-    /// login.
-    Refused(Rejection),
+impl Permit {
+    /// The user's session; none if the request is allowed without one.
+    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
+        self.0.as_ref()
+    }
 }
 
-/// The right to pass.
-pub(crate) struct Pass {
-    pub(in crate::gateway) permit: Permit,
-    /// `Set-Cookie` value that spares the next request to authentik.
-    pub(in crate::gateway) cookie: Option<String>,
-    /// Whether it was the `Authorization` header that opened the door.
-    pub(in crate::gateway) by_credentials: bool,
+/// Why a request is not permitted.
+pub(crate) enum Denial {
+    /// Only a signed-in user may be allowed.
+    LoginRequired,
+    /// The request is denied, for every client or for this user; with the reason for operators.
+    Forbidden(String),
 }
 
-impl Parted {
-    /// Finds out who asks and decides; a denial is an error.
-    pub(crate) async fn admit(
-        &self,
-        site: &Arc<Site>,
-        request: &AuthorizationRequest<'_>,
-        headers: &HeaderMap,
-        source: Source,
-    ) -> Result<Admission, GatewayError> {
-        let application = &site.application;
-        let denied = |reason| GatewayError::Denied {
-            site: Arc::clone(site),
-            reason,
-        };
-        let session = self.identify(site, headers).await?;
-        match authorize(application, request, session) {
-            Ok(permit) => {
-                return Ok(Admission::Passed(Pass {
-                    permit,
-                    cookie: None,
-                    by_credentials: false,
-                }));
-            }
-            Err(Denial::Forbidden(reason)) => return Err(denied(reason)),
-            Err(Denial::LoginRequired) => {}
-        }
-        // Boxed, because it is rare and large.
-        let presented: BoxFuture<'_, _> = Box::pin(self.credentials(site, headers, source));
-        match presented.await? {
-            CredentialCheck::Valid(session, cookie) => {
-                match authorize(application, request, Some(session)) {
-                    Ok(permit) => Ok(Admission::Passed(Pass {
-                        permit,
-                        cookie,
-                        by_credentials: true,
-                    })),
-                    Err(Denial::Forbidden(reason)) => Err(denied(reason)),
-                    Err(Denial::LoginRequired) => {
-                        Ok(Admission::Refused(Rejection::InvalidCredentials))
-                    }
-                }
-            }
-            CredentialCheck::Absent => Ok(Admission::Refused(Rejection::LoginRequired)),
-            CredentialCheck::Invalid => Ok(Admission::Refused(Rejection::InvalidCredentials)),
-        }
+/// Authorizes a request from what is known of it; does no I/O.
+pub(crate) fn authorize(
+    application: &Application,
+    request: &AuthorizationRequest<'_>,
+    session: Option<Arc<Session>>,
+) -> Result<Permit, Denial> {
+    let groups = session.as_deref().map(|session| &*session.claims.groups);
+    match application.decide(request, groups) {
+        (Decision::Allow, _) => Ok(Permit(session)),
+        (Decision::Login, _) => Err(Denial::LoginRequired),
+        (Decision::Deny, reason) => Err(Denial::Forbidden(reason.to_string())),
     }
 }

@@ -8,11 +8,9 @@ use http::{HeaderMap, header};
 use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::gateway::Parted;
-use crate::gateway::auth::authentik_limiter::{Attempt, AuthentikLimiter, limit_exceeded};
-use crate::gateway::auth::session::{session_ids, store_error};
+use super::authentik_limiter::{Attempt, AuthentikLimiter};
+use super::session::{Sessions, session_ids};
 use crate::gateway::error::GatewayError;
-use crate::gateway::handlers::login;
 use crate::model::{Session, SessionId, SessionKey};
 use crate::oidc::{OidcError, Tokens};
 use crate::route::Site;
@@ -32,13 +30,14 @@ const MAX_AUTHORIZATION_BYTES: usize = 8192;
 /// User name under which an access token is sent as a password.
 const TOKEN_USER: &str = "goauthentik.io/token";
 
-/// Results of checked credentials, by a keyed hash of the credentials.
-pub struct CredentialCache {
-    known: Cache<SessionKey, CachedResult>,
+/// Checks credentials, and caches the results by a keyed hash of the credentials.
+pub(crate) struct CredentialCache {
+    results: Cache<SessionKey, CachedResult>,
     /// Credentials that were valid when authentik was last asked. A cache of its own, so that guesses
     /// do not evict them.
     proven: Cache<SessionKey, ()>,
-    pub(crate) limiter: AuthentikLimiter,
+    sessions: Arc<Sessions>,
+    limiter: Arc<AuthentikLimiter>,
 }
 
 #[derive(Clone)]
@@ -69,16 +68,6 @@ impl CachedResult {
             CredentialResult::Failed(_) | CredentialResult::StoreFailed(_) => {
                 (0..FAILURE_TTL_SECONDS).contains(&age)
             }
-        }
-    }
-}
-
-impl Default for CredentialCache {
-    fn default() -> Self {
-        Self {
-            known: Cache::new(MAX_CACHED_RESULTS),
-            proven: Cache::new(MAX_CACHED_RESULTS),
-            limiter: AuthentikLimiter::default(),
         }
     }
 }
@@ -160,25 +149,31 @@ pub(crate) fn session_id(site: &Site, headers: &HeaderMap) -> Option<SessionId> 
     Credentials::read(headers).map(|credentials| credentials.session_id(site))
 }
 
-impl Parted {
+impl CredentialCache {
+    /// An empty cache.
+    pub(crate) fn new(sessions: Arc<Sessions>, limiter: Arc<AuthentikLimiter>) -> Self {
+        Self {
+            results: Cache::new(MAX_CACHED_RESULTS),
+            proven: Cache::new(MAX_CACHED_RESULTS),
+            sessions,
+            limiter,
+        }
+    }
+
     /// Whether a request's `Authorization` header opened a session at the outpost, even if the
     /// session's cookie is sent with it. It is then for the outpost, and not for the application.
     pub(crate) fn opened_session(&self, site: &Site, headers: &HeaderMap) -> bool {
         session_id(site, headers).is_some_and(|id| {
             session_ids(site, headers).any(|session| session == id)
-                || self
-                    .credential_cache
-                    .known
-                    .peek(&id.key())
-                    .is_some_and(|cached| {
-                        // Credentials that authentik refused may be the application's.
-                        matches!(cached.result, CredentialResult::Valid(_))
-                    })
+                || self.results.peek(&id.key()).is_some_and(|cached| {
+                    // Credentials that authentik refused may be the application's.
+                    matches!(cached.result, CredentialResult::Valid(_))
+                })
         })
     }
 
     /// Checks the credentials of a request without a usable session cookie.
-    pub(crate) async fn credentials(
+    pub(crate) async fn check(
         &self,
         site: &Arc<Site>,
         headers: &HeaderMap,
@@ -195,51 +190,47 @@ impl Parted {
         };
         let id = credentials.session_id(site);
         let key = id.key();
-        let stale = |cached: &CachedResult| !cached.holds(self.clock.now());
-        self.credential_cache.known.remove_if(&key, stale);
-        let slot = match self
-            .credential_cache
-            .known
-            .get_value_or_guard_async(&key)
-            .await
-        {
+        let Sessions { store, clock, .. } = &*self.sessions;
+        let stale = |cached: &CachedResult| !cached.holds(clock.now());
+        self.results.remove_if(&key, stale);
+        let slot = match self.results.get_value_or_guard_async(&key).await {
             Ok(cached) => return check_of(site, cached.result, None),
             Err(slot) => slot,
         };
-        let attempt = match self.credential_cache.proven.get(&key) {
+        let attempt = match self.proven.get(&key) {
             Some(()) => Attempt::Renewal,
             None => credentials.attempt(),
         };
         // If the limiter refuses, the slot is released and the next waiting request tries.
-        let limiter = &self.credential_cache.limiter;
-        let running = limiter.acquire(source, attempt, self.clock.now()).await;
-        let running = running.map_err(limit_exceeded(site))?;
+        let running = self.limiter.acquire(source, attempt, clock.now()).await;
+        let running =
+            running.map_err(|limit| GatewayError::LimitExceeded(Arc::clone(site), limit))?;
         let asked = self.ask(site, &credentials).await;
         match &asked {
             Ok(Some(_)) => {
-                self.credential_cache.proven.insert(key, ());
+                self.proven.insert(key, ());
                 drop(running);
             }
             Ok(None) => {
-                self.credential_cache.proven.remove(&key);
+                self.proven.remove(&key);
                 running.failed();
             }
             // The credentials are neither valid nor invalid.
             Err(_) => drop(running),
         }
         let (result, cookie) = match asked {
-            Ok(Some(tokens)) => match self.open(site, &id, tokens).await {
+            Ok(Some(tokens)) => match self.sessions.create(site, &id, tokens).await {
                 Ok((session, cookie)) => (CredentialResult::Valid(session), Some(cookie)),
                 Err(failure) => (CredentialResult::StoreFailed(failure), None),
             },
             Ok(None) => {
                 // They may have been valid before.
-                self.store.revoke_best_effort(&key).await;
+                store.revoke_best_effort(&key).await;
                 (CredentialResult::Invalid, None)
             }
             Err(failure) => (CredentialResult::Failed(Arc::new(failure)), None),
         };
-        let since = self.clock.now();
+        let since = clock.now();
         let cached = CachedResult { result, since };
         // Fails only if the slot is gone, and then nothing is cached.
         let _ = slot.insert(cached.clone());
@@ -251,7 +242,7 @@ impl Parted {
         site: &Site,
         credentials: &Credentials,
     ) -> Result<Option<Tokens>, OidcError> {
-        let now = self.clock.now();
+        let now = self.sessions.clock.now();
         let party = &site.relying_party;
         match credentials {
             Credentials::Bearer(token) => Ok(party.introspect(token, now).await?.map(|claims| {
@@ -267,22 +258,9 @@ impl Parted {
             }
         }
     }
-
-    /// Creates or replaces the session for the credentials.
-    async fn open(
-        &self,
-        site: &Arc<Site>,
-        id: &SessionId,
-        tokens: Tokens,
-    ) -> Result<(Arc<Session>, String), StoreError> {
-        let session = Arc::new(login::session(site, tokens, self.clock.now()));
-        let kept = Arc::clone(&session);
-        self.store.insert(id, &**site, kept).await?;
-        let cookie = self.session_cookie(site, id, &session);
-        Ok((session, cookie))
-    }
 }
 
+/// The check that a result stands for.
 fn check_of(
     site: &Arc<Site>,
     result: CredentialResult,
@@ -295,7 +273,9 @@ fn check_of(
             site: Arc::clone(site),
             failure,
         }),
-        CredentialResult::StoreFailed(failure) => Err(store_error(site)(failure)),
+        CredentialResult::StoreFailed(failure) => {
+            Err(GatewayError::Store(Arc::clone(site), failure))
+        }
     }
 }
 

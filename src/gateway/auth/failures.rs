@@ -1,4 +1,4 @@
-//! Counters of what authentik refused, per client address, and per client address and user name.
+//! Counters of failed attempts, per client address, and per client address and user name.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,7 +19,7 @@ pub(crate) struct Failures {
     users: Counters,
 }
 
-/// Counters by a keyed hash of what they are about.
+/// Counters by a keyed hash of the address, or of the address and the user name.
 #[derive(Default)]
 struct Counters {
     known: HashMap<u64, Counter>,
@@ -29,33 +29,33 @@ struct Counters {
 #[derive(Clone, Copy)]
 struct Counter {
     failures: u32,
-    /// Of the first of them.
+    /// Time of the first of them, in Unix seconds.
     since: i64,
-    /// LoginAttempts of which nothing is known yet.
+    /// Running attempts.
     running: u32,
 }
 
 /// The counters of an attempt: of its address, and of its user name there.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Keys {
-    pub(in crate::gateway) address: Option<u64>,
-    pub(in crate::gateway) user: Option<u64>,
+    pub(crate) address: Option<u64>,
+    pub(crate) user: Option<u64>,
 }
 
 impl Failures {
-    /// Fails with the seconds for which nothing more is let through.
+    /// Fails if a limit is reached, with the seconds until it is not.
     pub(crate) fn check(&self, keys: Keys, now: i64) -> Result<(), i64> {
         self.addresses.check(keys.address, MAX_FAILURES, now)?;
         self.users.check(keys.user, MAX_FAILURES_PER_USER, now)
     }
 
-    /// Whether the attempts that run may use up what is left of a limit.
+    /// Whether the running attempts may reach a limit.
     pub(crate) fn is_taken(&self, keys: Keys, now: i64) -> bool {
         self.addresses.is_taken(keys.address, MAX_FAILURES, now)
             || self.users.is_taken(keys.user, MAX_FAILURES_PER_USER, now)
     }
 
-    /// Counts an attempt that begins. Returns where it was counted.
+    /// Counts an attempt that begins. Returns the counters that count it.
     pub(crate) fn begin(&mut self, keys: Keys, now: i64) -> Keys {
         Keys {
             address: self.addresses.begin(keys.address, now),
@@ -63,7 +63,7 @@ impl Failures {
         }
     }
 
-    /// The attempt is over; it failed, or nothing is known against it.
+    /// Counts the end of an attempt, and its failure.
     pub(crate) fn end(&mut self, keys: Keys, failed: bool, now: i64) {
         self.addresses.end(keys.address, failed, now);
         self.users.end(keys.user, failed, now);
@@ -96,8 +96,8 @@ impl Counters {
             self.known.retain(|_, counter| counter.is_needed(now));
         }
         if self.known.len() >= MAX_COUNTERS && !self.known.contains_key(&key) {
-            // That many failures within the window took that many requests, each of them within
-            // the bounds above. No more memory is spent on them.
+            // That many failures within the window took that many requests, each within the bounds
+            // above. The memory is bounded instead.
             return None;
         }
         let counter = self.known.entry(key).or_insert(Counter {

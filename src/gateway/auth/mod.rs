@@ -1,5 +1,6 @@
-//! Who asks, and whether they may.
+//! Authentication and authorization of requests.
 
+pub(crate) mod authenticator;
 pub(crate) mod authentik_limiter;
 pub(crate) mod authorize;
 pub(crate) mod credentials;

@@ -1,15 +1,16 @@
-//! The session of a request, and the only function that permits a request.
+//! Sessions of an application: how requests name them, and how they begin.
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::ExposeSecret as _;
 
-use crate::gateway::Parted;
-use crate::gateway::error::GatewayError;
-use crate::model::{Application, AuthorizationRequest, Decision, Session, SessionId};
+use crate::clock::Clock;
+use crate::model::{CookieDomain, Refresh, Session, SessionId};
+use crate::oidc::Tokens;
 use crate::route::Site;
-use crate::store::StoreError;
-use crate::web::cookie::{self, Form, Names};
+use crate::store::{SessionContext as _, Store, StoreError};
+use crate::web::cookie::{self, Attributes, Form, Names};
 
 /// Session cookies with a valid signature that are looked up for one request. Cookies with an invalid
 /// signature do not count: those in front of the right one may come from another host of the domain,
@@ -20,55 +21,68 @@ const MAX_SESSION_COOKIES: usize = 16;
 /// a domain (Chromium and Firefox: 180).
 const MAX_VERIFIED_COOKIES: usize = 256;
 
-/// Proof that a request is allowed. Made by [`authorize`] alone.
-pub(crate) struct Permit(Option<Arc<Session>>);
-
-impl Permit {
-    /// The user's session; none if the request is allowed without one.
-    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
-        self.0.as_ref()
-    }
+/// The sessions in the store, and the cookies that name them.
+pub(crate) struct Sessions {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    /// The form of new cookies, where browsers accept it.
+    pub(crate) cookie_form: Form,
+    /// Lifetime of a session that is refreshed, in seconds.
+    pub(crate) max_age: i64,
 }
 
-/// Why a request is not permitted.
-pub(crate) enum Denial {
-    /// Only a signed-in user may be allowed.
-    LoginRequired,
-    /// The request is denied, whoever sends it or for this user; with the reason for operators.
-    Forbidden(String),
-}
-
-impl Parted {
-    /// The live session of this application that the request's cookie names. A cookie without a
-    /// valid signature is ignored. One with the prefix `__Host-` comes first: no other host can have
-    /// set it.
-    pub(crate) async fn identify(
+impl Sessions {
+    /// The live session of this application that the request's cookie names, with the time of the
+    /// look-up. A cookie without a valid signature is ignored. One with the prefix `__Host-` comes
+    /// first: no other host can have set it.
+    pub(crate) async fn find(
         &self,
-        site: &Arc<Site>,
+        site: &Site,
         headers: &HeaderMap,
-    ) -> Result<Option<Arc<Session>>, GatewayError> {
+    ) -> Result<Option<(SessionId, Arc<Session>, i64)>, StoreError> {
         for id in session_ids(site, headers) {
-            let found = self.store.load(&id, &**site).await;
-            let Some(session) = found.map_err(store_error(site))? else {
+            let Some(session) = self.store.load(&id, site).await? else {
                 continue;
             };
             if *session.client_id != *site.application.client.id {
                 continue;
             }
             let now = self.clock.now();
-            let used = self.store.touch(&id, &session, now).await;
-            if used.map_err(store_error(site))? {
-                self.refresher.consider(&id, site, &session, now);
-                return Ok(Some(session));
+            if self.store.touch(&id, &session, now).await? {
+                return Ok(Some((id, session, now)));
             }
         }
         Ok(None)
     }
-}
 
-/// Wraps an error of the session store with the application of the request.
-pub(crate) fn store_error(site: &Arc<Site>) -> impl FnOnce(StoreError) -> GatewayError + use<'_> {
-    |error| GatewayError::Store(Arc::clone(site), error)
+    /// Stores the session of verified tokens under `id`, and makes its cookie.
+    pub(crate) async fn create(
+        &self,
+        site: &Site,
+        id: &SessionId,
+        tokens: Tokens,
+    ) -> Result<(Arc<Session>, String), StoreError> {
+        let session = Arc::new(new_session(site, tokens, self.clock.now()));
+        let stored = Arc::clone(&session);
+        self.store.insert(id, site, stored).await?;
+        let cookie = self.cookie(site, id, &session);
+        Ok((session, cookie))
+    }
+
+    /// The form of new cookies of an application, and their names.
+    pub(crate) fn cookies<'a>(&self, site: &'a Site) -> (Form, &'a Names) {
+        site.cookies.in_form(self.cookie_form)
+    }
+
+    fn cookie(&self, site: &Site, id: &SessionId, session: &Session) -> String {
+        let (form, names) = self.cookies(site);
+        let value = cookie::sign(&site.keys.session, id, form);
+        // The cookie lasts until the end of the last refresh, not of the first token.
+        let limit = |refresh: &Refresh| refresh.started_at.saturating_add(self.max_age);
+        let end = session.refresh.as_ref().map_or(session.expires_at, limit);
+        let attributes = cookie_attributes(site, end - self.clock.now());
+        cookie::set(&names.session, &value, attributes)
+    }
 }
 
 /// The ids of the sessions that the request's cookies name.
@@ -88,16 +102,29 @@ pub(crate) fn session_ids<'a>(
         .take(MAX_SESSION_COOKIES)
 }
 
-/// Authorizes a request from what is known of it; does no I/O.
-pub(crate) fn authorize(
-    application: &Application,
-    request: &AuthorizationRequest<'_>,
-    session: Option<Arc<Session>>,
-) -> Result<Permit, Denial> {
-    let groups = session.as_deref().map(|session| &*session.claims.groups);
-    match application.decide(request, groups) {
-        (Decision::Allow, _) => Ok(Permit(session)),
-        (Decision::Login, _) => Err(Denial::LoginRequired),
-        (Decision::Deny, reason) => Err(Denial::Forbidden(reason.to_string())),
+/// The session of verified tokens, with its identity headers rendered.
+pub(crate) fn new_session(site: &Site, tokens: Tokens, started_at: i64) -> Session {
+    let Tokens {
+        claims,
+        access_token,
+        refresh_token,
+    } = tokens;
+    let expires_at = claims.exp.unwrap_or_default();
+    let headers = site.headers(&claims, access_token.expose_secret());
+    let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    site.metrics
+        .observe_identity(headers.iter().map(length).sum());
+    let client_id = &site.application.client.id;
+    let refresh = refresh_token.map(|token| Refresh { token, started_at });
+    Session::new(client_id, claims, access_token, expires_at, headers).refreshable(refresh)
+}
+
+/// The attributes of an application's cookies; `max_age` is in seconds.
+pub(crate) fn cookie_attributes(site: &Site, max_age: i64) -> Attributes<'_> {
+    let application = &site.application;
+    Attributes {
+        secure: application.external.is_https(),
+        domain: application.cookie_domain().map(CookieDomain::as_str),
+        max_age,
     }
 }

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::clock::Clock;
-use crate::gateway::auth::token_refresh::Refresher;
+use super::session::Sessions;
+use super::token_refresh::Refresher;
 use crate::model::{Session, SessionId};
 use crate::route::Site;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// How often the session is looked up at least, in case the message that ended it was lost.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(30);
@@ -27,8 +27,7 @@ pub(crate) struct SessionWatch {
     /// The sessions that the request named.
     pub(crate) ids: Vec<SessionId>,
     pub(crate) site: Arc<Site>,
-    pub(crate) store: Store,
-    pub(crate) clock: Clock,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) refresher: Refresher,
 }
 
@@ -43,13 +42,15 @@ pub(crate) async fn session_ended(watch: Option<SessionWatch>) {
             () = watch.session.changed() => false,
             () = tokio::time::sleep(watch.pause()) => true,
         };
-        let now = watch.clock.now();
+        let now = watch.sessions.clock.now();
         match watch.look_up().await {
             // A refreshed session expires at another time.
             Ok(Some((id, session))) => {
                 // Not after a change, or short-lived sessions would be refreshed over and over.
                 if needs_refresh {
-                    watch.refresher.consider(id, &watch.site, &session, now);
+                    watch
+                        .refresher
+                        .enqueue_if_due(id, &watch.site, &session, now);
                 }
                 watch.session = session;
             }
@@ -62,7 +63,7 @@ pub(crate) async fn session_ended(watch: Option<SessionWatch>) {
 impl SessionWatch {
     /// Time until the next look-up, unless the session changes before.
     fn pause(&self) -> Duration {
-        let now = self.clock.now();
+        let now = self.sessions.clock.now();
         let until = |at: i64| Duration::from_secs(u64::try_from(at - now).unwrap_or_default());
         let end = until(self.session.expires_at).min(LOOKUP_INTERVAL);
         // The refresh is due once that second is over; a failed one is retried.
@@ -76,9 +77,13 @@ impl SessionWatch {
     /// The session as the store has it now, and the id that it was found by.
     async fn look_up(&self) -> Result<Option<(&SessionId, Arc<Session>)>, StoreError> {
         for id in &self.ids {
-            if let Some(session) = self.store.load(id, &*self.site).await?
+            if let Some(session) = self.sessions.store.load(id, &*self.site).await?
                 && session.client_id == self.session.client_id
-                && self.store.touch(id, &session, self.clock.now()).await?
+                && self
+                    .sessions
+                    .store
+                    .touch(id, &session, self.sessions.clock.now())
+                    .await?
             {
                 return Ok(Some((id, session)));
             }

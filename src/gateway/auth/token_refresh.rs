@@ -1,5 +1,5 @@
-//! Keeps sessions alive whose application asked for `offline_access`: a request of somebody who is
-//! active makes the tokens new before they run out, in the background, once at a time.
+//! Refreshes the tokens of sessions in use before they expire, for applications with the scope
+//! `offline_access`: in the background, one refresh per session at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,43 +8,49 @@ use dashmap::DashSet;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
+use super::session::new_session;
 use crate::clock::Clock;
-use crate::gateway::handlers::login;
 use crate::model::{Session, SessionId, SessionKey};
 use crate::route::Site;
 use crate::store::Store;
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{Counters, RefreshOutcome};
 
-/// Sessions that may wait; more come again with their next request.
+/// Queued sessions; others are queued by their next request.
 const MAX_QUEUED_SESSIONS: usize = 1024;
 /// Refreshes at a time.
 const MAX_CONCURRENT_REFRESHES: usize = 8;
-/// For which another replica leaves a session alone; longer than authentik may take.
+/// How long other replicas do not refresh a session; longer than a request to authentik may take.
 const CLAIM_TTL: Duration = Duration::from_mins(1);
-/// LoginAttempts to keep what authentik gave in exchange for a token that is now worth nothing.
+/// Attempts to store new tokens; the refresh token before them is used up.
 const MAX_STORE_ATTEMPTS: usize = 5;
 
-/// Takes sessions that are about to run out. Cheap to clone.
+/// The queue of sessions that are due for a refresh. Cheap to clone.
 #[derive(Clone)]
 pub struct Refresher(Sender<Due>);
 
-/// A session that is about to run out.
+/// A session that is due for a refresh.
 pub struct Due {
     id: SessionId,
     site: Arc<Site>,
 }
 
 impl Refresher {
-    /// A refresher, and where its work comes out.
+    /// The queue, and its receiver for [`run`].
     #[must_use]
     pub fn channel() -> (Self, Receiver<Due>) {
         let (sender, receiver) = channel(MAX_QUEUED_SESSIONS);
         (Self(sender), receiver)
     }
 
-    /// Queues the session if it is time. Nobody waits.
-    pub(crate) fn consider(&self, id: &SessionId, site: &Arc<Site>, session: &Session, now: i64) {
+    /// Queues the session if it is due for a refresh. Does not wait.
+    pub(crate) fn enqueue_if_due(
+        &self,
+        id: &SessionId,
+        site: &Arc<Site>,
+        session: &Session,
+        now: i64,
+    ) {
         if session.needs_refresh(now) && session.claim_refresh_attempt(now) {
             let due = Due {
                 id: id.clone(),
@@ -55,7 +61,8 @@ impl Refresher {
     }
 }
 
-/// Refreshes until `stop`. `max_age` is how long a session may live in all, in seconds.
+/// Refreshes queued sessions until `stop`. `max_age` is the lifetime of a refreshed session, in
+/// seconds.
 pub async fn run(
     mut work: Receiver<Due>,
     store: Store,
@@ -83,7 +90,7 @@ pub async fn run(
             }
         }
     }
-    // What was begun ends, or its tokens would be lost.
+    // Running refreshes are finished, or their tokens would be lost.
     while running.join_next().await.is_some() {}
 }
 
@@ -92,7 +99,7 @@ struct Worker {
     clock: Clock,
     max_age: i64,
     outcomes: Counters<RefreshOutcome>,
-    /// Sessions that are being refreshed.
+    /// Sessions with a running refresh.
     running: DashSet<SessionKey>,
     trouble: Throttle,
 }
@@ -111,7 +118,7 @@ impl Worker {
         if !self.store.claim_refresh(&id.key(), CLAIM_TTL).await {
             return;
         }
-        // Another replica may have done it already, and used up the token that is known here.
+        // Another replica may have refreshed it already, and used up the token that is cached here.
         let Ok(Some(session)) = self.store.reload(id, &**site).await else {
             return;
         };
@@ -130,11 +137,11 @@ impl Worker {
         let claims = &session.claims;
         match site.relying_party.refresh(&refresh.token, now).await {
             Ok(Some(tokens)) if tokens.claims.sub == claims.sub => {
-                let mut fresh = login::session(site, tokens, refresh.started_at);
+                let mut fresh = new_session(site, tokens, refresh.started_at);
                 fresh.expires_at = fresh.expires_at.min(limit);
-                self.keep(id, site, Arc::new(fresh)).await;
+                self.store_tokens(id, site, Arc::new(fresh)).await;
             }
-            // Refused, or somebody else's: authentik no longer stands by the session.
+            // The refresh was refused, or the tokens are another user's: the session ends.
             Ok(_) if self.store.is_current(&id.key(), &session).await => {
                 tracing::info!(
                     user = claims.preferred_username,
@@ -154,7 +161,7 @@ impl Worker {
         }
     }
 
-    async fn keep(&self, id: &SessionId, site: &Arc<Site>, fresh: Arc<Session>) {
+    async fn store_tokens(&self, id: &SessionId, site: &Arc<Site>, fresh: Arc<Session>) {
         for _ in 0..MAX_STORE_ATTEMPTS {
             match self.store.update(id, &**site, Arc::clone(&fresh)).await {
                 Ok(()) => return self.outcomes.count(RefreshOutcome::Succeeded),

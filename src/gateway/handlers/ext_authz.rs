@@ -1,6 +1,8 @@
-//! Envoy's `ext_authz` over gRPC (`envoy.service.auth.v3.Authorization/Check`): the same question
-//! as over HTTP, in protobuf. Every failure is a denial, so that `failure_mode_allow` never
+//! Envoy's `ext_authz` over gRPC (`envoy.service.auth.v3.Authorization/Check`): the same authorization
+//! request as over HTTP, in protobuf. Every failure is a denial, so that `failure_mode_allow` never
 //! decides.
+
+use std::time::Duration;
 
 use axum::body::Body;
 use envoy_types::ext_authz::v3::pb::{
@@ -8,6 +10,7 @@ use envoy_types::ext_authz::v3::pb::{
     HeaderAppendAction, HeaderValue, HeaderValueOption, HttpResponse, HttpStatus, OkHttpResponse,
 };
 use envoy_types::pb::google::rpc;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -15,23 +18,26 @@ use tonic::{Code, Status};
 use tower::Service as _;
 use tower_http::timeout::TimeoutBody;
 
-use crate::gateway::handlers::forward_auth::ENVOY_HEADERS_TO_REMOVE;
-use crate::gateway::{Gateway, Listener, POWERED_BY};
+use super::forward_auth::ENVOY_HEADERS_TO_REMOVE;
+use crate::web::header::names::POWERED_BY;
 use crate::web::request::inbound::Peer;
 
-/// Largest message that is read: the head of a request, and what Envoy says besides.
+/// Size of a message: the head of a request, and Envoy's further attributes.
 const MAX_MESSAGE_BYTES: usize = 256 << 10;
 
-/// Answers one gRPC request.
-pub async fn answer(
-    gateway: Gateway,
+/// Answers one gRPC request. `handle` answers the same authorization request over HTTP.
+pub(crate) async fn answer<H>(
+    handle: H,
+    body_timeout: Duration,
     peer: Peer,
     mut request: Request<Incoming>,
-) -> Response<Body> {
+) -> Response<Body>
+where
+    H: Fn(Peer, Request<Body>) -> BoxFuture<'static, Response<Body>> + Send + Sync + 'static,
+{
     request.extensions_mut().insert(peer);
-    let body_timeout = gateway.0.body_timeout;
     let request = request.map(|body| TimeoutBody::new(body_timeout, body));
-    let server = AuthorizationServer::new(Check(gateway.on(Listener::ExtAuthz)));
+    let server = AuthorizationServer::new(Check(handle));
     let mut server = server.max_decoding_message_size(MAX_MESSAGE_BYTES);
     match server.call(request).await {
         Ok(response) => response.map(Body::new),
@@ -39,29 +45,32 @@ pub async fn answer(
     }
 }
 
-struct Check(Gateway);
+struct Check<H>(H);
 
 #[tonic::async_trait]
-impl Authorization for Check {
+impl<H> Authorization for Check<H>
+where
+    H: Fn(Peer, Request<Body>) -> BoxFuture<'static, Response<Body>> + Send + Sync + 'static,
+{
     async fn check(
         &self,
         request: tonic::Request<CheckRequest>,
     ) -> Result<tonic::Response<CheckResponse>, Status> {
         let peer = request.extensions().get::<Peer>().copied();
         let answer = match peer.zip(asked(request.into_inner())) {
-            Some((peer, asked)) => convert(self.0.handle(peer, asked).await).await,
+            Some((peer, asked)) => convert((self.0)(peer, asked).await).await,
             None => denial(StatusCode::BAD_REQUEST, Vec::new(), String::new()),
         };
         Ok(tonic::Response::new(answer))
     }
 }
 
-/// The question as Envoy would ask it over HTTP; `None` if it asks for no path.
+/// The request as Envoy would send it over HTTP; `None` if it has no path.
 #[must_use]
 pub fn asked(request: CheckRequest) -> Option<Request<Body>> {
     let http = request.attributes?.request?.http?;
-    // Whatever else callback_of our prefix would make another endpoint of it.
-    // What follows `#` would be lost, while Envoy passes it on.
+    // Anything else after the prefix would make it another endpoint.
+    // A fragment would be lost here, while Envoy passes it on.
     if !http.path.starts_with('/') || http.path.contains('#') {
         return None;
     }
@@ -70,7 +79,7 @@ pub fn asked(request: CheckRequest) -> Option<Request<Body>> {
         .uri(format!("/outpost.goauthentik.io/auth/envoy{}", http.path))
         .header(header::HOST, http.host);
     for (name, value) in &http.headers {
-        // `:path` and its kin are no headers, and the host is given above.
+        // Pseudo-headers are no headers, and the host is set above.
         if !name.starts_with(':') && !name.eq_ignore_ascii_case("host") {
             builder = builder.header(name, value);
         }
@@ -78,12 +87,12 @@ pub fn asked(request: CheckRequest) -> Option<Request<Body>> {
     builder.body(Body::empty()).ok()
 }
 
-async fn convert(answer: Response<Body>) -> CheckResponse {
-    let (parts, body) = answer.into_parts();
+async fn convert(response: Response<Body>) -> CheckResponse {
+    let (parts, body) = response.into_parts();
     if parts.status == StatusCode::OK {
         return permission(&parts.headers);
     }
-    let headers = parts.headers.iter().filter(|(name, _)| is_told(name));
+    let headers = parts.headers.iter().filter(|(name, _)| is_for_envoy(name));
     let headers = headers.filter_map(|(name, value)| option(name, value));
     let body = body
         .collect()
@@ -95,16 +104,16 @@ async fn convert(answer: Response<Body>) -> CheckResponse {
 
 fn permission(headers: &HeaderMap) -> CheckResponse {
     let (mut set, mut add, mut remove) = (Vec::new(), Vec::new(), Vec::new());
-    // What is said of the answer itself would become a header of the request.
-    let told = |name: &HeaderName| is_told(name) && *name != header::CACHE_CONTROL;
-    for (name, value) in headers.iter().filter(|(name, _)| told(name)) {
+    // A header of the response itself would become one of the request.
+    let is_for_request = |name: &HeaderName| is_for_envoy(name) && *name != header::CACHE_CONTROL;
+    for (name, value) in headers.iter().filter(|(name, _)| is_for_request(name)) {
         if *name == header::SET_COOKIE {
             add.extend(option(name, value));
         } else if *name == ENVOY_HEADERS_TO_REMOVE {
             let names = value.to_str().unwrap_or_default().split(',');
             remove.extend(names.map(str::to_owned));
         } else if value.is_empty() {
-            // Envoy leaves the client's own header in place where ours is empty.
+            // Envoy keeps the client's own header if the value is empty.
             remove.push(name.to_string());
         } else {
             set.extend(option(name, value));
@@ -141,8 +150,8 @@ fn response(code: Code, http_response: HttpResponse) -> CheckResponse {
     }
 }
 
-/// Headers that are about our own connection say nothing to anybody else.
-fn is_told(name: &HeaderName) -> bool {
+/// Whether a header is not about the outpost's own connection.
+fn is_for_envoy(name: &HeaderName) -> bool {
     *name != POWERED_BY && *name != header::USER_AGENT && *name != header::CONTENT_LENGTH
 }
 

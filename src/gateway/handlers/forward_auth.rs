@@ -3,211 +3,181 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use tracing::Level;
 
-use crate::gateway::auth::authorize::Admission;
-use crate::gateway::auth::session::Permit;
-use crate::gateway::dialect::Surface;
+use super::login::{LoginFlow, may_start_login, target};
+use crate::gateway::auth::authenticator::{Admission, Authenticator};
+use crate::gateway::auth::authorize::Permit;
+use crate::gateway::dialect::AuthRequest;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::GatewayError;
-use crate::gateway::handlers::login::{append_cookie, may_start_login, target};
 use crate::gateway::hosts::Hosts;
-use crate::gateway::response::{GatewayResponse, json};
-use crate::gateway::{Parted, RequestTarget};
-use crate::model::{Authority, AuthorizationRequest, Mode};
-use crate::route::{Site, Snapshot};
+use crate::gateway::request_target::RequestTarget;
+use crate::gateway::response::{GatewayResponse, append_cookie, unauthorized};
+use crate::model::{AuthorizationRequest, Dialect, Mode};
+use crate::route::Site;
 use crate::telemetry::metrics::Rejection;
 use crate::web::cookie::{self, Foreign};
 use crate::web::header::identity;
-use crate::web::request::inbound::{Inbound, own_host};
 use crate::web::request::navigation::{is_preflight, overrides_method};
 
-impl Parted {
-    /// One request, in any dialect: 200 with the identity headers, or what the person is to see
-    /// instead.
-    pub(in crate::gateway) async fn forward(
+/// `x-envoy-auth-headers-to-remove`: request headers that Envoy removes before the application gets
+/// the request.
+pub(crate) const ENVOY_HEADERS_TO_REMOVE: HeaderName =
+    HeaderName::from_static("x-envoy-auth-headers-to-remove");
+
+/// Answers authorization requests.
+pub(crate) struct ForwardAuth {
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) login: Arc<LoginFlow>,
+    /// Whether positive responses have `Cookie` and `Authorization` as the application should see them.
+    pub(crate) echo_credentials: bool,
+}
+
+impl ForwardAuth {
+    /// Answers one authorization request, in any dialect: 200 with the identity headers, or the
+    /// response for the user.
+    pub(crate) async fn check(
         &self,
-        surface: Surface<'_>,
-        parts: &Parts,
-        inbound: &Inbound<'_>,
-        snapshot: &Snapshot,
+        auth: AuthRequest<'_>,
     ) -> Result<GatewayResponse, GatewayError> {
-        let headers = &parts.headers;
-        for host in [own_host(parts), inbound.host] {
-            // One that is no host names none.
-            let authority = Authority::parse(host).ok();
-            let named = authority
-                .and_then(|authority| snapshot.table.find_named(&authority, parts.uri.path()));
-            named.map_or(Ok(()), is_asked_about)?;
+        let (headers, inbound) = (&auth.parts.headers, auth.inbound);
+        // A value that is not a host names no application.
+        for host in [auth.own_host.ok(), auth.forwarded_host]
+            .into_iter()
+            .flatten()
+        {
+            let named = host.find_named(auth.parts.uri.path());
+            named.map_or(Ok(()), refuse_proxy_mode)?;
         }
-        let url = surface.url(parts, inbound, &snapshot.table)?;
-        let authority = url.authority();
-        let site = snapshot
-            .table
-            .find(&authority, url.path())
-            .ok_or_else(|| GatewayError::NoApplication(authority.to_string()))?;
-        is_asked_about(site)?;
-        let dialect = self.dialect(surface, headers);
+        let url = auth.url()?;
+        let host = auth.routes(url.authority());
+        let site = host
+            .find(url.path())
+            .ok_or_else(|| GatewayError::NoApplication(url.authority().to_string()))?;
+        refuse_proxy_mode(site)?;
         let hosts = Hosts {
-            surface,
-            dialect,
-            parts,
-            inbound,
-            table: &snapshot.table,
+            request: &auth,
             url: &url,
             site,
         };
         let routed = hosts.routed()?;
-        site.metrics.authorizations.count(dialect);
+        site.metrics.authorizations.count(auth.dialect);
         if !routed.verified {
-            site.metrics.unverified_hosts.count(dialect);
+            site.metrics.unverified_hosts.count(auth.dialect);
         }
         let application = &site.application;
-        let told = surface.method(parts, inbound, &application.policy);
-        let method = told.as_ref().unwrap_or(&Method::GET);
-        let asked = RequestTarget {
-            authority,
+        let known_method = auth.method(&application.policy);
+        let method = known_method.as_ref().unwrap_or(&Method::GET);
+        let target = RequestTarget {
+            host,
             path: url.path(),
             method,
             headers,
             source: inbound.source(),
         };
-        if surface.shows_response() {
-            // Where nothing else routes our own pages to us, they are asked about like any other.
-            let target = url.path_and_query();
-            let endpoint = Endpoint::of(&target, |path| snapshot.table.own_path(&authority, path));
-            if let Some(page) = self.own_page(endpoint, asked, snapshot) {
-                let mut answer = page.await?;
-                if answer.response.status().is_success() {
-                    // It is about our page; the request that was asked about must not pass.
-                    *answer.response.status_mut() = StatusCode::FORBIDDEN;
+        if auth.shows_response() {
+            // The outpost's pages are answered here where nothing else routes them to the outpost.
+            let path_and_query = url.path_and_query();
+            let endpoint = Endpoint::of(&path_and_query, |path| host.own_path(path));
+            if let Some(page) = self.login.page(endpoint, target) {
+                let mut response = page.await?;
+                if response.response.status().is_success() {
+                    // It is the outpost's page; the user's request must not pass.
+                    *response.response.status_mut() = StatusCode::FORBIDDEN;
                 }
-                return Ok(answer);
+                return Ok(response);
             }
         }
         let is_overridden = application.policy.uses_methods() && overrides_method(headers);
         let request = AuthorizationRequest {
             url: &url,
-            method: told.as_ref().filter(|_| !is_overridden),
+            method: known_method.as_ref().filter(|_| !is_overridden),
             client: inbound.known_client(),
-            preflight: told
+            preflight: known_method
                 .as_ref()
                 .is_some_and(|method| !is_overridden && is_preflight(method, headers)),
             routed_host: routed.elsewhere,
         };
-        asked.certain(snapshot, site)?;
-        match self.admit(site, &request, headers, asked.source).await? {
-            Admission::Passed(pass) => {
-                let mut answer = allow(site, &pass.permit, headers);
-                let consumed = pass.by_credentials || self.opened_session(site, headers);
-                let told = answer.response.headers_mut();
+        target.check_path(site)?;
+        let admission = self
+            .authenticator
+            .admit(site, &request, headers, target.source);
+        match admission.await? {
+            Admission::Permitted {
+                permit,
+                cookie,
+                credentials_consumed,
+            } => {
+                let mut permitted = permitted(site, &permit, headers);
+                let response = permitted.response.headers_mut();
                 if self.echo_credentials {
-                    echo(headers, consumed, told);
+                    echo_credentials_to(headers, credentials_consumed, response);
                 }
-                if let Surface::Envoy(_) = surface {
-                    instruct_envoy(headers, consumed, told);
+                if auth.dialect == Dialect::Envoy {
+                    instruct_envoy(headers, credentials_consumed, response);
                 }
-                if let Some(cookie) = pass.cookie {
-                    append_cookie(&mut answer.response, &cookie);
+                if let Some(cookie) = cookie {
+                    append_cookie(&mut permitted.response, &cookie);
                 }
-                Ok(answer)
+                Ok(permitted)
             }
             Admission::Refused(Rejection::LoginRequired)
-                if surface.shows_response() && may_start_login(site, method, headers) =>
+                if auth.shows_response() && may_start_login(site, method, headers) =>
             {
                 let target = target::of(application, Some(&url.to_string()));
-                self.start_login_for(method, site, headers, target)
+                self.login.start(method, site, headers, target)
             }
-            Admission::Refused(reason) => Ok(unauthorized(site, surface.shows_response(), reason)),
+            Admission::Refused(reason) => Ok(unauthorized(site, auth.shows_response(), reason)),
         }
     }
 }
 
-/// Refuses questions about an application in proxy mode, and those that came by its host: it is
-/// clients that talk to us there, and a positive answer would show them what is for applications
-/// alone.
-fn is_asked_about(site: &Arc<Site>) -> Result<(), GatewayError> {
+/// Refuses authorization requests for an application in proxy mode, and those that came by its host:
+/// clients reach the outpost there, and a positive response would show them headers that are for
+/// applications only.
+fn refuse_proxy_mode(site: &Arc<Site>) -> Result<(), GatewayError> {
     if site.application.mode == Mode::Proxy {
         return Err(GatewayError::ProxyMode(Arc::clone(site)));
     }
     Ok(())
 }
 
-/// What Envoy is to remove of a request before it goes to the application.
-pub(in crate::gateway) const ENVOY_HEADERS_TO_REMOVE: HeaderName =
-    HeaderName::from_static("x-envoy-auth-headers-to-remove");
-
-/// What a program without a session is told.
-pub(in crate::gateway) const SIGN_IN: &str = "Sign in first: open the application in a browser.";
-
-/// 401: nginx sends people to `/start` on it; scripts are told what is the matter.
-pub(in crate::gateway) fn unauthorized(
-    site: &Arc<Site>,
-    shows_response: bool,
-    reason: Rejection,
-) -> GatewayResponse {
-    site.metrics.rejections.count(reason);
-    let status = StatusCode::UNAUTHORIZED;
-    let response = if shows_response {
-        let mut response = json(
-            status,
-            &serde_json::json!({
-                "error": "login_required",
-                "message": SIGN_IN,
-                "url": site.application.external.as_str(),
-            }),
-        );
-        let challenge = HeaderValue::from_static("Bearer realm=\"authentik\"");
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, challenge);
-        response
-    } else {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = status;
-        response
-    };
-    GatewayResponse {
-        quiet: true,
-        ..GatewayResponse::of(site, response)
-    }
-}
-
-/// Says in a positive answer which cookies and which `Authorization` the application should see, for
-/// a reverse proxy that puts both in place of the client's, and removes the client's where there is
-/// nothing in their place.
-fn echo(request: &HeaderMap, consumed: bool, answer: &mut HeaderMap) {
+/// Sets `Cookie` and `Authorization` of a positive response as the application should see them, for a
+/// reverse proxy that puts both in place of the client's, and removes the client's if the response
+/// has none.
+fn echo_credentials_to(request: &HeaderMap, consumed: bool, response: &mut HeaderMap) {
     if let Some(cookies) = cookie::foreign(request) {
-        answer.insert(header::COOKIE, secret(cookies));
+        response.insert(header::COOKIE, secret(cookies));
     }
     let own = request.get(header::AUTHORIZATION).filter(|_| !consumed);
     if let Some(own) = own
-        && !answer.contains_key(header::AUTHORIZATION)
+        && !response.contains_key(header::AUTHORIZATION)
     {
-        answer.insert(header::AUTHORIZATION, secret(own.clone()));
+        response.insert(header::AUTHORIZATION, secret(own.clone()));
     }
 }
 
-/// The same for Envoy, which leaves the client's header where there is nothing in its place, unless
-/// it is told to remove it.
-fn instruct_envoy(request: &HeaderMap, consumed: bool, answer: &mut HeaderMap) {
+/// The same for Envoy, which keeps the client's header if the response has none, unless the response
+/// names it as one to remove.
+fn instruct_envoy(request: &HeaderMap, consumed: bool, response: &mut HeaderMap) {
     let cookies = match Foreign::of(request) {
         Foreign::Unchanged => false,
         Foreign::Changed(left) => {
-            answer.insert(header::COOKIE, secret(left));
+            response.insert(header::COOKIE, secret(left));
             false
         }
         Foreign::Removed => true,
     };
-    let authorization = consumed && !answer.contains_key(header::AUTHORIZATION);
+    let authorization = consumed && !response.contains_key(header::AUTHORIZATION);
     let removed = match (cookies, authorization) {
         (false, false) => return,
         (true, false) => "cookie",
         (false, true) => "authorization",
         (true, true) => "cookie,authorization",
     };
-    answer.insert(ENVOY_HEADERS_TO_REMOVE, HeaderValue::from_static(removed));
+    response.insert(ENVOY_HEADERS_TO_REMOVE, HeaderValue::from_static(removed));
 }
 
 fn secret(mut value: HeaderValue) -> HeaderValue {
@@ -216,7 +186,7 @@ fn secret(mut value: HeaderValue) -> HeaderValue {
 }
 
 /// 200 with the identity headers, which the reverse proxy copies to the application.
-fn allow(site: &Arc<Site>, permit: &Permit, request: &HeaderMap) -> GatewayResponse {
+fn permitted(site: &Arc<Site>, permit: &Permit, request: &HeaderMap) -> GatewayResponse {
     let mut headers = match permit.session() {
         Some(session) => session.headers.clone(),
         None => identity::anonymous(),
@@ -237,7 +207,7 @@ fn allow(site: &Arc<Site>, permit: &Permit, request: &HeaderMap) -> GatewayRespo
     *response.headers_mut() = headers;
     GatewayResponse {
         session: permit.session().cloned(),
-        quiet: true,
+        level: Level::DEBUG,
         ..GatewayResponse::of(site, response)
     }
 }

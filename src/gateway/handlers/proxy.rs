@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use http::request::Parts;
@@ -10,23 +10,20 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::gateway::Parted;
-use crate::gateway::auth::authorize::Admission;
-use crate::gateway::auth::credentials;
-use crate::gateway::auth::session::{Permit, session_ids};
+use super::login::{may_start_login, target};
+use crate::gateway::auth::authenticator::{Admission, Authenticator};
+use crate::gateway::auth::authorize::Permit;
 use crate::gateway::auth::session_watch::{SessionWatch, session_ended, watched};
 use crate::gateway::error::GatewayError;
 use crate::gateway::grpc;
-use crate::gateway::handlers::forward_auth::{SIGN_IN, unauthorized};
-use crate::gateway::handlers::login::{append_cookie, may_start_login, redirect, target};
 use crate::gateway::proxy_error::{ProxyError, ProxyFailure};
-use crate::gateway::response::GatewayResponse;
+use crate::gateway::response::{GatewayResponse, SIGN_IN, append_cookie, redirect, unauthorized};
 use crate::model::{Authority, AuthorizationRequest, Backend, RequestedUrl, Session};
 use crate::route::Site;
 use crate::server::ConnectionHandle;
 use crate::telemetry::metrics::Rejection;
 use crate::upstream::{
-    Destination, ProxyRequest, ProxyResponse, SetHeaders, Tunnel, UpstreamError,
+    Destination, ProxyRequest, ProxyResponse, SetHeaders, Tunnel, Upstream, UpstreamError,
 };
 use crate::web::header::identity;
 use crate::web::request::inbound::Inbound;
@@ -41,19 +38,27 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// A request for an application in proxy mode.
 #[derive(Clone, Copy)]
-pub(in crate::gateway) struct ProxiedRequest<'a> {
-    pub(in crate::gateway) site: &'a Arc<Site>,
+pub(crate) struct ProxiedRequest<'a> {
+    pub(crate) site: &'a Arc<Site>,
     /// The application's address.
-    pub(in crate::gateway) backend: &'a Backend,
-    pub(in crate::gateway) parts: &'a Parts,
-    pub(in crate::gateway) inbound: &'a Inbound<'a>,
+    pub(crate) backend: &'a Backend,
+    pub(crate) parts: &'a Parts,
+    pub(crate) inbound: &'a Inbound<'a>,
     /// The requested host.
-    pub(in crate::gateway) host: Authority<'a>,
+    pub(crate) host: Authority<'a>,
 }
 
-impl Parted {
+/// Proxies the requests of applications in proxy mode.
+pub(crate) struct ReverseProxy {
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) upstream: Upstream,
+    /// Idle timeout while reading a request body.
+    pub(crate) body_timeout: Duration,
+}
+
+impl ReverseProxy {
     /// Proxies a request that is authorized; others are answered with a redirect to the login or 401.
-    pub(in crate::gateway) async fn proxy(
+    pub(crate) async fn handle(
         &self,
         proxied: ProxiedRequest<'_>,
         body: Body,
@@ -67,12 +72,12 @@ impl Parted {
         let (method, headers) = (&parts.method, &parts.headers);
         if matches!(*method, Method::CONNECT | Method::TRACE) {
             // TRACE would show the identity headers to the page that asks.
-            return Err(GatewayError::Method(Arc::clone(site)));
+            return Err(GatewayError::UnsupportedMethod(Arc::clone(site)));
         }
         let target = parts.uri.path_and_query();
         let target = target.map_or("/", PathAndQuery::as_str);
         let url = RequestedUrl::of_request(inbound.scheme, proxied.host, target)
-            .map_err(|_| GatewayError::Method(Arc::clone(site)))?;
+            .map_err(|_| GatewayError::UnsupportedMethod(Arc::clone(site)))?;
         let is_overridden = site.application.policy.uses_methods() && overrides_method(headers);
         let request = AuthorizationRequest {
             url: &url,
@@ -81,19 +86,21 @@ impl Parted {
             preflight: !is_overridden && is_preflight(method, headers),
             routed_host: None,
         };
-        match self
-            .admit(site, &request, headers, inbound.source())
-            .await?
-        {
-            Admission::Passed(pass) => {
-                let credentials = pass.by_credentials || self.opened_session(site, headers);
-                let mut answer = self
-                    .pass_on(&pass.permit, proxied, credentials, body)
+        let source = inbound.source();
+        let admission = self.authenticator.admit(site, &request, headers, source);
+        match admission.await? {
+            Admission::Permitted {
+                permit,
+                cookie,
+                credentials_consumed,
+            } => {
+                let mut response = self
+                    .pass_on(&permit, proxied, credentials_consumed, body)
                     .await?;
-                if let Some(cookie) = pass.cookie {
-                    append_cookie(&mut answer.response, &cookie);
+                if let Some(cookie) = cookie {
+                    append_cookie(&mut response.response, &cookie);
                 }
-                Ok(answer)
+                Ok(response)
             }
             Admission::Refused(Rejection::LoginRequired)
                 if may_start_login(site, method, headers) =>
@@ -150,6 +157,8 @@ impl Parted {
                 self.body_timeout
             },
         };
+        let watch =
+            || session.map(|session| self.authenticator.watch(site, session, &parts.headers));
         let begun = Instant::now();
         let response = self.upstream.proxy(&upstream_request, body).await;
         if let Some(metrics) = &site.upstream_metrics
@@ -160,12 +169,12 @@ impl Parted {
         }
         let response = match response.map_err(|error| failed(error.into()))? {
             ProxyResponse::Complete(response) => response.map(Body::new),
-            ProxyResponse::Streaming(response) => match self.session_watch(request, session) {
+            ProxyResponse::Streaming(response) => match watch() {
                 Some(watch) => response.map(|body| watched(body, watch)),
                 None => response.map(Body::new),
             },
             ProxyResponse::Upgraded(response, tunnel) => {
-                run(tunnel, parts, self.session_watch(request, session));
+                run(tunnel, parts, watch());
                 response.map(|()| Body::empty())
             }
         };
@@ -173,25 +182,6 @@ impl Parted {
             session: session.cloned(),
             from_upstream: true,
             ..GatewayResponse::of(site, response)
-        })
-    }
-
-    fn session_watch(
-        &self,
-        request: ProxiedRequest<'_>,
-        session: Option<&Arc<Session>>,
-    ) -> Option<SessionWatch> {
-        let ProxiedRequest { site, parts, .. } = request;
-        let headers = &parts.headers;
-        session.map(|session| SessionWatch {
-            session: Arc::clone(session),
-            ids: session_ids(site, headers)
-                .chain(credentials::session_id(site, headers))
-                .collect(),
-            site: Arc::clone(site),
-            store: self.store.clone(),
-            clock: self.clock.clone(),
-            refresher: self.refresher.clone(),
         })
     }
 }

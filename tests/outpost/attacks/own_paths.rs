@@ -208,7 +208,7 @@ async fn ap_2026_02_asking_for_a_check_path_is_denied_and_does_not_loop() {
                 if surface == Surface::Nginx {
                     let reason = &answer.headers()["x-authentik-proxy-error"];
                     let reason = reason.to_str().expect("text");
-                    assert!(reason.contains("for authorization requests"), "{reason}");
+                    assert!(reason.contains("authorization endpoint"), "{reason}");
                 }
             }
         }

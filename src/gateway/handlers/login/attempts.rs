@@ -1,22 +1,22 @@
-//! The pre-login cookie: binds logins to a browser and notices when they go in circles.
+//! The login cookie: binds logins to a browser and detects login loops.
 
 use aws_lc_rs::digest;
 
 use crate::model::SessionId;
 
-/// What starts towards one target may weigh together within [`WINDOW_SECONDS`] seconds. A browser that
-/// restores its tabs starts several logins at once.
+/// Weight of all starts towards one target within [`WINDOW_SECONDS`]. A browser that restores its tabs
+/// starts several logins at once.
 const MAX_WEIGHT: u8 = 10;
-/// What a start weighs that follows a sign-in which should have made it needless.
+/// Weight of a start after a successful login, which should have made it needless.
 const WEIGHT_AFTER_SIGN_IN: u8 = 3;
-/// Seconds after which starts are no longer counted together.
+/// Time within which starts are counted together.
 const WINDOW_SECONDS: i64 = 60;
 
-/// What the pre-login cookie says. Nothing in it needs a signature: whoever changes it hurts
-/// themselves, and what another host of the domain sets counts only where it counts least.
+/// The value of the login cookie. It needs no signature: users who change it affect themselves only,
+/// and of several cookies the one that counts least is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LoginAttempts {
-    /// Known to this browser only; its hash is in the login state. Shared by parallel tabs.
+    /// A secret of this browser; its hash is in the login state. Parallel tabs share it.
     pub(super) browser: SessionId,
     weight: u8,
     since: i64,
@@ -73,7 +73,7 @@ impl LoginAttempts {
         Self { weight: 0, ..self }
     }
 
-    /// Whether the browser keeps coming back for the same page without being let in.
+    /// Whether the browser keeps starting logins for the same page without a session.
     pub(super) fn is_loop(&self) -> bool {
         self.weight > MAX_WEIGHT
     }

@@ -1,10 +1,11 @@
 //! Redirects to the callback as two real servers sent them.
 
-use super::{Callback, LoginFailure};
+use super::callback::Callback;
 use crate::gateway::endpoint::Endpoint;
+use crate::gateway::error::LoginFailure;
 use crate::recordings::{both, text};
 
-/// What the outpost is asked when the browser follows the redirect.
+/// The callback when the browser follows the redirect.
 fn callback_of(redirect: &serde_json::Value) -> Callback {
     let location = text(&redirect["location"]);
     match Endpoint::of(location, |_| None) {

@@ -1,52 +1,53 @@
-//! Signing out: only a page that is opened does, and one that another origin opened asks first.
+//! Sign-out: only a navigation signs out, and one from another origin is asked to confirm.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use http::{Method, Response, StatusCode};
 
-use super::{redirect, remove_cookies};
+use super::LoginFlow;
+use super::cookies::remove_cookies;
 use crate::gateway::error::GatewayError;
-use crate::gateway::response::{GatewayResponse, html};
-use crate::gateway::{Parted, RequestTarget};
+use crate::gateway::request_target::RequestTarget;
+use crate::gateway::response::{GatewayResponse, html, redirect};
 use crate::model::Session;
 use crate::route::Site;
 use crate::web::page::{Page, Question};
 use crate::web::request::navigation::Opened;
 
-/// The parameter that carries the token of the page that asks.
+/// The query parameter with the token of the confirmation page.
 const CONFIRM: &str = "confirm";
 
-impl Parted {
-    /// `/sign_out`: ends every session of the person here, then signs out at authentik.
-    pub(in crate::gateway) async fn sign_out(
+impl LoginFlow {
+    /// `/sign_out`: ends every session of the user at the outpost, then signs out at authentik.
+    pub(super) async fn sign_out(
         &self,
-        site: &Arc<Site>,
-        asked: RequestTarget<'_>,
+        target: RequestTarget<'_>,
         query: &str,
     ) -> Result<GatewayResponse, GatewayError> {
+        let site = target.site()?;
         let RequestTarget {
-            authority,
+            host,
             method,
             headers,
             ..
-        } = asked;
+        } = target;
         if !matches!(*method, Method::GET | Method::HEAD | Method::POST) {
             return Err(GatewayError::PageMethod {
                 site: Arc::clone(site),
                 allow: "GET, HEAD, POST",
             });
         }
-        let opened = Opened::of(method, headers, &authority);
+        let opened = Opened::of(method, headers, &host.authority());
         let token = token(query).filter(|_| *method == Method::POST);
         if opened == Opened::InBackground && token.is_none() {
             return Err(GatewayError::Background(Arc::clone(site)));
         }
-        let Some(session) = self.identify(site, headers).await? else {
+        let Some(session) = self.authenticator.identify(site, headers).await? else {
             let home = site.application.external.as_str().to_owned();
             return self.begin(site, headers, home, 1);
         };
-        // The token counts wherever the form was sent from: no other page can know it.
+        // The token is accepted from every origin: no other page can know it.
         let confirmed =
             token.is_some_and(|token| site.keys.is_sign_out_token(token, &session.access_token));
         if opened != Opened::Here && !confirmed {
@@ -56,7 +57,8 @@ impl Parted {
                 ..GatewayResponse::of(site, response)
             });
         }
-        self.store.revoke_by_subject(&session.claims.sub).await;
+        let store = &self.authenticator.sessions.store;
+        store.revoke_by_subject(&session.claims.sub).await;
         let mut response = match site.relying_party.end_session_url() {
             Some(url) => redirect(url.as_str()),
             None => signed_out(site),
@@ -79,7 +81,7 @@ fn token(query: &str) -> Option<&str> {
     pairs.find_map(|pair| pair.strip_prefix(CONFIRM)?.strip_prefix('='))
 }
 
-/// The page that asks. Its form leads to the very path that was asked for, which reaches us.
+/// The confirmation page. Its form leads to the requested path, which reaches the outpost.
 fn ask(site: &Site, session: &Session) -> Response<Body> {
     let token = site.keys.sign_out_token(&session.access_token);
     let action = format!("?X-authentik-logout=true&{CONFIRM}={token}");
@@ -98,7 +100,7 @@ fn ask(site: &Site, session: &Session) -> Response<Body> {
     html(StatusCode::OK, &page)
 }
 
-/// What is shown where authentik has no page of its own for it.
+/// The page after a sign-out if authentik has no end-session endpoint.
 fn signed_out(site: &Site) -> Response<Body> {
     let page = Page {
         title: "Signed out",

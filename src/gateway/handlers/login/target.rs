@@ -1,4 +1,4 @@
-//! Where a person goes after signing in: what `rd` asks for, if it is the application's own.
+//! The return target of a login: the URL in `rd`, if it belongs to the application.
 
 use std::borrow::Cow;
 
@@ -7,33 +7,33 @@ use url::Url;
 
 use crate::model::{Application, Mode, RequestedUrl};
 
-/// Longest target that is carried through a login, in bytes; the state must fit into headers.
-const MAX_LENGTH: usize = 4096;
+/// Length of a return target, in bytes; the state must fit into headers.
+const MAX_TARGET_BYTES: usize = 4096;
 
-/// The absolute URL to return to: what is `wanted`, byte for byte, if that lies within the
-/// application; the application's own address otherwise.
-pub(in crate::gateway) fn of(application: &Application, wanted: Option<&str>) -> String {
-    wanted
-        .filter(|wanted| wanted.len() <= MAX_LENGTH)
-        .and_then(|wanted| within(application, wanted))
+/// The absolute URL to return to: the requested one, byte for byte, if it belongs to the application;
+/// the application's external URL otherwise.
+pub(crate) fn of(application: &Application, requested: Option<&str>) -> String {
+    requested
+        .filter(|requested| requested.len() <= MAX_TARGET_BYTES)
+        .and_then(|requested| within(application, requested))
         .unwrap_or_else(|| application.external.as_str().to_owned())
 }
 
-/// The path that is `wanted`: several applications may share a host.
-pub(in crate::gateway) fn path(wanted: &str) -> Option<&str> {
-    if wanted.starts_with('/') {
-        return wanted.split('?').next();
+/// The path of a requested target: several applications may share a host.
+pub(crate) fn path(requested: &str) -> Option<&str> {
+    if requested.starts_with('/') {
+        return requested.split('?').next();
     }
-    RequestedUrl::parse(wanted).ok().map(|url| url.path())
+    RequestedUrl::parse(requested).ok().map(|url| url.path())
 }
 
 /// The value of `rd`, in either of the two ways in which reverse proxies write it.
 ///
 /// nginx pastes `$scheme://$host$request_uri` as it is: everything that follows `rd=` is
-/// then the target, `&` and percent-encoding included. ingress-nginx and our own pages encode it:
+/// then the target, `&` and percent-encoding included. ingress-nginx and the outpost's pages encode it:
 /// then the value ends at `&` and is decoded once. A `/` after the host, or at the start of a
 /// relative target, that is not encoded tells the first from the second.
-pub(in crate::gateway) fn requested(query: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn requested(query: &str) -> Option<Cow<'_, str>> {
     let start = if query.starts_with("rd=") {
         0
     } else {
@@ -55,19 +55,19 @@ pub(in crate::gateway) fn requested(query: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(value).decode_utf8().ok()
 }
 
-/// `wanted` as an absolute URL of the application, or `None` if it leads elsewhere.
-fn within(application: &Application, wanted: &str) -> Option<String> {
+/// A requested target as an absolute URL of the application, or `None` if it leads elsewhere.
+fn within(application: &Application, requested: &str) -> Option<String> {
     let origin = application.external.origin();
-    if wanted.starts_with('/') {
-        let absolute = format!("{origin}{wanted}");
+    if requested.starts_with('/') {
+        let absolute = format!("{origin}{requested}");
         let url = RequestedUrl::parse(&absolute).ok()?;
         // Browsers resolve `//host` and `/\host` to another host.
-        let resolved = Url::parse(&origin).ok()?.join(wanted).ok()?;
+        let resolved = Url::parse(&origin).ok()?.join(requested).ok()?;
         return (resolved.host_str() == Some(application.external.host())
             && url.authority().canonical_host() == application.external.host())
         .then_some(absolute);
     }
-    let url = RequestedUrl::parse(wanted).ok()?;
+    let url = RequestedUrl::parse(requested).ok()?;
     let host = url.authority().canonical_host();
     match &application.mode {
         Mode::ForwardDomain(domain) => domain.contains(&host).then(|| {

@@ -1,0 +1,134 @@
+//! Whether a request may pass: session cookie, rules, credentials, in this order. The same for forward
+//! auth and reverse proxy.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+
+use super::authentik_limiter::AuthentikLimiter;
+use super::authorize::{Denial, Permit, authorize};
+use super::credentials::{self, CredentialCache, CredentialCheck};
+use super::session::{Sessions, session_ids};
+use super::session_watch::SessionWatch;
+use super::token_refresh::Refresher;
+use crate::gateway::error::GatewayError;
+use crate::model::{AuthorizationRequest, Session};
+use crate::route::Site;
+use crate::telemetry::metrics::Rejection;
+use crate::web::request::inbound::Source;
+
+/// The result for a request that is not denied.
+pub(crate) enum Admission {
+    /// It may pass.
+    Permitted {
+        /// The proof.
+        permit: Permit,
+        /// `Set-Cookie` value with the session of the credentials, which spares the next check.
+        cookie: Option<String>,
+        /// Whether the `Authorization` header is for the outpost, and not for the application.
+        credentials_consumed: bool,
+    },
+    /// The user has to sign in first; or the credentials are invalid, which never starts a login.
+    Refused(Rejection),
+}
+
+/// Authenticates requests, and decides whether they may pass.
+pub(crate) struct Authenticator {
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) limiter: Arc<AuthentikLimiter>,
+    credentials: CredentialCache,
+    refresher: Refresher,
+}
+
+impl Authenticator {
+    /// An authenticator with an empty cache of credentials.
+    pub(crate) fn new(sessions: Sessions, refresher: Refresher) -> Self {
+        let (sessions, limiter) = (Arc::new(sessions), Arc::<AuthentikLimiter>::default());
+        Self {
+            credentials: CredentialCache::new(Arc::clone(&sessions), Arc::clone(&limiter)),
+            sessions,
+            limiter,
+            refresher,
+        }
+    }
+
+    /// Authenticates a request and authorizes it; a denial is an error.
+    pub(crate) async fn admit(
+        &self,
+        site: &Arc<Site>,
+        request: &AuthorizationRequest<'_>,
+        headers: &HeaderMap,
+        source: Source,
+    ) -> Result<Admission, GatewayError> {
+        let application = &site.application;
+        let denied = |reason| GatewayError::Denied {
+            site: Arc::clone(site),
+            reason,
+        };
+        let session = self.identify(site, headers).await?;
+        match authorize(application, request, session) {
+            Ok(permit) => {
+                return Ok(Admission::Permitted {
+                    permit,
+                    cookie: None,
+                    credentials_consumed: self.credentials.opened_session(site, headers),
+                });
+            }
+            Err(Denial::Forbidden(reason)) => return Err(denied(reason)),
+            Err(Denial::LoginRequired) => {}
+        }
+        // Boxed, because it is rare and large.
+        let check: BoxFuture<'_, _> = Box::pin(self.credentials.check(site, headers, source));
+        match check.await? {
+            CredentialCheck::Valid(session, cookie) => {
+                match authorize(application, request, Some(session)) {
+                    Ok(permit) => Ok(Admission::Permitted {
+                        permit,
+                        cookie,
+                        credentials_consumed: true,
+                    }),
+                    Err(Denial::Forbidden(reason)) => Err(denied(reason)),
+                    Err(Denial::LoginRequired) => {
+                        Ok(Admission::Refused(Rejection::InvalidCredentials))
+                    }
+                }
+            }
+            CredentialCheck::Absent => Ok(Admission::Refused(Rejection::LoginRequired)),
+            CredentialCheck::Invalid => Ok(Admission::Refused(Rejection::InvalidCredentials)),
+        }
+    }
+
+    /// The live session of this application that the request's cookie names. It is refreshed in the
+    /// background if it is due.
+    pub(crate) async fn identify(
+        &self,
+        site: &Arc<Site>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<Session>>, GatewayError> {
+        let found = self.sessions.find(site, headers).await;
+        let found = found.map_err(|error| GatewayError::Store(Arc::clone(site), error))?;
+        Ok(found.map(|(id, session, now)| {
+            self.refresher.enqueue_if_due(&id, site, &session, now);
+            session
+        }))
+    }
+
+    /// Watches the session of a request for as long as its response takes.
+    pub(crate) fn watch(
+        &self,
+        site: &Arc<Site>,
+        session: &Arc<Session>,
+        headers: &HeaderMap,
+    ) -> SessionWatch {
+        SessionWatch {
+            session: Arc::clone(session),
+            ids: session_ids(site, headers)
+                .chain(credentials::session_id(site, headers))
+                .collect(),
+            site: Arc::clone(site),
+            sessions: Arc::clone(&self.sessions),
+            refresher: self.refresher.clone(),
+        }
+    }
+}

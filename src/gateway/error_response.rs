@@ -1,0 +1,246 @@
+//! The HTTP response of every failure: status, text for users, headers. The only place where an error
+//! becomes HTTP.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use secrecy::ExposeSecret as _;
+use tracing::Level;
+
+use super::endpoint::{Endpoint, start_url};
+use super::error::{GatewayError, LoginFailure};
+use super::response::{GatewayResponse, RequestId, append_cookie, html, json};
+use crate::oidc::OidcError;
+use crate::web::page::Page;
+
+/// Header with the reason of an error for operators of nginx, which shows an error page of its own.
+const REASON: HeaderName = HeaderName::from_static("x-authentik-proxy-error");
+
+impl LoginFailure {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Denied { code, .. } if code == "access_denied" => StatusCode::FORBIDDEN,
+            Self::Denied { .. }
+            | Self::Unmatched(_)
+            | Self::Loop { .. }
+            | Self::Oidc(OidcError::CodeRefused) => StatusCode::BAD_REQUEST,
+            Self::Oidc(OidcError::Unreachable { .. }) => StatusCode::BAD_GATEWAY,
+            Self::Misrouted | Self::Oidc(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn public_text(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Denied { code, .. } if code == "access_denied" => (
+                "Access denied",
+                "You are not permitted to use this application. Ask its administrator for access.",
+            ),
+            Self::Denied { .. } => (
+                "Sign-in was not completed",
+                "The sign-in service ended the sign-in. Please try again.",
+            ),
+            Self::Unmatched(_) => (
+                "Sign-in could not be completed",
+                "Your browser did not send back what was needed to finish. Allow cookies for this site and try again.",
+            ),
+            Self::Loop { .. } => (
+                "Signed in, but not recognised",
+                "You were signed in several times in a row, but the application does not see it. Allow cookies for this site; if it goes on, tell your administrator.",
+            ),
+            Self::Oidc(OidcError::CodeRefused) => (
+                "Sign-in took too long",
+                "The sign-in can no longer be completed. Please try again.",
+            ),
+            Self::Oidc(OidcError::Unreachable { .. }) => (
+                "Sign-in service unreachable",
+                "The sign-in service does not answer. Please try again in a moment.",
+            ),
+            Self::Misrouted | Self::Oidc(_) => (
+                "Sign-in is misconfigured",
+                "Your sign-in could not be used. Your administrator finds the reason in the log.",
+            ),
+        }
+    }
+}
+
+impl GatewayError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotConfigured | Self::Store(..) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Host(_)
+            | Self::TwoHosts
+            | Self::TwoApplications { .. }
+            | Self::HostMismatch(_)
+            | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::MalformedAuthRequest(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotFound(_) | Self::ProxyMode(_) | Self::NotOffered(_) => StatusCode::NOT_FOUND,
+            Self::Denied { .. } | Self::AmbiguousPath(_) | Self::Background(_) => {
+                StatusCode::FORBIDDEN
+            }
+            Self::Credentials { .. } => StatusCode::BAD_GATEWAY,
+            Self::LimitExceeded(..) => StatusCode::TOO_MANY_REQUESTS,
+            Self::UnsupportedMethod(_) | Self::PageMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Upstream(error) => error.status(),
+            Self::Login { failure, .. } => failure.status(),
+        }
+    }
+
+    fn public_text(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::NotConfigured => (
+                "Not ready yet",
+                "The sign-in service has not been reached yet. Please try again in a moment.",
+            ),
+            Self::Store(..) => (
+                "Sessions unavailable",
+                "Your session cannot be checked right now. Please try again in a moment.",
+            ),
+            Self::Host(_)
+            | Self::TwoHosts
+            | Self::TwoApplications { .. }
+            | Self::HostMismatch(_) => ("Bad request", "The address of this request is not valid."),
+            Self::TransferCoding => (
+                "Not implemented",
+                "The body of this request is encoded in a way that is not supported.",
+            ),
+            Self::NoApplication(_) | Self::MalformedAuthRequest(_) => (
+                "Misconfigured",
+                "This address is not set up. Tell your administrator.",
+            ),
+            Self::NotFound(_) | Self::ProxyMode(_) | Self::NotOffered(_) => {
+                ("Not found", "There is no such page here.")
+            }
+            Self::Denied { .. } | Self::AmbiguousPath(_) => (
+                "Access denied",
+                "You are not permitted to open this page. Ask its administrator for access.",
+            ),
+            Self::Credentials { .. } => (
+                "Sign-in service unreachable",
+                "Your credentials cannot be checked right now. Please try again in a moment.",
+            ),
+            Self::LimitExceeded(..) => (
+                "Too many attempts",
+                "There were too many attempts to sign in. Please try again later.",
+            ),
+            Self::UnsupportedMethod(_) => {
+                ("Not allowed", "Requests of this kind are not passed on.")
+            }
+            Self::PageMethod { .. } => ("Not allowed", "This page does not answer such requests."),
+            Self::Background(_) => (
+                "Nothing was done",
+                "This address only acts when it is opened as a page. Open it in the browser.",
+            ),
+            Self::Upstream(error) => error.words(),
+            Self::Login { failure, .. } => failure.public_text(),
+        }
+    }
+
+    /// The `grpc-message` for a gRPC call to an application. Failures that do not concern an
+    /// application in proxy mode keep their page.
+    fn grpc_message(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(..)
+            | Self::Denied { .. }
+            | Self::AmbiguousPath(_)
+            | Self::Credentials { .. }
+            | Self::LimitExceeded(..)
+            | Self::Upstream(_) => Some(self.public_text().1),
+            _ => None,
+        }
+    }
+
+    /// The response, with the operator's message for the log.
+    pub(crate) fn into_response(self, endpoint: Endpoint<'_>, id: &RequestId) -> GatewayResponse {
+        let error = (!matches!(self, Self::NotFound(_))).then(|| self.to_string());
+        let site = self.site().map(Arc::clone);
+        let response = if matches!(endpoint, Endpoint::ForwardAuth(dialect, _) if dialect.is_nginx())
+        {
+            // nginx shows its own page for any status but 401 and 403.
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = match self {
+                Self::Denied { .. }
+                | Self::AmbiguousPath(_)
+                | Self::HostMismatch(_)
+                | Self::LimitExceeded(..) => StatusCode::FORBIDDEN,
+                Self::ProxyMode(_) | Self::NotOffered(_) => StatusCode::NOT_FOUND,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            if let Ok(reason) = HeaderValue::from_str(&self.to_string().replace('"', "'")) {
+                response.headers_mut().insert(REASON, reason);
+            }
+            response
+        } else if let Self::NoApplication(host) = &self {
+            json(
+                self.status(),
+                &serde_json::json!({
+                    "Message": "no app for hostname",
+                    "Host": host,
+                    "Detail": format!("Check the outpost settings and make sure '{host}' is included."),
+                }),
+            )
+        } else {
+            let (title, text) = self.public_text();
+            let retry = match &self {
+                Self::Login { target, .. } => Some(start_url(target)),
+                _ => None,
+            };
+            let detail = match &self {
+                Self::Upstream(error) if error.shows_detail() => Some(error.to_string()),
+                _ => None,
+            };
+            let application = site.as_ref().map(|site| site.application.title.as_str());
+            let id = id.to_string();
+            let page = Page {
+                title,
+                text,
+                detail: detail.as_deref(),
+                application,
+                retry: retry.as_deref(),
+                request_id: &id,
+                ..Page::default()
+            };
+            let mut response = html(self.status(), &page);
+            if let Self::LimitExceeded(_, limit) = &self {
+                let seconds = HeaderValue::from(limit.retry_after());
+                response.headers_mut().insert(header::RETRY_AFTER, seconds);
+            }
+            if self.status() == StatusCode::REQUEST_TIMEOUT || matches!(self, Self::TransferCoding)
+            {
+                // The rest of what the client sends would belong to no request (RFC 9110 section
+                // 15.5.9), or its beginning is unknown.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            if let Self::PageMethod { allow, .. } = &self {
+                let allow = HeaderValue::from_static(allow);
+                response.headers_mut().insert(header::ALLOW, allow);
+            }
+            if let Self::Login {
+                failure: LoginFailure::Loop { reset },
+                ..
+            } = &self
+            {
+                append_cookie(&mut response, reset.expose_secret());
+            }
+            response
+        };
+        let grpc_message = (endpoint == Endpoint::Application)
+            .then(|| self.grpc_message())
+            .flatten();
+        let session = match self {
+            Self::Upstream(error) => error.session,
+            _ => None,
+        };
+        GatewayResponse {
+            response,
+            site,
+            session,
+            level: Level::INFO,
+            from_upstream: false,
+            error,
+            grpc_message,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The callback of a login.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+
+use super::LoginFlow;
+use super::cookies::{bound_to_browser, remove_cookies, sent_attempts};
+use crate::gateway::auth::authentik_limiter::Attempt;
+use crate::gateway::auth::session::session_ids;
+use crate::gateway::error::{GatewayError, LoginFailure};
+use crate::gateway::request_target::RequestTarget;
+use crate::gateway::response::{GatewayResponse, append_cookie, redirect};
+use crate::model::SessionId;
+use crate::oidc::{LoginState, OidcError, StateError, Tokens};
+use crate::route::Site;
+use crate::telemetry::metrics::LoginOutcome;
+use crate::web::request::inbound::Source;
+use crate::web::request::navigation::is_prefetch;
+
+/// Callbacks that cannot be matched before an error page is shown instead of another login.
+const MAX_ATTEMPTS: u8 = 2;
+
+impl LoginFlow {
+    /// `/callback`: finishes a login, and redirects the browser to the return target.
+    pub(super) async fn callback(
+        &self,
+        target: RequestTarget<'_>,
+        query: &str,
+    ) -> Result<GatewayResponse, GatewayError> {
+        let site = target.site()?;
+        check_callback(site, target)?;
+        let (headers, source) = (target.headers, target.source);
+        let now = self.authenticator.sessions.clock.now();
+        let callback = Callback::read(query);
+        // Several applications may share a host; the state's signature tells which one the login is for.
+        let mut candidates = target.host.sites().map(|site| {
+            let client_id = &site.application.client.id;
+            let state = LoginState::verify(&callback.state, &site.keys.state, client_id, now);
+            (site, state)
+        });
+        let (site, state) = candidates
+            .find(|(_, state)| *state != Err(StateError::Invalid))
+            .unwrap_or((site, Err(StateError::Invalid)));
+        let home = || site.application.external.as_str().to_owned();
+        let (target, attempt) = match &state {
+            Ok(state) => (state.redirect.clone(), state.attempt),
+            Err(StateError::Expired(state)) => (state.redirect.clone(), state.attempt),
+            Err(StateError::Invalid) => (home(), 1),
+        };
+        let fail = |failure| {
+            let target = target.clone();
+            Err(GatewayError::Login {
+                site: Arc::clone(site),
+                failure,
+                target,
+            })
+        };
+        if let Some(denied) = callback.denied {
+            return fail(denied);
+        }
+        let mismatch = match &state {
+            Err(StateError::Invalid) => Some("the state is missing or not the outpost's"),
+            Err(StateError::Expired(_)) => Some("the login was started too long ago"),
+            Ok(state) if !bound_to_browser(site, headers, state) => {
+                Some("the browser's login cookie is missing or belongs to another login")
+            }
+            Ok(_) if callback.code.is_empty() => Some("authentik sent no code"),
+            Ok(_) => None,
+        };
+        let redeemed = match (mismatch, &state) {
+            (None, Ok(state)) => match self
+                .redeem(site, state, &callback.code, source, now)
+                .await?
+            {
+                Ok(tokens) => Ok(tokens),
+                Err(OidcError::CodeRefused) => Err("the code was used before or is too old"),
+                Err(error) => return fail(LoginFailure::Oidc(error)),
+            },
+            (mismatch, _) => Err(mismatch.unwrap_or("the state is missing or not the outpost's")),
+        };
+        let reason = match redeemed {
+            Ok(tokens) => {
+                return self.finish(site, headers, tokens, &target).await;
+            }
+            Err(reason) => reason,
+        };
+        if self.authenticator.identify(site, headers).await?.is_some() {
+            // A parallel tab or the back button: the user is signed in already.
+            return Ok(GatewayResponse::of(site, redirect(&target)));
+        }
+        if attempt < MAX_ATTEMPTS {
+            return self.begin(site, headers, target, attempt + 1);
+        }
+        fail(LoginFailure::Unmatched(reason))
+    }
+
+    async fn redeem(
+        &self,
+        site: &Arc<Site>,
+        state: &LoginState,
+        code: &str,
+        source: Source,
+        now: i64,
+    ) -> Result<Result<Tokens, OidcError>, GatewayError> {
+        let limiter = &self.authenticator.limiter;
+        let running = limiter.acquire(source, Attempt::Code, now).await;
+        let running =
+            running.map_err(|limit| GatewayError::LimitExceeded(Arc::clone(site), limit))?;
+        let verifier = site.keys.pkce_verifier(&state.state);
+        let nonce = site.keys.nonce(&state.state);
+        let party = &site.relying_party;
+        let redeemed = party.redeem(code, verifier, &nonce, now).await;
+        if matches!(redeemed, Err(OidcError::CodeRefused)) {
+            running.failed();
+        }
+        Ok(redeemed)
+    }
+
+    /// Stores the session under a fresh id (against fixation) and redirects to the return target.
+    async fn finish(
+        &self,
+        site: &Arc<Site>,
+        headers: &HeaderMap,
+        tokens: Tokens,
+        target: &str,
+    ) -> Result<GatewayResponse, GatewayError> {
+        let sessions = &self.authenticator.sessions;
+        let replaced: Vec<_> = session_ids(site, headers).map(|id| id.key()).collect();
+        for old in replaced {
+            sessions.store.revoke(&old).await;
+        }
+        let created = sessions.create(site, &SessionId::random(), tokens).await;
+        let (session, cookie) =
+            created.map_err(|error| GatewayError::Store(Arc::clone(site), error))?;
+        site.metrics.logins.count(LoginOutcome::Succeeded);
+        let mut response = redirect(target);
+        append_cookie(&mut response, &cookie);
+        let (form, _) = sessions.cookies(site);
+        if let Some((_, attempts)) = sent_attempts(site, headers).find(|(sent, _)| *sent == form) {
+            let noted = self.login_cookie(site, &attempts.succeeded());
+            append_cookie(&mut response, &noted);
+        }
+        let others = |sent| sent != form;
+        remove_cookies(&mut response, site, headers, others);
+        Ok(GatewayResponse {
+            session: Some(session),
+            ..GatewayResponse::of(site, response)
+        })
+    }
+}
+
+/// Refuses a request that must not finish a login: a code can be used once.
+fn check_callback(site: &Arc<Site>, target: RequestTarget<'_>) -> Result<(), GatewayError> {
+    match *target.method {
+        Method::GET if !is_prefetch(target.headers) => Ok(()),
+        Method::GET | Method::HEAD => Err(GatewayError::Background(Arc::clone(site))),
+        _ => Err(GatewayError::PageMethod {
+            site: Arc::clone(site),
+            allow: "GET, HEAD",
+        }),
+    }
+}
+
+/// The parameters of authentik's redirect. Its error redirects have a second `?` in the query.
+pub(super) struct Callback {
+    pub(super) code: String,
+    pub(super) state: String,
+    pub(super) denied: Option<LoginFailure>,
+}
+
+impl Callback {
+    pub(super) fn read(query: &str) -> Self {
+        let query = query.replace('?', "&");
+        let value = |name: &str| {
+            let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+            pairs
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.into_owned())
+        };
+        Self {
+            code: value("code").unwrap_or_default(),
+            state: value("state").unwrap_or_default(),
+            denied: value("error").map(|code| LoginFailure::Denied {
+                code: code.chars().take(64).collect(),
+                description: value("error_description")
+                    .unwrap_or_default()
+                    .chars()
+                    .take(256)
+                    .collect(),
+            }),
+        }
+    }
+}

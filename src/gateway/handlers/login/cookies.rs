@@ -1,0 +1,54 @@
+//! The cookies of a login: which browser started it.
+
+use axum::body::Body;
+use http::{HeaderMap, Response};
+
+use super::attempts::LoginAttempts;
+use crate::gateway::auth::session::cookie_attributes;
+use crate::gateway::response::append_cookie;
+use crate::oidc::LoginState;
+use crate::route::Site;
+use crate::web::cookie::{self, Form, Names};
+
+/// Whether the browser at the callback is the one that started the login. A login that began with a
+/// cookie that no other host can set does not end with one that another host may have set.
+pub(super) fn bound_to_browser(site: &Site, headers: &HeaderMap, state: &LoginState) -> bool {
+    sent_attempts(site, headers)
+        .any(|(form, attempts)| browser_binding(&attempts, form) == state.sid)
+}
+
+/// The value in the state of a login for the browser's cookie and its form.
+pub(super) fn browser_binding(attempts: &LoginAttempts, form: Form) -> String {
+    format!("{}{}", form.context(), attempts.browser.key().to_text())
+}
+
+/// The login cookies of a request, with their form.
+pub(super) fn sent_attempts<'a>(
+    site: &'a Site,
+    headers: &'a HeaderMap,
+) -> impl Iterator<Item = (Form, LoginAttempts)> + 'a {
+    site.cookies.all().flat_map(move |(form, names)| {
+        let values = cookie::values(headers, &names.login).filter_map(LoginAttempts::parse);
+        values.map(move |attempts| (form, attempts))
+    })
+}
+
+/// Removes the session cookies of these forms that the browser sent.
+pub(super) fn remove_cookies(
+    response: &mut Response<Body>,
+    site: &Site,
+    headers: &HeaderMap,
+    forms: impl Fn(Form) -> bool,
+) {
+    let sent = |names: &Names| cookie::values(headers, &names.session).next().is_some();
+    for (_, names) in site
+        .cookies
+        .all()
+        .filter(|(form, names)| forms(*form) && sent(names))
+    {
+        append_cookie(
+            response,
+            &cookie::set(&names.session, "", cookie_attributes(site, 0)),
+        );
+    }
+}
