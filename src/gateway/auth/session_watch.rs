@@ -38,7 +38,7 @@ pub(crate) async fn session_ended(watch: Option<SessionWatch>) {
         return std::future::pending().await;
     };
     loop {
-        let needs_refresh = tokio::select! {
+        let timer_elapsed = tokio::select! {
             () = watch.session.changed() => false,
             () = tokio::time::sleep(watch.pause()) => true,
         };
@@ -47,7 +47,7 @@ pub(crate) async fn session_ended(watch: Option<SessionWatch>) {
             // A refreshed session expires at another time.
             Ok(Some((id, session))) => {
                 // Not after a change, or short-lived sessions would be refreshed over and over.
-                if needs_refresh {
+                if timer_elapsed {
                     watch
                         .refresher
                         .enqueue_if_due(id, &watch.site, &session, now);

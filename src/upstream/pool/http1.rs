@@ -1,7 +1,11 @@
 //! HTTP/1.1 connections to one application.
 //!
 //! The task of a request drives the connection until the response begins. Most responses have arrived
-//! completely by then, and no other task had to be woken for them.
+//! completely by then: they need no watch of their session, and no other task was woken for them.
+//!
+//! Own code instead of hyper-util's `client::pool::cache` (0.1.21): that pool has no limit on idle
+//! connections and does not say whether a response is complete; a connection returns to it when the
+//! handle is dropped, even if its response has not been read; and its type cannot be named.
 
 use std::future::poll_fn;
 use std::pin::pin;

@@ -174,7 +174,7 @@ mod tests {
             let mut connections = Vec::new();
             for _ in 0..16 {
                 let mut request = Request::new(Body::empty());
-                *request.uri_mut() = "http://person.test/".parse().expect("a URL");
+                *request.uri_mut() = "http://user.test/".parse().expect("a URL");
                 let answer = pools.of(&backend).send(request).await;
                 let (answer, _) = answer.ok().expect("an answer");
                 let body = answer.collect().await;
