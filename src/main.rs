@@ -11,6 +11,7 @@ use authentik_proxy::cli::{self, Cli, Command};
 use authentik_proxy::config::Discovery;
 use authentik_proxy::config::{self, Config, Vars};
 use authentik_proxy::doctor::{self, report::Status};
+use authentik_proxy::model::Hint as _;
 use authentik_proxy::telemetry::log;
 use clap::Parser as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -126,7 +127,7 @@ fn rules(config: &Config, request: &cli::rules::Request) -> ExitCode {
     };
     match explained {
         Ok(text) => print(|out| out.write_all(text.as_bytes())),
-        Err(error) => fail(cli::EXIT_FAILURE, &error),
+        Err(error) => fail(cli::EXIT_FAILURE, &error.with_hint()),
     }
 }
 
@@ -192,7 +193,7 @@ fn serve(config: &Config) -> ExitCode {
     };
     let level = log::init(config.log.level.as_str());
     for warning in &config.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(hint = warning.hint.as_deref(), "{warning}");
     }
     raise_file_limit();
     runtime.block_on(async {
@@ -200,7 +201,7 @@ fn serve(config: &Config) -> ExitCode {
         let mut signals = StopSignals::listen();
         let app = match App::start(config, level).await {
             Ok(app) => app,
-            Err(error) => return fail(cli::EXIT_FAILURE, &error),
+            Err(error) => return fail(cli::EXIT_FAILURE, &error.with_hint()),
         };
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -211,7 +212,7 @@ fn serve(config: &Config) -> ExitCode {
             "authentik-proxy is listening",
         );
         signals.received().await;
-        tracing::info!("stopping; a second signal stops at once");
+        tracing::info!("stopping, a second signal stops at once");
         tokio::select! {
             () = app.stop() => ExitCode::SUCCESS,
             () = signals.received() => ExitCode::from(cli::EXIT_FAILURE),
@@ -234,11 +235,9 @@ fn raise_file_limit() {
         Ok(()) => tracing::info!(
             from = limit.current,
             to = raised.current,
-            "the soft limit of open files was raised to the hard one",
+            "soft limit of open files raised to the hard limit",
         ),
-        Err(error) => tracing::warn!(
-            "the soft limit of open files cannot be raised to the hard one, and stays as it was: {error}"
-        ),
+        Err(error) => tracing::warn!(%error, "soft limit of open files cannot be raised"),
     }
 }
 

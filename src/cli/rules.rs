@@ -10,7 +10,8 @@ use http::Method;
 use crate::app::{App, StartError};
 use crate::config::Config;
 use crate::model::{
-    Application, AuthorizationRequest, Decision, Mode, RequestedUrl, RequestedUrlError,
+    Application, AuthorizationRequest, Decision, Hint, HintText, Mode, RequestedUrl,
+    RequestedUrlError,
 };
 use crate::route::Site;
 
@@ -42,14 +43,24 @@ pub enum Unexplained {
     #[error(transparent)]
     Start(#[from] StartError),
     /// No such application.
-    #[error("this outpost has no application with the slug {0:?}; it has {1}")]
+    #[error("this outpost has no application with the slug {0:?}, but {1}")]
     Slug(String, String),
     /// The URL belongs to another application.
-    #[error("a request for {0} goes to {1}, not to {2:?}; use that slug, or correct the URL")]
+    #[error("a request for {0} goes to {1}, not to {2:?}")]
     Elsewhere(String, String, String),
     /// The URL is invalid.
     #[error("{0:?} is not usable as a URL: {1}")]
     Url(String, RequestedUrlError),
+}
+
+impl Hint for Unexplained {
+    fn hint(&self) -> Option<HintText> {
+        match self {
+            Self::Start(error) => error.hint(),
+            Self::Elsewhere(..) => Some("use that slug, or correct the URL".into()),
+            Self::Slug(..) | Self::Url(..) => None,
+        }
+    }
 }
 
 /// Loads the applications from authentik, as the server would, and decides on one request.

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+use super::error::Problems;
 use super::file::Node;
 use super::parse;
 use super::suggest::{did_you_mean, nearest};
 use crate::model::{
-    Action, HeaderEncoding, HeaderSource, IdentityOptions, PathPattern, Policy, Rule,
-    UpstreamProtocol, is_framing_header,
+    Action, Diagnostic, HeaderEncoding, HeaderSource, HintText, IdentityOptions, PathPattern,
+    Policy, Rule, UpstreamProtocol, is_framing_header,
 };
 
 /// The name of the section.
@@ -35,7 +36,7 @@ const HEADER_KEYS: [&str; 2] = ["file", "prefix"];
 pub type Policies = HashMap<String, Policy>;
 
 /// Reads the section; what cannot be read is a problem.
-pub(super) fn read(section: Node, problems: &mut Vec<String>) -> Policies {
+pub(super) fn read(section: Node, problems: &mut Problems) -> Policies {
     let mut policies = Policies::new();
     let mut reader = Reader { problems };
     for (slug, settings) in reader.map(SECTION, section) {
@@ -46,7 +47,7 @@ pub(super) fn read(section: Node, problems: &mut Vec<String>) -> Policies {
 }
 
 struct Reader<'a> {
-    problems: &'a mut Vec<String>,
+    problems: &'a mut Problems,
 }
 
 impl Reader<'_> {
@@ -125,7 +126,7 @@ impl Reader<'_> {
             (Some("deny"), true) => Action::Deny,
             (Some("require"), false) => Action::Require(groups),
             (Some("require"), true) => {
-                self.problem(at, "requires no group; name some in `groups`");
+                self.problem_with_hint(at, "requires no group", "name some in `groups`");
                 return None;
             }
             (Some("allow" | "deny"), false) => {
@@ -245,7 +246,8 @@ impl Reader<'_> {
             let upper = text.to_ascii_uppercase();
             if text != upper {
                 // Methods are case-sensitive (RFC 9110 section 9.1), and no client sends this one.
-                self.problem(at, &format!("{text:?} is no method of HTTP; write {upper}"));
+                let reason = format!("{text:?} is no method of HTTP");
+                self.problem_with_hint(at, &reason, format!("write {upper}"));
                 return None;
             }
             self.parsed(at, Method::from_bytes(text.as_bytes()))
@@ -280,9 +282,10 @@ impl Reader<'_> {
         match &text {
             None => self.problem(at, "is not a value"),
             Some(text) if text.starts_with("env://") || text.starts_with("file://") => {
-                self.problem(
+                self.problem_with_hint(
                     at,
-                    "env:// and file:// are not followed here; write the value, or for a header {file: /the/path}",
+                    "env:// and file:// are not followed here",
+                    "write the value, or for a header {file: /the/path}",
                 );
             }
             Some(_) => {}
@@ -298,12 +301,19 @@ impl Reader<'_> {
 
     fn unknown(&mut self, at: &str, key: &str, known: &[&'static str]) {
         let meant = nearest(key, known.iter().copied(), 2);
-        self.problems
-            .push(format!("{at}: unknown key{}", did_you_mean(meant)));
+        self.problems.push(Diagnostic {
+            hint: did_you_mean(meant),
+            ..format!("{at}: unknown key").into()
+        });
     }
 
     fn problem(&mut self, at: &str, reason: &str) {
         self.problems.push(format!("{at}: {reason}"));
+    }
+
+    fn problem_with_hint(&mut self, at: &str, reason: &str, hint: impl Into<HintText>) {
+        self.problems
+            .push(Diagnostic::new(format!("{at}: {reason}")).hinting(hint));
     }
 }
 

@@ -10,9 +10,9 @@ fn read_yaml(text: &str) -> (Policies, Vec<String>) {
         .tempfile()
         .expect("a temporary file");
     file.write_all(text.as_bytes()).expect("it can be written");
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let (_, policies) = crate::config::file::read(file.path(), &mut problems);
-    (policies, problems)
+    (policies, problems.lines())
 }
 
 #[test]

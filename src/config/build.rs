@@ -11,6 +11,7 @@ use super::sections::{
     RedisPlace, Session, Shutdown, Tls, Traces, Upstream,
 };
 use super::{Config, parse, warnings};
+use crate::model::Diagnostic;
 
 /// `None` only if a problem was recorded.
 pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
@@ -84,7 +85,8 @@ fn check_protocol(reader: &mut Reader<'_>, traces: Traces) {
     let exporter = reader.environment("OTEL_TRACES_EXPORTER").unwrap_or("otlp");
     if traces.wanted && !exporter.trim().eq_ignore_ascii_case("otlp") {
         reader.problem(
-            "OTEL_TRACES_EXPORTER: traces are exported by OTLP only; expected otlp or none",
+            Diagnostic::new("OTEL_TRACES_EXPORTER: traces are exported by OTLP only")
+                .hinting("expected otlp or none"),
         );
     }
     let names = [
@@ -94,9 +96,10 @@ fn check_protocol(reader: &mut Reader<'_>, traces: Traces) {
     let set = |name| Some((name, reader.environment(name)?));
     let other = names.into_iter().find_map(set);
     if let Some((name, _)) = other.filter(|(_, value)| traces.wanted && value.trim() != "grpc") {
-        reader.problem(format!(
-            "{name}: traces are exported by gRPC only; expected grpc, and the collector's port for it (4317 as a rule)"
-        ));
+        reader.problem(
+            Diagnostic::new(format!("{name}: traces are exported by gRPC only"))
+                .hinting("expected grpc, and the collector's port for it (usually 4317)"),
+        );
     }
 }
 
@@ -167,7 +170,10 @@ fn listen(reader: &mut Reader<'_>) -> Listen {
         proxy_protocol: reader.value("listen.proxy_protocol", parse::flag),
     };
     if listen.http.is_empty() && listen.https.is_empty() {
-        reader.problem("listen.http, listen.https: both are \"none\"; at least one must listen");
+        reader.problem(
+            Diagnostic::new("listen.http, listen.https: both are \"none\"")
+                .hinting("at least one must listen"),
+        );
     }
     let mut taken = HashSet::new();
     for address in listen

@@ -7,8 +7,10 @@ use std::path::Path;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::applications::{self, Policies};
+use super::error::Problems;
 use super::settings::{SETTINGS, Setting};
 use super::suggest::{did_you_mean, nearest};
+use crate::model::Diagnostic;
 
 /// A raw value of the file.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub(super) enum Given {
 pub(super) type Values = HashMap<&'static str, Given>;
 
 /// Reads a file. Problems are added to `problems`; what could be read is returned.
-pub(super) fn read(path: &Path, problems: &mut Vec<String>) -> (Values, Policies) {
+pub(super) fn read(path: &Path, problems: &mut Problems) -> (Values, Policies) {
     let (mut values, mut policies) = (Values::new(), Policies::new());
     match load(path) {
         Ok(Node::Map(mut entries)) => {
@@ -104,7 +106,7 @@ fn toml(text: &str) -> Result<Node, String> {
 
 struct Walk<'a> {
     values: &'a mut Values,
-    problems: &'a mut Vec<String>,
+    problems: &'a mut Problems,
 }
 
 impl Walk<'_> {
@@ -146,10 +148,9 @@ impl Walk<'_> {
 
     fn misshapen(&mut self, setting: &Setting) {
         let expects = setting.kind.expects();
-        self.problems.push(format!(
-            "{}: is not a value; expected {expects}",
-            setting.key
-        ));
+        let problem = Diagnostic::new(format!("{}: is not a value", setting.key));
+        self.problems
+            .push(problem.hinting(format!("expected {expects}")));
     }
 }
 
@@ -164,7 +165,7 @@ fn sections() -> impl Iterator<Item = &'static str> {
         .map(|(section, _)| section)
 }
 
-fn unknown_key(key: &str) -> String {
+fn unknown_key(key: &str) -> Diagnostic {
     let keys = || SETTINGS.iter().map(|setting| setting.key);
     let last = key.rsplit('.').next().unwrap_or(key);
     let meant = nearest(
@@ -181,7 +182,10 @@ fn unknown_key(key: &str) -> String {
                 .key,
         )
     });
-    format!("{}: unknown key{}", key.escape_debug(), did_you_mean(meant))
+    Diagnostic {
+        hint: did_you_mean(meant),
+        ..format!("{}: unknown key", key.escape_debug()).into()
+    }
 }
 
 /// A file's content before anything is known about it.

@@ -10,9 +10,9 @@ fn read_text(extension: &str, text: &str) -> (Values, Vec<String>) {
         .tempfile()
         .expect("a temporary file");
     file.write_all(text.as_bytes()).expect("it can be written");
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let (values, _) = read(file.path(), &mut problems);
-    (values, problems)
+    (values, problems.lines())
 }
 
 #[test]
@@ -151,9 +151,10 @@ fn empty_files_set_nothing() {
 
 #[test]
 fn a_file_that_is_absent_or_of_another_kind_is_a_problem() {
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     read(Path::new("/nowhere/proxy.yaml"), &mut problems);
     read(Path::new("/nowhere/proxy.json"), &mut problems);
+    let problems = problems.lines();
     assert!(problems[0].starts_with("/nowhere/proxy.yaml: cannot read the configuration file"));
     assert!(
         problems[1].ends_with("ends in .yaml, .yml or .toml"),

@@ -46,6 +46,7 @@ pub use sections::{
 pub use show::{effective_settings, settings_table};
 pub use warnings::is_internal;
 
+use crate::model::Diagnostic;
 use reader::Reader;
 
 /// Everything that an operator can set, validated. It never changes while the program runs.
@@ -81,8 +82,8 @@ pub struct Config {
     pub applications: Policies,
     /// Whether the program runs in a pod: Kubernetes says so in `KUBERNETES_SERVICE_HOST`.
     pub in_kubernetes: bool,
-    /// What is legal but probably not meant, one sentence each, to be logged at start.
-    pub warnings: Vec<String>,
+    /// What is legal but probably not meant, to be logged at start.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl Config {

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::applications::Policies;
 use super::env::Vars;
-use super::error::ConfigErrors;
+use super::error::{ConfigErrors, Problems};
 use super::file::{self, Given, Values};
 use super::parse::Wrong;
 use super::reference::{self, Resolved};
 use super::settings::{FILE_VARIABLE, Fallback, Kind, Setting};
 use super::unknown;
+use crate::model::Diagnostic;
 
 /// Longest value that a problem quotes, in characters.
 const QUOTED: usize = 60;
@@ -20,8 +21,8 @@ pub(super) struct Reader<'a> {
     vars: &'a Vars,
     file: Values,
     policies: Policies,
-    problems: Vec<String>,
-    warnings: Vec<String>,
+    problems: Problems,
+    warnings: Vec<Diagnostic>,
 }
 
 /// A value that is set, before parsing.
@@ -40,7 +41,7 @@ impl<'a> Reader<'a> {
             vars,
             file: Values::new(),
             policies: Policies::new(),
-            problems: Vec::new(),
+            problems: Problems::default(),
             warnings: Vec::new(),
         };
         if let Some(path) = cli_path
@@ -128,8 +129,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Adds a problem that concerns several settings.
-    pub(super) fn problem(&mut self, problem: impl Into<String>) {
-        self.problems.push(problem.into());
+    pub(super) fn problem(&mut self, problem: impl Into<Diagnostic>) {
+        self.problems.push(problem);
     }
 
     /// The settings of single applications.
@@ -138,7 +139,7 @@ impl<'a> Reader<'a> {
     }
 
     /// All warnings so far.
-    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+    pub(super) fn take_warnings(&mut self) -> Vec<Diagnostic> {
         std::mem::take(&mut self.warnings)
     }
 
@@ -214,8 +215,9 @@ impl<'a> Reader<'a> {
                 ) =>
             {
                 let expects = setting.kind.expects();
+                let problem = Diagnostic::new(format!("{}: is a list", setting.key));
                 self.problems
-                    .push(format!("{}: is a list; expected {expects}", setting.key));
+                    .push(problem.hinting(format!("expected {expects}")));
                 None
             }
             Given::List(items) => self.join(setting.key, &items),
@@ -257,7 +259,10 @@ impl<'a> Reader<'a> {
                 public: false,
             }),
             Err(problem) => {
-                self.problems.push(format!("{origin}: {problem}"));
+                self.problems.push(Diagnostic {
+                    what: format!("{origin}: {}", problem.what),
+                    ..problem
+                });
                 None
             }
         }
@@ -272,11 +277,13 @@ impl<'a> Reader<'a> {
         let hint = unknown::misspelling(setting, self.vars).map_or_else(String::new, |name| {
             format!(" ({name} is set; is it misspelled?)")
         });
-        self.problems.push(format!(
-            "{variable}: {state}{hint}; expected {} (in the file: {})",
+        let expected = format!(
+            "expected {} (in the file: {})",
             setting.kind.expects(),
             setting.key
-        ));
+        );
+        self.problems
+            .push(Diagnostic::new(format!("{variable}: {state}{hint}")).hinting(expected));
     }
 }
 
@@ -284,7 +291,7 @@ fn setting(key: &str) -> &'static Setting {
     Setting::by_key(key).expect("only keys of the table are read")
 }
 
-fn explain(setting: &Setting, found: &Found, wrong: &Wrong) -> String {
+fn explain(setting: &Setting, found: &Found, wrong: &Wrong) -> Diagnostic {
     let value = wrong.part.as_deref().unwrap_or(&found.text);
     let shown = if is_public(setting, found, value) {
         quote(value)
@@ -297,10 +304,8 @@ fn explain(setting: &Setting, found: &Found, wrong: &Wrong) -> String {
         ""
     };
     let (origin, expects) = (&found.origin, setting.kind.expects());
-    format!(
-        "{origin}: {shown} {}{quotes}; expected {expects}",
-        wrong.reason
-    )
+    Diagnostic::new(format!("{origin}: {shown} {}{quotes}", wrong.reason))
+        .hinting(format!("expected {expects}"))
 }
 
 /// Whether a value, or a part of it, may be shown.

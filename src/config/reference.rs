@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use super::env::Vars;
+use crate::model::Diagnostic;
 
 /// A value with its reference, if it was one, followed.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub(super) struct Resolved {
 }
 
 /// Follows a reference. The error is a sentence without the default in it.
-pub(super) fn resolve(text: &str, vars: &Vars) -> Result<Resolved, String> {
+pub(super) fn resolve(text: &str, vars: &Vars) -> Result<Resolved, Diagnostic> {
     if let Some(reference) = text.trim().strip_prefix("env://") {
         let (name, default) = split(reference);
         from_variable(name, default, vars)
@@ -37,29 +38,30 @@ fn split(reference: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn from_variable(name: &str, default: Option<&str>, vars: &Vars) -> Result<Resolved, String> {
+fn from_variable(name: &str, default: Option<&str>, vars: &Vars) -> Result<Resolved, Diagnostic> {
     let source = format!("env://{}", name.escape_debug());
     let text = match vars.value(name) {
         Ok(found) => found.or(default),
-        Err(_) => return Err(format!("{source}: the variable is not valid UTF-8")),
+        Err(_) => return Err(format!("{source}: the variable is not valid UTF-8").into()),
     };
     match text {
         Some(text) => Ok(Resolved {
             text: text.to_owned(),
             source: Some(source),
         }),
-        None => Err(format!(
-            "{source}: the variable is not set; set it, or give a default as in {source}?default"
-        )),
+        None => Err(
+            Diagnostic::new(format!("{source}: the variable is not set"))
+                .hinting(format!("set it, or give a default as in {source}?default")),
+        ),
     }
 }
 
-fn from_file(path: &str, default: Option<&str>) -> Result<Resolved, String> {
+fn from_file(path: &str, default: Option<&str>) -> Result<Resolved, Diagnostic> {
     let source = format!("file://{}", path.escape_debug());
     if !path.starts_with('/') {
-        return Err(format!(
-            "{source}: the path must be absolute, as in file:///run/secrets/x"
-        ));
+        return Err(
+            format!("{source}: the path must be absolute, as in file:///run/secrets/x").into(),
+        );
     }
     match std::fs::read_to_string(path) {
         Ok(content) => Ok(Resolved {
@@ -71,9 +73,10 @@ fn from_file(path: &str, default: Option<&str>) -> Result<Resolved, String> {
             text: default.unwrap_or_default().to_owned(),
             source: Some(source),
         }),
-        Err(error) => Err(format!(
-            "{source}: cannot read the file: {error}; mount it there, let the program read it, or correct the path"
-        )),
+        Err(error) => Err(
+            Diagnostic::new(format!("{source}: cannot read the file: {error}"))
+                .hinting("mount it there, let the program read it, or correct the path"),
+        ),
     }
 }
 
@@ -84,7 +87,8 @@ mod tests {
     use super::*;
 
     fn text(value: &str, vars: &Vars) -> Result<String, String> {
-        resolve(value, vars).map(|resolved| resolved.text)
+        let resolved = resolve(value, vars).map(|resolved| resolved.text);
+        resolved.map_err(|problem| problem.what)
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::env::Vars;
 use super::error::ConfigErrors;
 use super::reader::Reader;
 use super::settings::{Fallback, SETTINGS, Setting};
+use crate::model::Hint as _;
 
 /// Every setting as a table in Markdown, as `docs/CONFIGURATION.md` has it.
 #[must_use]
@@ -67,7 +68,7 @@ pub fn effective_settings(cli_path: Option<&Path>, vars: &Vars) -> Result<String
         let _ = writeln!(text, "applications.{slug}");
     }
     for warning in &config.warnings {
-        let _ = writeln!(text, "warning: {warning}");
+        let _ = writeln!(text, "warning: {}", warning.with_hint());
     }
     Ok(text)
 }

@@ -1,5 +1,7 @@
 //! What was probably meant by a misspelled name.
 
+use crate::model::HintText;
+
 /// The candidate that is nearest to `name`, at most `limit` edits away.
 pub(super) fn nearest<T: AsRef<str>>(
     name: &str,
@@ -14,11 +16,9 @@ pub(super) fn nearest<T: AsRef<str>>(
         .map(|(_, candidate)| candidate)
 }
 
-/// A question to append to a complaint, or nothing.
-pub(super) fn did_you_mean(candidate: Option<impl AsRef<str>>) -> String {
-    candidate.map_or_else(String::new, |name| {
-        format!("; did you mean {}?", name.as_ref())
-    })
+/// The hint that suggests a name, if there is one.
+pub(super) fn did_you_mean(candidate: Option<impl AsRef<str>>) -> Option<HintText> {
+    candidate.map(|name| format!("did you mean {}?", name.as_ref()).into())
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ fn the_table_is_sound() {
         assert!(
             found
                 .iter()
-                .any(|line| line.starts_with(setting.variable().as_ref())),
+                .any(|problem| problem.what.starts_with(setting.variable().as_ref())),
             "{}: {found:?}",
             setting.key
         );

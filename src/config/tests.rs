@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 
 use super::*;
+use crate::model::Hint;
 
 const REQUIRED: [(&str, &str); 2] = [
     ("AUTHENTIK_HOST", "https://authentik.company"),
@@ -25,7 +26,7 @@ fn problems(result: Result<Config, ConfigErrors>) -> Vec<String> {
     result
         .expect_err("not usable")
         .iter()
-        .map(str::to_owned)
+        .map(Hint::with_hint)
         .collect()
 }
 
@@ -71,7 +72,7 @@ fn two_variables_are_enough() {
     assert_eq!(config.shutdown.delay, Duration::from_secs(2));
     assert_eq!(config.shutdown.timeout, Duration::from_secs(25));
     assert!(config.redis.is_none() && config.tls.ca_file.is_none());
-    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!(config.warnings, []);
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn the_environment_of_a_go_outpost_works_unchanged() {
         ("redis.authentik-proxy.svc.cluster.local:6379", 0)
     );
     assert_eq!(redis.tls_reqs, TlsReqs::Required);
-    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!(config.warnings, []);
 }
 
 #[test]
@@ -413,7 +414,10 @@ fn what_is_probably_not_meant_is_a_warning() {
     ] {
         let warnings = load(vars).expect("usable").warnings;
         assert_eq!(warnings.len(), 1, "{vars:?}: {warnings:?}");
-        assert!(warnings[0].starts_with(expected), "{warnings:?}");
+        assert!(
+            warnings[0].with_hint().starts_with(expected),
+            "{warnings:?}"
+        );
     }
 }
 

@@ -8,12 +8,13 @@
 use super::env::Vars;
 use super::settings::{FILE_VARIABLE, IGNORED_VARIABLES, OWN_PREFIX, SETTINGS, Setting};
 use super::suggest::{did_you_mean, nearest};
+use crate::model::Diagnostic;
 
 /// Most edits by which a name is taken for a misspelled one.
 const NEAR: usize = 2;
 
 /// A sentence for each unknown variable below `AUTHENTIK_PROXY_`.
-pub(super) fn errors(vars: &Vars) -> impl Iterator<Item = String> {
+pub(super) fn errors(vars: &Vars) -> impl Iterator<Item = Diagnostic> {
     unread(vars)
         .filter(|name| name.starts_with(OWN_PREFIX))
         .map(|name| {
@@ -22,23 +23,23 @@ pub(super) fn errors(vars: &Vars) -> impl Iterator<Item = String> {
                 .find(|setting| setting.derived_variable() == name)
                 .map(|setting| setting.variable().into_owned())
                 .or_else(|| nearest(name, known(), name.len() / 6));
-            format!(
-                "{}: unknown variable{}",
-                name.escape_debug(),
-                did_you_mean(meant)
-            )
+            Diagnostic {
+                hint: did_you_mean(meant),
+                ..format!("{}: unknown variable", name.escape_debug()).into()
+            }
         })
 }
 
 /// A sentence for each variable that is nearly one of ours.
-pub(super) fn warnings(vars: &Vars) -> impl Iterator<Item = String> {
+pub(super) fn warnings(vars: &Vars) -> impl Iterator<Item = Diagnostic> {
     unread(vars)
         .filter(|name| !name.starts_with(OWN_PREFIX))
         .filter_map(|name| {
             let meant = nearest(name, known(), NEAR)?;
-            Some(format!(
-                "{name} is not a setting and was ignored; did you mean {meant}?"
-            ))
+            Some(Diagnostic {
+                hint: did_you_mean(Some(meant)),
+                ..format!("{name} is not a setting and was ignored").into()
+            })
         })
 }
 
@@ -91,6 +92,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Hint as _;
 
     fn vars(names: &[(&str, &str)]) -> Vars {
         names.iter().copied().collect()
@@ -117,7 +119,9 @@ mod tests {
             ),
             ("AUTHENTIK_PROXY_BANANA_SPLIT_WITH_CREAM", ""),
         ] {
-            let found: Vec<_> = errors(&vars(&[(name, "x")])).collect();
+            let found: Vec<_> = errors(&vars(&[(name, "x")]))
+                .map(|error| error.with_hint())
+                .collect();
             assert_eq!(found, [format!("{name}: unknown variable{expected}")]);
             assert_eq!(warnings(&vars(&[(name, "x")])).count(), 0, "{name}");
         }
@@ -134,10 +138,8 @@ mod tests {
         ] {
             let found: Vec<_> = warnings(&vars(&[(name, "6379")])).collect();
             assert_eq!(found.len(), 1, "{name}");
-            assert!(
-                found[0].ends_with(&format!("did you mean {meant}?")),
-                "{found:?}"
-            );
+            let hint = found[0].hint.as_deref();
+            assert_eq!(hint, Some(&*format!("did you mean {meant}?")), "{found:?}");
             assert_eq!(errors(&vars(&[(name, "x")])).count(), 0, "{name}");
         }
     }
@@ -179,6 +181,6 @@ mod tests {
             ("AUTHENTIK_PROXY_SERVICE_PORT_HTTP_METRICS", "9300"),
         ]);
         let found: Vec<_> = errors(&vars).chain(warnings(&vars)).collect();
-        assert_eq!(found, [""; 0]);
+        assert_eq!(found, []);
     }
 }

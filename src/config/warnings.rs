@@ -6,7 +6,7 @@ use url::{Host, Url};
 use super::reader::Reader;
 use super::settings::SETTINGS;
 use super::{Config, TlsReqs};
-use crate::model::Action;
+use crate::model::{Action, Diagnostic};
 
 /// Adds the warnings that follow from the values.
 pub(super) fn add(config: &mut Config, reader: &Reader<'_>) {
@@ -22,13 +22,13 @@ pub(super) fn add(config: &mut Config, reader: &Reader<'_>) {
     config.warnings.extend(claimable_networks(config));
 }
 
-fn internal_host(config: &Config) -> Option<String> {
+fn internal_host(config: &Config) -> Option<Diagnostic> {
     let host = &config.authentik.host;
     (config.authentik.host_browser.is_none() && is_internal(host)).then(|| {
-        format!(
-            "AUTHENTIK_HOST is {host}, which browsers can hardly reach; set AUTHENTIK_HOST_BROWSER \
-             to the address of authentik that they use"
-        )
+        Diagnostic::new(format!(
+            "AUTHENTIK_HOST is {host}, a name that browsers probably cannot resolve"
+        ))
+        .hinting("set AUTHENTIK_HOST_BROWSER to the address of authentik that browsers use")
     })
 }
 
@@ -46,22 +46,26 @@ pub fn is_internal(url: &Url) -> bool {
     }
 }
 
-fn insecure(config: &Config) -> Option<String> {
+fn insecure(config: &Config) -> Option<Diagnostic> {
     config.authentik.insecure.then(|| {
-        "AUTHENTIK_INSECURE is on: whoever stands between here and authentik can read the token; \
-         a private authority belongs in AUTHENTIK_PROXY_TLS__CA_FILE instead"
-            .to_owned()
+        Diagnostic::new(
+            "AUTHENTIK_INSECURE is on: authentik's certificate is not verified, so the token can be \
+             intercepted",
+        )
+        .hinting("name the CA of authentik's certificate in AUTHENTIK_PROXY_TLS__CA_FILE instead")
     })
 }
 
-fn trusts_everyone(networks: &[IpNet]) -> Option<String> {
+fn trusts_everyone(networks: &[IpNet]) -> Option<Diagnostic> {
     networks
         .iter()
         .any(|network| network.prefix_len() == 0)
         .then(|| {
-            "AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS covers every address: any client can claim any \
-         address and host"
-                .to_owned()
+            Diagnostic::new(
+                "AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS covers every address: any client can claim \
+                 any address and host",
+            )
+            .hinting("name your reverse proxies alone")
         })
 }
 
@@ -77,7 +81,7 @@ fn wide(networks: &[IpNet]) -> Vec<&IpNet> {
 
 /// Where many are believed, a client among them, or one whose reverse proxy only adds to what the
 /// client sent, chooses its address and with it what rules by network decide.
-fn believed_by_many(config: &Config) -> Vec<String> {
+fn believed_by_many(config: &Config) -> Vec<Diagnostic> {
     let wide = wide(&config.listen.trusted_proxies);
     if wide.is_empty() {
         return Vec::new();
@@ -91,20 +95,22 @@ fn believed_by_many(config: &Config) -> Vec<String> {
         .collect();
     slugs.sort();
     let warning = |slug| {
-        format!(
+        Diagnostic::new(format!(
             "applications.{slug} decides by the client's address, and \
-             AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS believes every address in {}: a client there, or \
-             behind a proxy that adds to X-Forwarded-For, can claim any address; name your reverse \
-             proxies alone (an address, or at most a /24 or /120), and have them set \
-             X-Forwarded-For to the address that they see",
+             AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS trusts every address in {}: a client there, or \
+             behind a proxy that adds to X-Forwarded-For, can claim any address",
             wide.join(", ")
+        ))
+        .hinting(
+            "name your reverse proxies alone (an address, or at most a /24 or /120), and have them \
+             set X-Forwarded-For to the address that they see",
         )
     };
     slugs.into_iter().map(warning).collect()
 }
 
 /// Clients in networks of trusted proxies can claim any address.
-fn claimable_networks(config: &Config) -> Vec<String> {
+fn claimable_networks(config: &Config) -> Vec<Diagnostic> {
     let trusted = &config.listen.trusted_proxies;
     if !wide(trusted).is_empty() {
         // What is said of them says this as well.
@@ -119,34 +125,40 @@ fn claimable_networks(config: &Config) -> Vec<String> {
         .flat_map(|(slug, rule)| rule.networks.iter().map(move |net| (slug, net)))
         .filter(|(_, net)| overlaps(net))
         .map(|(slug, net)| {
-            format!(
-                "applications.{slug} lets {net} pass without a login, and \
-                 AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS believes whoever is in it: a client there \
-                 can claim any address; name your reverse proxies alone"
-            )
+            Diagnostic::new(format!(
+                "applications.{slug} allows {net} without a login, and \
+                 AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS trusts its addresses: a client there can \
+                 claim any address"
+            ))
+            .hinting("name your reverse proxies alone")
         })
         .collect();
-    found.sort();
+    found.sort_by(|a, b| a.what.cmp(&b.what));
     found
 }
 
-fn redis_without_host(config: &Config, reader: &Reader<'_>) -> Option<String> {
+fn redis_without_host(config: &Config, reader: &Reader<'_>) -> Option<Diagnostic> {
     let other = SETTINGS
         .iter()
         .filter(|setting| setting.key.starts_with("redis."))
         .find(|setting| reader.has_variable(setting))?;
     config.redis.is_none().then(|| {
-        format!(
-            "{} is set but AUTHENTIK_REDIS__HOST is not (nor Sentinels, nor a cluster): sessions stay in this process",
+        Diagnostic::new(format!(
+            "{} is set but AUTHENTIK_REDIS__HOST is not (nor Sentinels, nor a cluster): sessions \
+             stay in this process",
             other.variable()
-        )
+        ))
+        .hinting("set AUTHENTIK_REDIS__HOST, or unset the other settings of Redis")
     })
 }
 
-fn redis_unverified(config: &Config) -> Option<String> {
+fn redis_unverified(config: &Config) -> Option<Diagnostic> {
     let redis = config.redis.as_ref()?;
     (redis.tls && redis.tls_reqs == TlsReqs::None).then(|| {
-        "AUTHENTIK_REDIS__TLS_REQS is none: the certificate of Redis is not verified".to_owned()
+        Diagnostic::new(
+            "AUTHENTIK_REDIS__TLS_REQS is none: the certificate of Redis is not verified",
+        )
+        .hinting("name its CA in AUTHENTIK_REDIS__TLS_CA_CERT, and set AUTHENTIK_REDIS__TLS_REQS=required")
     })
 }
 
@@ -175,7 +187,7 @@ mod tests {
                 ("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", trusted),
             ])
             .expect("usable");
-            assert_eq!(believed_by_many(&config), [""; 0], "no rule by network");
+            assert_eq!(believed_by_many(&config), [], "no rule by network");
             let rule = Rule {
                 path: None,
                 networks: vec!["192.0.2.0/24".parse().expect("a network")],
@@ -191,8 +203,8 @@ mod tests {
             let found = believed_by_many(&config);
             assert_eq!(found.len(), usize::from(expected.is_some()), "{found:?}");
             if let Some(expected) = expected {
-                assert!(found[0].contains("applications.wiki"), "{found:?}");
-                assert!(found[0].contains(expected), "{found:?}");
+                assert!(found[0].what.contains("applications.wiki"), "{found:?}");
+                assert!(found[0].what.contains(expected), "{found:?}");
             }
         }
     }

@@ -11,7 +11,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{Settings, wire};
-use crate::model::Outpost;
+use crate::model::{Hint, HintText, Outpost};
 use crate::route::user_agent;
 use crate::telemetry::CHECKED;
 use crate::web::client::BackChannel;
@@ -20,22 +20,16 @@ use crate::web::client::rest::{Rest, RestError};
 /// How long the request for authentik's version may take.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why authentik's API could not be used. Each text names the cause and the fix.
+/// Why authentik's API could not be used. The text says the cause, [`Hint`] what to do.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
     #[error(transparent)]
     Rest(RestError),
-    #[error(
-        "authentik refuses the token ({status} from {url}); set AUTHENTIK_TOKEN to the token shown by \"View deployment info\" of the outpost"
-    )]
+    #[error("authentik refuses the token ({status} from {url})")]
     Token { url: String, status: StatusCode },
-    #[error(
-        "the token belongs to no outpost; create one of type \"proxy\" in authentik under Applications, Outposts, and use its token"
-    )]
+    #[error("the token belongs to no outpost")]
     NoOutpost,
-    #[error(
-        "the token does not list outpost {wanted}; it lists {listed}; correct AUTHENTIK_OUTPOST_ID or AUTHENTIK_TOKEN"
-    )]
+    #[error("the token does not list outpost {wanted}, but {listed}")]
     OtherOutpost { wanted: Uuid, listed: String },
 }
 
@@ -52,9 +46,24 @@ impl From<RestError> for ApiError {
     }
 }
 
+impl Hint for ApiError {
+    fn hint(&self) -> Option<HintText> {
+        let hint = match self {
+            Self::Rest(error) => return error.hint(),
+            Self::Token { .. } => {
+                "in authentik: Applications > Outposts > View Deployment Info > copy the token, update the Secret that AUTHENTIK_TOKEN comes from, restart the pods"
+            }
+            Self::NoOutpost => {
+                "create an outpost of type \"proxy\" in authentik (Applications > Outposts), and use its token"
+            }
+            Self::OtherOutpost { .. } => "correct AUTHENTIK_OUTPOST_ID or AUTHENTIK_TOKEN",
+        };
+        Some(hint.into())
+    }
+}
+
 impl ApiError {
-    /// Whether authentik may be fine and is only not reached, or not up yet. When it refuses us,
-    /// it means it.
+    /// Whether authentik is unreachable or not up yet, as opposed to a refusal.
     pub(super) fn is_outage(&self) -> bool {
         match self {
             Self::Rest(RestError::Status { status, .. }) => status.is_server_error(),
@@ -102,8 +111,9 @@ impl Answers {
         if wanted.is_none() && outposts.len() > 1 {
             tracing::warn!(
                 name: CHECKED,
-                "the token lists several outposts: {}; serving the first; set AUTHENTIK_OUTPOST_ID to choose",
-                listed(),
+                outposts = listed(),
+                hint = "set AUTHENTIK_OUTPOST_ID to choose",
+                "the token lists several outposts, serving the first",
             );
         }
         #[expect(
@@ -150,11 +160,14 @@ impl<'a> Api<'a> {
         match timeout(VERSION_TIMEOUT, asked).await {
             Ok(Ok(version)) => Some(version.version_current),
             Ok(Err(error)) => {
-                tracing::debug!("authentik does not tell its version: {error}");
+                tracing::debug!(%error, "version of authentik is unknown");
                 None
             }
             Err(_) => {
-                tracing::debug!("authentik did not tell its version within {VERSION_TIMEOUT:?}");
+                tracing::debug!(
+                    error = format!("no response within {VERSION_TIMEOUT:?}"),
+                    "version of authentik is unknown"
+                );
                 None
             }
         }

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::StatusCode;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::api::{Api, ApiError};
+use crate::model::{Hint, HintText};
 use crate::tls::{CertifiedKey, KeyPairError, key_pair};
+use crate::web::client::rest::RestError;
 
 /// Certificates by the id of their key pair.
 pub(super) type Certificates = HashMap<Uuid, Certificate>;
@@ -22,10 +25,40 @@ pub(super) struct Certificate {
 
 #[derive(Debug, thiserror::Error)]
 enum CertificateError {
-    #[error("{0}")]
-    Api(#[from] ApiError),
-    #[error("{0}")]
+    /// The provider names a key pair that does not exist or that the token may not read.
+    #[error("{url} answered with {status}")]
+    NotReadable { url: String, status: StatusCode },
+    #[error(transparent)]
+    Api(ApiError),
+    #[error(transparent)]
     KeyPair(#[from] KeyPairError),
+}
+
+impl From<ApiError> for CertificateError {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Rest(RestError::Status { url, status, .. })
+            | ApiError::Token { url, status }
+                if matches!(status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) =>
+            {
+                Self::NotReadable { url, status }
+            }
+            error => Self::Api(error),
+        }
+    }
+}
+
+impl Hint for CertificateError {
+    fn hint(&self) -> Option<HintText> {
+        let hint = match self {
+            Self::NotReadable { .. } => {
+                "choose another certificate for the provider, or let the outpost's user read it"
+            }
+            Self::Api(error) => return error.hint(),
+            Self::KeyPair(_) => "choose another certificate for the provider",
+        };
+        Some(hint.into())
+    }
 }
 
 /// Fetches what the providers name. What cannot be fetched stays as it was `before`.
@@ -41,11 +74,11 @@ pub(super) async fn fetch(
         }
         let before = before.get(&id);
         let fetched = fetch_one(api, id, before).await.unwrap_or_else(|error| {
-            let instead = match before {
-                Some(_) => "the one that is known stays in use",
-                None => "a self-signed one is shown instead",
+            let event = match before {
+                Some(_) => "cannot be fetched, the previous one stays in use",
+                None => "cannot be used, serving a self-signed one",
             };
-            tracing::warn!("certificate {id} cannot be used: {error}; {instead}");
+            tracing::warn!(%error, hint = error.hint().as_deref(), "certificate {id} {event}");
             before.cloned()
         });
         found.extend(fetched.map(|certificate| (id, certificate)));
@@ -72,7 +105,7 @@ async fn fetch_one(
     }
     let certificate = api.certificate(id).await?;
     let key = key_pair(&certificate, api.private_key(id).await?.expose_secret())?;
-    tracing::info!("certificate {id} loaded, fingerprint {fingerprint}");
+    tracing::info!(fingerprint, "certificate {id} loaded");
     let key = Arc::new(key);
     Ok(Some(Certificate { fingerprint, key }))
 }

@@ -10,10 +10,10 @@ use super::certificates::{self, Certificates};
 use super::{Context, wire};
 use crate::config::Policies;
 use crate::model::{
-    Allowlist, Application, Backend, BasicAuth, CookieDomain, ExternalUrl, Mode, OAuthClient,
-    Outpost,
+    Allowlist, Application, Backend, BackendError, BasicAuth, CookieDomain, CookieDomainError,
+    Diagnostic, ExternalUrl, ExternalUrlError, Hint, HintText, Mode, OAuthClient, Outpost,
 };
-use crate::oidc::{Endpoints, RelyingParty};
+use crate::oidc::{ClientError, Endpoints, EndpointsError, RelyingParty};
 use crate::route::{Refused, Site, Table};
 use crate::telemetry::CHECKED;
 use crate::tls::CertifiedKey;
@@ -36,7 +36,41 @@ fn key(record: &Value) -> String {
     found.map(Value::to_string).unwrap_or_default()
 }
 
-type Reason = Box<dyn std::error::Error + Send + Sync>;
+/// Why no site can be made of a provider's record.
+#[derive(Debug, thiserror::Error)]
+enum CompileError {
+    #[error(transparent)]
+    Record(#[from] serde_json::Error),
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    #[error("mode {0:?} is unknown")]
+    Mode(String),
+    #[error(transparent)]
+    External(#[from] ExternalUrlError),
+    #[error(transparent)]
+    CookieDomain(#[from] CookieDomainError),
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    #[error(transparent)]
+    Endpoints(#[from] EndpointsError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl Hint for CompileError {
+    fn hint(&self) -> Option<HintText> {
+        match self {
+            Self::External(error) => error.hint(),
+            Self::CookieDomain(error) => error.hint(),
+            Self::Backend(error) => error.hint(),
+            Self::Record(_)
+            | Self::Missing(_)
+            | Self::Mode(_)
+            | Self::Endpoints(_)
+            | Self::Client(_) => Some("correct the provider in authentik".into()),
+        }
+    }
+}
 
 impl Compiler<'_> {
     /// The routing table of all providers, reusing the sites whose record did not change.
@@ -54,21 +88,26 @@ impl Compiler<'_> {
                 }
                 _ => match (self.site(record), before) {
                     (Ok(site), _) => Arc::new(site),
-                    (Err(reason), before) => {
+                    (Err(error), before) => {
                         let text = |field| record.get(field).and_then(Value::as_str);
                         let name = text("name").unwrap_or("without name");
-                        let kept = if before.is_some() {
-                            "its last good form is kept"
+                        let effect = if before.is_some() {
+                            "serving its last good configuration"
                         } else {
-                            "it is left out"
+                            "not served"
                         };
-                        tracing::error!(name: CHECKED, "provider {name:?} cannot be used: {reason}; {kept}");
+                        tracing::error!(
+                            name: CHECKED,
+                            %error,
+                            hint = error.hint().as_deref(),
+                            "provider {name:?} is invalid, {effect}"
+                        );
                         refused.push(Refused {
                             provider: name.to_owned(),
                             slug: text("assigned_application_slug")
                                 .unwrap_or_default()
                                 .to_owned(),
-                            reason: reason.to_string(),
+                            diagnostic: Diagnostic::caused_by(effect, &error),
                             kept: before.is_some(),
                         });
                         let Some((_, site)) = before else { continue };
@@ -105,14 +144,15 @@ impl Compiler<'_> {
         for slug in self.control.settings.policies.keys() {
             if !known.contains(&slug.as_str()) {
                 tracing::warn!(
-                    "applications.{slug} in the configuration file has no effect, and protects nothing: that is no application of this outpost, which has {}; correct the slug, or assign the application",
-                    known.join(", "),
+                    error = format!("the outpost has {}", known.join(", ")),
+                    hint = "correct the slug, or assign the application to the outpost",
+                    "applications.{slug} in the configuration file has no effect: there is no such application",
                 );
             }
         }
     }
 
-    fn site(&self, record: &Value) -> Result<Site, Reason> {
+    fn site(&self, record: &Value) -> Result<Site, CompileError> {
         let provider: wire::Provider = serde_json::from_value(record.clone())?;
         for (name, value) in [
             ("client_id", &provider.client_id),
@@ -120,7 +160,7 @@ impl Compiler<'_> {
             ("cookie_secret", &provider.cookie_secret),
         ] {
             if value.is_empty() {
-                return Err(format!("{name} is missing").into());
+                return Err(CompileError::Missing(name));
             }
         }
         let urls = &provider.oidc_configuration;
@@ -153,21 +193,23 @@ impl Compiler<'_> {
     }
 }
 
-fn application(provider: wire::Provider, policies: &Policies) -> Result<Application, Reason> {
+fn application(provider: wire::Provider, policies: &Policies) -> Result<Application, CompileError> {
     let external = ExternalUrl::parse(&provider.external_host)?;
     let mode = match provider.mode.as_str() {
         // The vendor's outpost takes an absent mode for proxy, too.
         "proxy" | "" => Mode::Proxy,
         "forward_single" => Mode::ForwardSingle,
         "forward_domain" => Mode::ForwardDomain(CookieDomain::parse(&provider.cookie_domain)?),
-        other => return Err(format!("mode {other:?} is not known").into()),
+        other => return Err(CompileError::Mode(other.to_owned())),
     };
     if let Mode::ForwardDomain(domain) = &mode
         && let Some(reason) = domain.refused_from(external.host())
     {
         tracing::warn!(
             name: CHECKED,
-            "provider {:?}: {reason}; correct its cookie domain or external host in authentik",
+            error = reason,
+            hint = "correct its cookie domain or external host in authentik",
+            "provider {:?} cannot share its sessions within its cookie domain",
             provider.name
         );
     }
@@ -177,7 +219,8 @@ fn application(provider: wire::Provider, policies: &Policies) -> Result<Applicat
     };
     if backend.as_ref().is_some_and(Backend::has_path) {
         tracing::warn!(
-            "provider {:?}: the path of its internal host has no effect, since requests are passed on with their own; leave it away",
+            hint = "remove the path",
+            "provider {:?}: the path of its internal host has no effect, requests keep their own",
             provider.name
         );
     }
@@ -186,7 +229,9 @@ fn application(provider: wire::Provider, policies: &Policies) -> Result<Applicat
     for (line, reason) in allowlist.refused() {
         tracing::warn!(
             name: CHECKED,
-            "provider {:?}: unauthenticated path {line:?} is skipped: {reason}",
+            error = reason,
+            hint = "correct the provider's unauthenticated paths in authentik (RE2 syntax)",
+            "provider {:?}: unauthenticated path {line:?} is skipped",
             provider.name
         );
     }

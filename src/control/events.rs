@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::wire::{Event, Frame};
 use super::{BackOff, Context, Signals};
-use crate::model::Outpost;
+use crate::model::{Hint, HintText, Outpost};
 use crate::route::user_agent;
 use crate::telemetry::Throttle;
 use crate::web::client::{Connector, FetchError};
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 type Socket = WebSocketStream<TokioIo<<Connector as tower_service::Service<Uri>>::Response>>;
 
-/// Why the websocket does not work. The text says the cause; [`WebsocketError::advice`] what to do.
+/// Why the websocket does not work. The text says the cause, [`Hint`] what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum WebsocketError {
     /// There is no connection.
@@ -49,22 +49,21 @@ pub enum WebsocketError {
     Silent,
 }
 
-impl WebsocketError {
-    /// What an operator should look at.
-    #[must_use]
-    pub fn advice(&self) -> &'static str {
-        match self {
-            Self::Unreachable(error) => error.advice(),
+impl Hint for WebsocketError {
+    fn hint(&self) -> Option<HintText> {
+        let hint = match self {
+            Self::Unreachable(error) => error.hint_for_authentik(),
             Self::Refused(_) => {
                 "the token is not (or no longer) that of this outpost: check AUTHENTIK_TOKEN"
             }
             Self::Handshake(_) => {
-                "a proxy between us and authentik must pass websockets through (Upgrade, Connection): correct it, or let AUTHENTIK_HOST be the address inside of the cluster"
+                "a proxy in front of authentik must pass websockets through (Upgrade, Connection): correct it, or set AUTHENTIK_HOST to the address inside the cluster"
             }
             Self::Closed | Self::Silent => {
-                "look at authentik's own log, and whether its Redis or database is well; a proxy between us must not end or hold back websockets"
+                "check authentik's own log, and its Redis or database; a proxy in front of authentik must not close or buffer websockets"
             }
-        }
+        };
+        Some(hint.into())
     }
 }
 
@@ -112,15 +111,18 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
                     back_off.reset();
                     trouble.reset();
                 }
-                let message = "websocket to authentik is disconnected; reconnecting";
-                if trouble.should_log(message) {
-                    tracing::warn!("{message}");
+                let event = "websocket to authentik disconnected, reconnecting";
+                if trouble.should_log(event) {
+                    tracing::warn!("{event}");
                 }
             }
             Err(error) => {
-                let message = format!("{error}; {}", error.advice());
-                if trouble.should_log(&message) {
-                    tracing::error!("websocket to authentik is not connected: {message}");
+                if trouble.should_log(&error.to_string()) {
+                    tracing::error!(
+                        %error,
+                        hint = error.hint().as_deref(),
+                        "websocket to authentik is not connected"
+                    );
                 }
             }
         }
@@ -235,7 +237,7 @@ impl Conversation<'_> {
                     _ => break,
                 },
                 () = tokio::time::sleep_until(deadline) => {
-                    tracing::warn!("authentik did not answer for {silence:?}");
+                    tracing::warn!("no websocket frame from authentik for {silence:?}");
                     return heard;
                 }
                 _ = ticks.tick() => {
@@ -274,13 +276,13 @@ impl Conversation<'_> {
 
     async fn hear(&self, text: &str) {
         let Ok(frame) = serde_json::from_str::<Frame>(text) else {
-            tracing::warn!("authentik sent a frame that is not understood; it is ignored");
+            tracing::warn!("websocket frame from authentik cannot be decoded, ignored");
             return;
         };
         match frame.event() {
             Event::Acknowledged => {}
             Event::Update => {
-                tracing::info!("authentik says that the configuration changed");
+                tracing::info!("authentik announced a change of the configuration");
                 self.signals.update.notify_one();
             }
             Event::SessionEnd(sid) => {
@@ -288,10 +290,7 @@ impl Conversation<'_> {
                 tracing::info!(ended, "authentik ended a session");
             }
             Event::Unknown(instruction) => {
-                tracing::debug!(
-                    instruction,
-                    "authentik sent an instruction that is not known"
-                );
+                tracing::debug!(instruction, "unknown instruction from authentik, ignored");
             }
         }
     }

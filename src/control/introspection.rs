@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Signals};
-use crate::model::{Session, SessionKey};
+use crate::model::{Hint as _, Session, SessionKey};
 use crate::route::Site;
 use crate::telemetry::Throttle;
 
@@ -17,7 +17,7 @@ use crate::telemetry::Throttle;
 pub(super) async fn run(control: &Context, signals: &Signals, stop: CancellationToken) {
     let introspector = Introspector {
         control,
-        trouble: Throttle::default(),
+        throttle: Throttle::default(),
     };
     tokio::select! {
         () = stop.cancelled() => {}
@@ -36,7 +36,7 @@ enum Who {
 
 struct Introspector<'a> {
     control: &'a Context,
-    trouble: Throttle,
+    throttle: Throttle,
 }
 
 impl Introspector<'_> {
@@ -104,14 +104,17 @@ impl Introspector<'_> {
             Ok(false) => {
                 tracing::info!(
                     user = session.claims.preferred_username,
-                    "a session ended at authentik"
+                    "session ended at authentik"
                 );
                 self.control.store.revoke(key).await;
             }
             Err(error) => {
-                let message = error.to_string();
-                if self.trouble.should_log(&message) {
-                    tracing::warn!("a session could not be re-checked, it stays: {message}");
+                if self.throttle.should_log(&error.to_string()) {
+                    tracing::warn!(
+                        %error,
+                        hint = error.hint().as_deref(),
+                        "introspection of a session failed, it stays valid"
+                    );
                 }
             }
         }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::api::Answers;
+use crate::model::{Hint, HintText};
 use crate::store::seal::{KeyedHash, Seal};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Throttle;
@@ -38,15 +39,25 @@ pub(super) struct Kept {
 enum KeepError {
     #[error("{0}")]
     Store(#[from] StoreError),
-    #[error("{path}: {reason}; check AUTHENTIK_PROXY_CONTROL__CACHE_FILE")]
+    #[error("{path}: {reason}")]
     File {
         path: PathBuf,
         reason: std::io::Error,
     },
-    #[error("it was changed, or sealed with another token")]
+    #[error("it was modified, or sealed with another token")]
     Sealed,
-    #[error("it is of another version: {0}")]
+    #[error("it has another version: {0}")]
     Form(#[from] serde_json::Error),
+}
+
+impl Hint for KeepError {
+    fn hint(&self) -> Option<HintText> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::File { .. } => Some("check AUTHENTIK_PROXY_CONTROL__CACHE_FILE".into()),
+            Self::Sealed | Self::Form(_) => None,
+        }
+    }
 }
 
 /// Where it is kept.
@@ -60,7 +71,7 @@ enum Place {
 pub(super) struct LastGood {
     place: Place,
     seal: Seal,
-    trouble: Throttle,
+    throttle: Throttle,
     /// What was last written, as a hash, and when.
     written: Option<([u8; 32], i64)>,
 }
@@ -82,7 +93,7 @@ impl LastGood {
         Self {
             place,
             seal: Seal::derive(b"last good configuration", &[token]),
-            trouble: Throttle::default(),
+            throttle: Throttle::default(),
             written: None,
         }
     }
@@ -102,16 +113,19 @@ impl LastGood {
         match self.write(answers, now).await {
             Ok(()) => {
                 self.written = Some((hash, now));
-                self.trouble.reset();
+                self.throttle.reset();
             }
-            // That Redis is away is said elsewhere, and loudly.
+            // The store logs its outage itself.
             Err(KeepError::Store(error)) => {
-                tracing::debug!("the configuration is not kept for a later start: {error}");
+                tracing::debug!(%error, "configuration could not be saved for a later start");
             }
             Err(error) => {
-                let reason = error.to_string();
-                if self.is_news(&error, &reason) {
-                    tracing::warn!("the configuration is not kept for a later start: {reason}");
+                if self.should_log(&error) {
+                    tracing::warn!(
+                        %error,
+                        hint = error.hint().as_deref(),
+                        "configuration could not be saved for a later start"
+                    );
                 }
             }
         }
@@ -133,16 +147,19 @@ impl LastGood {
     }
 
     fn refuse(&self, error: &KeepError) -> Option<Kept> {
-        let reason = error.to_string();
-        if self.is_news(error, &reason) {
-            tracing::warn!("the last good configuration cannot be read: {reason}");
+        if self.should_log(error) {
+            tracing::warn!(
+                %error,
+                hint = error.hint().as_deref(),
+                "last good configuration could not be read"
+            );
         }
         None
     }
 
-    /// The store tells of its own trouble.
-    fn is_news(&self, error: &KeepError, reason: &str) -> bool {
-        !matches!(error, KeepError::Store(_)) && self.trouble.should_log(reason)
+    /// The store logs its own errors.
+    fn should_log(&self, error: &KeepError) -> bool {
+        !matches!(error, KeepError::Store(_)) && self.throttle.should_log(&error.to_string())
     }
 
     async fn write(&self, answers: &Answers, now: i64) -> Result<(), KeepError> {
@@ -217,7 +234,7 @@ mod tests {
         LastGood {
             place: Place::File(path.to_owned()),
             seal: Seal::derive(b"last good configuration", &[token]),
-            trouble: Throttle::default(),
+            throttle: Throttle::default(),
             written: None,
         }
     }

@@ -31,7 +31,7 @@ use uuid::Uuid;
 use crate::admin::Readiness;
 use crate::clock::Clock;
 use crate::config::Policies;
-use crate::model::Outpost;
+use crate::model::{Hint, HintText, Outpost};
 use crate::route::{Live, Snapshot};
 use crate::store::Store;
 use crate::tasks::Tasks;
@@ -44,7 +44,7 @@ use api::{Answers, Api, ApiError};
 use certificates::Certificates;
 pub use events::WebsocketError;
 use last_good::LastGood;
-pub use probe::{Listed, Probe, Stored, Trouble};
+pub use probe::{Listed, Probe, Stored};
 
 /// What the control plane has to be told.
 #[derive(Debug, Clone)]
@@ -105,10 +105,16 @@ pub struct Context {
     pub level: LevelHandle,
 }
 
-/// The configuration could not be loaded; the text names cause and fix.
+/// The configuration could not be loaded. The text says the cause, [`Hint`] what to do.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct LoadError(#[from] ApiError);
+
+impl Hint for LoadError {
+    fn hint(&self) -> Option<HintText> {
+        self.0.hint()
+    }
+}
 
 /// What the tasks tell each other.
 #[derive(Default)]
@@ -190,7 +196,7 @@ struct Refresher<'a> {
     certificates: Certificates,
     served: Option<Outpost>,
     last_good: LastGood,
-    trouble: Throttle,
+    throttle: Throttle,
 }
 
 impl<'a> Refresher<'a> {
@@ -201,7 +207,7 @@ impl<'a> Refresher<'a> {
             certificates: Certificates::new(),
             served: None,
             last_good: LastGood::new(control),
-            trouble: Throttle::default(),
+            throttle: Throttle::default(),
         }
     }
 
@@ -210,15 +216,18 @@ impl<'a> Refresher<'a> {
     async fn refresh(&mut self, signals: &Signals) -> Option<Duration> {
         match self.fetch(signals).await {
             Ok((interval, answers)) => {
-                self.trouble.reset();
+                self.throttle.reset();
                 let now = self.control.clock.now();
                 self.last_good.keep(&answers, now).await;
                 Some(interval)
             }
             Err(error) => {
-                let message = error.to_string();
-                if self.trouble.should_log(&message) {
-                    tracing::error!("configuration not loaded: {message}");
+                if self.throttle.should_log(&error.to_string()) {
+                    tracing::error!(
+                        %error,
+                        hint = error.hint().as_deref(),
+                        "configuration not loaded"
+                    );
                 }
                 if self.served.is_none() && error.is_outage() {
                     self.fall_back(signals).await;
@@ -244,11 +253,8 @@ impl<'a> Refresher<'a> {
         tracing::info!(
             outpost = self.served.as_ref().map(|outpost| &*outpost.name),
             applications = self.control.live.load().table.sites().len(),
-            "configuration loaded from authentik {}",
-            answers
-                .version
-                .as_deref()
-                .unwrap_or("of an unknown version"),
+            version = answers.version.as_deref(),
+            "configuration loaded from authentik",
         );
         Ok((interval, answers))
     }
@@ -263,10 +269,15 @@ impl<'a> Refresher<'a> {
             Ok(_) => {
                 self.control.metrics.stale(true);
                 tracing::warn!(
-                    "authentik does not answer; serving the last good configuration, which it gave {age} seconds ago",
+                    age_seconds = age,
+                    "authentik is unreachable, serving the last good configuration"
                 );
             }
-            Err(error) => tracing::warn!("the last good configuration cannot be used: {error}"),
+            Err(error) => tracing::warn!(
+                %error,
+                hint = error.hint().as_deref(),
+                "last good configuration cannot be used"
+            ),
         }
     }
 
@@ -294,7 +305,8 @@ impl<'a> Refresher<'a> {
         if table.sites().is_empty() {
             tracing::warn!(
                 name: CHECKED,
-                "no application is assigned to outpost {:?}; assign them in authentik under Applications, Outposts (they may still belong to the embedded outpost)",
+                hint = "assign them in authentik under Applications > Outposts (they may still belong to the embedded outpost)",
+                "no application is assigned to outpost {:?}",
                 outpost.name,
             );
         }

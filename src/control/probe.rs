@@ -16,7 +16,6 @@ use crate::model::Outpost;
 use crate::route::Snapshot;
 use crate::store::{MemoryPolicy, StoreError};
 use crate::web::client::FetchError;
-use crate::web::client::rest::RestError;
 use crate::web::client::trust::Trust;
 
 /// Asks authentik. Changes nothing there, but for a hello on the websocket.
@@ -69,32 +68,11 @@ pub enum Stored {
     },
 }
 
-/// What kind of trouble an error is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
-    /// No answer.
-    Unreachable,
-    /// Something answers that is not authentik.
-    NotAuthentik,
-    /// authentik refuses the token.
-    Token,
-    /// The token is not that of the outpost to serve.
-    Outpost,
-    /// authentik answers with something else than what is expected.
-    Other,
-}
-
 impl LoadError {
-    /// What kind of trouble it is.
+    /// Whether authentik refuses the token.
     #[must_use]
-    pub fn trouble(&self) -> Trouble {
-        match self.0 {
-            ApiError::Rest(RestError::Unreachable { .. }) => Trouble::Unreachable,
-            ApiError::Rest(RestError::NotJson { .. }) => Trouble::NotAuthentik,
-            ApiError::Token { .. } => Trouble::Token,
-            ApiError::NoOutpost | ApiError::OtherOutpost { .. } => Trouble::Outpost,
-            ApiError::Rest(RestError::Status { .. } | RestError::Shape { .. }) => Trouble::Other,
-        }
+    pub fn refuses_token(&self) -> bool {
+        matches!(self.0, ApiError::Token { .. })
     }
 }
 

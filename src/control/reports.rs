@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::Api;
 use super::{Context, Signals};
+use crate::model::Hint as _;
 use crate::telemetry::Misconfiguration;
 
 /// Sends what arrives, until `stop`.
@@ -32,7 +33,11 @@ pub(super) async fn run(
         tokio::select! {
             () = stop.cancelled() => return,
             sent = api.create_event(&event) => if let Err(error) = sent {
-                tracing::warn!("a misconfiguration could not be reported to authentik: {error}");
+                tracing::warn!(
+                    %error,
+                    hint = error.hint().as_deref(),
+                    "misconfiguration could not be reported to authentik"
+                );
             },
         }
     }

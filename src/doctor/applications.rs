@@ -8,14 +8,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use http::Method;
 
-use super::report::Report;
+use super::report::{Report, Status};
 use super::{browsers, request_trace};
 use crate::config::Config;
 use crate::model::{
-    Action, Application, AuthorizationRequest, Backend, Decision, Mode, RequestedUrl,
+    Action, Application, AuthorizationRequest, Backend, Decision, Hint as _, Mode, RequestedUrl,
 };
 use crate::oidc::{Accepted, OidcError, Published};
-use crate::route::{Refused, Site, Snapshot};
+use crate::route::{Site, Snapshot};
 use crate::upstream::{ProbeError, ProbeResponse, Timeouts, Upstream};
 use crate::web::client::trust::Trust;
 
@@ -52,12 +52,9 @@ pub(super) async fn examine(
     };
     let meant = |slug: &str| only.is_none_or(|only| slug == only);
     let refused: Vec<_> = snapshot.refused.iter().filter(|r| meant(&r.slug)).collect();
-    for Refused {
-        provider, reason, ..
-    } in &refused
-    {
-        let fix = "correct the provider in authentik; the others are served";
-        report.failed(format!("provider {provider:?}"), reason, fix);
+    for provider in &refused {
+        let check = format!("provider {:?}", provider.provider);
+        report.diagnostic(check, Status::Failed, &provider.diagnostic);
     }
     let sites = snapshot.table.sites();
     let (examined, others): (Vec<_>, Vec<_>) =
@@ -205,7 +202,7 @@ async fn internal_host(
         Err(ProbeError::Unreachable(error)) => report.failed(
             check,
             format!("{backend}/: {error}"),
-            error.advice_for_applications(),
+            error.hint_for_application(),
         ),
         Err(error @ ProbeError::ResponseTimeout(_)) => report.warning(
             check,
@@ -347,16 +344,7 @@ async fn introspection(site: &Site, check: &str, report: &mut Report) {
 }
 
 fn unanswered(check: &str, error: &OidcError, report: &mut Report) {
-    match error {
-        OidcError::Unreachable { url, source } => report.failed(
-            check,
-            format!("authentik cannot be reached at {url}: {source}"),
-            source.advice(),
-        ),
-        _ => report.failed(
-            check,
-            error.to_string(),
-            "look at authentik's own log, and at what lies between it and here",
-        ),
-    }
+    const FIX: &str = "check authentik's own log, and the proxies in front of authentik";
+    let fix = error.hint().unwrap_or(FIX.into());
+    report.failed(check, error.to_string(), fix);
 }

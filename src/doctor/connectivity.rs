@@ -30,7 +30,7 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
         Ok(found) => found.collect(),
         Err(error) => {
             let found = format!("{name} cannot be resolved: {error}");
-            report.failed("dns", found, FetchError::Dns.advice());
+            report.failed("dns", found, FetchError::Dns.hint_for_authentik());
             return false;
         }
     };
@@ -49,11 +49,15 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
                 None => String::new(),
             };
             let found = format!("{host}: {error}{shown}");
-            report.failed("tls", found, error.advice());
+            report.failed("tls", found, error.hint_for_authentik());
             false
         }
         Err(error) => {
-            report.failed("connection", format!("{host}: {error}"), error.advice());
+            report.failed(
+                "connection",
+                format!("{host}: {error}"),
+                error.hint_for_authentik(),
+            );
             false
         }
         Ok(ahead) => {

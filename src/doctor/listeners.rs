@@ -27,7 +27,7 @@ pub(super) fn settings(config: &Config, report: &mut Report) {
     let host = &config.authentik.host;
     report.ok("settings", format!("authentik is at {host}{browser}"));
     for warning in &config.warnings {
-        report.told("settings", Status::Warning, warning);
+        report.diagnostic("settings", Status::Warning, warning);
     }
 }
 

@@ -16,7 +16,7 @@ use tracing::instrument::WithSubscriber as _;
 
 use crate::app::App;
 use crate::config::{Config, ConfigErrors};
-use crate::control::{Probe, Trouble};
+use crate::control::Probe;
 use crate::telemetry::DiagnosticLayer;
 use crate::web::client::trust::Trust;
 use report::{Report, Status};
@@ -34,14 +34,14 @@ pub fn unusable(errors: &ConfigErrors) -> Report {
 /// Looks at everything. `only` is the slug of the application to look at alone; `progress` is told
 /// what is being looked at.
 pub async fn examine(config: &Config, only: Option<&str>, progress: impl Fn(&str)) -> Report {
-    let complaints = DiagnosticLayer::default();
-    let log = Dispatch::new(complaints.subscriber());
+    let diagnostics = DiagnosticLayer::default();
+    let log = Dispatch::new(diagnostics.subscriber());
     let mut report = Report::default();
     listeners::settings(config, &mut report);
     match dispatcher::with_default(&log, || App::probe(config)) {
         Ok(probe) => look(config, &probe, &log, only, progress, &mut report).await,
         Err(error) => {
-            report.unusable(&error.to_string());
+            report.unusable(&error);
             // It is only asked who listens, whatever certificate they have.
             if let Ok(trust) = Trust::load(None) {
                 listeners::listeners(config, &trust, &mut report).await;
@@ -55,13 +55,13 @@ pub async fn examine(config: &Config, only: Option<&str>, progress: impl Fn(&str
             skip(&AFTER_THE_OUTPOST, first, &mut report);
         }
     }
-    for complaint in complaints.all() {
-        let status = if complaint.is_error {
+    for logged in diagnostics.all() {
+        let status = if logged.is_error {
             Status::Failed
         } else {
             Status::Warning
         };
-        report.told("log", status, &complaint.text);
+        report.diagnostic("log", status, &logged.diagnostic);
     }
     report
 }
@@ -118,18 +118,5 @@ async fn look(
 fn skip(checks: &[&str], why: &str, report: &mut Report) {
     for check in checks {
         report.skipped(*check, why);
-    }
-}
-
-/// What to do about trouble, where there is more to say than its text does.
-fn fix(trouble: Trouble) -> Option<&'static str> {
-    match trouble {
-        Trouble::NotAuthentik => Some(
-            "AUTHENTIK_HOST leads to something other than authentik, such as an ingress or a login page: inside a cluster use the Service, for example http://authentik-server.authentik.svc.cluster.local",
-        ),
-        Trouble::Token => Some(
-            "in authentik: Applications > Outposts > View Deployment Info > copy the token, update the Secret that AUTHENTIK_TOKEN comes from, restart the pods",
-        ),
-        Trouble::Unreachable | Trouble::Outpost | Trouble::Other => None,
     }
 }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::fix;
 use super::report::{Report, Status};
 use crate::config::Config;
-use crate::control::{Listed, LoadError, Probe, Stored, Trouble};
+use crate::control::{Listed, Probe, Stored};
 use crate::model::Outpost;
 use crate::route::Snapshot;
 use crate::store::MemoryPolicy;
@@ -24,11 +23,12 @@ pub(super) async fn load(
     let listed = match probe.outposts().await {
         Ok(listed) => listed,
         Err(error) => {
-            let check = match error.trouble() {
-                Trouble::Token => "token",
-                _ => "authentik",
+            let check = if error.refuses_token() {
+                "token"
+            } else {
+                "authentik"
             };
-            refused(check, &error, report);
+            report.diagnostic(check, Status::Failed, &error);
             return None;
         }
     };
@@ -37,7 +37,7 @@ pub(super) async fn load(
     let snapshot = match probe.load().await {
         Ok(snapshot) => snapshot,
         Err(error) => {
-            refused("outpost", &error, report);
+            report.diagnostic("outpost", Status::Failed, &error);
             return None;
         }
     };
@@ -48,13 +48,6 @@ pub(super) async fn load(
     }
     version(outpost.version.as_deref(), report);
     Some(snapshot)
-}
-
-fn refused(check: &str, error: &LoadError, report: &mut Report) {
-    report.told(check, Status::Failed, &error.to_string());
-    if let Some(better) = fix(error.trouble()) {
-        report.mend_last(better);
-    }
 }
 
 /// Which of the outposts that the token lists is served.
@@ -147,7 +140,7 @@ pub(super) async fn store(probe: &Probe, report: &mut Report) {
             "not configured: sessions are in the memory of each process, replicas do not share them",
             "set AUTHENTIK_REDIS__HOST, unless there is one replica that may forget",
         ),
-        Err(error) => report.told("redis", Status::Failed, &error.to_string()),
+        Err(error) => report.diagnostic("redis", Status::Failed, &error),
     }
 }
 
@@ -179,7 +172,7 @@ pub(super) async fn websocket(probe: &Probe, snapshot: &Snapshot, report: &mut R
     };
     match probe.websocket(outpost).await {
         Ok(()) => report.ok("websocket", "connected, and the hello was acknowledged"),
-        Err(error) => report.failed("websocket", error.to_string(), error.advice()),
+        Err(error) => report.diagnostic("websocket", Status::Failed, &error),
     }
 }
 

@@ -1,8 +1,11 @@
 //! What was found, for people and for programs.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
+
+use crate::model::Hint;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -83,29 +86,18 @@ impl Report {
         self.add(check, Status::Failed, found, Some(fix.into()));
     }
 
-    /// Adds a check with what an error or a line of the log says. These texts name the cause and,
-    /// behind the last semicolon, what to do.
-    pub fn told(&mut self, check: impl Into<String>, status: Status, text: &str) {
-        match text.rsplit_once("; ") {
-            Some((cause, fix)) => self.add(check, status, cause, Some(fix.into())),
-            None => self.add(check, status, text, None),
-        }
+    /// Adds a check that ended with an error or a diagnostic; its hint is the fix.
+    pub fn diagnostic(&mut self, check: impl Into<String>, status: Status, found: &impl Hint) {
+        let fix = found.hint().map(Cow::into_owned);
+        self.add(check, status, found.to_string(), fix);
     }
 
-    /// Adds that the settings cannot be used, as an error says.
-    pub fn unusable(&mut self, text: &str) {
+    /// Adds that the settings cannot be used.
+    pub fn unusable(&mut self, error: &impl Hint) {
+        const FIX: &str = "correct it; authentik-proxy config --reference has every setting";
         self.unusable = true;
-        self.told("settings", Status::Failed, text);
-        if self.findings.last().is_some_and(|last| last.fix.is_none()) {
-            self.mend_last("correct it; authentik-proxy config --reference has every setting");
-        }
-    }
-
-    /// Says something better to do about the last finding.
-    pub fn mend_last(&mut self, fix: impl Into<String>) {
-        if let Some(last) = self.findings.last_mut() {
-            last.fix = Some(fix.into());
-        }
+        let fix = error.hint().unwrap_or(Cow::Borrowed(FIX));
+        self.failed("settings", error.to_string(), fix);
     }
 
     /// Adds the checks of another report.
@@ -188,6 +180,7 @@ impl fmt::Display for Table<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Diagnostic;
 
     #[test]
     fn a_report_is_a_table_and_json() {
@@ -195,7 +188,8 @@ mod tests {
         report.ok("token", "accepted");
         report.failed("clock", "90 s\nahead", "run NTP on both hosts");
         report.skipped("websocket", "the token has to work first");
-        report.told("log", Status::Warning, "it is odd; very odd; mend it");
+        let diagnostic = Diagnostic::new("it is odd; very odd").hinting("mend it");
+        report.diagnostic("log", Status::Warning, &diagnostic);
         assert_eq!(report.worst(), Status::Failed);
         let table = report.table(false).to_string();
         assert_eq!(

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use tracing::Level;
 
 use super::response::RequestId;
-use crate::model::Session;
+use crate::model::{Diagnostic, Session};
 use crate::web::request::inbound::Inbound;
 
 /// Length of a logged `Host`, in bytes.
@@ -25,7 +25,7 @@ pub(crate) struct AccessLine<'a> {
     pub(super) session: Option<&'a Session>,
     pub(super) response: &'a Response<Body>,
     /// Why the request was not served.
-    pub(super) error: Option<&'a str>,
+    pub(super) error: Option<&'a Diagnostic>,
     /// Duration, in seconds.
     pub(super) runtime: f64,
 }
@@ -44,7 +44,8 @@ macro_rules! line {
             user_agent = $line.user_agent(),
             user = $line.user(),
             request_id = %$line.id,
-            error = $line.error,
+            error = $line.error.map(|error| error.what.as_str()),
+            hint = $line.error.and_then(|error| error.hint.as_deref()),
             "{}",
             clipped($line.parts.uri.path(), MAX_PATH_BYTES),
         )

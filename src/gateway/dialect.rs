@@ -4,18 +4,25 @@ use http::request::Parts;
 use http::{HeaderMap, Method};
 
 use crate::model::{
-    Authority, AuthorityError, Dialect, Dialects, Policy, RequestedUrl, RequestedUrlError, Scheme,
+    Authority, AuthorityError, Dialect, Dialects, Hint, HintText, Policy, RequestedUrl,
+    RequestedUrlError, Scheme,
 };
 use crate::route::{HostRoutes, Table};
 use crate::web::request::inbound::{Inbound, OnceError, once, own_host};
 
 /// An authorization request that does not describe the user's request.
 #[derive(Debug, thiserror::Error)]
-#[error("{header} {reason}; {advice}")]
+#[error("{header} {reason}")]
 pub(crate) struct MalformedAuthRequest {
     header: &'static str,
     reason: MalformedReason,
-    advice: &'static str,
+    hint: &'static str,
+}
+
+impl Hint for MalformedAuthRequest {
+    fn hint(&self) -> Option<HintText> {
+        Some(self.hint.into())
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -191,11 +198,11 @@ pub(crate) fn host_parameter(query: &str) -> Result<Option<Authority<'_>>, Malfo
 fn malformed(
     header: &'static str,
     reason: MalformedReason,
-    advice: &'static str,
+    hint: &'static str,
 ) -> MalformedAuthRequest {
     MalformedAuthRequest {
         header,
         reason,
-        advice,
+        hint,
     }
 }

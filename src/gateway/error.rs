@@ -19,23 +19,19 @@ use crate::telemetry::metrics::{LoginOutcome, Metrics, Rejection};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GatewayError {
     /// No configuration has been loaded from authentik yet.
-    #[error("no configuration from authentik yet; the log of the control plane says why")]
+    #[error("no configuration from authentik yet")]
     NotConfigured,
     /// An invalid `Host`.
     #[error("the Host header is not acceptable: {0}")]
     Host(#[from] AuthorityError),
     /// A request with two different hosts.
-    #[error(
-        "there are two Host headers, or one that is not :authority; the client, or a proxy that adds one, must send one host"
-    )]
+    #[error("there are two Host headers, or one that is not :authority")]
     TwoHosts,
     /// A body in another transfer coding than `chunked` (RFC 9112 section 6.1).
     #[error("the request's Transfer-Encoding is not exactly \"chunked\"")]
     TransferCoding,
     /// A request of a trusted peer with two hosts, of two applications.
-    #[error(
-        "Host is {own:?} and X-Forwarded-Host is {forwarded:?}, which are two applications; the reverse proxy must set X-Forwarded-Host to the host that it routes by, or remove it"
-    )]
+    #[error("Host is {own:?} and X-Forwarded-Host is {forwarded:?}, which are two applications")]
     TwoApplications {
         /// `Host`, or that of the request line.
         own: String,
@@ -43,9 +39,7 @@ pub(crate) enum GatewayError {
         forwarded: String,
     },
     /// No application has this host.
-    #[error(
-        "no app for hostname {0:?}; assign its provider to this outpost, or fix the provider's external host"
-    )]
+    #[error("no app for hostname {0:?}")]
     NoApplication(String),
     /// The reverse proxy does not describe the user's request.
     #[error("{0}")]
@@ -61,9 +55,7 @@ pub(crate) enum GatewayError {
     NotFound(Arc<Site>),
     /// An authorization request for an application in proxy mode, whose traffic passes through the
     /// outpost.
-    #[error(
-        "the application is in proxy mode, where no reverse proxy asks; pass its requests on to the outpost, or set its provider to forward auth"
-    )]
+    #[error("the application is in proxy mode, where no reverse proxy asks")]
     ProxyMode(Arc<Site>),
     /// Sessions cannot be looked up.
     #[error("{1}")]
@@ -136,17 +128,13 @@ pub(crate) enum LoginFailure {
     #[error("the login could not be matched to this browser, even after starting over: {0}")]
     Unmatched(&'static str),
     /// The browser comes back again and again without a session.
-    #[error(
-        "signed in repeatedly within a minute, but no session cookie comes back; check that the reverse proxy forwards cookies and that external host and scheme are right"
-    )]
+    #[error("signed in repeatedly within a minute, but no session cookie comes back")]
     Loop {
         /// `Set-Cookie` value that resets the counter of attempts.
         reset: SecretString,
     },
     /// The callback is protected instead of being passed to the outpost.
-    #[error(
-        "the reverse proxy asks for a sign-in at the outpost's own callback; it must pass /outpost.goauthentik.io/start, /callback and /sign_out to the outpost without asking first"
-    )]
+    #[error("the reverse proxy asks for a sign-in at the outpost's own callback")]
     Misrouted,
     /// A request to authentik failed.
     #[error("{0}")]

@@ -11,6 +11,7 @@ use tracing::Level;
 use super::endpoint::{Endpoint, start_url};
 use super::error::{GatewayError, LoginFailure};
 use super::response::{GatewayResponse, RequestId, append_cookie, html, json};
+use crate::model::{Diagnostic, Hint as _};
 use crate::oidc::OidcError;
 use crate::web::page::Page;
 
@@ -153,7 +154,10 @@ impl GatewayError {
 
     /// The response, with the operator's message for the log.
     pub(crate) fn into_response(self, endpoint: Endpoint<'_>, id: &RequestId) -> GatewayResponse {
-        let error = (!matches!(self, Self::NotFound(_))).then(|| self.to_string());
+        let error = (!matches!(self, Self::NotFound(_))).then(|| Diagnostic {
+            hint: self.hint(),
+            ..self.to_string().into()
+        });
         let site = self.site().map(Arc::clone);
         let response = if matches!(endpoint, Endpoint::ForwardAuth(dialect, _) if dialect.is_nginx())
         {
@@ -167,7 +171,7 @@ impl GatewayError {
                 Self::ProxyMode(_) | Self::NotOffered(_) => StatusCode::NOT_FOUND,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             };
-            if let Ok(reason) = HeaderValue::from_str(&self.to_string().replace('"', "'")) {
+            if let Ok(reason) = HeaderValue::from_str(&self.with_hint().replace('"', "'")) {
                 response.headers_mut().insert(REASON, reason);
             }
             response
@@ -187,7 +191,7 @@ impl GatewayError {
                 _ => None,
             };
             let detail = match &self {
-                Self::Upstream(error) if error.shows_detail() => Some(error.to_string()),
+                Self::Upstream(error) if error.shows_detail() => Some(error.with_hint()),
                 _ => None,
             };
             let application = site.as_ref().map(|site| site.application.title.as_str());

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::dialect::{AuthRequest, MalformedAuthRequest, host_parameter};
-use crate::model::{Authority, Dialect, Mode, RequestedUrl};
+use crate::model::{Authority, Dialect, Hint, HintText, Mode, RequestedUrl};
 use crate::route::{HostRoutes, Site};
 
 /// The host that the reverse proxy routed by, as far as the authorization request shows it.
@@ -26,38 +26,42 @@ const VERIFIED: RoutedHost<'static> = RoutedHost {
 
 /// Two hosts in one authorization request that name different applications.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the request is about {requested}, but {source_name} names {other}, another application; {advice}"
-)]
+#[error("the request is about {requested}, but {source_name} names {other}, another application")]
 pub(crate) struct HostMismatch {
     requested: String,
     source_name: &'static str,
     other: String,
-    advice: &'static str,
+    hint: &'static str,
+}
+
+impl Hint for HostMismatch {
+    fn hint(&self) -> Option<HintText> {
+        Some(self.hint.into())
+    }
 }
 
 /// The part of a request that has a host, and what to change if that is not the URL's.
 #[derive(Clone, Copy)]
 struct HostSource {
     name: &'static str,
-    advice: &'static str,
+    hint: &'static str,
 }
 
 const NGINX: HostSource = HostSource {
     name: "Host",
-    advice: "nginx must ask about the host that it routes by: proxy_set_header X-Original-URL $scheme://$host$request_uri, with the application's port behind it if it has one",
+    hint: "nginx must ask about the host that it routes by: proxy_set_header X-Original-URL $scheme://$host$request_uri, with the application's port behind it if it has one",
 };
 const PARAMETER: HostSource = HostSource {
     name: "the host parameter of the auth URL",
-    advice: "the client sent a Host that is not the request line's; if that happens to browsers, the parameter is not host=$host",
+    hint: "the client sent a Host that is not the request line's: if that happens to browsers, the parameter is not host=$host",
 };
 const FORWARDED: HostSource = HostSource {
     name: "X-Forwarded-Host",
-    advice: "nginx must not pass on a client's own: proxy_set_header X-Forwarded-Host $host",
+    hint: "nginx must not pass on a client's own: proxy_set_header X-Forwarded-Host $host",
 };
 const CADDY: HostSource = HostSource {
     name: "Host",
-    advice: "X-Forwarded-Host must not come from clients: remove trusted_proxies from forward_auth, and a header_up that changes Host",
+    hint: "X-Forwarded-Host must not come from clients: remove trusted_proxies from forward_auth, and a header_up that changes Host",
 };
 
 /// Why the hosts of an authorization request are refused.
@@ -159,7 +163,7 @@ impl<'a> Hosts<'a, '_> {
             requested: self.url.authority().to_string(),
             source_name: source.name,
             other: host.authority().to_string(),
-            advice: source.advice,
+            hint: source.hint,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The endpoints of each listener.
 
 use super::endpoint::Endpoint;
-use crate::model::{Dialect, Dialects};
+use crate::model::{Dialect, Dialects, Hint, HintText};
 
 /// The purpose of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,24 @@ pub(crate) struct ForwardAuthSettings {
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 pub(crate) enum NotOffered {
     /// The dialect is switched off.
-    #[error(
-        "the dialect {0} is not answered; if a reverse proxy uses it, add it to AUTHENTIK_PROXY_FORWARD_AUTH__DIALECTS"
-    )]
+    #[error("the dialect {0} is not enabled")]
     Dialect(Dialect),
     /// Another listener is for it.
-    #[error("this listener does not answer such requests; send them to an address in {0}")]
+    #[error("this listener does not answer such requests")]
     Listener(&'static str),
+}
+
+impl Hint for NotOffered {
+    fn hint(&self) -> Option<HintText> {
+        let hint = match self {
+            Self::Dialect(_) => {
+                "if a reverse proxy uses it, add it to AUTHENTIK_PROXY_FORWARD_AUTH__DIALECTS"
+                    .into()
+            }
+            Self::Listener(setting) => format!("send them to an address in {setting}").into(),
+        };
+        Some(hint)
+    }
 }
 
 impl Listener {

@@ -8,6 +8,7 @@ mod error;
 mod error_response;
 mod grpc;
 mod handlers;
+mod hints;
 mod hosts;
 mod listener;
 mod proxy_error;
@@ -381,7 +382,7 @@ impl Shared {
             id,
             session: session.as_deref(),
             response: &response,
-            error: error.as_deref(),
+            error: error.as_ref(),
             runtime: elapsed.as_secs_f64(),
         }
         .write(level);
@@ -390,7 +391,7 @@ impl Shared {
             host: inbound.host,
             application: site.as_deref().map(|site| site.application.slug.as_str()),
             request_id: id.as_str(),
-            error: error.as_deref(),
+            error: error.as_ref().map(|error| error.what.as_str()),
         });
         response
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use crate::model::{BackendError, Session};
+use crate::model::{BackendError, Hint, HintText, Session};
 use crate::route::Site;
 use crate::telemetry::metrics::UpstreamErrorKind;
 use crate::upstream::UpstreamError;
@@ -79,30 +79,6 @@ impl ProxyError {
         }
     }
 
-    /// What an operator should check.
-    fn hint(&self) -> &'static str {
-        use UpstreamError as E;
-        match &self.cause {
-            ProxyFailure::Upstream(E::ResponseTimeout(_)) => {
-                "check the application, or allow more time with AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT"
-            }
-            ProxyFailure::Upstream(E::Connect(error, _) | E::Broken(error) | E::Stale(error)) => {
-                error.advice_for_applications()
-            }
-            ProxyFailure::Upstream(E::Client) => {
-                "the client or a proxy in front of the outpost gave up"
-            }
-            ProxyFailure::Upstream(E::BodyTimeout(_)) => {
-                "the client or a proxy in front of the outpost stopped sending; allow more time with AUTHENTIK_PROXY_LISTEN__BODY_TIMEOUT if it only pauses"
-            }
-            ProxyFailure::Upstream(E::Protocol) => "check the application",
-            ProxyFailure::Upstream(E::Host) => "correct the provider's external host",
-            ProxyFailure::BackendOverride(_) | ProxyFailure::HostHeader => {
-                "correct the property mapping of the provider at authentik that sets it"
-            }
-        }
-    }
-
     /// Counts it by its kind.
     pub(crate) fn count(&self) {
         let kind = match &self.cause {
@@ -132,10 +108,35 @@ impl fmt::Display for ProxyError {
             ..
         } = self;
         let name = &site.application.name;
-        let hint = self.hint();
         write!(
             f,
-            "the application of provider {name:?} at {address}: {cause}; {hint}"
+            "the application of provider {name:?} at {address}: {cause}"
         )
+    }
+}
+
+impl Hint for ProxyError {
+    fn hint(&self) -> Option<HintText> {
+        use UpstreamError as E;
+        let hint = match &self.cause {
+            ProxyFailure::Upstream(E::ResponseTimeout(_)) => {
+                "check the application, or allow more time with AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT"
+            }
+            ProxyFailure::Upstream(E::Connect(error, _) | E::Broken(error) | E::Stale(error)) => {
+                error.hint_for_application()
+            }
+            ProxyFailure::Upstream(E::Client) => {
+                "the client or a proxy in front of the outpost gave up"
+            }
+            ProxyFailure::Upstream(E::BodyTimeout(_)) => {
+                "the client or a proxy in front of the outpost stopped sending: allow more time with AUTHENTIK_PROXY_LISTEN__BODY_TIMEOUT if it only pauses"
+            }
+            ProxyFailure::Upstream(E::Protocol) => "check the application",
+            ProxyFailure::Upstream(E::Host) => "correct the provider's external host",
+            ProxyFailure::BackendOverride(_) | ProxyFailure::HostHeader => {
+                "correct the property mapping of the provider at authentik that sets it"
+            }
+        };
+        Some(hint.into())
     }
 }

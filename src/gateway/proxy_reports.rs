@@ -6,6 +6,7 @@ use http::request::Parts;
 
 use super::error::GatewayError;
 use super::response::RequestId;
+use crate::model::Hint as _;
 use crate::telemetry::{Misconfiguration, Reporter, Throttle};
 use crate::web::request::inbound::{Inbound, is_forwarded};
 
@@ -35,7 +36,8 @@ impl ProxyReports {
         if !inbound.trusted && is_forwarded(headers) && self.ignored_peers.should_log("") {
             tracing::warn!(
                 request_id = %id,
-                "X-Forwarded-* headers from {} were ignored; if it is your reverse proxy, add its network to AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS",
+                hint = "if it is your reverse proxy, add its network to AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS",
+                "X-Forwarded-* headers from {} are ignored",
                 inbound.peer,
             );
         }
@@ -45,7 +47,7 @@ impl ProxyReports {
     pub(crate) fn report(&self, error: &GatewayError, parts: &Parts, inbound: &Inbound<'_>) {
         if let GatewayError::MalformedAuthRequest(_) = error {
             self.reporter.report(|| Misconfiguration {
-                message: error.to_string(),
+                message: error.with_hint(),
                 client: inbound.client,
                 url: parts.uri.path().chars().take(512).collect(),
                 headers: diagnostic_headers(&parts.headers),

@@ -8,7 +8,7 @@ use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use tracing::Level;
 
-use crate::model::Session;
+use crate::model::{Diagnostic, Session};
 use crate::route::Site;
 use crate::telemetry::metrics::Rejection;
 use crate::web::page::{POLICY, Page};
@@ -24,7 +24,7 @@ pub(crate) struct GatewayResponse {
     /// Whether it is the application's response, which is passed on unchanged.
     pub(crate) from_upstream: bool,
     /// Why the request is not served, for operators.
-    pub(crate) error: Option<String>,
+    pub(crate) error: Option<Diagnostic>,
     /// The `grpc-message` for a gRPC call, if the response is in place of an application's.
     pub(crate) grpc_message: Option<&'static str>,
 }

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use url::Url;
 
-use super::{Allowlist, Authority, Backend, CookieDomain, Policy, Scheme};
+use super::{Allowlist, Authority, Backend, CookieDomain, Hint, HintText, Policy, Scheme};
 
 /// Path below which the outpost's own pages live.
 const OUTPOST_PATH: &str = "outpost.goauthentik.io";
@@ -145,12 +145,16 @@ pub struct ExternalUrl {
 
 /// Why an `external_host` cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "external host {text:?} is not usable: {reason}; expected for example \"https://app.example.com\""
-)]
+#[error("invalid external host {text:?}: {reason}")]
 pub struct ExternalUrlError {
     text: String,
     reason: String,
+}
+
+impl Hint for ExternalUrlError {
+    fn hint(&self) -> Option<HintText> {
+        Some("set the provider's external host to a URL such as https://app.example.com".into())
+    }
 }
 
 impl ExternalUrl {
@@ -403,7 +407,7 @@ mod tests {
             "https://u@a",
             "/x",
         ] {
-            let error = ExternalUrl::parse(bad).expect_err(bad).to_string();
+            let error = ExternalUrl::parse(bad).expect_err(bad).with_hint();
             assert!(error.contains("https://app.example.com"), "{error}");
         }
     }

@@ -4,6 +4,8 @@ use http::Uri;
 use http::uri::{Authority, Scheme};
 use url::Url;
 
+use super::{Hint, HintText};
+
 /// Scheme, host and port of an application, as we reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Backend {
@@ -15,12 +17,18 @@ pub struct Backend {
 
 /// Why a text names no place that requests can be passed on to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "internal host {text:?} is not usable: {reason}; expected for example \"http://grafana.monitoring:80\""
-)]
+#[error("invalid internal host {text:?}: {reason}")]
 pub struct BackendError {
     text: String,
     reason: String,
+}
+
+impl Hint for BackendError {
+    fn hint(&self) -> Option<HintText> {
+        Some(
+            "set the provider's internal host to a URL such as http://grafana.monitoring:80".into(),
+        )
+    }
 }
 
 impl Backend {
@@ -92,7 +100,7 @@ impl std::fmt::Display for Backend {
 
 #[cfg(test)]
 mod tests {
-    use super::Backend;
+    use super::{Backend, Hint as _};
 
     #[test]
     fn reads_internal_hosts() {
@@ -130,7 +138,7 @@ mod tests {
             "http://u:p@x",
             "//x",
         ] {
-            let error = Backend::parse(bad).expect_err(bad).to_string();
+            let error = Backend::parse(bad).expect_err(bad).with_hint();
             assert!(error.contains("http://grafana.monitoring:80"), "{error}");
         }
     }

@@ -1,6 +1,6 @@
 //! The domain of a `forward_domain` application: matched at label boundaries, never as a suffix.
 
-use super::Authority;
+use super::{Authority, Hint, HintText};
 
 /// A cookie domain (RFC 6265 section 5.1.3), lower case and without a leading dot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -8,8 +8,14 @@ pub struct CookieDomain(Box<str>);
 
 /// A text that is not a domain.
 #[derive(Debug, thiserror::Error)]
-#[error("cookie domain {0:?} is not a domain name; expected for example \"example.com\"")]
+#[error("cookie domain {0:?} is not a domain name")]
 pub struct CookieDomainError(String);
+
+impl Hint for CookieDomainError {
+    fn hint(&self) -> Option<HintText> {
+        Some("set the provider's cookie domain to a domain such as example.com".into())
+    }
+}
 
 impl CookieDomain {
     /// Reads a domain; one leading dot and upper case are tolerated.

@@ -20,7 +20,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{Endpoints, Origin, TokenError, Verifier};
-use crate::model::{Application, Claims};
+use crate::model::{Application, Claims, Hint, HintText};
 use crate::web::client::{BackChannel, FetchError};
 
 type Client = CoreClient<
@@ -53,11 +53,11 @@ pub struct Tokens {
     pub refresh_token: Option<SecretString>,
 }
 
-/// Why authentik's answer cannot be used.
+/// Why a response of authentik cannot be used. The text says the cause, [`Hint`] what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OidcError {
     /// No answer.
-    #[error("authentik cannot be reached at {url}: {source}; {}", source.advice())]
+    #[error("authentik cannot be reached at {url}: {source}")]
     Unreachable {
         /// What was asked, without query.
         url: String,
@@ -68,15 +68,13 @@ pub enum OidcError {
     #[error("authentik no longer accepts the authorization code")]
     CodeRefused,
     /// The token endpoint refuses us.
-    #[error(
-        "authentik refuses the code exchange with {code:?}; check the provider's client secret and redirect URIs"
-    )]
+    #[error("authentik refuses the code exchange with {code:?}")]
     Refused {
         /// The `error` of the answer.
         code: String,
     },
     /// Not an OAuth answer.
-    #[error("authentik's answer from {url} is not understood: {reason}")]
+    #[error("the response of {url} cannot be decoded: {reason}")]
     Answer {
         /// What was asked, without query.
         url: String,
@@ -84,11 +82,27 @@ pub enum OidcError {
         reason: String,
     },
     /// The token does not verify.
-    #[error("{0}")]
+    #[error(transparent)]
     Token(#[from] TokenError),
     /// The token belongs to another login.
     #[error("the token does not carry this login's nonce")]
     Nonce,
+}
+
+impl Hint for OidcError {
+    fn hint(&self) -> Option<HintText> {
+        match self {
+            Self::Unreachable { source, .. } => Some(source.hint_for_authentik().into()),
+            Self::Refused { .. } => {
+                Some("check the provider's client secret and redirect URIs".into())
+            }
+            Self::Answer { .. } => {
+                Some("check authentik's own log, and the proxies in front of authentik".into())
+            }
+            Self::Token(error) => error.hint(),
+            Self::CodeRefused | Self::Nonce => None,
+        }
+    }
 }
 
 /// A provider that no client can be made of.

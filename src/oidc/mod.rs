@@ -10,7 +10,7 @@ mod recorded;
 mod state;
 mod token;
 
-pub use client::{OidcError, RelyingParty, Tokens};
+pub use client::{ClientError, OidcError, RelyingParty, Tokens};
 pub use endpoints::{Endpoints, EndpointsError, Origin, ProviderUrls};
 pub use keys::Keys;
 pub use probe::{Accepted, Published};

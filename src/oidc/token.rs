@@ -5,7 +5,7 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value};
 
-use crate::model::Claims;
+use crate::model::{Claims, Hint, HintText};
 
 /// Clock skew between authentik and us that is tolerated, in seconds.
 pub const LEEWAY: i64 = 60;
@@ -17,9 +17,7 @@ pub enum TokenError {
     #[error("the token's signature, algorithm or form is not acceptable: {0}")]
     Signature(String),
     /// Another issuer.
-    #[error(
-        "the token was issued by {found:?}, expected {expected:?}; check AUTHENTIK_HOST_BROWSER"
-    )]
+    #[error("the token was issued by {found:?}, expected {expected:?}")]
     Issuer {
         /// What the token says.
         found: String,
@@ -30,11 +28,23 @@ pub enum TokenError {
     #[error("the token has no expiry")]
     NoExpiry,
     /// Over.
-    #[error("the token has expired; check that the clocks of authentik and this host agree")]
+    #[error("the token has expired")]
     Expired,
     /// Not begun, beyond the leeway.
-    #[error("the token is not valid yet; check that the clocks of authentik and this host agree")]
+    #[error("the token is not valid yet")]
     NotYetValid,
+}
+
+impl Hint for TokenError {
+    fn hint(&self) -> Option<HintText> {
+        match self {
+            Self::Issuer { .. } => Some("check AUTHENTIK_HOST_BROWSER".into()),
+            Self::Expired | Self::NotYetValid => {
+                Some("check that the clocks of authentik and this host agree".into())
+            }
+            Self::Signature(_) | Self::NoExpiry => None,
+        }
+    }
 }
 
 /// What tokens of one application must look like.
@@ -176,7 +186,8 @@ pub(super) fn read(claims: Map<String, Value>) -> Result<Claims, TokenError> {
     if !left_out.is_empty() {
         tracing::warn!(
             claims = left_out.join(", "),
-            "claims of a token are left out because they are malformed; correct the scope mapping of the provider at authentik",
+            hint = "correct the scope mapping of the provider in authentik",
+            "malformed claims of a token are ignored",
         );
     }
     Ok(claims)

@@ -9,7 +9,7 @@ use arc_swap::{ArcSwap, Guard};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
-use crate::model::{Application, Authority, Claims, Outpost};
+use crate::model::{Application, Authority, Claims, Diagnostic, Outpost};
 use crate::oidc::{Keys, RelyingParty};
 use crate::store::SessionContext;
 use crate::telemetry::metrics::{Metrics, SiteMetrics, UpstreamMetrics};
@@ -37,8 +37,8 @@ pub struct Refused {
     pub provider: String,
     /// The slug of its application, empty if it tells none.
     pub slug: String,
-    /// Why.
-    pub reason: String,
+    /// What is served instead, why, and what to do.
+    pub diagnostic: Diagnostic,
     /// Whether its last good form is served instead.
     pub kept: bool,
 }

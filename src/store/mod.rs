@@ -17,19 +17,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::model::{Claims, IdleTimeout, Session, SessionId, SessionKey};
+use crate::model::{Claims, Hint, HintText, IdleTimeout, Session, SessionId, SessionKey};
 use crate::telemetry::metrics::StoreMetrics;
 use memory::MemoryStore;
 use redis::RedisStore;
 
 /// The store cannot answer. Never the same as "no such session".
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the session store does not answer: {0}")]
-pub struct StoreError(Arc<str>);
+#[error("the session store is unavailable: {reason}")]
+pub struct StoreError {
+    reason: Arc<str>,
+    hint: Option<&'static str>,
+}
 
 impl StoreError {
-    fn new(reason: impl Into<Arc<str>>) -> Self {
-        Self(reason.into())
+    fn new(reason: impl Into<Arc<str>>, hint: Option<&'static str>) -> Self {
+        let reason = reason.into();
+        Self { reason, hint }
+    }
+}
+
+impl Hint for StoreError {
+    fn hint(&self) -> Option<HintText> {
+        self.hint.map(Into::into)
     }
 }
 
@@ -48,12 +58,16 @@ pub enum MemoryPolicy {
 
 /// The store cannot be set up as configured.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the authorities for Redis in {path} cannot be used: {reason}; check AUTHENTIK_REDIS__TLS_CA_CERT"
-)]
+#[error("the CA certificates for Redis in {path} cannot be used: {reason}")]
 pub struct SetupError {
     path: PathBuf,
     reason: String,
+}
+
+impl Hint for SetupError {
+    fn hint(&self) -> Option<HintText> {
+        Some("check AUTHENTIK_REDIS__TLS_CA_CERT".into())
+    }
 }
 
 /// What the store needs to know of the application that a session belongs to.

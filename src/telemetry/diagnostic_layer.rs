@@ -1,4 +1,4 @@
-//! Warnings and errors of the log, kept for the command that looks for what is wrong.
+//! Warnings and errors of the log, collected for `authentik-proxy doctor`.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,24 +9,26 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
-/// Name of the events that a check of the doctor finds as well. It is no part of the line.
+use crate::model::Diagnostic;
+
+/// Name of events that a check of the doctor reports as well. It is not part of the log line.
 pub const CHECKED: &str = "checked by the doctor";
 
-/// A line that says what is wrong.
+/// A warning or an error of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Complaint {
-    /// Whether something cannot be used; otherwise it is only odd.
+pub struct Logged {
+    /// Whether it is an error and no warning.
     pub is_error: bool,
-    /// Its text, as clean of secrets as the log.
-    pub text: String,
+    /// Message, `error` and `hint` of the event, as clean of secrets as the log.
+    pub diagnostic: Diagnostic,
 }
 
-/// What was complained of, once each. Clones share it.
+/// Collects warnings and errors, each of them once. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct DiagnosticLayer(Arc<Mutex<Vec<Complaint>>>);
+pub struct DiagnosticLayer(Arc<Mutex<Vec<Logged>>>);
 
 impl DiagnosticLayer {
-    /// Collects what is logged under this subscriber, but for what is [`CHECKED`].
+    /// A subscriber that collects its warnings and errors, except for those [`CHECKED`].
     #[must_use]
     pub fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
         tracing_subscriber::registry()
@@ -34,9 +36,9 @@ impl DiagnosticLayer {
             .with(self.clone())
     }
 
-    /// What was collected so far, in order.
+    /// The warnings and errors so far, in order.
     #[must_use]
-    pub fn all(&self) -> Vec<Complaint> {
+    pub fn all(&self) -> Vec<Logged> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -50,25 +52,34 @@ impl<S: Subscriber> Layer<S> for DiagnosticLayer {
         if metadata.name() == CHECKED || !metadata.target().starts_with("authentik_proxy") {
             return;
         }
-        let mut message = Message(String::new());
-        event.record(&mut message);
-        let complaint = Complaint {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let logged = Logged {
             is_error: *metadata.level() == Level::ERROR,
-            text: message.0,
+            diagnostic: fields.0,
         };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !all.contains(&complaint) {
-            all.push(complaint);
+        if !all.contains(&logged) {
+            all.push(logged);
         }
     }
 }
 
-struct Message(String);
+#[derive(Default)]
+struct Fields(Diagnostic);
 
-impl Visit for Message {
+impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            self.0 = format!("{value:?}");
+        self.record_str(field, &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let Self(diagnostic) = self;
+        match field.name() {
+            "message" => value.clone_into(&mut diagnostic.what),
+            "error" => diagnostic.cause = Some(value.to_owned()),
+            "hint" => diagnostic.hint = Some(value.to_owned().into()),
+            _ => {}
         }
     }
 }
@@ -78,25 +89,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nothing_else_finds_is_collected_once() {
-        let complaints = DiagnosticLayer::default();
-        tracing::subscriber::with_default(complaints.subscriber(), || {
+    fn events_without_a_check_are_collected_once() {
+        let layer = DiagnosticLayer::default();
+        tracing::subscriber::with_default(layer.subscriber(), || {
             for _ in 0..2 {
-                tracing::warn!(count = 1, "{} is odd", "this");
+                tracing::warn!(count = 1, hint = "mend it", "{} is; odd", "this");
             }
-            tracing::error!("that is wrong");
+            tracing::error!(error = %"it broke", "that is wrong");
             tracing::warn!(name: CHECKED, "a check finds it");
             tracing::info!("all is well");
-            tracing::warn!(target: "library", "not ours");
+            tracing::warn!(target: "library", "of a library");
         });
-        let complaint = |is_error, text: &str| Complaint {
-            is_error,
-            text: text.to_owned(),
-        };
         let expected = [
-            complaint(false, "this is odd"),
-            complaint(true, "that is wrong"),
+            Logged {
+                is_error: false,
+                diagnostic: Diagnostic::new("this is; odd").hinting("mend it"),
+            },
+            Logged {
+                is_error: true,
+                diagnostic: Diagnostic {
+                    cause: Some("it broke".into()),
+                    ..Diagnostic::new("that is wrong")
+                },
+            },
         ];
-        assert_eq!(complaints.all(), expected);
+        assert_eq!(layer.all(), expected);
     }
 }

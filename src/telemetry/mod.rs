@@ -7,6 +7,6 @@ mod report;
 mod throttle;
 pub mod traces;
 
-pub use diagnostic_layer::{CHECKED, Complaint, DiagnosticLayer};
+pub use diagnostic_layer::{CHECKED, DiagnosticLayer, Logged};
 pub use report::{Misconfiguration, Reporter};
 pub use throttle::Throttle;

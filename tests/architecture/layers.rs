@@ -259,7 +259,7 @@ fn what_is_forbidden_is_seen_however_it_is_written() {
             "#[cfg(test)]\n#[path = \"x.rs\"]\nmod tests;\nuse crate::model::A;",
         ),
         (
-            "src/app.rs",
+            "src/app/mod.rs",
             "use crate::control::Control;\nuse crate::gateway::Gateway;",
         ),
     ] {

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use crate::model::Hint as _;
 use crate::web::client::rest::RestError;
 
 /// Why authentik could not be read or written. Each text names the cause and the fix.
@@ -44,7 +45,7 @@ pub enum AuthentikError {
     #[error("{0}")]
     Outpost(String),
     /// Anything else.
-    #[error(transparent)]
+    #[error("{}", .0.with_hint())]
     Rest(RestError),
 }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::failures::{Failures, Keys, WINDOW_SECONDS};
+use crate::model::{Hint, HintText};
 use crate::web::request::inbound::Source;
 
 /// Requests to authentik at a time.
@@ -34,14 +35,24 @@ const RETRY_AFTER_PENDING_SECONDS: i64 = 2;
 pub(crate) enum LimitExceeded {
     /// Failed attempts; with the seconds until the next one is accepted.
     #[error(
-        "too many failures from one client address within {WINDOW_SECONDS} s: refused for {0} s more; if it is the address of a reverse proxy, let that send X-Forwarded-For"
+        "too many failures from one client address within {WINDOW_SECONDS} s: refused for {0} s more"
     )]
     Failures(i64),
     /// Requests to authentik at a time.
-    #[error(
-        "too many checks of credentials or codes wait for authentik; if that goes on, look at authentik's response times"
-    )]
+    #[error("too many checks of credentials or codes wait for authentik")]
     Pending,
+}
+
+impl Hint for LimitExceeded {
+    fn hint(&self) -> Option<HintText> {
+        let hint = match self {
+            Self::Failures(_) => {
+                "if it is the address of a reverse proxy, let that send X-Forwarded-For"
+            }
+            Self::Pending => "if that goes on, check authentik's response times",
+        };
+        Some(hint.into())
+    }
 }
 
 impl LimitExceeded {

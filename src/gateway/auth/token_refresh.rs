@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::session::new_session;
 use crate::clock::Clock;
-use crate::model::{Session, SessionId, SessionKey};
+use crate::model::{Hint as _, Session, SessionId, SessionKey};
 use crate::route::Site;
 use crate::store::Store;
 use crate::telemetry::Throttle;
@@ -77,7 +77,7 @@ pub async fn run(
         max_age,
         outcomes,
         running: DashSet::new(),
-        trouble: Throttle::default(),
+        throttle: Throttle::default(),
     });
     let mut running = tokio::task::JoinSet::new();
     loop {
@@ -101,7 +101,7 @@ struct Worker {
     outcomes: Counters<RefreshOutcome>,
     /// Sessions with a running refresh.
     running: DashSet<SessionKey>,
-    trouble: Throttle,
+    throttle: Throttle,
 }
 
 impl Worker {
@@ -145,7 +145,7 @@ impl Worker {
             Ok(_) if self.store.is_current(&id.key(), &session).await => {
                 tracing::info!(
                     user = claims.preferred_username,
-                    "authentik refused to refresh a session; it ends"
+                    "token refresh refused by authentik, session ended"
                 );
                 self.outcomes.count(RefreshOutcome::Rejected);
                 self.store.revoke(&id.key()).await;
@@ -153,9 +153,12 @@ impl Worker {
             Ok(_) => {}
             Err(error) => {
                 self.outcomes.count(RefreshOutcome::Failed);
-                let message = error.to_string();
-                if self.trouble.should_log(&message) {
-                    tracing::warn!("a session could not be refreshed, yet: {message}");
+                if self.throttle.should_log(&error.to_string()) {
+                    tracing::warn!(
+                        %error,
+                        hint = error.hint().as_deref(),
+                        "token refresh failed, will retry"
+                    );
                 }
             }
         }
@@ -166,9 +169,12 @@ impl Worker {
             match self.store.update(id, &**site, Arc::clone(&fresh)).await {
                 Ok(()) => return self.outcomes.count(RefreshOutcome::Succeeded),
                 Err(error) => {
-                    let message = error.to_string();
-                    if self.trouble.should_log(&message) {
-                        tracing::warn!("a refreshed session cannot be kept, yet: {message}");
+                    if self.throttle.should_log(&error.to_string()) {
+                        tracing::warn!(
+                            %error,
+                            hint = error.hint().as_deref(),
+                            "refreshed session could not be stored, will retry"
+                        );
                     }
                 }
             }

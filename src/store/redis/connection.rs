@@ -1,7 +1,6 @@
 //! The connection that all commands share. It reconnects with back-off; while it is known to be
 //! down, commands fail at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use redis::{Cmd, FromRedisValue};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::error::{SILENT, explain, is_demoted, is_lost};
+use super::error::{Failure, is_demoted, is_lost};
 use super::server::{Link, Server};
 use crate::store::StoreError;
 use crate::telemetry::Throttle;
@@ -31,8 +30,8 @@ enum State {
     /// Connecting for the first time, or just lost: commands wait.
     Trying,
     Up(Established),
-    /// Connecting failed, for this reason.
-    Down(Arc<str>),
+    /// Connecting failed.
+    Down(Failure),
 }
 
 #[derive(Clone)]
@@ -75,28 +74,30 @@ impl Connection {
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         let started = Instant::now();
         let result = match self.attempt(command).await {
-            Err(Failure::ConnectionLost(_)) => self.attempt(command).await,
+            Err(Unsuccessful::ConnectionLost(_)) => self.attempt(command).await,
             result => result,
         };
         self.metrics.observe(started.elapsed(), result.is_ok());
-        result.map_err(|failure| match failure {
-            Failure::ConnectionLost(reason) | Failure::Final(reason) => self.error(&reason),
+        result.map_err(|unsuccessful| match unsuccessful {
+            Unsuccessful::ConnectionLost(failure) | Unsuccessful::Final(failure) => {
+                self.error(&failure)
+            }
         })
     }
 
-    async fn attempt<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
+    async fn attempt<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Unsuccessful> {
         let Established {
             mut link,
             number,
             since,
         } = self.established().await?;
-        // A cluster client has its own time-out, within which it tries another node.
-        let limit = self.server.timeout() * if self.server.is_cluster() { 3 } else { 1 };
-        let Ok(answer) = timeout(limit, command.query_async(&mut link)).await else {
-            let reason = format!("there was no answer within {limit:?}; {SILENT}");
-            // The server hangs: later commands fail at once.
-            self.note_failure(number, State::Down(reason.as_str().into()));
-            return Err(Failure::Final(reason));
+        // A cluster gives up by itself, after having looked for another node.
+        let patience = self.server.timeout() * if self.server.is_cluster() { 3 } else { 1 };
+        let Ok(answer) = timeout(patience, command.query_async(&mut link)).await else {
+            let failure = Failure::timeout(patience);
+            // It hangs: nobody else shall wait as long as we did.
+            self.note_failure(number, State::Down(failure.clone()));
+            return Err(Unsuccessful::Final(failure));
         };
         let error = match answer {
             Ok(value) => {
@@ -105,27 +106,33 @@ impl Connection {
             }
             Err(error) => error,
         };
-        let reason = explain(&error);
+        let failure = Failure::from(&error);
         if is_lost(&error) {
             self.note_failure(number, State::Trying);
             if !self.server.is_cluster() {
-                return Err(Failure::ConnectionLost(reason));
+                return Err(Unsuccessful::ConnectionLost(failure));
             }
         } else if is_demoted(&error) && since.elapsed() > MIN_STABLE_TIME {
             self.set_state(number, State::Trying);
         }
-        if self.command_errors.should_log(&reason) {
-            tracing::error!("Redis at {} refuses a command: {reason}", self.server);
+        if self.command_errors.should_log(&failure.cause) {
+            tracing::error!(
+                error = &*failure.cause,
+                hint = failure.hint,
+                "Redis at {} refuses a command",
+                self.server
+            );
         }
-        Err(Failure::Final(reason))
+        Err(Unsuccessful::Final(failure))
     }
 
-    /// The connection, or the reason why there is none. Waits while connecting.
-    async fn established(&self) -> Result<Established, Failure> {
+    /// The connection, or why there is none. Waits only while that is being found out.
+    async fn established(&self) -> Result<Established, Unsuccessful> {
+        let slow = || Err(Unsuccessful::Final(Failure::connecting()));
         let known = match &*self.state.borrow() {
             State::Trying => None,
             State::Up(established) => Some(Ok(established.clone())),
-            State::Down(reason) => Some(Err(Failure::Final(reason.to_string()))),
+            State::Down(failure) => Some(Err(Unsuccessful::Final(failure.clone()))),
         };
         if let Some(known) = known {
             return known;
@@ -135,10 +142,10 @@ impl Connection {
         match timeout(self.server.timeout(), settled).await {
             Ok(Ok(state)) => match &*state {
                 State::Up(established) => Ok(established.clone()),
-                State::Down(reason) => Err(Failure::Final(reason.to_string())),
-                State::Trying => Err(Failure::slow()),
+                State::Down(failure) => Err(Unsuccessful::Final(failure.clone())),
+                State::Trying => slow(),
             },
-            _ => Err(Failure::slow()),
+            _ => slow(),
         }
     }
 
@@ -161,8 +168,9 @@ impl Connection {
         });
     }
 
-    fn error(&self, reason: &str) -> StoreError {
-        StoreError::new(format!("Redis at {}: {reason}", self.server))
+    fn error(&self, failure: &Failure) -> StoreError {
+        let Failure { cause, hint } = failure;
+        StoreError::new(format!("Redis at {}: {cause}", self.server), *hint)
     }
 
     /// Maintains the connection. Calls `resync` when connected and periodically. Never returns.
@@ -173,7 +181,7 @@ impl Connection {
         let mut is_logged_up = false;
         for number in 0_u64.. {
             let patience = 4 * self.server.timeout();
-            let reason = match timeout(patience, self.server.connect()).await {
+            let failure = match timeout(patience, self.server.connect()).await {
                 Ok(Ok(link)) => {
                     let since = Instant::now();
                     self.failures.store(0, Ordering::Relaxed);
@@ -209,36 +217,35 @@ impl Connection {
                         pause = MIN_RECONNECT_DELAY;
                         continue;
                     }
-                    // Lost right after connecting: back off, and fail commands meanwhile.
-                    "the connection breaks as soon as it stands; look at Redis's own log".into()
+                    // Up and lost at once: no hurry, and nobody shall wait.
+                    Failure::new(
+                        "the connection is closed as soon as it is established",
+                        "check Redis's own log",
+                    )
                 }
-                Ok(Err(error)) => explain(&error),
-                Err(_) => format!(
-                    "there was no answer within {patience:?}; check that Redis is not stuck, and that firewalls and network policies let us reach it"
-                ),
+                Ok(Err(error)) => Failure::from(&error),
+                Err(_) => Failure::timeout(patience),
             };
-            if trouble.should_log(&reason) {
+            if trouble.should_log(&failure.cause) {
                 is_logged_up = false;
                 tracing::error!(
-                    "Redis at {} cannot be reached: {reason}; sessions that are not cached here are answered with 503 until then",
+                    error = &*failure.cause,
+                    hint = failure.hint,
+                    "Redis at {} cannot be reached, sessions that are not cached get 503",
                     self.server,
                 );
             }
-            self.state.send_replace(State::Down(reason.into()));
+            self.state.send_replace(State::Down(failure));
             tokio::time::sleep(pause).await;
             pause = (2 * pause).min(MAX_RECONNECT_DELAY);
         }
     }
 }
 
-enum Failure {
-    /// The connection broke; the command is retried.
-    ConnectionLost(String),
-    Final(String),
-}
-
-impl Failure {
-    fn slow() -> Self {
-        Self::Final(format!("connecting takes long; {SILENT}"))
-    }
+/// How an attempt to run a command ended.
+enum Unsuccessful {
+    /// The connection broke: another attempt on a new one may succeed.
+    ConnectionLost(Failure),
+    /// Another attempt would fail as well.
+    Final(Failure),
 }

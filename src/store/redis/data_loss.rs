@@ -42,7 +42,8 @@ impl RedisStore {
         let (_, refilling) = self.current_generation().await?;
         if refilling {
             return Err(StoreError::new(
-                "Redis has lost its data, and replicas are giving it again what they have",
+                "Redis has lost its data, and replicas are writing theirs again",
+                None,
             ));
         }
         Ok(())

@@ -1,18 +1,45 @@
-//! What Redis's errors mean to an operator: the cause, then what to do. Never with a secret.
+//! What Redis's errors mean to an operator: cause and hint. Never with a secret.
 
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// What to do about a Redis that does not answer.
-pub(super) const SILENT: &str =
-    "check that Redis is not stuck, and that firewalls and network policies let us reach it";
+/// The hint for a Redis that does not respond.
+const NO_RESPONSE: &str = "check that Redis is not stuck, and that firewalls and network policies permit connections to it";
 
-/// Cause and fix, for one line of the log.
-pub(super) fn explain(error: &RedisError) -> String {
-    format!("{}; {}", cause(error), advice(error))
+/// Why a command or a connection failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) cause: Arc<str>,
+    pub(super) hint: Option<&'static str>,
+}
+
+impl Failure {
+    pub(super) fn new(cause: impl Into<Arc<str>>, hint: &'static str) -> Self {
+        Self {
+            cause: cause.into(),
+            hint: Some(hint),
+        }
+    }
+
+    /// There was no response in time.
+    pub(super) fn timeout(timeout: Duration) -> Self {
+        Self::new(format!("no response within {timeout:?}"), NO_RESPONSE)
+    }
+
+    /// The connection takes longer than a command may wait for it.
+    pub(super) fn connecting() -> Self {
+        Self::new("still connecting", NO_RESPONSE)
+    }
+}
+
+impl From<&RedisError> for Failure {
+    fn from(error: &RedisError) -> Self {
+        Self::new(cause(error), hint(error))
+    }
 }
 
 /// Whether the connection is of no more use.
@@ -30,7 +57,7 @@ fn cause(error: &RedisError) -> String {
     if error.is_connection_refusal() {
         "the connection was refused".into()
     } else if error.is_timeout() {
-        "there was no answer in time".into()
+        "no response in time".into()
     } else if let Some(tls) = tls_error(error) {
         format!("TLS failed: {tls}")
     } else if error.kind() == ErrorKind::AuthenticationFailed {
@@ -41,11 +68,11 @@ fn cause(error: &RedisError) -> String {
     }
 }
 
-fn advice(error: &RedisError) -> &'static str {
+fn hint(error: &RedisError) -> &'static str {
     const ADDRESS: &str = "check the address (AUTHENTIK_REDIS__HOST, AUTHENTIK_REDIS__PORT) and that Redis is running";
     const LOGIN: &str = "check AUTHENTIK_REDIS__USERNAME and AUTHENTIK_REDIS__PASSWORD";
     if error.is_timeout() {
-        return SILENT;
+        return NO_RESPONSE;
     }
     if tls_error(error).is_some() {
         return "check AUTHENTIK_REDIS__TLS_CA_CERT and that the certificate names the host";
@@ -55,12 +82,12 @@ fn advice(error: &RedisError) -> &'static str {
         (_, Some("NOPERM")) => {
             "give the user: ~authentik-proxy:* &authentik-proxy:* +ping +get +set +eval +publish +subscribe, and the commands of the index (docs/RELIABILITY.md)"
         }
-        (_, Some("OOM")) => "Redis is full: raise its maxmemory, or give it to us alone",
-        (_, Some("MISCONF")) => "Redis cannot write its data to disk: look at its own log",
+        (_, Some("OOM")) => "Redis is full: raise its maxmemory, or use a dedicated Redis",
+        (_, Some("MISCONF")) => "Redis cannot write its data to disk: check its own log",
         (_, Some("READONLY")) => {
             "this is a read-only replica: name the primary, or the Sentinels that know it"
         }
-        (_, Some("LOADING")) => "Redis is just starting; nothing to do",
+        (_, Some("LOADING")) => "Redis is just starting: wait",
         (_, Some("CLUSTERDOWN" | "MASTERDOWN")) => {
             "a part of the cluster has no primary: look at `CLUSTER INFO` of its nodes"
         }
@@ -106,7 +133,7 @@ mod tests {
             ),
             (
                 io(io::ErrorKind::TimedOut),
-                "no answer in time",
+                "no response in time",
                 "not stuck",
             ),
             (
@@ -137,8 +164,12 @@ mod tests {
                 "SENTINEL_MASTER",
             ),
         ] {
-            let text = explain(&error);
-            assert!(text.contains(cause) && text.contains(fix), "{text}");
+            let failure = Failure::from(&error);
+            let hint = failure.hint.expect("a hint");
+            assert!(
+                failure.cause.contains(cause) && hint.contains(fix),
+                "{failure:?}"
+            );
         }
     }
 }

@@ -261,7 +261,8 @@ impl RedisStore {
                 let reason = error.to_string();
                 if self.unreadable.should_log(&reason) {
                     tracing::warn!(
-                        "a session in Redis cannot be read and counts as ended: {reason}"
+                        error = reason,
+                        "session in Redis cannot be decoded, treated as ended"
                     );
                 }
                 return Ok(None);

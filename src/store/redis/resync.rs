@@ -68,7 +68,8 @@ impl RedisStore {
     pub(super) async fn restore(&self, key: SessionKey, entry: &Entry) -> Result<(), StoreError> {
         if self.data_loss.should_log("") {
             tracing::warn!(
-                "Redis has lost sessions that are in use; they are written again. A Redis of its own, with persistence and without eviction, keeps them"
+                hint = "use a dedicated Redis with persistence and without eviction",
+                "Redis has lost sessions that are in use, writing them again"
             );
         }
         entry.session.set_introspected_at(0);

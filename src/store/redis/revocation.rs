@@ -5,7 +5,7 @@ use super::cache::Slot;
 use super::invalidation::{Invalidation, SignOutTime};
 use super::scripts::{self, Index, IndexEntry};
 use super::{RedisStore, keys};
-use crate::model::SessionKey;
+use crate::model::{Hint as _, SessionKey};
 use crate::store::StoreError;
 
 impl RedisStore {
@@ -61,11 +61,13 @@ impl RedisStore {
             Err(error) => {
                 if !self.outbox.push_invalidation(invalidation) {
                     tracing::warn!(
-                        "too many ends of sessions wait for Redis; the re-check at authentik will find the oldest",
+                        "too many revocations are waiting for Redis, introspection will find the oldest",
                     );
                 }
                 tracing::warn!(
-                    "a session ended here; other replicas are told when Redis is back: {error}"
+                    %error,
+                    hint = error.hint().as_deref(),
+                    "session revoked on this replica only, others are notified when Redis is back"
                 );
                 local.len()
             }

@@ -8,7 +8,7 @@ use redis::Value;
 use redis::aio::PubSub;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::error::explain;
+use super::error::Failure;
 use super::invalidation::Invalidation;
 use super::{RedisStore, keys};
 use crate::telemetry::Throttle;
@@ -58,10 +58,10 @@ impl RedisStore {
         let server = self.connection.server();
         loop {
             let patience = 4 * server.timeout();
-            let reason = match timeout(patience, server.subscribe(keys::CHANNEL)).await {
+            let failure = match timeout(patience, server.subscribe(keys::CHANNEL)).await {
                 Ok(Ok(messages)) => {
                     self.subscription.begin(self.millis());
-                    tracing::debug!("news of ended sessions arrive from Redis");
+                    tracing::debug!("subscribed to Redis pub/sub");
                     let resync = async {
                         self.resync().await;
                         std::future::pending::<()>().await;
@@ -71,17 +71,19 @@ impl RedisStore {
                         () = resync => {}
                     }
                     trouble.reset();
-                    tracing::debug!("news of ended sessions no longer arrive from Redis");
+                    tracing::debug!("Redis pub/sub connection lost");
                     tokio::time::sleep(RESUBSCRIBE_DELAY).await;
                     continue;
                 }
-                Ok(Err(error)) => explain(&error),
-                Err(_) => format!("there was no answer within {patience:?}"),
+                Ok(Err(error)) => Failure::from(&error),
+                Err(_) => Failure::timeout(patience),
             };
             // While Redis is down, the connection has logged that.
-            if self.connection.is_up() && trouble.should_log(&reason) {
+            if self.connection.is_up() && trouble.should_log(&failure.cause) {
                 tracing::warn!(
-                    "news of ended sessions do not arrive from Redis: {reason}; cached sessions are confirmed there every {:?} instead",
+                    error = &*failure.cause,
+                    hint = failure.hint,
+                    "Redis pub/sub is down, revalidating cached sessions every {:?}",
                     self.settings.revalidate,
                 );
             }

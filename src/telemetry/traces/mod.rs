@@ -12,12 +12,20 @@ mod exporter;
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 
+use crate::model::{Hint, HintText};
+
 pub use exporter::{Span, Traces};
 
-/// Traces are wanted, and cannot be had.
+/// Traces are enabled and cannot be exported.
 #[derive(Debug, thiserror::Error)]
-#[error("traces cannot be exported: {0}; check the variables OTEL_EXPORTER_OTLP_*")]
+#[error("traces cannot be exported: {0}")]
 pub struct TracesError(String);
+
+impl Hint for TracesError {
+    fn hint(&self) -> Option<HintText> {
+        Some("check the variables OTEL_EXPORTER_OTLP_*".into())
+    }
+}
 
 /// What is known of a request when it begins.
 pub struct Begun<'a> {

@@ -18,7 +18,9 @@ impl Traces {
     pub fn new(config: config::Traces) -> Result<Self, TracesError> {
         if config.wanted {
             tracing::warn!(
-                "OTEL_EXPORTER_OTLP_ENDPOINT is set, but this program was built without the feature \"otel\""
+                hint =
+                    "unset OTEL_EXPORTER_OTLP_ENDPOINT, or use a build with the feature \"otel\"",
+                "traces are not exported: this build has no feature \"otel\""
             );
         }
         Ok(Self(()))

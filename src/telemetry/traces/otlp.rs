@@ -39,7 +39,7 @@ impl Traces {
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(Reporting {
                 exporter,
-                trouble: Throttle::default(),
+                throttle: Throttle::default(),
             })
             .with_resource(resource(config.named))
             .build();
@@ -85,7 +85,7 @@ impl Traces {
             let sent =
                 tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(patience));
             if let Ok(Err(error)) = sent.await {
-                tracing::warn!("the last traces were not sent: {error}");
+                tracing::warn!(%error, "last traces were not sent");
             }
         }
     }
@@ -120,7 +120,7 @@ impl Span {
 #[derive(Debug)]
 struct Reporting {
     exporter: SpanExporter,
-    trouble: Throttle,
+    throttle: Throttle,
 }
 
 impl Export for Reporting {
@@ -129,9 +129,11 @@ impl Export for Reporting {
         if let Err(error) = &sent {
             // Has the code and, of what went wrong on this side, the cause; never a header.
             let message = error.to_string();
-            if self.trouble.should_log(&message) {
+            if self.throttle.should_log(&message) {
                 tracing::warn!(
-                    "traces are not exported: {message}; the collector has to listen for OTLP over gRPC at OTEL_EXPORTER_OTLP_ENDPOINT (port 4317 as a rule)"
+                    error = message,
+                    hint = "the collector must listen for OTLP over gRPC at OTEL_EXPORTER_OTLP_ENDPOINT (usually port 4317)",
+                    "traces are not exported"
                 );
             }
         }

@@ -35,7 +35,8 @@ pub struct BackChannel {
     timeout: Duration,
 }
 
-/// Why no answer came. The text says the cause; [`FetchError::advice`] what to do.
+/// Why no response came. What to do depends on the server: see [`FetchError::hint_for_authentik`] and
+/// [`FetchError::hint_for_application`].
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The name could not be looked up.
@@ -56,9 +57,9 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// What an operator should look at if it is an application that does not answer.
+    /// What to check if the server is an application.
     #[must_use]
-    pub fn advice_for_applications(&self) -> &'static str {
+    pub fn hint_for_application(&self) -> &'static str {
         match self {
             Self::Dns => {
                 "the name is that of no Service that exists, or DNS does not work: correct the provider's internal host, or create the Service"
@@ -81,9 +82,9 @@ impl FetchError {
         }
     }
 
-    /// What an operator should look at if it is authentik.
+    /// What to check if the server is authentik.
     #[must_use]
-    pub fn advice(&self) -> &'static str {
+    pub fn hint_for_authentik(&self) -> &'static str {
         match self {
             Self::Dns => "check the host name in AUTHENTIK_HOST and the cluster's DNS",
             Self::Refused => "check the port in AUTHENTIK_HOST and that authentik is running",
@@ -240,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn advice_on_certificates_is_about_what_is_wrong_with_them() {
+    fn hints_on_certificates_name_what_is_wrong_with_them() {
         use CertificateError as E;
         let time = UnixTime::since_unix_epoch(Duration::ZERO);
         let expected = ServerName::try_from("app.test").expect("a name");
@@ -276,7 +277,7 @@ mod tests {
             (E::BadEncoding, trust),
         ] {
             let failure = FetchError::Tls(rustls::Error::InvalidCertificate(error));
-            let (to, of) = (failure.advice(), failure.advice_for_applications());
+            let (to, of) = (failure.hint_for_authentik(), failure.hint_for_application());
             assert!(to.contains(authentik), "{failure}: {to}");
             assert!(of.contains(application), "{failure}: {of}");
         }

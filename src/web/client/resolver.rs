@@ -117,7 +117,9 @@ impl Shared {
         // By what happened alone: in an outage, all names fail alike.
         if self.complaints.should_log(&failure) {
             tracing::warn!(
-                "DNS does not work: {failure}; the last known addresses of {} and other names are used; check the cluster's DNS",
+                error = failure,
+                hint = "check the cluster's DNS",
+                "DNS lookup of {} fails, using its last known addresses",
                 name.as_str(),
             );
         }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{BackChannel, FetchError};
+use crate::model::{Hint, HintText};
 
 /// Entries per page; what the vendor's outpost asks for.
 const PAGE_SIZE: u32 = 100;
@@ -18,11 +19,11 @@ const MAX_PAGES: u32 = 1000;
 /// Longest part of an answer that an error keeps, in characters.
 const MAX_DETAIL: usize = 300;
 
-/// Why the API gave no answer that can be used. Each text names the cause and the fix.
+/// Why the API gave no usable response. The text says the cause, [`Hint`] what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RestError {
     /// There was no answer.
-    #[error("authentik cannot be reached at {url}: {source}; {}", source.advice())]
+    #[error("authentik cannot be reached at {url}: {source}")]
     Unreachable {
         /// What was asked for, without its query.
         url: String,
@@ -30,9 +31,7 @@ pub enum RestError {
         source: FetchError,
     },
     /// The answer has another status than the one that was expected.
-    #[error(
-        "{url} answered with {status}; check that AUTHENTIK_HOST is authentik's address with its path prefix, and authentik's own log"
-    )]
+    #[error("{url} answered with {status}")]
     Status {
         /// What was asked for, without its query.
         url: String,
@@ -42,9 +41,7 @@ pub enum RestError {
         detail: String,
     },
     /// The answer is something for people.
-    #[error(
-        "{url} answered with {kind} instead of JSON; AUTHENTIK_HOST seems to lead to something other than authentik, such as an ingress or a login page"
-    )]
+    #[error("{url} answered with {kind} instead of JSON")]
     NotJson {
         /// What was asked for, without its query.
         url: String,
@@ -52,15 +49,31 @@ pub enum RestError {
         kind: String,
     },
     /// The answer is JSON of another form.
-    #[error(
-        "the answer of {url} is not understood: {reason}; check that AUTHENTIK_HOST leads to authentik itself, and that its version is not newer than this program knows"
-    )]
+    #[error("the response of {url} cannot be decoded: {reason}")]
     Shape {
         /// What was asked for, without its query.
         url: String,
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl Hint for RestError {
+    fn hint(&self) -> Option<HintText> {
+        let hint = match self {
+            Self::Unreachable { source, .. } => source.hint_for_authentik(),
+            Self::Status { .. } => {
+                "check that AUTHENTIK_HOST is authentik's address with its path prefix, and authentik's own log"
+            }
+            Self::NotJson { .. } => {
+                "AUTHENTIK_HOST leads to something other than authentik, such as an ingress or a login page: inside a cluster use the Service, for example http://authentik-server.authentik.svc.cluster.local"
+            }
+            Self::Shape { .. } => {
+                "check that AUTHENTIK_HOST leads to authentik itself, and that its version is not newer than this program knows"
+            }
+        };
+        Some(hint.into())
+    }
 }
 
 /// One page of a list. The entries are decoded one by one, so that a bad one fails alone.

@@ -8,17 +8,26 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use crate::model::{Hint, HintText};
+
 /// Certificates that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The CA file cannot be read.
-    #[error(
-        "the CA file {0} (AUTHENTIK_PROXY_TLS__CA_FILE) cannot be used: {1}; mount it, readable and PEM, or correct its path"
-    )]
+    #[error("the CA file {0} (AUTHENTIK_PROXY_TLS__CA_FILE) cannot be used: {1}")]
     CaFile(PathBuf, String),
     /// The TLS library refuses its configuration.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
+}
+
+impl Hint for TlsError {
+    fn hint(&self) -> Option<HintText> {
+        match self {
+            Self::CaFile(..) => Some("mount it, readable and PEM, or correct its path".into()),
+            Self::Setup(_) => None,
+        }
+    }
 }
 
 /// How authentik's certificate is checked.
@@ -71,7 +80,9 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
         tracing::warn!(
-            "certificates of the system (or SSL_CERT_FILE, SSL_CERT_DIR) are not trusted: {error}; check that the file is there, and readable"
+            %error,
+            hint = "check that the file exists and is readable",
+            "system CA certificates (or SSL_CERT_FILE, SSL_CERT_DIR) cannot be loaded",
         );
     }
     roots.add_parsable_certificates(system.certs);
@@ -90,7 +101,8 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     }
     if roots.is_empty() {
         tracing::warn!(
-            "no authority is trusted, so that https:// addresses will not work: the system has no certificates; name a file of them in SSL_CERT_FILE or AUTHENTIK_PROXY_TLS__CA_FILE",
+            hint = "name a file of them in SSL_CERT_FILE or AUTHENTIK_PROXY_TLS__CA_FILE",
+            "no CA certificates found: connections to https:// addresses will fail",
         );
     }
     Ok(roots)

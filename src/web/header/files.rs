@@ -48,7 +48,9 @@ impl HeaderFiles {
             HeaderSource::File { path, prefix } => {
                 let value = load(path, prefix).unwrap_or_else(|reason| {
                     tracing::warn!(
-                        "{reason}, so that the header is empty; mount the file, or correct its path in applications.<slug>.headers"
+                        error = reason,
+                        hint = "mount the file, or correct its path in applications.<slug>.headers",
+                        "file of a header value cannot be used, the header is empty",
                     );
                     HeaderValue::from_static("")
                 });

@@ -14,7 +14,7 @@ use rustls::pki_types::PrivateKeyDer;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-use crate::operations::process::Process;
+use crate::operations::process::{Process, diagnostic};
 use crate::support::{Browser, Outpost as _, World, get};
 
 const HOST: &str = "grafana.test";
@@ -116,7 +116,7 @@ async fn an_unknown_authority_is_named_with_the_fix_and_the_program_lives() {
     let authentik = authority.authentik().await;
     let mut process = Process::beside(&authentik, &[]).await;
     let line = process.wait_line("configuration not loaded").await;
-    let event = line["event"].as_str().expect("text");
+    let event = diagnostic(&line);
     for part in [
         "TLS failed",
         "UnknownIssuer",

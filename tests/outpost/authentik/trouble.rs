@@ -85,7 +85,7 @@ async fn what_authentik_answers_is_told_once() {
             Fault::Status(503),
             &["answered with 503", "authentik's own log"],
         ),
-        (Fault::WrongJson, &["is not understood"]),
+        (Fault::WrongJson, &["cannot be decoded"]),
         (Fault::Reset, &["cannot be reached", "AUTHENTIK_HOST"]),
         (Fault::Truncated, &["cannot be reached", "AUTHENTIK_HOST"]),
         (Fault::Hang, &["no answer in time", "REQUEST_TIMEOUT"]),
@@ -115,7 +115,7 @@ async fn a_refused_token_is_told_once() {
         "refuses the token",
         "403",
         "AUTHENTIK_TOKEN",
-        "View deployment info",
+        "View Deployment Info",
     ];
     told_once(&process, &parts, attempts(&process, &authentik, API)).await;
     authentik.rotate_token("stale");
@@ -129,7 +129,7 @@ async fn a_token_without_outposts_is_told_once() {
     let mut process = Process::beside(&authentik, &[]).await;
     let parts = [
         "belongs to no outpost",
-        "Applications, Outposts",
+        "Applications > Outposts",
         "use its token",
     ];
     told_once(&process, &parts, attempts(&process, &authentik, API)).await;
@@ -147,7 +147,7 @@ async fn another_outpost_than_the_one_wanted_is_told_once() {
     let first = authentik().await;
     let (address, token, listed) = (first.addr(), first.token(), first.outpost_id());
     let mut process = Process::beside(&first, &[("AUTHENTIK_OUTPOST_ID", wanted)]).await;
-    let listed = format!("it lists \"standin-outpost\" ({listed})");
+    let listed = format!("but \"standin-outpost\" ({listed})");
     let parts = [wanted, &listed, "AUTHENTIK_OUTPOST_ID", "AUTHENTIK_TOKEN"];
     told_once(&process, &parts, attempts(&process, &first, API)).await;
     first.shutdown().await;

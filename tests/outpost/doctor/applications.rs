@@ -17,8 +17,8 @@ async fn each_mistake_of_a_provider_is_found_and_named() {
                 });
             }) as Break,
             "provider \"lost\"",
-            "external host \"no host\" is not usable",
-            "correct the provider in authentik",
+            "invalid external host \"no host\"",
+            "set the provider's external host",
         ),
         (
             &[],
@@ -53,15 +53,15 @@ async fn each_mistake_of_a_provider_is_found_and_named() {
                 a.fault(Endpoint::Jwks, Fault::Html);
             },
             "app: signing keys",
-            "is not understood",
-            "look at authentik's own log",
+            "cannot be decoded",
+            "check authentik's own log",
         ),
         (
             &[],
             |a| a.fault(Endpoint::Introspect, Fault::Status(502)),
             "grafana: introspection",
             "502 Bad Gateway",
-            "look at authentik's own log",
+            "check authentik's own log",
         ),
     ] {
         is_found(environment, breaks, check, expected, fix).await;

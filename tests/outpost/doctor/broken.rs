@@ -53,16 +53,76 @@ async fn what_the_server_would_only_log_is_a_warning() {
     says(&findings, "log", "warning", typo, "correct the slug");
 }
 
+/// The hint is about the key pair that the provider names, not about authentik's address.
+#[tokio::test]
+async fn a_key_pair_that_does_not_exist_has_its_own_hint() {
+    let authentik = authentik().await;
+    authentik.add_provider(Provider {
+        certificate: Some(uuid::Uuid::new_v4()),
+        ..Provider::proxy("app", "https://app.test", &authentik.url().to_string())
+    });
+    let https = [("AUTHENTIK_LISTEN__HTTPS", "127.0.0.1:0")];
+    let (_, findings) = doctor(&authentik, &[], &https).await;
+    let logged: Vec<_> = findings.iter().filter(|f| f["check"] == "log").collect();
+    assert_eq!(logged.len(), 1, "{findings:#?}");
+    let found = logged[0]["found"].as_str().expect("text");
+    for part in [
+        "serving a self-signed one: ",
+        "/crypto/certificatekeypairs/",
+        "answered with 404 Not Found",
+    ] {
+        assert!(found.contains(part), "{part} in {found}");
+    }
+    assert_eq!(
+        logged[0]["fix"],
+        "choose another certificate for the provider, or let the outpost's user read it"
+    );
+}
+
+#[tokio::test]
+async fn a_fix_is_never_a_consequence() {
+    let authentik = authentik().await;
+    authentik.add_provider(Provider::forward_domain(
+        "shared",
+        "https://shared.test",
+        "no domain",
+    ));
+    let token = [(
+        "AUTHENTIK_OUTPOST_ID",
+        "3f0970c5-d6a3-43b2-9a36-d74665c6b24e",
+    )];
+    for (environment, check, found, fix) in [
+        (
+            &[][..],
+            "provider \"shared\"",
+            "not served: cookie domain \"no domain\" is not a domain name",
+            "set the provider's cookie domain to a domain such as example.com",
+        ),
+        (
+            &token,
+            "outpost",
+            "the token does not list outpost 3f0970c5-d6a3-43b2-9a36-d74665c6b24e, but",
+            "correct AUTHENTIK_OUTPOST_ID or AUTHENTIK_TOKEN",
+        ),
+    ] {
+        let (code, findings) = doctor(&authentik, &[], environment).await;
+        assert_eq!(code, 1, "{findings:?}");
+        says(&findings, check, "failed", found, fix);
+        let exact = findings.iter().any(|finding| finding["fix"] == fix);
+        assert!(exact, "{fix:?} alone in {findings:#?}");
+    }
+}
+
 #[tokio::test]
 async fn a_file_of_the_systems_authorities_that_is_missing_is_a_warning() {
     let authentik = authentik().await;
     let environment = [("SSL_CERT_FILE", "/nowhere.pem")];
     let (code, findings) = doctor(&authentik, &[], &environment).await;
     assert_eq!(code, 0, "{findings:?}");
-    let fix = "check that the file is there";
+    let fix = "check that the file exists";
     says(&findings, "log", "warning", "/nowhere.pem", fix);
     let fix = "name a file of them in SSL_CERT_FILE";
-    says(&findings, "log", "warning", "no authority is trusted", fix);
+    says(&findings, "log", "warning", "no CA certificates found", fix);
 }
 
 #[tokio::test]
@@ -280,7 +340,7 @@ async fn a_websocket_that_is_refused_has_one_fix() {
 #[tokio::test]
 async fn a_hello_that_is_not_acknowledged_is_named() {
     let found = "did not acknowledge the hello within 10s";
-    let fix = "look at authentik's own log";
+    let fix = "check authentik's own log";
     super::is_found(&[], |a| a.ignore_hellos(true), "websocket", found, fix).await;
 }
 

@@ -60,6 +60,6 @@ async fn a_provider_without_a_discovery_document_is_found() {
     let breaks = |authentik: &authentik_standin::Standin| {
         authentik.fault(Endpoint::Discovery, Fault::Status(404));
     };
-    let fix = "look at authentik's own log";
+    let fix = "check authentik's own log";
     is_found(&[], breaks, "grafana: issuer", "404", fix).await;
 }

@@ -164,7 +164,7 @@ async fn each_mistake_is_found_and_named() {
             |a| a.clear_outposts(),
             "outpost",
             "belongs to no outpost",
-            "create one of type \"proxy\"",
+            "create an outpost of type \"proxy\"",
         ),
         (
             &[],

@@ -254,16 +254,9 @@ async fn a_key_pair_that_cannot_be_used_leaves_the_application_in_service() {
         ..open("a.test", &upstream)
     };
     let mut world = World::running(authentik, vec![missing], &[]).await;
-    let line = world
-        .outpost
-        .wait_line("a self-signed one is shown instead")
-        .await;
-    assert!(
-        line["event"]
-            .as_str()
-            .is_some_and(|event| event.contains("404")),
-        "{line}"
-    );
+    let line = world.outpost.wait_line("serving a self-signed one").await;
+    let cause = line["error"].as_str().expect("text");
+    assert!(cause.contains("404"), "{line}");
     let shown = certificate(world.outpost.https(), "a.test").await;
     assert!(is_for(&shown, "authentik-proxy.invalid"));
     world.outpost.stop().await;

@@ -95,23 +95,23 @@ impl Process {
         self.lines.borrow().clone()
     }
 
-    /// The messages of warnings and errors so far.
+    /// Warnings and errors so far: event, cause and hint.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let complaint = |line: &Value| {
             let severe = matches!(line["level"].as_str(), Some("warning" | "error"));
-            severe.then(|| event(line).to_owned())
+            severe.then(|| diagnostic(line))
         };
         self.lines.borrow().iter().filter_map(complaint).collect()
     }
 
-    /// Waits for a line whose message has `text` in it; one that is there already counts.
+    /// Waits for a line whose event, cause or hint has `text` in it; one that is there already counts.
     pub(crate) async fn wait_line(&self, text: &str) -> Value {
         self.wait_lines(text, 1).await.swap_remove(0)
     }
 
-    /// Waits until `n` lines have `text` in their message.
+    /// Waits until `n` lines have `text` in their event, cause or hint.
     pub(crate) async fn wait_lines(&self, text: &str, n: usize) -> Vec<Value> {
-        let wanted = |line: &&Value| event(line).contains(text);
+        let wanted = |line: &&Value| diagnostic(line).contains(text);
         let mut lines = self.lines.clone();
         let enough = |lines: &Vec<Value>| lines.iter().filter(wanted).count() >= n;
         within(async {
@@ -166,8 +166,11 @@ impl World<Process> {
     }
 }
 
-fn event(line: &Value) -> &str {
-    line["event"].as_str().unwrap_or_default()
+/// Event, cause and hint of a line, in one text.
+pub(crate) fn diagnostic(line: &Value) -> String {
+    let fields = ["event", "error", "hint"];
+    let texts = fields.iter().filter_map(|field| line[field].as_str());
+    texts.collect::<Vec<_>>().join("; ")
 }
 
 /// A list of addresses as the log shows it.

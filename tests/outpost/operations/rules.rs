@@ -53,7 +53,7 @@ async fn rules_are_explained() {
         (
             &["grafna", "https://grafana.test/"],
             1,
-            "has no application with the slug \"grafna\"; it has alone, grafana, sub",
+            "has no application with the slug \"grafna\", but alone, grafana, sub",
         ),
         (&["grafana", "/admin"], 1, "is not usable as a URL"),
         (

@@ -234,7 +234,10 @@ async fn use_it(world: &World<Process>, secrets: &mut Secrets) -> Vec<String> {
         .authentik
         .fault(Endpoint::Introspect, Fault::WrongJson);
     world.authentik.drop_websockets();
-    world.outpost.wait_line("could not be re-checked").await;
+    world
+        .outpost
+        .wait_line("introspection of a session failed")
+        .await;
     world.authentik.clear_faults();
     let answer = browser.sign_out(world, HOST).await;
     secrets.add_query(&location(&answer));

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::authentik::tls::Authority;
+use crate::operations::process::diagnostic;
 use crate::support::upstream::{HOST, OK, Upstream, alice, provider, world};
 use crate::support::{Browser, PASSWORD, World, get, text, within};
 
@@ -157,8 +158,8 @@ async fn what_is_wrong_is_told_to_administrators_and_to_the_log() {
         let complaints = world.outpost.lines();
         let complaint = complaints
             .iter()
-            .filter_map(|line| line["error"].as_str())
-            .find(|error| error.contains(reason))
+            .map(diagnostic)
+            .find(|text| text.contains(reason))
             .unwrap_or_else(|| panic!("{reason} in {complaints:?}"));
         for part in ["\"app\"", &address, advice] {
             assert!(complaint.contains(part), "{part} in {complaint}");
@@ -315,10 +316,10 @@ async fn an_internal_host_that_is_none_leaves_the_others_alone() {
     for name in ["bad", "worse"] {
         let line = world
             .outpost
-            .wait_line(&format!("provider \"{name}\" cannot be used"))
+            .wait_line(&format!("provider \"{name}\" is invalid"))
             .await;
-        let event = line["event"].as_str().expect("text");
-        assert!(event.contains("internal host"), "{event}");
+        let cause = line["error"].as_str().expect("text");
+        assert!(cause.contains("internal host"), "{line}");
     }
     world.outpost.stop().await;
 }

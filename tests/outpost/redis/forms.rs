@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use authentik_proxy::model::SessionId;
+use authentik_proxy::model::{Hint as _, SessionId};
 use authentik_standin::nginx::free_address;
 use rcgen::{CertificateParams, KeyPair};
 use tokio::process::Command;
@@ -288,7 +288,7 @@ async fn a_redis_cluster_conforms_and_survives_a_part_of_it() {
         .await
         .expect_err("elsewhere");
     assert!(
-        error.to_string().contains("AUTHENTIK_PROXY_REDIS__CLUSTER"),
+        error.with_hint().contains("AUTHENTIK_PROXY_REDIS__CLUSTER"),
         "{error}"
     );
 

@@ -60,13 +60,13 @@ async fn a_start_without_redis_hangs_nobody_and_ends_by_itself() {
     let address = free_address().expect("a port");
     let world = program(&authentik().await, address.port(), &[]).await;
     let line = world.outpost.wait_line("cannot be reached").await;
-    let line = line["event"].as_str().expect("text");
-    for part in [
-        &address.to_string(),
-        "the connection was refused",
-        "AUTHENTIK_REDIS__HOST",
+    for (field, part) in [
+        ("event", address.to_string().as_str()),
+        ("error", "the connection was refused"),
+        ("hint", "AUTHENTIK_REDIS__HOST"),
     ] {
-        assert!(line.contains(part), "{line}");
+        let text = line[field].as_str().unwrap_or_default();
+        assert!(text.contains(part), "{part} in {line}");
     }
     let ping = world.get("/outpost.goauthentik.io/ping", "x", &[]).await;
     assert_eq!(ping.status(), 204);
@@ -156,7 +156,7 @@ async fn a_redis_that_hangs_costs_no_session_and_recovers_without_a_restart() {
     let reason = answer.headers()["x-authentik-proxy-error"]
         .to_str()
         .expect("text");
-    assert!(reason.contains("no answer within"), "{reason}");
+    assert!(reason.contains("no response within"), "{reason}");
     there.outpost.wait_line("cannot be reached").await;
     assert_eq!(status(&here, &browser).await, 200);
     let metrics = get(there.outpost.metrics(), "/metrics", "x", &[]).await;
@@ -267,6 +267,6 @@ async fn memory_is_said_to_be_memory() {
     };
     world
         .outpost
-        .wait_line("sessions are kept in the memory of this process")
+        .wait_line("sessions are stored in memory")
         .await;
 }

@@ -1,5 +1,7 @@
 //! The composition root: a configuration in, running listeners and tasks out.
 
+mod error;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::admin::{self, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{self, Control, LoadError, Probe};
+use crate::control::{self, Control, Probe};
 use crate::gateway::{self, Gateway, Refresher};
 use crate::model::IdleTimeout;
 use crate::route::Live;
@@ -24,13 +26,14 @@ use crate::tasks::Tasks;
 use crate::telemetry::Reporter;
 use crate::telemetry::log::LevelHandle;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::traces::{Traces, TracesError};
-use crate::tls::{self, KeyPairError};
+use crate::telemetry::traces::Traces;
+use crate::tls;
 use crate::upstream::{Timeouts, Upstream};
 use crate::web::client::BackChannel;
-use crate::web::client::trust::{TlsError, Trust};
+use crate::web::client::trust::Trust;
 use crate::web::header::files::HeaderFiles;
 use crate::web::request::inbound::{Peer, TrustedProxies};
+pub use error::StartError;
 
 /// Open connections to the metrics listeners.
 const MAX_ADMIN_CONNECTIONS: usize = 64;
@@ -41,39 +44,6 @@ const ADMIN_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const FORWARD_AUTH: &str = "AUTHENTIK_PROXY_LISTEN__FORWARD_AUTH";
 const EXT_AUTHZ: &str = "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ";
-
-/// Why the program cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address} ({setting}): {reason}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The variable that names it.
-        setting: &'static str,
-        /// What the system says.
-        reason: std::io::Error,
-    },
-    /// Something was left out of this build.
-    #[error("{0} is set, but this program was built without the feature {1:?}; unset it")]
-    Feature(&'static str, &'static str),
-    /// Traces.
-    #[error("{0}")]
-    Traces(#[from] TracesError),
-    /// Certificates.
-    #[error("{0}")]
-    Tls(#[from] TlsError),
-    /// The session store.
-    #[error("{0}")]
-    Store(#[from] SetupError),
-    /// A command needs the applications, and they could not be loaded.
-    #[error("{0}")]
-    Load(#[from] LoadError),
-    /// Our own certificate.
-    #[error("TLS cannot be served: {0}")]
-    Certificate(#[from] KeyPairError),
-}
 
 /// A running outpost.
 pub struct App {
@@ -177,7 +147,8 @@ impl App {
         app.serve_admin(admin, &server, &router);
         if !control.store.is_shared() {
             tracing::info!(
-                "sessions are kept in the memory of this process: a restart ends them, and replicas do not share them; AUTHENTIK_REDIS__HOST changes that",
+                hint = "set AUTHENTIK_REDIS__HOST to share sessions and keep them across restarts",
+                "sessions are stored in memory: a restart ends them, and replicas do not share them",
             );
         }
         let store = control.store.clone();
