@@ -4,7 +4,7 @@
 use authentik_proxy::web::header::identity::{META, USER};
 use serde_json::Value;
 
-use crate::{documents, files, parse, pattern, read};
+use crate::{documents, files, parse, pattern, read, root};
 
 /// The identity headers, each in all spellings with `_`, which many applications take for the same.
 fn spellings() -> Vec<String> {
@@ -333,4 +333,24 @@ fn envoy_denies_while_the_outpost_fails_and_says_that_it_fails() {
         value(file, &format!("{failing}/status_on_error/code")),
         "ServiceUnavailable"
     );
+}
+
+/// Pages show parts of the recipes, and link the files that they are of.
+#[test]
+fn pages_about_reverse_proxies_show_the_recipes_as_they_are() {
+    let link = pattern(r"\]\(\.\./\.\./(deploy/[^)#]+)\)");
+    let block = pattern(r"(?s)```(?:nginx|yaml|caddyfile|haproxy)\n(.*?)```");
+    let mut shown = 0;
+    for (name, text) in files("docs/reverse-proxies") {
+        let linked = link.captures_iter(&text).map(|found| found[1].to_owned());
+        let linked = linked.filter(|file| root().join(file).is_file());
+        let recipes: Vec<String> = linked.map(|file| read(&file)).collect();
+        for found in block.captures_iter(&text) {
+            let part = &found[1];
+            let known = recipes.iter().any(|recipe| recipe.contains(part));
+            assert!(known, "{name}: in no recipe that it links:\n{part}");
+            shown += 1;
+        }
+    }
+    assert!(shown >= 8, "{shown} parts of recipes");
 }

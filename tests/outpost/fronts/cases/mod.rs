@@ -3,6 +3,7 @@
 
 mod application;
 mod clients;
+mod documents;
 mod domain;
 mod failures;
 mod identities;
