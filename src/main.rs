@@ -31,7 +31,9 @@ fn main() -> ExitCode {
             Ok(config) => rules(&config, &request),
             Err(errors) => fail(cli::EXIT_USAGE, &errors),
         },
-        Command::Config { reference } => config(arguments.config.as_deref(), reference),
+        Command::Config { reference, example } => {
+            config(arguments.config.as_deref(), reference, example)
+        }
         Command::Man { directory: None } => print(cli::manual_page),
         Command::Man {
             directory: Some(directory),
@@ -60,7 +62,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn config(file: Option<&Path>, reference: bool) -> ExitCode {
+fn config(file: Option<&Path>, reference: bool, example: Option<config::Language>) -> ExitCode {
+    if let Some(language) = example {
+        return print(|out| out.write_all(config::example(language).as_bytes()));
+    }
     if reference {
         return print(|out| out.write_all(config::settings_table().as_bytes()));
     }

@@ -78,7 +78,7 @@ impl App {
         let ext_authz = bind(&config.listen.ext_authz, EXT_AUTHZ).await?;
         let (reporter, misconfigurations) = Reporter::channel();
         let (refresher, due) = Refresher::channel();
-        let max_age = seconds(config.session.max_age);
+        let max_age = seconds(config.session.absolute_lifetime);
         let traces = Traces::new(config.traces)?;
         let trusted = TrustedProxies::new(config.listen.trusted_proxies.clone());
         let gateway = Gateway::new(gateway::Context {
@@ -88,7 +88,7 @@ impl App {
             dialects: config.forward_auth.dialects,
             has_forward_auth_listener: !config.listen.forward_auth.is_empty(),
             clock: control.clock.clone(),
-            login_timeout: seconds(config.session.login_timeout),
+            login_timeout: seconds(config.session.login_ttl),
             max_age,
             cookie_form: config.session.cookie_prefix.into(),
             echo_credentials: config.session.echo_credentials,
@@ -114,7 +114,7 @@ impl App {
             listener_tasks,
             traces,
             delay: config.shutdown.delay,
-            drain_timeout: config.shutdown.timeout,
+            drain_timeout: config.shutdown.drain_timeout,
         };
         let proxy_protocol = config.listen.proxy_protocol;
         let server = Server::new(limits, trusted.clone(), proxy_protocol);
@@ -381,7 +381,7 @@ fn limits(config: &Config) -> Limits {
         max_connections: config.listen.max_connections,
         max_connections_per_client: config.listen.max_connections_per_client,
         max_connections_per_proxy: config.listen.max_connections_per_proxy,
-        drain_timeout: config.shutdown.timeout,
+        drain_timeout: config.shutdown.drain_timeout,
     }
 }
 
@@ -403,10 +403,10 @@ fn settings(config: &Config) -> control::Settings {
         send_jwt: config.identity.send_jwt,
         refresh_interval: config.control.refresh_interval,
         refresh_jitter: config.control.refresh_jitter,
-        reconnect_max: config.control.reconnect_max,
-        hello_interval: config.control.hello_interval,
+        reconnect_backoff_max: config.control.reconnect_backoff_max,
+        heartbeat_interval: config.control.heartbeat_interval,
         cache_file: config.control.cache_file.clone(),
-        introspection_interval: config.session.recheck_interval,
-        introspections_per_second: config.session.recheck_per_second,
+        introspection_interval: config.session.introspection_interval,
+        introspections_per_second: config.session.introspections_per_second,
     }
 }

@@ -1,4 +1,4 @@
-//! The command line, and the commands that need nothing but it.
+//! The command line, and the commands that need no server.
 
 #[cfg(feature = "discover")]
 pub mod discover;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use thiserror::Error;
 
-use crate::config::{Config, ConfigErrors, Vars, environment_help, reachable};
+use crate::config::{Config, ConfigErrors, Language, Vars, environment_help, reachable};
 
 /// Exit code: the command did what it was asked to.
 pub const EXIT_OK: u8 = 0;
@@ -32,7 +32,7 @@ pub const EXIT_USAGE: u8 = 2;
     after_long_help = after_long_help()
 )]
 pub struct Cli {
-    /// What to do; nothing means `serve`.
+    /// The command; default `serve`.
     #[command(subcommand)]
     pub command: Option<Command>,
 
@@ -44,27 +44,30 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Subcommand)]
 pub enum Command {
-    /// Answer requests until stopped; the default
+    /// Run the outpost; the default
     #[default]
     Serve,
-    /// Ask a running `serve` on this machine whether it is well
+    /// Check the health of the server on this host
     Healthcheck,
-    /// Look at everything that has to work, and say what to do about what does not
+    /// Diagnose configuration, connectivity and every application
     Doctor {
-        /// Look at this application only
+        /// Diagnose this application only
         #[arg(long, value_name = "SLUG")]
         app: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Say what would become of a request to an application, and why
+    /// Explain how a request would be authorized
     Rules(rules::Request),
-    /// Show the settings that apply and where they come from, without secrets
+    /// Show the effective settings and their origin, without secrets
     Config {
-        /// Print the table of all settings (Markdown) instead
+        /// Print the reference of all settings (Markdown) instead
         #[arg(long)]
         reference: bool,
+        /// Print an example file with every default instead
+        #[arg(long, value_name = "LANGUAGE", conflicts_with = "reference")]
+        example: Option<Language>,
     },
     /// Print the manual page (roff)
     Man {
@@ -72,12 +75,12 @@ pub enum Command {
         #[arg(long, value_name = "PATH")]
         directory: Option<PathBuf>,
     },
-    /// Print the completions for a shell
+    /// Print shell completions
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Create applications at authentik from labels in Kubernetes; shows a plan first
+    /// Create applications in authentik from Kubernetes labels; prints a plan first
     #[cfg(feature = "discover")]
     Discover(discover::Arguments),
 }
@@ -100,17 +103,17 @@ pub fn manual_pages(directory: &Path) -> io::Result<()> {
     clap_mangen::generate_to(Cli::command(), directory)
 }
 
-/// Writes what makes `shell` complete our command line.
+/// Writes the completions of `shell`.
 pub fn completions(shell: clap_complete::Shell, out: &mut impl io::Write) {
     clap_complete::generate(shell, &mut Cli::command(), "authentik-proxy", out);
 }
 
-/// Asks the metrics listener for its health, or that for HTTP where there is none. Only the listen
-/// settings matter, so this works in a container that was given no token.
+/// Requests ping from the metrics listener, or from the HTTP listener if there is none. Needs only the
+/// listen settings, so that it works in a container without a token.
 pub fn healthcheck(cli: &Cli, vars: &Vars) -> Result<(), Unhealthy> {
     let addresses = Config::health_addresses(cli.config.as_deref(), vars)?;
     let mut failures = String::new();
-    // One answer is enough: the program does not run with only some of its listeners.
+    // One response is enough: the server does not run without all of its listeners.
     for address in addresses.into_iter().map(reachable) {
         match ping(address) {
             Ok(204) => return Ok(()),
@@ -129,18 +132,18 @@ pub fn healthcheck(cli: &Cli, vars: &Vars) -> Result<(), Unhealthy> {
     }
 }
 
-/// Why a health check did not succeed.
+/// Why a health check failed.
 #[derive(Debug, Error)]
 pub enum Unhealthy {
-    /// There is no telling where to ask.
+    /// The listen settings are invalid.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// There is nobody to ask.
+    /// There is no listener.
     #[error(
         "AUTHENTIK_LISTEN__METRICS and AUTHENTIK_LISTEN__HTTP are \"none\", so there is no listener to ask"
     )]
     NoListener,
-    /// Each address, with what went wrong there.
+    /// The failure at each address.
     #[error("not healthy: {0}")]
     Failed(String),
 }
@@ -156,11 +159,11 @@ impl Unhealthy {
     }
 }
 
-/// For connecting, and again for the whole answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Timeout for connecting, and again for the response.
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Longest beginning of an answer that is read in search of its status, in bytes.
-const STATUS_LINE: usize = 256;
+/// Maximum size of a status line.
+const MAX_STATUS_LINE_BYTES: usize = 256;
 
 fn after_long_help() -> String {
     format!(
@@ -176,20 +179,20 @@ fn append(failures: &mut String, address: SocketAddr, failure: &str) {
     let _ = write!(failures, "{separator}{address}: {failure}");
 }
 
-/// The status of the answer to a ping.
+/// The status of the response to a ping.
 fn ping(address: SocketAddr) -> io::Result<u16> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    let deadline = Instant::now() + PATIENCE;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, PING_TIMEOUT)?;
+    let deadline = Instant::now() + PING_TIMEOUT;
+    stream.set_write_timeout(Some(PING_TIMEOUT))?;
     write!(
         stream,
         "GET /outpost.goauthentik.io/ping HTTP/1.1\r\nHost: {address}\r\n\
          User-Agent: authentik-proxy-healthcheck\r\nConnection: close\r\n\r\n"
     )?;
     let mut head = Vec::new();
-    let mut chunk = [0; STATUS_LINE];
-    while !head.contains(&b'\n') && head.len() < STATUS_LINE {
-        // With a time-out per read alone, a byte now and then could keep us here forever.
+    let mut chunk = [0; MAX_STATUS_LINE_BYTES];
+    while !head.contains(&b'\n') && head.len() < MAX_STATUS_LINE_BYTES {
+        // A timeout per read alone would let a slow server hold the check forever.
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
@@ -218,7 +221,7 @@ mod tests {
     use clap::error::ErrorKind;
 
     use super::*;
-    use crate::config::settings::{Fallback, SETTINGS};
+    use crate::config::settings::{Fallback, settings};
 
     fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
         Cli::try_parse_from([&["authentik-proxy"], arguments].concat())
@@ -312,7 +315,7 @@ mod tests {
     #[test]
     fn long_help_tells_every_variable_its_default_and_the_exit_codes() {
         let help = Cli::command().render_long_help().to_string();
-        for setting in SETTINGS {
+        for setting in settings() {
             assert!(
                 help.contains(setting.variable().as_ref()),
                 "{}",

@@ -1,30 +1,25 @@
-//! The configuration: many raw layers in, one validated and immutable [`Config`] out.
+//! The configuration: defaults, a file and environment variables in, one validated and immutable
+//! [`Config`] out.
 //!
-//! Defaults are overridden by a file, the file by environment variables. Every setting stands once
-//! in the table [`settings::SETTINGS`]; the file's keys, the variables' names, their defaults, the
-//! suggestions for misspelled ones and the text of `--help` are all made from it.
+//! Each setting is defined once, in a file of [`settings`]. The file overrides defaults, variables
+//! override the file.
 //!
 //! ```text
 //! Vars (env) ──┐
-//! file ────────┼─► Reader: find, resolve env:// and file://, parse ─► build ─► Config
-//! table ───────┘        └─► every problem, collected ─► ConfigErrors
+//! file ────────┼─► layers::Reader: find, resolve env:// and file://, parse ─► build ─► Config
+//! settings ────┘        └─► every problem, collected ─► ConfigErrors
 //! ```
 
 mod applications;
 mod build;
-mod env;
 mod error;
 mod file;
-mod help;
-mod parse;
-mod reader;
-mod reference;
-mod sections;
+mod layers;
+mod render;
 pub mod settings;
 mod show;
 mod suggest;
-mod table;
-mod unknown;
+mod traces;
 mod warnings;
 
 #[cfg(test)]
@@ -33,54 +28,61 @@ mod tests;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+use uuid::Uuid;
 
 pub use applications::Policies;
-pub use env::Vars;
 pub use error::ConfigErrors;
-pub use help::environment_help;
-pub use sections::{
-    Authentik, Control, CookiePrefix, Discover, Discovery, ForwardAuth, Identity, Listen, Log,
-    LogLevel, Node, Redis, RedisPlace, Session, Shutdown, Tls, TlsReqs, Traces, UnknownLogLevel,
-    Upstream, WhenDown, reachable,
+pub use layers::Vars;
+pub use render::{Language, environment_help, example, settings_table};
+pub use settings::{
+    Authentik, Control, CookiePrefix, Discover, ForwardAuth, Identity, Listen, Log, LogLevel, Node,
+    RedisOptions, RedisTopology, Session, Shutdown, Tls, TlsReqs, UnknownLogLevel, Upstream,
+    WhenDown, reachable,
 };
-pub use show::{effective_settings, settings_table};
+pub use show::effective_settings;
+pub use traces::Traces;
 pub use warnings::is_internal;
 
 use crate::model::Diagnostic;
-use reader::Reader;
+use layers::Reader;
+use settings::Source as _;
 
-/// Everything that an operator can set, validated. It never changes while the program runs.
+/// The validated configuration. It never changes while the program runs.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where authentik is, and who we are there.
+    /// Address of authentik, and the outpost's account there.
     pub authentik: Authentik,
-    /// Listeners, and what is accepted on them.
+    /// Listeners, and the limits of their connections.
     pub listen: Listen,
     /// Authorization requests of reverse proxies.
     pub forward_auth: ForwardAuth,
-    /// Connections to applications that requests are passed on to.
+    /// Connections to applications.
     pub upstream: Upstream,
     /// Logging.
     pub log: Log,
-    /// Exchange with authentik.
+    /// Configuration updates from authentik.
     pub control: Control,
-    /// Sessions of signed-in users.
+    /// Sessions of users.
     pub session: Session,
-    /// What applications are told about users.
+    /// Identity headers.
     pub identity: Identity,
-    /// The order of events when the program is asked to stop.
+    /// Graceful shutdown.
     pub shutdown: Shutdown,
-    /// Where sessions are shared between replicas; `None` keeps them in this process's memory.
+    /// Redis, which shares sessions between replicas; `None` keeps them in memory.
     pub redis: Option<Redis>,
-    /// Certificates that are trusted in addition to the system's.
+    /// Additional trusted certificates.
     pub tls: Tls,
     /// Traces of requests.
     pub traces: Traces,
     /// The command `discover`.
     pub discover: Discover,
-    /// What is set for single applications, by slug. Only in the file.
+    /// Settings of single applications, by slug; only in the file.
     pub applications: Policies,
-    /// Whether the program runs in a pod: Kubernetes says so in `KUBERNETES_SERVICE_HOST`.
+    /// Whether the program runs in a pod: Kubernetes sets `KUBERNETES_SERVICE_HOST`.
     pub in_kubernetes: bool,
     /// What is legal but probably not meant, to be logged at start.
     pub warnings: Vec<Diagnostic>,
@@ -112,7 +114,7 @@ impl Config {
         Self::load(None, &pairs.into_iter().collect())
     }
 
-    /// Only what the command `discover` needs: it runs without an outpost's token.
+    /// The settings of the command `discover`, which needs no token of an outpost.
     pub fn discovery(cli_path: Option<&Path>, vars: &Vars) -> Result<Discovery, ConfigErrors> {
         let mut reader = Reader::open(cli_path, vars);
         reader.check_variable_names();
@@ -120,18 +122,48 @@ impl Config {
         reader.finish(discovery)
     }
 
-    /// Where `healthcheck` can ask: the addresses of the metrics listener, or of that for HTTP if
-    /// there is none. What is wrong with or missing from the rest of the environment does not matter
-    /// here.
+    /// The addresses that `healthcheck` requests: those of the metrics listener, or of the HTTP
+    /// listener if there is none. Other settings may be missing or invalid.
     pub fn health_addresses(
         cli_path: Option<&Path>,
         vars: &Vars,
     ) -> Result<Vec<SocketAddr>, ConfigErrors> {
         let mut reader = Reader::open(cli_path, vars);
-        let mut addresses = reader.value("listen.metrics", parse::addresses);
+        let mut addresses = reader.default(&Listen::metrics);
         if addresses.is_empty() {
-            addresses = reader.value("listen.http", parse::addresses);
+            addresses = reader.default(&Listen::http);
         }
         reader.finish(Some(addresses))
     }
+}
+
+/// Redis, which shares sessions between replicas.
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// The servers.
+    pub topology: RedisTopology,
+    /// Connections to them, and what depends on them.
+    pub options: RedisOptions,
+}
+
+/// The settings of the command `discover`.
+#[derive(Debug, Clone)]
+pub struct Discovery {
+    /// [`Authentik::host`].
+    pub host: Url,
+    /// [`Discover::token`], which is required here.
+    pub token: SecretString,
+    /// [`Authentik::insecure`].
+    pub insecure: bool,
+    /// [`Authentik::outpost_id`]: the outpost that applications are assigned to. Unset: the only one
+    /// that is not embedded.
+    pub outpost_id: Option<Uuid>,
+    /// [`Control::request_timeout`], also of requests to Kubernetes.
+    pub request_timeout: Duration,
+    /// Additional trusted certificates.
+    pub tls: Tls,
+    /// Logging, with `--watch`.
+    pub log: Log,
+    /// The other settings of the command.
+    pub discover: Discover,
 }

@@ -1,52 +1,19 @@
-//! What the settings are: their table for the documents, and the values that apply.
+//! The effective settings.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::Config;
-use super::env::Vars;
-use super::error::ConfigErrors;
-use super::reader::Reader;
-use super::settings::{Fallback, SETTINGS, Setting};
+use super::layers::{Reader, Vars};
+use super::settings::settings;
+use super::{Config, ConfigErrors};
 use crate::model::Hint as _;
 
-/// Every setting as a table in Markdown, as `docs/CONFIGURATION.md` has it.
-#[must_use]
-pub fn settings_table() -> String {
-    let mut table = "| variable | key in the file | default | meaning |\n\
-                     | --- | --- | --- | --- |\n"
-        .to_owned();
-    for setting in SETTINGS {
-        let Setting { key, about, .. } = setting;
-        let separator = if setting.detail.is_empty() { "" } else { ". " };
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(
-            table,
-            "| `{}` | `{key}` | {} | {about}{separator}{} |",
-            setting.variable(),
-            fallback(setting),
-            setting.detail
-        );
-    }
-    table
-}
-
-fn fallback(setting: &Setting) -> String {
-    match setting.fallback {
-        Fallback::Required => "**required**".to_owned(),
-        Fallback::Unset => "–".to_owned(),
-        // Tables break lines at spaces only.
-        Fallback::Value(value) => format!("`{}`", value.replace(',', ", ")),
-    }
-}
-
-/// Each setting with the value that the server would use and where that comes from, a line each.
-/// Secrets, and what stands elsewhere, are not shown.
+/// Each setting with its effective value and its origin, a line each. Secrets and values that are
+/// read from references are not shown.
 pub fn effective_settings(cli_path: Option<&Path>, vars: &Vars) -> Result<String, ConfigErrors> {
     let config = Config::load(cli_path, vars)?;
     let mut reader = Reader::open(cli_path, vars);
-    let lines: Vec<[String; 3]> = SETTINGS
-        .iter()
+    let lines: Vec<[String; 3]> = settings()
         .map(|setting| {
             let (value, origin) = reader.shown(setting);
             [setting.key.to_owned(), value, origin]
@@ -76,16 +43,6 @@ pub fn effective_settings(cli_path: Option<&Path>, vars: &Vars) -> Result<String
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_documents_have_the_table_that_the_program_prints() {
-        let document = include_str!("../../docs/CONFIGURATION.md");
-        assert!(
-            document.contains(&settings_table()),
-            "put this into docs/CONFIGURATION.md (authentik-proxy config --reference):\n{}",
-            settings_table()
-        );
-    }
 
     #[test]
     fn values_are_shown_with_their_origin_and_secrets_are_not() {

@@ -1,4 +1,4 @@
-//! What was probably meant by a misspelled name.
+//! Suggestions for misspelled names. clap has one for the command line, which it does not export.
 
 use crate::model::HintText;
 

@@ -66,11 +66,14 @@ fn two_variables_are_enough() {
     assert_eq!(config.control.refresh_interval, None);
     assert_eq!(config.control.refresh_jitter, Duration::from_secs(9));
     assert_eq!(config.session.cache_bytes, 67_108_864);
-    assert_eq!(config.session.recheck_interval, Duration::from_mins(10));
-    assert_eq!(config.session.recheck_per_second, 10);
-    assert_eq!(config.session.login_timeout, Duration::from_hours(1));
+    assert_eq!(
+        config.session.introspection_interval,
+        Duration::from_mins(10)
+    );
+    assert_eq!(config.session.introspections_per_second, 10);
+    assert_eq!(config.session.login_ttl, Duration::from_hours(1));
     assert_eq!(config.shutdown.delay, Duration::from_secs(2));
-    assert_eq!(config.shutdown.timeout, Duration::from_secs(25));
+    assert_eq!(config.shutdown.drain_timeout, Duration::from_secs(25));
     assert!(config.redis.is_none() && config.tls.ca_file.is_none());
     assert_eq!(config.warnings, []);
 }
@@ -113,14 +116,14 @@ fn the_environment_of_a_go_outpost_works_unchanged() {
     );
     assert!(config.authentik.outpost_id.is_some());
     let redis = config.redis.expect("a host is set");
-    let RedisPlace::Single(node) = &redis.place else {
-        panic!("one server: {:?}", redis.place)
+    let RedisTopology::Single(node) = &redis.topology else {
+        panic!("one server: {:?}", redis.topology)
     };
     assert_eq!(
-        (node.to_string().as_str(), redis.db),
+        (node.to_string().as_str(), redis.options.db),
         ("redis.authentik-proxy.svc.cluster.local:6379", 0)
     );
-    assert_eq!(redis.tls_reqs, TlsReqs::Required);
+    assert_eq!(redis.options.tls_reqs, TlsReqs::Required);
     assert_eq!(config.warnings, []);
 }
 
@@ -131,7 +134,7 @@ fn everything_wrong_is_told_at_once() {
         ("AUTHENTIK_TOKN", "hunter2"),
         ("AUTHENTIK_INSECURE", "maybe"),
         ("AUTHENTIK_LISTEN__HTTP", "0.0.0.0:9000,localhost:9001"),
-        ("AUTHENTIK_PROXY_SHUTDOWN__TIMEOUT", "25 seconds"),
+        ("AUTHENTIK_PROXY_SHUTDOWN__DRAIN_TIMEOUT", "25 seconds"),
         ("AUTHENTIK_PROXY_SESSION__CACHE_BYTES", "5"),
         ("AUTHENTIK_PROXY_BANANA", "5"),
         ("AUTHENTIK_LOG_LEVEL", "env://NOWHERE"),
@@ -156,7 +159,7 @@ fn everything_wrong_is_told_at_once() {
              default as in env://NOWHERE?default",
             "AUTHENTIK_PROXY_SESSION__CACHE_BYTES: \"5\" is less than 1048576 bytes; expected a \
              size such as 64KiB or 64MiB, or a number of bytes",
-            "AUTHENTIK_PROXY_SHUTDOWN__TIMEOUT: \"25 seconds\" is not a duration; expected a \
+            "AUTHENTIK_PROXY_SHUTDOWN__DRAIN_TIMEOUT: \"25 seconds\" is not a duration; expected a \
              duration such as 500ms, 25s, 10m or 1h30m, or a number of seconds",
             "AUTHENTIK_REDIS__PORT: \"0\" is less than 1; expected a whole number",
         ]
@@ -185,19 +188,19 @@ fn errors_are_a_list() {
 fn the_environment_overrides_the_file_and_the_file_the_defaults() {
     let file = file(
         ".yaml",
-        "{log: {level: debug}, shutdown: {delay: 5s, timeout: 7s}}",
+        "{log: {level: debug}, shutdown: {delay: 5s, drain_timeout: 7s}}",
     );
     let vars = with(&[
         ("AUTHENTIK_LOG_LEVEL", "error"),
         // As good as not set.
         ("AUTHENTIK_PROXY_SHUTDOWN__DELAY", ""),
-        ("AUTHENTIK_PROXY_SHUTDOWN__TIMEOUT", "env://NOWHERE?"),
+        ("AUTHENTIK_PROXY_SHUTDOWN__DRAIN_TIMEOUT", "env://NOWHERE?"),
     ]);
     let config = Config::load(Some(file.path()), &vars).expect("usable");
     assert_eq!(config.log.level, LogLevel::Error);
     assert_eq!(config.shutdown.delay, Duration::from_secs(5));
-    assert_eq!(config.shutdown.timeout, Duration::from_secs(7));
-    assert_eq!(config.session.recheck_per_second, 10);
+    assert_eq!(config.shutdown.drain_timeout, Duration::from_secs(7));
+    assert_eq!(config.session.introspections_per_second, 10);
 }
 
 #[test]
@@ -294,7 +297,7 @@ fn secrets_are_never_shown() {
     assert!(
         found
             .iter()
-            .any(|problem| problem == "authentik.token: must stand in quotes")
+            .any(|problem| problem == "authentik.token: must be quoted")
     );
     assert!(!found.concat().contains("77"), "{found:?}");
 
@@ -307,23 +310,6 @@ fn secrets_are_never_shown() {
     assert!(
         !shown.contains("hunter2") && shown.contains("authentik.company"),
         "{shown}"
-    );
-}
-
-#[test]
-fn values_are_quoted_without_line_breaks_and_not_at_length() {
-    let found = problems(load(&[("AUTHENTIK_LOG_LEVEL", "a\nb")]));
-    assert!(
-        found[0].starts_with(r#"AUTHENTIK_LOG_LEVEL: "a\nb" is not"#),
-        "{found:?}"
-    );
-    let found = problems(load(&[("AUTHENTIK_LOG_LEVEL", &"é".repeat(500))]));
-    assert!(found[0].contains("é…\""), "{found:?}");
-    assert!(found[0].chars().count() < 160, "{found:?}");
-    let found = problems(load(&[("AUTHENTIK_INSECURE", "\"true\"")]));
-    assert!(
-        found[0].contains("(the quotes are part of the value)"),
-        "{found:?}"
     );
 }
 
@@ -352,7 +338,8 @@ fn redis_is_in_one_place() {
     let sentinels = "AUTHENTIK_PROXY_REDIS__SENTINELS";
     let cluster = "AUTHENTIK_PROXY_REDIS__CLUSTER";
     let config = load(&[(sentinels, "a:1, [::1]:2")]).expect("usable");
-    let Some(RedisPlace::Sentinel { nodes, master, .. }) = config.redis.map(|redis| redis.place)
+    let Some(RedisTopology::Sentinel { nodes, master, .. }) =
+        config.redis.map(|redis| redis.topology)
     else {
         panic!("Sentinels")
     };

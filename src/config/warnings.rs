@@ -1,10 +1,10 @@
-//! What is legal but probably not meant.
+//! Warnings: what is valid but probably not intended.
 
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use super::reader::Reader;
-use super::settings::SETTINGS;
+use super::layers::Reader;
+use super::settings::settings;
 use super::{Config, TlsReqs};
 use crate::model::{Action, Diagnostic};
 
@@ -138,8 +138,7 @@ fn claimable_networks(config: &Config) -> Vec<Diagnostic> {
 }
 
 fn redis_without_host(config: &Config, reader: &Reader<'_>) -> Option<Diagnostic> {
-    let other = SETTINGS
-        .iter()
+    let other = settings()
         .filter(|setting| setting.key.starts_with("redis."))
         .find(|setting| reader.has_variable(setting))?;
     config.redis.is_none().then(|| {
@@ -154,7 +153,7 @@ fn redis_without_host(config: &Config, reader: &Reader<'_>) -> Option<Diagnostic
 
 fn redis_unverified(config: &Config) -> Option<Diagnostic> {
     let redis = config.redis.as_ref()?;
-    (redis.tls && redis.tls_reqs == TlsReqs::None).then(|| {
+    (redis.options.tls && redis.options.tls_reqs == TlsReqs::None).then(|| {
         Diagnostic::new(
             "AUTHENTIK_REDIS__TLS_REQS is none: the certificate of Redis is not verified",
         )

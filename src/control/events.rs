@@ -70,7 +70,7 @@ impl Hint for WebsocketError {
 /// Keeps the websocket connected until `stop`.
 pub(super) async fn run(control: &Context, signals: &Signals, stop: CancellationToken) {
     let instance = Uuid::new_v4();
-    let mut back_off = BackOff::new(control.settings.reconnect_max);
+    let mut back_off = BackOff::new(control.settings.reconnect_backoff_max);
     let trouble = Throttle::default();
     let mut outposts = signals.outpost.subscribe();
     let mut attempt = 0_u32;
@@ -218,10 +218,10 @@ impl Conversation<'_> {
         outposts: &mut tokio::sync::watch::Receiver<Option<Outpost>>,
         stop: &CancellationToken,
     ) -> bool {
-        let mut ticks = interval(self.control.settings.hello_interval);
+        let mut ticks = interval(self.control.settings.heartbeat_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // authentik acknowledges every hello; two missing answers mean that nobody is there.
-        let silence = self.control.settings.hello_interval * 5 / 2;
+        let silence = self.control.settings.heartbeat_interval * 5 / 2;
         let mut deadline = Instant::now() + silence;
         let mut heard = false;
         loop {

@@ -62,7 +62,7 @@ pub struct Settings {
     /// Largest random delay of a triggered refresh.
     pub refresh_jitter: Duration,
     /// Longest pause between attempts to connect.
-    pub reconnect_max: Duration,
+    pub reconnect_backoff_max: Duration,
     /// Whether TLS is served, so that certificates are needed.
     pub certificates: bool,
     /// What the operator set for single applications.
@@ -72,7 +72,7 @@ pub struct Settings {
     /// Where the last good configuration is kept; in the store, if that is shared, if `None`.
     pub cache_file: Option<PathBuf>,
     /// Time between two hellos.
-    pub hello_interval: Duration,
+    pub heartbeat_interval: Duration,
     /// Time between two re-checks of all sessions.
     pub introspection_interval: Duration,
     /// Most sessions that are re-checked in a second.
@@ -167,7 +167,7 @@ async fn run(
     stop: CancellationToken,
 ) {
     let mut refresher = Refresher::new(control);
-    let mut back_off = BackOff::new(control.settings.reconnect_max);
+    let mut back_off = BackOff::new(control.settings.reconnect_backoff_max);
     let offset = random_below(control.settings.refresh_jitter);
     let mut due = Instant::now();
     loop {

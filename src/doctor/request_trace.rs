@@ -79,7 +79,7 @@ fn cookie(config: &Config, site: &Site) -> String {
             .in_form(config.session.cookie_prefix.into())
             .1
             .session,
-        config.session.max_age
+        config.session.absolute_lifetime
     )
 }
 

@@ -19,7 +19,7 @@ const MAY_PRINT: &[&str] = &["src/main.rs", "src/cli/mod.rs", "src/doctor"];
 const MAY_PROXY: &str = "src/gateway/handlers/proxy.rs";
 
 /// The only file that reads the environment.
-const MAY_READ_ENVIRONMENT: &str = "src/config/env.rs";
+const MAY_READ_ENVIRONMENT: &str = "src/config/layers/env.rs";
 
 #[test]
 fn files_are_short_enough_to_be_read() {

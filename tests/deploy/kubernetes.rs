@@ -167,7 +167,7 @@ fn the_overlay_is_what_the_first_user_runs() {
     );
     vars.insert("AUTHENTIK_TOKEN", "token");
     let config = Config::from_pairs(vars).expect("an environment that starts the program");
-    let stop = config.shutdown.delay + config.shutdown.timeout;
+    let stop = config.shutdown.delay + config.shutdown.drain_timeout;
     let grace = pod["terminationGracePeriodSeconds"].as_u64();
     assert!(
         grace > Some(stop.as_secs()),

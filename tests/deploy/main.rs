@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 use authentik_proxy::config::settings::{
-    FILE_VARIABLE, Fallback, IGNORED_VARIABLES, Kind, SETTINGS,
+    FILE_VARIABLE, Fallback, IGNORED_VARIABLES, Kind, Setting, settings,
 };
 use authentik_proxy::config::{Config, Vars};
 use regex::Regex;
@@ -157,7 +157,8 @@ fn every_file_parses() {
 
 #[test]
 fn every_variable_exists() {
-    let mut known: BTreeSet<String> = SETTINGS.iter().map(|s| s.variable().into()).collect();
+    let mut known: BTreeSet<String> = settings().map(|s| s.variable().into()).collect();
+    known.extend(settings().filter_map(Setting::former_variable));
     known.extend(IGNORED_VARIABLES.iter().map(|&name| name.to_owned()));
     known.insert(FILE_VARIABLE.to_owned());
     let mut found = mentions(r"\b(AUTHENTIK_[A-Z0-9_]+)");
@@ -171,7 +172,8 @@ fn every_variable_exists() {
 
 #[test]
 fn every_key_exists() {
-    let known: BTreeSet<_> = SETTINGS.iter().map(|setting| setting.key).collect();
+    let mut known: BTreeSet<_> = settings().map(|setting| setting.key).collect();
+    known.extend(settings().filter_map(|setting| setting.former_key));
     let sections: BTreeSet<_> = known
         .iter()
         .filter_map(|key| key.split('.').next())
@@ -197,7 +199,7 @@ fn every_source_and_test_exists() {
 
 #[test]
 fn every_port_is_listened_on() {
-    let addresses = SETTINGS.iter().filter(|s| s.kind == Kind::Addresses);
+    let addresses = settings().filter(|s| s.kind == Kind::Addresses);
     let mut known: BTreeSet<u64> = addresses
         .filter_map(|setting| match setting.fallback {
             Fallback::Value(address) => address.rsplit(':').next()?.parse().ok(),

@@ -108,8 +108,8 @@ impl RedisStore {
         metrics: StoreMetrics,
     ) -> Result<Arc<Self>, SetupError> {
         let settings = Settings {
-            revalidate: config.revalidate,
-            when_down: config.when_down,
+            revalidate: config.options.revalidation_interval,
+            when_down: config.options.when_down,
             subject_index_key: KeyedHash::new(subject_index_key.expose_secret().as_bytes()),
         };
         // Revocations before the start of this process are unknown to it.

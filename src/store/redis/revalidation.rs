@@ -121,8 +121,8 @@ mod tests {
             ("AUTHENTIK_HOST", "http://authentik.test"),
             ("AUTHENTIK_TOKEN", "token"),
             ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
-            ("AUTHENTIK_PROXY_REDIS__TIMEOUT", "1ms"),
-            ("AUTHENTIK_PROXY_REDIS__REVALIDATE", "1h"),
+            ("AUTHENTIK_PROXY_REDIS__COMMAND_TIMEOUT", "1ms"),
+            ("AUTHENTIK_PROXY_REDIS__REVALIDATION_INTERVAL", "1h"),
         ])
         .expect("usable");
         let (redis, subject_index_key) = (config.redis.expect("a place"), config.authentik.token);

@@ -15,7 +15,7 @@ use redis::{
 };
 use secrecy::ExposeSecret as _;
 
-use crate::config::{self, Node, RedisPlace, TlsReqs};
+use crate::config::{self, Node, RedisTopology, TlsReqs};
 use crate::store::SetupError;
 
 /// A stand-alone server, a primary behind Sentinels, or a cluster.
@@ -38,8 +38,8 @@ impl Server {
     pub(super) fn new(config: config::Redis) -> Result<Self, SetupError> {
         // The library asks rustls for the process's provider; there is no other than this one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let ca = match &config.tls_ca_cert {
-            Some(path) if config.tls => {
+        let ca = match &config.options.tls_ca_cert {
+            Some(path) if config.options.tls => {
                 let error = |reason: String| SetupError {
                     path: path.clone(),
                     reason,
@@ -67,22 +67,22 @@ impl Server {
 
     /// Time-out of one command.
     pub(super) fn timeout(&self) -> Duration {
-        self.config.timeout
+        self.config.options.command_timeout
     }
 
     /// Whether Redis is a cluster, whose client retries at other nodes.
     pub(super) fn is_cluster(&self) -> bool {
-        matches!(self.config.place, RedisPlace::Cluster(_))
+        matches!(self.config.topology, RedisTopology::Cluster(_))
     }
 
     /// Opens a connection and checks it with a `PING`.
     pub(super) async fn connect(&self) -> RedisResult<Link> {
         // The caller sets the time-out of each command.
         let options = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.config.timeout))
+            .set_connection_timeout(Some(self.config.options.command_timeout))
             .set_response_timeout(None);
-        let mut link = match &self.config.place {
-            RedisPlace::Single(node) => {
+        let mut link = match &self.config.topology {
+            RedisTopology::Single(node) => {
                 let client = self.client(node)?;
                 Link::Single(
                     client
@@ -90,7 +90,7 @@ impl Server {
                         .await?,
                 )
             }
-            RedisPlace::Sentinel { .. } => {
+            RedisTopology::Sentinel { .. } => {
                 let client = self.sentinel()?.async_get_client().await?;
                 Link::Single(
                     client
@@ -98,7 +98,7 @@ impl Server {
                         .await?,
                 )
             }
-            RedisPlace::Cluster(nodes) => {
+            RedisTopology::Cluster(nodes) => {
                 return Ok(Link::Cluster(
                     self.cluster(nodes)?.get_async_connection().await?,
                 ));
@@ -110,10 +110,10 @@ impl Server {
 
     /// Opens a subscription. In a cluster every node delivers the messages.
     pub(super) async fn subscribe(&self, channel: &str) -> RedisResult<PubSub> {
-        let client = match &self.config.place {
-            RedisPlace::Single(node) => self.client(node)?,
-            RedisPlace::Sentinel { .. } => self.sentinel()?.async_get_client().await?,
-            RedisPlace::Cluster(nodes) => {
+        let client = match &self.config.topology {
+            RedisTopology::Single(node) => self.client(node)?,
+            RedisTopology::Sentinel { .. } => self.sentinel()?.async_get_client().await?,
+            RedisTopology::Cluster(nodes) => {
                 let next = self.next.fetch_add(1, Ordering::Relaxed);
                 self.client(&nodes[next % nodes.len()])?
             }
@@ -136,19 +136,19 @@ impl Server {
     }
 
     fn sentinel(&self) -> RedisResult<SentinelClient> {
-        let RedisPlace::Sentinel {
+        let RedisTopology::Sentinel {
             nodes,
             master,
             username,
             password,
-        } = &self.config.place
+        } = &self.config.topology
         else {
             unreachable!("asked for with Sentinels only");
         };
         let addresses = nodes.iter().map(|node| self.address(node));
         let mut builder =
             SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
-                .set_client_to_redis_db(i64::from(self.config.db))
+                .set_client_to_redis_db(i64::from(self.config.options.db))
                 .set_client_to_redis_tcp_settings(tcp())
                 .set_client_to_sentinel_tcp_settings(tcp());
         if let Some(mode) = self.tls_mode() {
@@ -159,10 +159,10 @@ impl Server {
                 builder = builder.set_client_to_sentinel_certificates(self.certificates());
             }
         }
-        if let Some(username) = &self.config.username {
+        if let Some(username) = &self.config.options.username {
             builder = builder.set_client_to_redis_username(username);
         }
-        if let Some(password) = &self.config.password {
+        if let Some(password) = &self.config.options.password {
             builder = builder.set_client_to_redis_password(password.expose_secret());
         }
         if let Some(username) = username {
@@ -175,7 +175,7 @@ impl Server {
     }
 
     fn cluster(&self, nodes: &[Node]) -> RedisResult<ClusterClient> {
-        let timeout = self.config.timeout;
+        let timeout = self.config.options.command_timeout;
         let addresses = nodes.iter().map(|node| self.address(node));
         let mut builder = ClusterClientBuilder::new(addresses)
             .connection_timeout(timeout)
@@ -191,10 +191,10 @@ impl Server {
                 builder = builder.certs(self.certificates());
             }
         }
-        if let Some(username) = &self.config.username {
+        if let Some(username) = &self.config.options.username {
             builder = builder.username(username);
         }
-        if let Some(password) = &self.config.password {
+        if let Some(password) = &self.config.options.password {
             builder = builder.password(password.expose_secret());
         }
         builder.build()
@@ -202,7 +202,7 @@ impl Server {
 
     fn address(&self, node: &Node) -> ConnectionAddr {
         let (host, port) = (node.host.clone(), node.port);
-        if self.config.tls {
+        if self.config.options.tls {
             ConnectionAddr::TcpTls {
                 host,
                 port,
@@ -215,22 +215,22 @@ impl Server {
     }
 
     fn login(&self) -> RedisConnectionInfo {
-        let mut login = RedisConnectionInfo::default().set_db(i64::from(self.config.db));
-        if let Some(username) = &self.config.username {
+        let mut login = RedisConnectionInfo::default().set_db(i64::from(self.config.options.db));
+        if let Some(username) = &self.config.options.username {
             login = login.set_username(username);
         }
-        if let Some(password) = &self.config.password {
+        if let Some(password) = &self.config.options.password {
             login = login.set_password(password.expose_secret());
         }
         login
     }
 
     fn verifies(&self) -> bool {
-        self.config.tls_reqs == TlsReqs::Required
+        self.config.options.tls_reqs == TlsReqs::Required
     }
 
     fn tls_mode(&self) -> Option<TlsMode> {
-        self.config.tls.then_some(if self.verifies() {
+        self.config.options.tls.then_some(if self.verifies() {
             TlsMode::Secure
         } else {
             TlsMode::Insecure
@@ -252,12 +252,12 @@ impl fmt::Display for Server {
             let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
             nodes.join(", ")
         };
-        match &self.config.place {
-            RedisPlace::Single(node) => write!(f, "{node}"),
-            RedisPlace::Sentinel { nodes, master, .. } => {
+        match &self.config.topology {
+            RedisTopology::Single(node) => write!(f, "{node}"),
+            RedisTopology::Sentinel { nodes, master, .. } => {
                 write!(f, "{master:?} of the Sentinels {}", list(nodes))
             }
-            RedisPlace::Cluster(nodes) => write!(f, "the cluster of {}", list(nodes)),
+            RedisTopology::Cluster(nodes) => write!(f, "the cluster of {}", list(nodes)),
         }
     }
 }

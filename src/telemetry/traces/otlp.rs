@@ -31,7 +31,7 @@ pub struct Span(Option<opentelemetry_sdk::trace::Span>);
 impl Traces {
     /// Exports to where the environment says. Needs a runtime; connects in the background.
     pub fn new(config: config::Traces) -> Result<Self, TracesError> {
-        if !config.wanted {
+        if !config.enabled {
             return Ok(Self(None));
         }
         let exporter = SpanExporter::builder().with_tonic().build();

@@ -308,7 +308,7 @@ async fn everything_wrong_is_told_at_once_and_no_secret_with_it() {
         (
             "AUTHENTIK_PROXY_SHUTDOWN__TIMOUT: ",
             "unknown variable",
-            "did you mean AUTHENTIK_PROXY_SHUTDOWN__TIMEOUT?",
+            "did you mean AUTHENTIK_PROXY_SHUTDOWN__DRAIN_TIMEOUT?",
         ),
     ] {
         let mut lines = complaints.lines();

@@ -189,7 +189,7 @@ async fn a_tunnel_ends_when_its_token_does() {
 async fn tunnels_end_when_the_program_stops() {
     let authentik = Standin::builder().start().await.expect("started");
     // Far longer than anything is waited for here: who waited for time-outs would not end.
-    let patient = [("AUTHENTIK_PROXY_SHUTDOWN__TIMEOUT", "1h")];
+    let patient = [("AUTHENTIK_PROXY_SHUTDOWN__DRAIN_TIMEOUT", "1h")];
     let mut world = World::running(authentik, vec![provider(echo().await)], &patient).await;
     let mut browser = Browser::default();
     browser.log_in(&world, HOST, "/").await;

@@ -86,7 +86,7 @@ impl Chaos {
             ("AUTHENTIK_LISTEN__HTTP", address.as_str()),
             ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
             ("AUTHENTIK_REDIS__PORT", &port),
-            ("AUTHENTIK_PROXY_REDIS__TIMEOUT", "500ms"),
+            ("AUTHENTIK_PROXY_REDIS__COMMAND_TIMEOUT", "500ms"),
         ];
         let process = Process::start(settings(&self.scene.authentik, &more)).await;
         process.wait_line("configuration loaded").await;

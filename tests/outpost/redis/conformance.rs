@@ -91,7 +91,7 @@ fn store(
         ("AUTHENTIK_HOST", "http://authentik.test"),
         ("AUTHENTIK_TOKEN", "token"),
         // On a machine that is busy.
-        ("AUTHENTIK_PROXY_REDIS__TIMEOUT", "10s"),
+        ("AUTHENTIK_PROXY_REDIS__COMMAND_TIMEOUT", "10s"),
     ];
     let config = Config::from_pairs(required.iter().chain(settings).copied()).expect("usable");
     let (redis, people) = (config.redis.expect("a place"), config.authentik.token);

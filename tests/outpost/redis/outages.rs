@@ -18,8 +18,8 @@ fn replicas(server: &Server, more: &[(&str, &str)]) -> Replicas {
     let mut settings = vec![
         ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
         ("AUTHENTIK_REDIS__PORT", port.as_str()),
-        ("AUTHENTIK_PROXY_REDIS__TIMEOUT", "2s"),
-        ("AUTHENTIK_PROXY_REDIS__REVALIDATE", "100ms"),
+        ("AUTHENTIK_PROXY_REDIS__COMMAND_TIMEOUT", "2s"),
+        ("AUTHENTIK_PROXY_REDIS__REVALIDATION_INTERVAL", "100ms"),
     ];
     settings.extend_from_slice(more);
     Replicas::at_redis(&settings, LARGE)
@@ -226,7 +226,10 @@ async fn a_sign_out_that_is_told_late_spares_who_signed_in_after_it() {
 #[ignore = "needs Redis"]
 async fn a_check_of_an_older_token_undoes_no_refresh() {
     let server = Server::start(&[]).await;
-    let replicas = replicas(&server, &[("AUTHENTIK_PROXY_REDIS__REVALIDATE", "1h")]);
+    let replicas = replicas(
+        &server,
+        &[("AUTHENTIK_PROXY_REDIS__REVALIDATION_INTERVAL", "1h")],
+    );
     let id = half_cached(&replicas).await;
     let old = replicas.there.load(&id, &APP).await;
     let old = old.expect("loaded").expect("live");
@@ -282,7 +285,7 @@ async fn without_news_a_cached_session_is_confirmed_within_the_bound() {
 async fn a_flushed_redis_is_filled_again_and_gives_no_wrong_answer() {
     let server = Server::start(&[]).await;
     // As long as news arrive, nobody has a reason to ask Redis.
-    let patient = [("AUTHENTIK_PROXY_REDIS__REVALIDATE", "1h")];
+    let patient = [("AUTHENTIK_PROXY_REDIS__REVALIDATION_INTERVAL", "1h")];
     let replicas = replicas(&server, &patient);
     let id = half_cached(&replicas).await;
     server.run::<()>(&["FLUSHALL"]).await;

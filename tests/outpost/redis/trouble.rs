@@ -21,7 +21,7 @@ async fn program(authentik: &Standin, port: u16, more: &[(&str, &str)]) -> World
     let mut settings = vec![
         ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
         ("AUTHENTIK_REDIS__PORT", port.as_str()),
-        ("AUTHENTIK_PROXY_REDIS__TIMEOUT", "2s"),
+        ("AUTHENTIK_PROXY_REDIS__COMMAND_TIMEOUT", "2s"),
     ];
     settings.extend_from_slice(more);
     let outpost = Process::beside(authentik, &settings).await;

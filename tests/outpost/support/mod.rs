@@ -167,7 +167,7 @@ pub(crate) fn settings(authentik: &Standin, more: &[(&str, &str)]) -> Vec<(Strin
         ("AUTHENTIK_LISTEN__HTTPS", "127.0.0.1:0"),
         ("AUTHENTIK_LISTEN__METRICS", "127.0.0.1:0"),
         ("AUTHENTIK_PROXY_CONTROL__REFRESH_JITTER", "0"),
-        ("AUTHENTIK_PROXY_CONTROL__RECONNECT_MAX", "1s"),
+        ("AUTHENTIK_PROXY_CONTROL__RECONNECT_BACKOFF_MAX", "1s"),
         ("AUTHENTIK_PROXY_SHUTDOWN__DELAY", "0"),
     ];
     let pairs = pairs.iter().chain(more);

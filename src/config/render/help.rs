@@ -1,10 +1,10 @@
-//! The part of `--help` that lists the environment variables.
+//! The environment variables in `--help`.
 
 use std::fmt::Write as _;
 
-use super::settings::{FILE_VARIABLE, Fallback, IGNORED_VARIABLES, SETTINGS, Setting};
+use crate::config::settings::{FILE_VARIABLE, Fallback, IGNORED_VARIABLES, Setting, settings};
 
-/// The environment variables with their meaning and default, made from the table of settings.
+/// The environment variables with their meaning and default.
 #[must_use]
 pub fn environment_help() -> String {
     let mut help = "Environment variables:\n".to_owned();
@@ -14,17 +14,17 @@ pub fn environment_help() -> String {
         "Configuration file, as --config",
         "",
     );
-    for setting in SETTINGS {
+    for setting in settings() {
         entry(
             &mut help,
             &setting.variable(),
-            setting.about,
+            &setting.about(),
             &fallback(setting),
         );
     }
     help.push_str(
-        "\nA variable overrides the file, an empty one counts as not set. Any value can be\n\
-         env://NAME?default or file:///path?default and is then read from there.\n",
+        "\nVariables override the file; an empty variable is not set. A value env://NAME?default or\n\
+         file:///path?default is read from that variable or file.\n",
     );
     // Writing to a `String` cannot fail.
     let _ = write!(
@@ -57,8 +57,8 @@ mod tests {
     #[test]
     fn every_variable_is_listed_with_its_meaning_and_default() {
         let help = environment_help();
-        for setting in SETTINGS {
-            let from = format!("  {}\n          {}", setting.variable(), setting.about);
+        for setting in settings() {
+            let from = format!("  {}\n          {}", setting.variable(), setting.about());
             assert!(help.contains(&from), "{} is missing in {help}", setting.key);
             if let Fallback::Value(default) = setting.fallback {
                 assert!(

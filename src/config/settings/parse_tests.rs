@@ -4,7 +4,7 @@ use secrecy::ExposeSecret as _;
 
 use super::*;
 
-fn reason<T: std::fmt::Debug>(result: Result<T, Wrong>) -> String {
+fn reason<T: std::fmt::Debug>(result: Result<T, ParseError>) -> String {
     result.expect_err("refused").reason
 }
 
@@ -41,8 +41,14 @@ fn base_urls_are_not_guessed() {
         ("authentik", "is not a URL"),
         ("", "is not a URL"),
         ("https:authentik.company", "is not a URL"),
-        ("\"https://authentik.company\"", "is not a URL of the web"),
-        ("ftp://authentik.company", "is not a URL of the web"),
+        (
+            "\"https://authentik.company\"",
+            "must be an http:// or https:// URL",
+        ),
+        (
+            "ftp://authentik.company",
+            "must be an http:// or https:// URL",
+        ),
         ("https://", "has no host"),
         ("https:///authentik.company", "has no host"),
         ("https://:443", "has no host"),

@@ -95,7 +95,7 @@ fn every_mistake_is_named_with_its_place() {
         ),
         (
             "rules: [{action: deny, methods: [post]}]",
-            "applications.a.rules[1].methods: \"post\" is no method of HTTP; write POST",
+            "applications.a.rules[1].methods: \"post\" is not an HTTP method; write POST",
         ),
         (
             "send_jwt: 7",
@@ -119,7 +119,7 @@ fn every_mistake_is_named_with_its_place() {
         ),
         (
             "identity_headers: [X-User, Content-Length]",
-            "applications.a.identity_headers: content-length says nothing of a person",
+            "applications.a.identity_headers: content-length is not an identity header",
         ),
         (
             "headers: {x: {prefix: y}}",
@@ -139,7 +139,7 @@ fn every_mistake_is_named_with_its_place() {
 
 #[test]
 fn the_documented_example_is_right() {
-    let document = include_str!("../../docs/CONFIGURATION.md");
+    let document = include_str!("../../../docs/CONFIGURATION.md");
     let (_, rest) = document
         .split_once("```yaml\napplications:")
         .expect("an example");

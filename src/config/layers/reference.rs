@@ -1,21 +1,20 @@
-//! Values that stand elsewhere: `env://NAME?default` and `file:///path?default`.
+//! References to variables and files: `env://NAME?default` and `file:///path?default`.
 
 use std::io::ErrorKind;
 
 use super::env::Vars;
 use crate::model::Diagnostic;
 
-/// A value with its reference, if it was one, followed.
+/// A value after its reference was resolved.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Resolved {
-    /// The value itself; it is never taken for a reference again.
+    /// The value; not resolved again.
     pub(super) text: String,
-    /// Where it was found, without the default (which may be a secret); `None` if it was no
-    /// reference.
+    /// The reference without its default, which may be a secret; `None` if the text was none.
     pub(super) source: Option<String>,
 }
 
-/// Follows a reference. The error is a sentence without the default in it.
+/// Resolves a reference. Errors do not contain the default.
 pub(super) fn resolve(text: &str, vars: &Vars) -> Result<Resolved, Diagnostic> {
     if let Some(reference) = text.trim().strip_prefix("env://") {
         let (name, default) = split(reference);

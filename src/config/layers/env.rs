@@ -1,4 +1,4 @@
-//! The environment variables, taken once. Nothing else in the program reads the environment.
+//! The environment variables, taken once. No other file reads the environment.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,15 +15,15 @@ impl Vars {
         std::env::vars_os().collect()
     }
 
-    /// The value of a variable; an error if it is not text.
-    pub(super) fn value(&self, name: &str) -> Result<Option<&str>, NotText> {
+    /// The value of a variable; an error if it is not UTF-8.
+    pub(super) fn value(&self, name: &str) -> Result<Option<&str>, NotUtf8> {
         self.0
             .get(name)
-            .map(|value| value.to_str().ok_or(NotText))
+            .map(|value| value.to_str().ok_or(NotUtf8))
             .transpose()
     }
 
-    /// All variables whose name begins with `prefix`, by name. A value that is not text is empty.
+    /// All variables whose name begins with `prefix`, by name. A value that is not UTF-8 is empty.
     pub(super) fn with_prefix(&self, prefix: &'static str) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .range(prefix.to_owned()..)
@@ -34,7 +34,7 @@ impl Vars {
 
 impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Vars {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        // All names that matter are ASCII; one that is not text cannot be ours.
+        // Names of settings are ASCII; one that is not UTF-8 is none of them.
         let text = |(name, value): (K, V)| Some((name.into().into_string().ok()?, value.into()));
         Self(pairs.into_iter().filter_map(text).collect())
     }
@@ -49,7 +49,7 @@ impl fmt::Debug for Vars {
 
 /// The value of a variable is not UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotText;
+pub(super) struct NotUtf8;
 
 #[cfg(test)]
 mod tests {
@@ -77,12 +77,12 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_value_that_is_not_text_is_an_error() {
+    fn a_value_that_is_not_utf8_is_an_error() {
         use std::os::unix::ffi::OsStringExt;
         let vars: Vars = [("A", OsString::from_vec(vec![0xff]))]
             .into_iter()
             .collect();
-        assert_eq!(vars.value("A"), Err(NotText));
+        assert_eq!(vars.value("A"), Err(NotUtf8));
         assert_eq!(vars.value("B"), Ok(None));
     }
 }

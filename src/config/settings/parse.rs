@@ -1,5 +1,5 @@
 //! From text to values. Each parser says only what is wrong; what is expected stands in
-//! [`Kind::expects`](super::settings::Kind::expects).
+//! [`Kind::expects`](super::Kind::expects).
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,40 +14,40 @@ use uuid::Uuid;
 
 use crate::model::{Dialect, Dialects};
 
-use super::sections::{CookiePrefix, LogLevel, Node, TlsReqs, UnknownLogLevel, WhenDown};
+use super::values::{CookiePrefix, LogLevel, Node, TlsReqs, UnknownLogLevel, WhenDown};
 
-/// Why a text is not a value, to be read after the text: `is not a number`.
+/// Why a text is not a valid value, as a predicate: `is not a number`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
-    /// The part of the text that is meant, when that is not all of it.
-    pub(super) part: Option<String>,
+pub(crate) struct ParseError {
+    /// The invalid part of the text, unless it is all of it.
+    pub(crate) part: Option<String>,
     /// The reason; never quotes the text.
-    pub(super) reason: String,
+    pub(crate) reason: String,
 }
 
 /// A base URL, made to end with `/` so that joining a relative path appends to it.
-pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
+pub(crate) fn base_url(text: &str) -> Result<Url, ParseError> {
     let text = text.trim();
     if text.contains(|c: char| c == '\\' || c.is_whitespace() || c.is_control()) {
-        return wrong("contains a backslash, a space or a control character");
+        return error("contains a backslash, a space or a control character");
     }
     // The URL standard reads `https:host` and `https:///host` as `https://host`; we do not guess.
     let (scheme, rest) = text
         .split_once("://")
-        .ok_or_else(|| Wrong::new("is not a URL"))?;
+        .ok_or_else(|| ParseError::new("is not a URL"))?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return wrong("is not a URL of the web");
+        return error("must be an http:// or https:// URL");
     }
     if rest.is_empty() || rest.starts_with(['/', '?', '#', ':']) {
-        return wrong("has no host");
+        return error("has no host");
     }
     let mut url =
-        Url::parse(text).map_err(|error| Wrong::new(format!("is not a URL ({error})")))?;
+        Url::parse(text).map_err(|error| ParseError::new(format!("is not a URL ({error})")))?;
     if !url.username().is_empty() || url.password().is_some() || rest.starts_with('@') {
-        return wrong("must not contain a user or password");
+        return error("must not contain a user or password");
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return wrong("must not contain a query or a fragment");
+        return error("must not contain a query or a fragment");
     }
     if !url.path().ends_with('/') {
         let path = format!("{}/", url.path());
@@ -57,22 +57,22 @@ pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
 }
 
 /// A yes or no, in the spellings that authentik takes.
-pub(super) fn flag(text: &str) -> Result<bool, Wrong> {
+pub(crate) fn flag(text: &str) -> Result<bool, ParseError> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "yes" | "1" => Ok(true),
         "false" | "no" | "0" => Ok(false),
-        _ => wrong("is neither yes nor no"),
+        _ => error("is neither yes nor no"),
     }
 }
 
 /// A token that can be sent in an HTTP header.
-pub(super) fn token(text: &str) -> Result<SecretString, Wrong> {
+pub(crate) fn token(text: &str) -> Result<SecretString, ParseError> {
     let text = text.trim();
     if text.is_empty() {
-        return wrong("is empty");
+        return error("is empty");
     }
     if let Some(position) = text.bytes().position(|byte| !byte.is_ascii_graphic()) {
-        return wrong(format!(
+        return error(format!(
             "contains a space, a line break or a character outside ASCII at position {}",
             position + 1
         ));
@@ -81,52 +81,52 @@ pub(super) fn token(text: &str) -> Result<SecretString, Wrong> {
 }
 
 /// A password. A line break at its end is what `echo` left there.
-pub(super) fn password(text: &str) -> Result<SecretString, Wrong> {
+pub(crate) fn password(text: &str) -> Result<SecretString, ParseError> {
     let text = text.trim_end_matches(['\r', '\n']);
     if text.contains(char::is_control) {
-        return wrong("contains a control character");
+        return error("contains a control character");
     }
     Ok(text.into())
 }
 
 /// Text without control characters.
-pub(super) fn text(text: &str) -> Result<String, Wrong> {
+pub(crate) fn text(text: &str) -> Result<String, ParseError> {
     if text.contains(char::is_control) {
-        return wrong("contains a control character");
+        return error("contains a control character");
     }
     Ok(text.trim().to_owned())
 }
 
 /// The path of a file that may or may not exist.
-pub(super) fn path(text: &str) -> Result<PathBuf, Wrong> {
+pub(crate) fn path(text: &str) -> Result<PathBuf, ParseError> {
     if text.contains(['\n', '\0']) {
-        return wrong("is not a path (give the path itself, not file://)");
+        return error("is not a path (give the path itself, not file://)");
     }
     Ok(text.trim().into())
 }
 
 /// A UUID in any of its usual spellings.
-pub(super) fn uuid(text: &str) -> Result<Uuid, Wrong> {
-    Uuid::try_parse(text.trim()).map_err(|_| Wrong::new("is not a UUID"))
+pub(crate) fn uuid(text: &str) -> Result<Uuid, ParseError> {
+    Uuid::try_parse(text.trim()).map_err(|_| ParseError::new("is not a UUID"))
 }
 
 /// A log level.
-pub(super) fn level(text: &str) -> Result<LogLevel, Wrong> {
+pub(crate) fn level(text: &str) -> Result<LogLevel, ParseError> {
     text.parse()
-        .map_err(|error: UnknownLogLevel| Wrong::new(error.to_string()))
+        .map_err(|error: UnknownLogLevel| ParseError::new(error.to_string()))
 }
 
-/// What is asked of a certificate.
-pub(super) fn tls_reqs(text: &str) -> Result<TlsReqs, Wrong> {
+/// How a certificate is verified.
+pub(crate) fn tls_reqs(text: &str) -> Result<TlsReqs, ParseError> {
     match text.trim().to_ascii_lowercase().as_str() {
         "none" => Ok(TlsReqs::None),
         "required" => Ok(TlsReqs::Required),
-        _ => wrong("is neither of the two"),
+        _ => error("is neither of the two"),
     }
 }
 
 /// A host name or an address, without scheme, port and brackets.
-pub(super) fn host(text: &str) -> Result<String, Wrong> {
+pub(crate) fn host(text: &str) -> Result<String, ParseError> {
     let text = text.trim();
     let bare = text
         .strip_prefix('[')
@@ -137,48 +137,48 @@ pub(super) fn host(text: &str) -> Result<String, Wrong> {
     }
     let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if text.is_empty() || !text.chars().all(letter) {
-        return wrong("is not a host name");
+        return error("is not a host name");
     }
     Ok(text.to_owned())
 }
 
 /// The prefix of cookie names.
-pub(super) fn cookie_prefix(text: &str) -> Result<CookiePrefix, Wrong> {
+pub(crate) fn cookie_prefix(text: &str) -> Result<CookiePrefix, ParseError> {
     match text.trim().to_ascii_lowercase().as_str() {
         "none" => Ok(CookiePrefix::None),
         "host" => Ok(CookiePrefix::Host),
-        _ => wrong("is neither of the two"),
+        _ => error("is neither of the two"),
     }
 }
 
-/// What becomes of logins that cannot be stored.
-pub(super) fn when_down(text: &str) -> Result<WhenDown, Wrong> {
+/// What happens to logins while Redis is down.
+pub(crate) fn when_down(text: &str) -> Result<WhenDown, ParseError> {
     match text.trim().to_ascii_lowercase().as_str() {
         "refuse" => Ok(WhenDown::Refuse),
         "keep" => Ok(WhenDown::Keep),
-        _ => wrong("is neither of the two"),
+        _ => error("is neither of the two"),
     }
 }
 
 /// Hosts with ports, separated by commas.
-pub(super) fn nodes(text: &str) -> Result<Vec<Node>, Wrong> {
+pub(crate) fn nodes(text: &str) -> Result<Vec<Node>, ParseError> {
     let nodes = list(text, |part| {
         let (name, port) = part
             .rsplit_once(':')
             .ok_or_else(|| "has no port".to_owned())?;
         let port = port.parse().ok().filter(|port| *port != 0);
         let port = port.ok_or_else(|| "is not a host with a port".to_owned())?;
-        let host = host(name).map_err(|wrong| wrong.reason)?;
+        let host = host(name).map_err(|error| error.reason)?;
         Ok(Node { host, port })
     })?;
     if nodes.is_empty() {
-        return wrong("names none");
+        return error("names none");
     }
     Ok(nodes)
 }
 
 /// Dialects of forward auth, separated by commas, or `all`; `none` is an empty set.
-pub(super) fn dialects(text: &str) -> Result<Dialects, Wrong> {
+pub(crate) fn dialects(text: &str) -> Result<Dialects, ParseError> {
     if text.trim().eq_ignore_ascii_case("all") {
         return Ok(Dialects::all());
     }
@@ -187,7 +187,7 @@ pub(super) fn dialects(text: &str) -> Result<Dialects, Wrong> {
 }
 
 /// Addresses to listen on, separated by commas; `none` is an empty list.
-pub(super) fn addresses(text: &str) -> Result<Vec<SocketAddr>, Wrong> {
+pub(crate) fn addresses(text: &str) -> Result<Vec<SocketAddr>, ParseError> {
     list(text, |part| match part.strip_prefix(':') {
         // As in Go, only a port means every interface; IPv6 is asked for with `[::]`.
         Some(port) => port
@@ -199,7 +199,7 @@ pub(super) fn addresses(text: &str) -> Result<Vec<SocketAddr>, Wrong> {
 }
 
 /// Networks, separated by commas; a single address is a network of one, `none` is an empty list.
-pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, Wrong> {
+pub(crate) fn networks(text: &str) -> Result<Vec<IpNet>, ParseError> {
     list(text, |part| {
         part.parse::<IpNet>()
             .map(|network| network.trunc())
@@ -209,40 +209,40 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, Wrong> {
 }
 
 /// A whole number that is at least `least`.
-pub(super) fn count<T>(least: T) -> impl Fn(&str) -> Result<T, Wrong>
+pub(crate) fn count<T>(least: T) -> impl Fn(&str) -> Result<T, ParseError>
 where
     T: FromStr + PartialOrd + Display,
 {
     move |text| match text.trim().parse() {
-        Ok(number) if number < least => wrong(format!("is less than {least}")),
+        Ok(number) if number < least => error(format!("is less than {least}")),
         Ok(number) => Ok(number),
-        Err(_) => wrong("is not a whole number, or is out of range"),
+        Err(_) => error("is not a whole number, or is out of range"),
     }
 }
 
 /// A span of time that is at least `least`.
-pub(super) fn duration(least: Duration) -> impl Fn(&str) -> Result<Duration, Wrong> {
+pub(crate) fn duration(least: Duration) -> impl Fn(&str) -> Result<Duration, ParseError> {
     move |text| match read_duration(text.trim()) {
-        None => wrong("is not a duration"),
-        Some(duration) if duration < least => wrong(format!("is shorter than {least:?}")),
+        None => error("is not a duration"),
+        Some(duration) if duration < least => error(format!("is shorter than {least:?}")),
         // Longer is a mistake, and adding it to a point in time might overflow.
-        Some(duration) if duration > YEAR => wrong("is longer than a year"),
+        Some(duration) if duration > YEAR => error("is longer than a year"),
         Some(duration) => Ok(duration),
     }
 }
 
 /// A number of bytes that is at least `least`.
-pub(super) fn size(least: usize) -> impl Fn(&str) -> Result<usize, Wrong> {
+pub(crate) fn size(least: usize) -> impl Fn(&str) -> Result<usize, ParseError> {
     move |text| match read_size(text.trim()) {
-        None => wrong("is not a size"),
-        Some(size) if size < least => wrong(format!("is less than {least} bytes")),
+        None => error("is not a size"),
+        Some(size) if size < least => error(format!("is less than {least} bytes")),
         Some(size) => Ok(size),
     }
 }
 
 const YEAR: Duration = Duration::from_hours(365 * 24);
 
-impl Wrong {
+impl ParseError {
     fn new(reason: impl Into<String>) -> Self {
         Self {
             part: None,
@@ -251,18 +251,18 @@ impl Wrong {
     }
 }
 
-fn wrong<T>(reason: impl Into<String>) -> Result<T, Wrong> {
-    Err(Wrong::new(reason))
+fn error<T>(reason: impl Into<String>) -> Result<T, ParseError> {
+    Err(ParseError::new(reason))
 }
 
-fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, Wrong> {
+fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, ParseError> {
     if text.trim().eq_ignore_ascii_case("none") {
         return Ok(Vec::new());
     }
     text.split(',')
         .map(str::trim)
         .map(|part| {
-            parse(part).map_err(|reason| Wrong {
+            parse(part).map_err(|reason| ParseError {
                 part: Some(part.to_owned()),
                 reason,
             })
@@ -315,7 +315,7 @@ fn read_size(text: &str) -> Option<usize> {
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
-    // Kubernetes writes `Mi`. `MB` is left out: half of the world means 1000² by it.
+    // Kubernetes writes `Mi`. `MB` is left out: its meaning is ambiguous (1000² or 1024²).
     let factor: usize = match unit.trim_start().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "kib" | "ki" => 1 << 10,

@@ -1,23 +1,26 @@
-//! Finds each setting's value in the layers, follows references, parses, and keeps every problem.
+//! Finds the value of each setting in the layers, follows references, parses, and collects problems.
+
+mod env;
+mod reference;
+mod unknown;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+pub use env::Vars;
+
 use super::applications::Policies;
-use super::env::Vars;
 use super::error::{ConfigErrors, Problems};
-use super::file::{self, Given, Values};
-use super::parse::Wrong;
-use super::reference::{self, Resolved};
-use super::settings::{FILE_VARIABLE, Fallback, Kind, Setting};
-use super::unknown;
+use super::file::{self, RawValue, Values};
+use super::settings::{FILE_VARIABLE, Fallback, Kind, ParseError, Setting, Source, Typed};
 use crate::model::Diagnostic;
+use reference::Resolved;
 
-/// Longest value that a problem quotes, in characters.
-const QUOTED: usize = 60;
+/// Maximum length of a value in an error, in characters.
+const MAX_QUOTED_CHARS: usize = 60;
 
-/// The layers, and what was found wrong with them so far.
-pub(super) struct Reader<'a> {
+/// The layers, and the problems found in them so far.
+pub(crate) struct Reader<'a> {
     vars: &'a Vars,
     file: Values,
     policies: Policies,
@@ -36,7 +39,7 @@ struct Found {
 
 impl<'a> Reader<'a> {
     /// Reads the file, if one is named by the caller or by the environment.
-    pub(super) fn open(cli_path: Option<&Path>, vars: &'a Vars) -> Self {
+    pub(crate) fn open(cli_path: Option<&Path>, vars: &'a Vars) -> Self {
         let mut reader = Self {
             vars,
             file: Values::new(),
@@ -53,64 +56,36 @@ impl<'a> Reader<'a> {
         reader
     }
 
-    /// Complains about variables that are nobody's.
-    pub(super) fn check_variable_names(&mut self) {
+    /// Reports unknown variables.
+    pub(crate) fn check_variable_names(&mut self) {
         self.problems.extend(unknown::errors(self.vars));
         self.warnings.extend(unknown::warnings(self.vars));
     }
 
-    /// A setting without which there is no configuration; absence is a problem.
-    pub(super) fn required<T>(
-        &mut self,
-        key: &str,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
-    ) -> Option<T> {
-        let setting = setting(key);
-        let before = self.problems.len();
-        let value = self.read(setting, parse);
-        if value.is_none() && self.problems.len() == before {
-            self.missing(setting);
-        }
-        value
+    /// Whether the variable of a setting is set, whatever its value. The file does not count: it may
+    /// list defaults.
+    pub(crate) fn has_variable(&self, setting: &Setting) -> bool {
+        let names = [
+            Some(setting.variable().into_owned()),
+            setting.former_variable(),
+        ];
+        let is_set = |name: String| !matches!(self.vars.value(&name), Ok(None | Some("")));
+        names.into_iter().flatten().any(is_set)
     }
 
-    /// A setting that may be absent.
-    pub(super) fn optional<T>(
-        &mut self,
-        key: &str,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
-    ) -> Option<T> {
-        self.read(setting(key), parse)
-    }
-
-    /// A setting with a default, which also stands in for a value that is a problem.
-    pub(super) fn value<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, Wrong>) -> T {
-        let setting = setting(key);
-        self.read(setting, &parse).unwrap_or_else(|| {
-            let Fallback::Value(default) = setting.fallback else {
-                unreachable!("{key} is read as a setting with a default and has none");
-            };
-            parse(default).expect("the table's defaults are valid")
-        })
-    }
-
-    /// Whether the variable of a setting is set, whatever its value. A file says nothing of the
-    /// kind: it may spell out defaults.
-    pub(super) fn has_variable(&self, setting: &Setting) -> bool {
-        !matches!(self.vars.value(&setting.variable()), Ok(None | Some("")))
-    }
-
-    /// A variable that is nobody's setting, unless it is empty.
-    pub(super) fn environment(&self, name: &str) -> Option<&str> {
+    /// A variable that is not a setting, unless it is empty.
+    pub(crate) fn environment(&self, name: &str) -> Option<&str> {
         let value = self.vars.value(name).ok().flatten();
         value.filter(|value| !value.is_empty())
     }
 
-    /// The value of a setting for people, and where it comes from.
-    pub(super) fn shown(&mut self, setting: &Setting) -> (String, String) {
+    /// The value of a setting as it is shown, and its origin.
+    pub(crate) fn shown(&mut self, setting: &Setting) -> (String, String) {
         match (self.find(setting), setting.fallback) {
             (Some(found), _) => {
-                let place = if found.origin == setting.key {
+                let place = if [Some(setting.key), setting.former_key]
+                    .contains(&Some(found.origin.as_str()))
+                {
                     "file".to_owned()
                 } else {
                     found.origin.clone()
@@ -129,22 +104,22 @@ impl<'a> Reader<'a> {
     }
 
     /// Adds a problem that concerns several settings.
-    pub(super) fn problem(&mut self, problem: impl Into<Diagnostic>) {
+    pub(crate) fn problem(&mut self, problem: impl Into<Diagnostic>) {
         self.problems.push(problem);
     }
 
     /// The settings of single applications.
-    pub(super) fn take_policies(&mut self) -> Policies {
+    pub(crate) fn take_policies(&mut self) -> Policies {
         std::mem::take(&mut self.policies)
     }
 
     /// All warnings so far.
-    pub(super) fn take_warnings(&mut self) -> Vec<Diagnostic> {
+    pub(crate) fn take_warnings(&mut self) -> Vec<Diagnostic> {
         std::mem::take(&mut self.warnings)
     }
 
-    /// What was built, unless there was a problem.
-    pub(super) fn finish<T>(self, built: Option<T>) -> Result<T, ConfigErrors> {
+    /// The configuration, or the problems.
+    pub(crate) fn finish<T>(self, built: Option<T>) -> Result<T, ConfigErrors> {
         match ConfigErrors::new(self.problems) {
             Some(errors) => Err(errors),
             None => Ok(built.expect("only a setting with a problem is not built")),
@@ -156,33 +131,57 @@ impl<'a> Reader<'a> {
         (!found.text.is_empty()).then(|| OsStr::new(found.text.trim()).into())
     }
 
-    fn read<T>(
-        &mut self,
-        setting: &Setting,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
-    ) -> Option<T> {
-        let found = self.find(setting)?;
-        match parse(&found.text) {
-            Ok(value) => Some(value),
-            Err(wrong) => {
-                self.problems.push(explain(setting, &found, &wrong));
-                None
-            }
-        }
+    fn read<T>(&mut self, setting: &Typed<T>) -> Option<T> {
+        let found = self.find(&setting.setting)?;
+        let value = setting.parser.parse(&found.text);
+        let explained = value.map_err(|error| explain(&setting.setting, &found, &error));
+        explained
+            .map_err(|problem| self.problems.push(problem))
+            .ok()
     }
 
     /// The value of the highest layer that has one that is not empty.
     fn find(&mut self, setting: &Setting) -> Option<Found> {
-        let set = |found: &Found| !found.text.trim().is_empty();
-        let variable = setting.variable();
         let problems = self.problems.len();
-        if let Some(found) = self.look_up(&variable).filter(set) {
-            return Some(found);
+        let variable = setting.variable();
+        let current = self.look_up(&variable);
+        let former = setting.former_variable();
+        let former = former.and_then(|name| Some((self.look_up(&name)?, name)));
+        let found = self.choose(&variable, current, former);
+        if found.is_some() || self.problems.len() > problems {
+            return found;
         }
-        if self.problems.len() > problems {
-            return None;
+        let current = self.take(setting, setting.key);
+        let former = setting.former_key;
+        let former = former.and_then(|key| Some((self.take(setting, key)?, key.to_owned())));
+        self.choose(setting.key, current, former)
+    }
+
+    /// The value under a name or, with a warning, under its former name. Both are a problem.
+    fn choose(
+        &mut self,
+        name: &str,
+        current: Option<Found>,
+        former: Option<(Found, String)>,
+    ) -> Option<Found> {
+        let is_set = |found: &Found| !found.text.trim().is_empty();
+        let current = current.filter(is_set);
+        let Some((found, former)) = former.filter(|(found, _)| is_set(found)) else {
+            return current;
+        };
+        if current.is_some() {
+            let problem =
+                Diagnostic::new(format!("{name}: is also set as {former}, its former name"));
+            self.problems
+                .push(problem.hinting(format!("remove {former}")));
+            return current;
         }
-        self.take(setting).filter(set)
+        let warning = Diagnostic::new(format!(
+            "{former} is deprecated, the next release does not accept it"
+        ));
+        self.warnings
+            .push(warning.hinting(format!("rename it to {name}")));
+        Some(found)
     }
 
     fn look_up(&mut self, variable: &str) -> Option<Found> {
@@ -194,33 +193,26 @@ impl<'a> Reader<'a> {
         self.follow(text?, variable)
     }
 
-    fn take(&mut self, setting: &Setting) -> Option<Found> {
-        match self.file.remove(setting.key)? {
-            Given::Text(text) => self.follow(&text, setting.key),
-            Given::Bare(_) if matches!(setting.kind, Kind::Token | Kind::Password | Kind::Text) => {
-                // The file's language may already have changed it, as in 0123 or 1e5.
-                self.problems
-                    .push(format!("{}: must stand in quotes", setting.key));
+    fn take(&mut self, setting: &Setting, key: &str) -> Option<Found> {
+        match self.file.remove(key)? {
+            RawValue::Text(text) => self.follow(&text, key),
+            RawValue::Unquoted(_) if setting.kind.needs_quotes() => {
+                self.problems.push(format!("{key}: must be quoted"));
                 None
             }
-            Given::Bare(text) => Some(Found {
+            RawValue::Unquoted(text) => Some(Found {
                 text,
-                origin: setting.key.to_owned(),
+                origin: key.to_owned(),
                 public: true,
             }),
-            Given::List(_)
-                if !matches!(
-                    setting.kind,
-                    Kind::Addresses | Kind::Dialects | Kind::Networks | Kind::Nodes
-                ) =>
-            {
+            RawValue::List(_) if !setting.kind.is_list() => {
+                let problem = Diagnostic::new(format!("{key}: is a list"));
                 let expects = setting.kind.expects();
-                let problem = Diagnostic::new(format!("{}: is a list", setting.key));
                 self.problems
                     .push(problem.hinting(format!("expected {expects}")));
                 None
             }
-            Given::List(items) => self.join(setting.key, &items),
+            RawValue::List(items) => self.join(key, &items),
         }
     }
 
@@ -249,7 +241,7 @@ impl<'a> Reader<'a> {
                 origin: origin.to_owned(),
                 public: true,
             }),
-            // What stands elsewhere may be a secret that was referred to by mistake.
+            // The content may be a secret that was referenced by mistake.
             Ok(Resolved {
                 text,
                 source: Some(source),
@@ -287,12 +279,33 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn setting(key: &str) -> &'static Setting {
-    Setting::by_key(key).expect("only keys of the table are read")
+impl Source for Reader<'_> {
+    fn required<T>(&mut self, setting: &Typed<T>) -> Option<T> {
+        let problems = self.problems.len();
+        let value = self.read(setting);
+        if value.is_none() && self.problems.len() == problems {
+            self.missing(&setting.setting);
+        }
+        value
+    }
+
+    fn optional<T>(&mut self, setting: &Typed<T>) -> Option<T> {
+        self.read(setting)
+    }
+
+    fn default<T>(&mut self, setting: &Typed<T>) -> T {
+        self.read(setting).unwrap_or_else(|| {
+            let Setting { key, fallback, .. } = setting.setting;
+            let Fallback::Value(default) = fallback else {
+                unreachable!("{key} is read as a setting with a default and has none");
+            };
+            setting.parser.parse(default).expect("defaults are valid")
+        })
+    }
 }
 
-fn explain(setting: &Setting, found: &Found, wrong: &Wrong) -> Diagnostic {
-    let value = wrong.part.as_deref().unwrap_or(&found.text);
+fn explain(setting: &Setting, found: &Found, error: &ParseError) -> Diagnostic {
+    let value = error.part.as_deref().unwrap_or(&found.text);
     let shown = if is_public(setting, found, value) {
         quote(value)
     } else {
@@ -304,7 +317,7 @@ fn explain(setting: &Setting, found: &Found, wrong: &Wrong) -> Diagnostic {
         ""
     };
     let (origin, expects) = (&found.origin, setting.kind.expects());
-    Diagnostic::new(format!("{origin}: {shown} {}{quotes}", wrong.reason))
+    Diagnostic::new(format!("{origin}: {shown} {}{quotes}", error.reason))
         .hinting(format!("expected {expects}"))
 }
 
@@ -315,11 +328,11 @@ fn is_public(setting: &Setting, found: &Found, value: &str) -> bool {
         Kind::Url => value.contains(['@', '?', '#']),
         _ => value.contains('@'),
     };
-    found.public && !setting.is_secret() && !credentials
+    found.public && !setting.kind.is_secret() && !credentials
 }
 
 fn quote(value: &str) -> String {
-    match value.char_indices().nth(QUOTED) {
+    match value.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((end, _)) => format!("{:?}", format!("{}…", &value[..end])),
         None => format!("{value:?}"),
     }
@@ -331,3 +344,6 @@ fn in_quotes(value: &str) -> bool {
             .iter()
             .any(|quote| value.starts_with(*quote) && value.ends_with(*quote))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,26 +1,27 @@
-//! Variables that nobody reads: misspelled ones are pointed out.
+//! Unknown variables.
 //!
-//! Everything below `AUTHENTIK_PROXY_` is ours, so an unknown name there is an error. Below
-//! `AUTHENTIK_` live many settings of authentik itself, so a name there earns a warning only when
-//! it is nearly one of ours. Kubernetes invents variables too: for a Service `authentik-proxy` it
+//! An unknown name that begins with `AUTHENTIK_PROXY_` is an error. authentik itself has settings that
+//! begin with `AUTHENTIK_`, so another unknown name is a warning, and only if it resembles one of the
+//! outpost's. Kubernetes sets variables too: for a Service `authentik-proxy` it
 //! sets `AUTHENTIK_PROXY_PORT` and a dozen more in every pod of the namespace.
 
 use super::env::Vars;
-use super::settings::{FILE_VARIABLE, IGNORED_VARIABLES, OWN_PREFIX, SETTINGS, Setting};
-use super::suggest::{did_you_mean, nearest};
+use crate::config::settings::{
+    FILE_VARIABLE, IGNORED_VARIABLES, OWN_PREFIX, Setting, derived_variable, settings,
+};
+use crate::config::suggest::{did_you_mean, nearest};
 use crate::model::Diagnostic;
 
-/// Most edits by which a name is taken for a misspelled one.
-const NEAR: usize = 2;
+/// Maximum edit distance between a misspelled name and the one that was meant.
+const MAX_EDITS: usize = 2;
 
-/// A sentence for each unknown variable below `AUTHENTIK_PROXY_`.
+/// The unknown variables that begin with `AUTHENTIK_PROXY_`.
 pub(super) fn errors(vars: &Vars) -> impl Iterator<Item = Diagnostic> {
     unread(vars)
         .filter(|name| name.starts_with(OWN_PREFIX))
         .map(|name| {
-            let meant = SETTINGS
-                .iter()
-                .find(|setting| setting.derived_variable() == name)
+            let meant = settings()
+                .find(|setting| derived_variable(setting.key) == name)
                 .map(|setting| setting.variable().into_owned())
                 .or_else(|| nearest(name, known(), name.len() / 6));
             Diagnostic {
@@ -30,12 +31,12 @@ pub(super) fn errors(vars: &Vars) -> impl Iterator<Item = Diagnostic> {
         })
 }
 
-/// A sentence for each variable that is nearly one of ours.
+/// The unknown variables that resemble one of the outpost's.
 pub(super) fn warnings(vars: &Vars) -> impl Iterator<Item = Diagnostic> {
     unread(vars)
         .filter(|name| !name.starts_with(OWN_PREFIX))
         .filter_map(|name| {
-            let meant = nearest(name, known(), NEAR)?;
+            let meant = nearest(name, known(), MAX_EDITS)?;
             Some(Diagnostic {
                 hint: did_you_mean(Some(meant)),
                 ..format!("{name} is not a setting and was ignored").into()
@@ -43,15 +44,15 @@ pub(super) fn warnings(vars: &Vars) -> impl Iterator<Item = Diagnostic> {
         })
 }
 
-/// A variable that was probably meant to be the one of `setting`.
+/// A variable that resembles the one of `setting`.
 pub(super) fn misspelling<'a>(setting: &Setting, vars: &'a Vars) -> Option<&'a str> {
-    nearest(&setting.variable(), unread(vars), NEAR)
+    nearest(&setting.variable(), unread(vars), MAX_EDITS)
 }
 
 fn unread(vars: &Vars) -> impl Iterator<Item = &str> {
     vars.with_prefix("AUTHENTIK_")
         .filter(|(name, value)| {
-            !known().any(|known| known == *name)
+            !known().chain(former()).any(|known| known == *name)
                 && !IGNORED_VARIABLES.contains(name)
                 && !is_service_link(name, value)
         })
@@ -59,10 +60,13 @@ fn unread(vars: &Vars) -> impl Iterator<Item = &str> {
 }
 
 fn known() -> impl Iterator<Item = String> {
-    let ours = SETTINGS
-        .iter()
-        .map(|setting| setting.variable().into_owned());
-    ours.chain([FILE_VARIABLE.to_owned()])
+    let variables = settings().map(|setting| setting.variable().into_owned());
+    variables.chain([FILE_VARIABLE.to_owned()])
+}
+
+/// Former names are accepted, and never suggested.
+fn former() -> impl Iterator<Item = String> {
+    settings().filter_map(Setting::former_variable)
 }
 
 /// Whether Kubernetes made this variable from a Service of the namespace.
@@ -102,8 +106,8 @@ mod tests {
     fn unknown_names_of_ours_are_errors() {
         for (name, expected) in [
             (
-                "AUTHENTIK_PROXY_SHUTDOWN_TIMEOUT",
-                "; did you mean AUTHENTIK_PROXY_SHUTDOWN__TIMEOUT?",
+                "AUTHENTIK_PROXY_SHUTDOWN_DRAIN_TIMEOUT",
+                "; did you mean AUTHENTIK_PROXY_SHUTDOWN__DRAIN_TIMEOUT?",
             ),
             (
                 "AUTHENTIK_PROXY_LISTEN__HTTP",

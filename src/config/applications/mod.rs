@@ -6,8 +6,8 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 use super::error::Problems;
-use super::file::Node;
-use super::parse;
+use super::file::node::Node;
+use super::settings;
 use super::suggest::{did_you_mean, nearest};
 use crate::model::{
     Action, Diagnostic, HeaderEncoding, HeaderSource, HintText, IdentityOptions, PathPattern,
@@ -155,7 +155,7 @@ impl Reader<'_> {
             let at = format!("{at}.{name}");
             let name = self.parsed(&at, HeaderName::try_from(name.as_str()));
             let source = match node {
-                node @ (Node::Text(_) | Node::Bare(_)) => {
+                node @ (Node::Text(_) | Node::Unquoted(_)) => {
                     let text = self.text(&at, node);
                     let value = text.and_then(|text| self.parsed(&at, HeaderValue::try_from(text)));
                     value.map(|mut value| {
@@ -178,7 +178,7 @@ impl Reader<'_> {
         names.retain(|name| {
             let frames = is_framing_header(name);
             if frames {
-                self.problem(at, &format!("{name} says nothing of a person"));
+                self.problem(at, &format!("{name} is not an identity header"));
             }
             !frames
         });
@@ -226,16 +226,16 @@ impl Reader<'_> {
 
     fn flag(&mut self, at: &str, node: Node) -> bool {
         let text = self.text(at, node).unwrap_or_default();
-        parse::flag(&text).unwrap_or_else(|wrong| {
-            self.problem(at, &wrong.reason);
+        settings::flag(&text).unwrap_or_else(|error| {
+            self.problem(at, &error.reason);
             false
         })
     }
 
     fn networks(&mut self, at: &str, node: Node) -> Vec<IpNet> {
         let texts = self.texts(at, node).join(",");
-        parse::networks(&texts).unwrap_or_else(|wrong| {
-            self.problem(at, &wrong.reason);
+        settings::networks(&texts).unwrap_or_else(|error| {
+            self.problem(at, &error.reason);
             Vec::new()
         })
     }
@@ -246,7 +246,7 @@ impl Reader<'_> {
             let upper = text.to_ascii_uppercase();
             if text != upper {
                 // Methods are case-sensitive (RFC 9110 section 9.1), and no client sends this one.
-                let reason = format!("{text:?} is no method of HTTP");
+                let reason = format!("{text:?} is not an HTTP method");
                 self.problem_with_hint(at, &reason, format!("write {upper}"));
                 return None;
             }
@@ -318,5 +318,4 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-#[path = "applications_tests.rs"]
 mod tests;

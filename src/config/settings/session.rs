@@ -1,0 +1,55 @@
+//! Sessions, and what applications receive about users.
+
+use std::time::Duration;
+
+use super::definition::{Fallback, Setting, Source, Typed, section};
+use super::parser::{COOKIE_PREFIX, FLAG, MINUTE, Parser, SECOND, count, duration, size};
+use super::values::CookiePrefix;
+
+section! {
+    /// Sessions of users.
+    pub struct Session in "session" {
+        /// Maximum memory for cached sessions, with Redis; minimum 1MiB
+        ///
+        /// Without Redis all sessions are in memory, at most 512 per user.
+        cache_bytes: usize = size(1 << 20), default("64MiB");
+        /// Interval between introspections of an active session at authentik
+        introspection_interval: Duration = duration(SECOND), default("10m"), was("session.recheck_interval");
+        /// Maximum number of introspection requests per second
+        introspections_per_second: u32 = count(1), default("10"), was("session.recheck_per_second");
+        /// Maximum lifetime of a session that is refreshed; minimum 1m
+        ///
+        /// Sessions are refreshed while in use if the provider has the scope `offline_access`.
+        absolute_lifetime: Duration = duration(MINUTE), default("168h"), was("session.max_age");
+        /// Idle timeout of a session; minimum 1m
+        ///
+        /// Requests, streams and websockets count as use. Use is recorded ten times per timeout, so a
+        /// session ends after 90 to 100 % of it. Unset: no idle timeout.
+        idle_timeout: Duration = duration(MINUTE), optional;
+        /// How long a login can be completed after it started; minimum 1m
+        login_ttl: Duration = duration(MINUTE), default("1h"), was("session.login_timeout");
+        /// Prefix of cookie names: none, or host for __Host-
+        ///
+        /// Other hosts of the domain cannot set cookies with the prefix. Used over TLS in the modes
+        /// `proxy` and `forward_single`, where browsers accept it. Cookies with and without it are read.
+        /// [MIGRATION.md](MIGRATION.md#names-of-cookies) says when to set `host`.
+        cookie_prefix: CookiePrefix = COOKIE_PREFIX, default("none");
+        /// Return the application's Cookie and Authorization from forward auth
+        ///
+        /// Positive responses have both without the outpost's cookies and credentials, for reverse
+        /// proxies that copy them:
+        /// [SECURITY.md](SECURITY.md#cookies-and-credentials-of-the-outpost-behind-forward-auth).
+        echo_credentials: bool = FLAG, default("false");
+    }
+}
+
+section! {
+    /// Identity headers, unless an application has settings of its own.
+    pub struct Identity in "identity" {
+        /// Send applications the user's access token in X-authentik-jwt
+        ///
+        /// `false` is safer: the token has all attributes of the user, and is a valid bearer token until
+        /// it expires. `applications.<slug>.send_jwt` overrides it for an application.
+        send_jwt: bool = FLAG, default("true");
+    }
+}
