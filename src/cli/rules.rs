@@ -38,7 +38,7 @@ pub struct Request {
 
 /// Why a request cannot be explained.
 #[derive(Debug, thiserror::Error)]
-pub enum Unexplained {
+pub enum ExplainError {
     /// The applications could not be loaded.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -64,7 +64,7 @@ impl Hint for Unexplained {
 }
 
 /// Loads the applications from authentik, as the server would, and decides on one request.
-pub async fn explain(config: &Config, request: &Request) -> Result<String, Unexplained> {
+pub async fn explain(config: &Config, request: &Request) -> Result<String, ExplainError> {
     let live = App::load(config).await?;
     let snapshot = live.load();
     let sites = snapshot.table.sites();
@@ -73,16 +73,16 @@ pub async fn explain(config: &Config, request: &Request) -> Result<String, Unexp
         .find(|site| site.application.slug == request.slug)
         .ok_or_else(|| {
             let slugs: Vec<_> = sites.iter().map(|s| s.application.slug.as_str()).collect();
-            Unexplained::Slug(request.slug.clone(), slugs.join(", "))
+            ExplainError::Slug(request.slug.clone(), slugs.join(", "))
         })?;
     let url = RequestedUrl::parse(&request.url)
-        .map_err(|error| Unexplained::Url(request.url.clone(), error))?;
+        .map_err(|error| ExplainError::Url(request.url.clone(), error))?;
     // As the server routes it.
     let routes = snapshot.table.host(url.authority());
     let leads_to = routes.find(url.path());
     let elsewhere = |place: String| {
         let (url, slug) = (request.url.clone(), request.slug.clone());
-        Err(Unexplained::Elsewhere(url, place, slug))
+        Err(ExplainError::Elsewhere(url, place, slug))
     };
     match leads_to {
         None => return elsewhere("no application of this outpost".to_owned()),
