@@ -53,7 +53,7 @@ pub enum ExplainError {
     Url(String, RequestedUrlError),
 }
 
-impl Hint for Unexplained {
+impl Hint for ExplainError {
     fn hint(&self) -> Option<HintText> {
         match self {
             Self::Start(error) => error.hint(),
