@@ -11,13 +11,15 @@ fn heir(name: &str, slug: &str, host: &str) -> Labelled {
     service(name, &annotations)
 }
 
-fn adopted(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Change(steps) if matches!(steps.first(), Some(Change::Adopt { .. })))
+fn adopted(action: &Action) -> bool {
+    matches!(action, Action::Change(steps) if matches!(steps.first(), Some(Change::Adopt { .. })))
 }
 
-fn wanted_by(verdict: &Verdict) -> Vec<&str> {
-    match verdict {
-        Verdict::Orphan { wanted_by, .. } => wanted_by.iter().map(|s| s.name.as_str()).collect(),
+fn requested_by(action: &Action) -> Vec<&str> {
+    match action {
+        Action::Orphan { requested_by, .. } => {
+            requested_by.iter().map(|s| s.name.as_str()).collect()
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -48,14 +50,14 @@ fn what_a_renamed_object_had_is_taken_over_once() {
         Change::Adopt { from, fields },
         Change::UpdateApplication("old".into(), vec![field("name", "old", "new")]),
     ];
-    assert_eq!(plan(&new, &before), [Verdict::Change(expected)]);
+    assert_eq!(plan(&new, &before), [Action::Change(expected)]);
 
     let mut after = created(&new);
-    assert_eq!(plan(&new, &after), [Verdict::Change(vec![])]);
+    assert_eq!(plan(&new, &after), [Action::Change(vec![])]);
     // As it is when the run ended between application and provider.
     after.providers = before.providers;
-    let verdicts = plan(&new, &after);
-    assert!(adopted(&verdicts[0]) && verdicts.len() == 1, "{verdicts:?}");
+    let actions = plan(&new, &after);
+    assert!(adopted(&actions[0]) && actions.len() == 1, "{actions:?}");
 }
 
 #[test]
@@ -66,29 +68,29 @@ fn another_namespace_another_kind_and_another_address_are_taken_over_as_well() {
     ingress.source.kind = Kind::Ingress;
     ingress.spec = Spec::Ingress(Vec::new());
     for object in [moved, ingress, heir("b", "a", "https://b.test")] {
-        let verdicts = plan(&[object], &created(&[service("a", &[])]));
-        assert!(adopted(&verdicts[0]) && verdicts.len() == 1, "{verdicts:?}");
+        let actions = plan(&[object], &created(&[service("a", &[])]));
+        assert!(adopted(&actions[0]) && actions.len() == 1, "{actions:?}");
     }
     // A provider whose application was never made, or is gone.
     let mut bare = created(&[service("a", &[])]);
     bare.providers[0].application = None;
     bare.applications.clear();
-    let verdicts = plan(&[heir("b", "a", "https://a.test")], &bare);
-    assert!(adopted(&verdicts[0]), "{verdicts:?}");
+    let actions = plan(&[heir("b", "a", "https://a.test")], &bare);
+    assert!(adopted(&actions[0]), "{actions:?}");
     assert!(
-        matches!(&verdicts[0], Verdict::Change(steps) if steps.contains(&Change::CreateApplication)),
-        "{verdicts:?}"
+        matches!(&actions[0], Action::Change(steps) if steps.contains(&Change::CreateApplication)),
+        "{actions:?}"
     );
     // Once it has that, another leftover with the same slug is in nobody's way.
     let mut both = created(&[service("a", &[]), service("b", &[])]);
     both.applications.remove("b");
     both.providers[1].application = None;
-    both.providers[1].name = Mark::name("a", OWNER, &source("b"));
-    let verdicts = plan(&[heir("c", "a", "https://a.test")], &both);
-    assert_eq!(wanted_by(&verdicts[0]), ["c"]);
-    assert!(adopted(&verdicts[1]), "{verdicts:?}");
-    let verdicts = plan(&[service("a", &[])], &both);
-    assert_eq!(wanted_by(&verdicts[1]), [""; 0]);
+    both.providers[1].name = OwnershipMarker::name("a", OWNER, &source("b"));
+    let actions = plan(&[heir("c", "a", "https://a.test")], &both);
+    assert_eq!(requested_by(&actions[0]), ["c"]);
+    assert!(adopted(&actions[1]), "{actions:?}");
+    let actions = plan(&[service("a", &[])], &both);
+    assert_eq!(requested_by(&actions[1]), [""; 0]);
 }
 
 #[test]
@@ -130,14 +132,14 @@ fn where_it_is_not_clear_who_takes_over_everything_stays() {
             vec!["is no TCP port of the Service"],
         ),
     ] {
-        let verdicts = plan(&objects, &created(&[service("old", &[])]));
-        assert_eq!(verdicts.len(), objects.len() + 1, "{verdicts:?}");
-        let (orphan, refused) = verdicts.split_last().expect("there are some");
-        for (verdict, expected) in refused.iter().zip(&expected) {
-            assert!(reason(verdict).contains(expected), "{verdict:?}");
+        let actions = plan(&objects, &created(&[service("old", &[])]));
+        assert_eq!(actions.len(), objects.len() + 1, "{actions:?}");
+        let (orphan, refused) = actions.split_last().expect("there are some");
+        for (action, expected) in refused.iter().zip(&expected) {
+            assert!(reason(action).contains(expected), "{action:?}");
         }
         let names: Vec<_> = objects.iter().map(|o| o.source.name.as_str()).collect();
-        assert_eq!(wanted_by(orphan), names);
+        assert_eq!(requested_by(orphan), names);
     }
 
     // Two that were made for the same slug, and neither has an application.
@@ -150,12 +152,12 @@ fn where_it_is_not_clear_who_takes_over_everything_stays() {
             .replace("y (", "old (");
     }
     two.applications.clear();
-    let verdicts = plan(&[slug("b")], &two);
+    let actions = plan(&[slug("b")], &two);
     assert!(
-        reason(&verdicts[0]).contains("more than one provider for the slug \"old\""),
-        "{verdicts:?}"
+        reason(&actions[0]).contains("more than one provider for the slug \"old\""),
+        "{actions:?}"
     );
-    assert!(verdicts[1..].iter().all(|o| wanted_by(o) == ["b"]));
+    assert!(actions[1..].iter().all(|o| requested_by(o) == ["b"]));
 }
 
 #[test]
@@ -165,10 +167,10 @@ fn who_has_an_application_already_takes_over_no_other() {
         heir("a", "old", "https://a.test"),
         heir("a", "a", "https://old.test"),
     ] {
-        let verdicts = plan(&[object], &before);
+        let actions = plan(&[object], &before);
         let expected = "made from service apps/old, which is gone: delete it and its application";
-        assert!(reason(&verdicts[0]).contains(expected), "{verdicts:?}");
-        assert_eq!(wanted_by(&verdicts[1]), ["a"]);
+        assert!(reason(&actions[0]).contains(expected), "{actions:?}");
+        assert_eq!(requested_by(&actions[1]), ["a"]);
     }
 }
 
@@ -182,8 +184,8 @@ fn while_an_object_is_not_clear_about_what_it_asks_for_nothing_goes() {
         heir("b", "b", "https://b.test/?q"),
         label,
     ] {
-        let verdicts = plan(&[service("a", &[]), object], &before);
-        assert_eq!(wanted_by(&verdicts[2]), ["b"], "{verdicts:?}");
+        let actions = plan(&[service("a", &[]), object], &before);
+        assert_eq!(requested_by(&actions[2]), ["b"], "{actions:?}");
     }
     // One that has what it had, and one that is not to be an application, are no reason to wait.
     let mut disabled = heir("b", "old", "https://old.test");
@@ -192,8 +194,8 @@ fn while_an_object_is_not_clear_about_what_it_asks_for_nothing_goes() {
         vec![heir("a", "no slug!", "https://a.test")],
         vec![service("a", &[]), disabled],
     ] {
-        let verdicts = plan(&objects, &before);
-        assert_eq!(wanted_by(&verdicts[1]), [""; 0], "{verdicts:?}");
+        let actions = plan(&objects, &before);
+        assert_eq!(requested_by(&actions[1]), [""; 0], "{actions:?}");
     }
 }
 
@@ -202,12 +204,11 @@ fn what_is_in_the_way_is_told_with_whose_it_is() {
     let before = created(&[service("a", &[])]);
     // It moves on, and makes way for another.
     let moving = heir("a", "a2", "https://a2.test");
-    let verdicts = plan(&[moving, heir("b", "a", "https://a.test")], &before);
-    assert!(matches!(verdicts[0], Verdict::Change(_)), "{verdicts:?}");
+    let actions = plan(&[moving, heir("b", "a", "https://a.test")], &before);
+    assert!(matches!(actions[0], Action::Change(_)), "{actions:?}");
     assert!(
-        reason(&verdicts[1])
-            .contains("it is that of service apps/a, which asks for something else"),
-        "{verdicts:?}"
+        reason(&actions[1]).contains("it is that of service apps/a, which asks for something else"),
+        "{actions:?}"
     );
 
     let mut moved = service("a", &[]);
@@ -216,7 +217,7 @@ fn what_is_in_the_way_is_told_with_whose_it_is() {
     let plan = Plan::of(desired, &before, OWNER, |namespace| namespace == "other");
     assert_eq!(plan.items.len(), 1, "{plan:?}");
     assert!(
-        reason(&plan.items[0].verdict).contains("was not looked at: add --namespace apps"),
+        reason(&plan.items[0].action).contains("was not looked at: add --namespace apps"),
         "{plan:?}"
     );
 

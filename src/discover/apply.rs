@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use tokio_util::sync::CancellationToken;
 
+use super::actual::{Actual, Outpost};
 use super::authentik::{Authentik, AuthentikError, Flows};
-use super::plan::{Actual, Change, Item, Outpost, Plan, Verdict};
+use super::item::{Action, Change, Item};
+use super::plan::Plan;
 
 /// What became of a plan.
 #[derive(Debug, Default)]
@@ -35,13 +37,13 @@ pub async fn apply(
         if stop.is_cancelled() {
             break;
         }
-        let done = match &item.verdict {
-            Verdict::Change(changes) => run.change(item, changes).await,
-            Verdict::Orphan {
+        let done = match &item.action {
+            Action::Change(changes) => run.change(item, changes).await,
+            Action::Orphan {
                 application,
-                wanted_by,
-            } if prune && wanted_by.is_empty() => run.delete(item, application.as_deref()).await,
-            Verdict::Orphan { .. } | Verdict::Refused(_) => Ok(()),
+                requested_by,
+            } if prune && requested_by.is_empty() => run.delete(item, application.as_deref()).await,
+            Action::Orphan { .. } | Action::Refused(_) => Ok(()),
         };
         if let Err(error) = done {
             let failure = format!("{}: {error}", item.source);

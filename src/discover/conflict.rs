@@ -1,23 +1,27 @@
 //! Why what is wanted cannot be had: it would touch what is not ours, or what is another object's.
 
+use super::actual::{Actual, ActualProvider};
 use super::desired::Desired;
-use super::labels::Wanted;
-use super::orphans::{Found, Ours, is_whole};
-use super::ownership_marker::{Mark, Source};
-use super::plan::{Actual, ActualProvider};
+use super::labels::DesiredApplication;
+use super::orphans::{Found, Owned, is_whole};
+use super::ownership_marker::{OwnershipMarker, Source};
 
 /// What is wanted and what is there, side by side.
-pub(super) struct Sides<'a> {
+pub(super) struct Comparison<'a> {
     pub(super) desired: &'a Desired,
     pub(super) actual: &'a Actual,
     pub(super) owner: &'a str,
-    pub(super) ours: &'a Ours<'a>,
+    pub(super) ours: &'a Owned<'a>,
     pub(super) in_scope: &'a dyn Fn(&str) -> bool,
 }
 
-impl Sides<'_> {
+impl Comparison<'_> {
     /// The reason, if there is one. `found` is what the object has or is about to take over.
-    pub(super) fn conflict(&self, wanted: &Wanted, found: Option<Found<'_>>) -> Option<String> {
+    pub(super) fn conflict(
+        &self,
+        wanted: &DesiredApplication,
+        found: Option<Found<'_>>,
+    ) -> Option<String> {
         let pk = found.map(|found| found.provider.pk);
         let application = self.actual.applications.get(&wanted.slug);
         if let Some(application) = application.filter(|it| pk.is_none() || it.provider != pk) {
@@ -52,9 +56,15 @@ impl Sides<'_> {
     }
 
     /// What to do about a provider that is in the way.
-    fn way_out(&self, wanted: &Wanted, found: Option<Found<'_>>, other: &ActualProvider) -> String {
-        let Some(Mark { slug, source }) = Mark::read(&other.name, self.owner) else {
-            let name = Mark::name(&wanted.slug, self.owner, &wanted.source);
+    fn way_out(
+        &self,
+        wanted: &DesiredApplication,
+        found: Option<Found<'_>>,
+        other: &ActualProvider,
+    ) -> String {
+        let Some(OwnershipMarker { slug, source }) = OwnershipMarker::read(&other.name, self.owner)
+        else {
+            let name = OwnershipMarker::name(&wanted.slug, self.owner, &wanted.source);
             return format!(
                 "; to hand it over, rename its provider at authentik from {:?} to {name:?}",
                 other.name

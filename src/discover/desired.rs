@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::labels::{Claim, Labelled, Problem, Wanted, claim, unknown, wanted};
+use super::labels::{
+    Claim, DesiredApplication, Labelled, Problem, claim, desired_application, unknown,
+};
 use super::ownership_marker::Source;
 
 /// All that is asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
     /// By object: an application, or why there is none.
-    pub asked: BTreeMap<Source, Result<Wanted, String>>,
+    pub asked: BTreeMap<Source, Result<DesiredApplication, String>>,
     /// By object: what it has an eye on, whether it gets it or not.
     pub claims: BTreeMap<Source, Claim>,
     /// What is odd and stops nothing.
@@ -26,7 +28,7 @@ impl Desired {
             desired
                 .warnings
                 .extend(odd.map(|text| format!("{}: {text}", object.source)));
-            let asked = match wanted(object, cluster_domain) {
+            let asked = match desired_application(object, cluster_domain) {
                 Ok(None) => continue,
                 Ok(Some(wanted)) => Ok(wanted),
                 Err(problems) => {
@@ -49,7 +51,7 @@ impl Desired {
         wanted.map(|wanted| wanted.slug.as_str())
     }
 
-    fn refuse_shared(&mut self, what: &str, key: impl Fn(&Wanted) -> String) {
+    fn refuse_shared(&mut self, what: &str, key: impl Fn(&DesiredApplication) -> String) {
         let mut askers: HashMap<String, Vec<Source>> = HashMap::new();
         for (source, asked) in &self.asked {
             if let Ok(wanted) = asked {

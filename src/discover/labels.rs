@@ -79,7 +79,7 @@ pub struct Host {
 
 /// An application as it should be at authentik.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct DesiredApplication {
     /// Who asks for it.
     pub source: Source,
     /// Slug of the application.
@@ -144,7 +144,10 @@ impl fmt::Display for Problem {
 }
 
 /// What an object asks for: an application, nothing, or something that cannot be.
-pub fn wanted(labelled: &Labelled, cluster_domain: &str) -> Result<Option<Wanted>, Vec<Problem>> {
+pub fn desired_application(
+    labelled: &Labelled,
+    cluster_domain: &str,
+) -> Result<Option<DesiredApplication>, Vec<Problem>> {
     match labelled.label.as_str() {
         ENABLED => {}
         label if DISABLED.contains(&label) => return Ok(None),
@@ -215,7 +218,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// `None` only if a problem was recorded.
-    fn wanted(&mut self, cluster_domain: &str) -> Option<Wanted> {
+    fn wanted(&mut self, cluster_domain: &str) -> Option<DesiredApplication> {
         let labelled = self.labelled;
         let name = &labelled.source.name;
         let text = |key| self.text(key).unwrap_or_default().to_owned();
@@ -231,7 +234,7 @@ impl Reader<'_> {
         let verify = self.flag(INTERNAL_TLS_VERIFY);
         let intercept_header_auth = self.flag(INTERCEPT);
         let skip_path_regex = self.skip_path_regex();
-        Some(Wanted {
+        Some(DesiredApplication {
             source: labelled.source.clone(),
             slug: slug?,
             name: title,

@@ -43,13 +43,13 @@ fn labelled(kind: Kind, annotations: &[(&str, &str)], spec: Spec) -> Labelled {
     }
 }
 
-fn asked(labelled: &Labelled) -> Wanted {
-    let wanted = wanted(labelled, "cluster.local").expect("no problem");
+fn asked(labelled: &Labelled) -> DesiredApplication {
+    let wanted = desired_application(labelled, "cluster.local").expect("no problem");
     wanted.expect("an application")
 }
 
 fn refused(labelled: &Labelled) -> Vec<String> {
-    let problems = wanted(labelled, "cluster.local").expect_err("a problem");
+    let problems = desired_application(labelled, "cluster.local").expect_err("a problem");
     problems.iter().map(Problem::to_string).collect()
 }
 
@@ -246,7 +246,7 @@ fn only_the_label_enabled_counts_and_another_one_is_told() {
     let mut service = service(&[HOST], &[(80, None)]);
     for label in DISABLED {
         label.clone_into(&mut service.label);
-        assert_eq!(wanted(&service, "cluster.local"), Ok(None));
+        assert_eq!(desired_application(&service, "cluster.local"), Ok(None));
     }
     "true".clone_into(&mut service.label);
     let expected = "label authentik.io/proxy is \"true\"; expected \"enabled\" or \"disabled\"";

@@ -8,10 +8,12 @@
 //!
 //! Planning is pure; [`kubernetes`] and [`authentik`] read, [`mod@apply`] alone writes.
 
+pub mod actual;
 pub mod apply;
 pub mod authentik;
 mod conflict;
 pub mod desired;
+pub mod item;
 pub mod kubernetes;
 pub mod labels;
 mod orphans;
@@ -26,11 +28,12 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Discovery;
 use crate::web::client::BackChannel;
 use crate::web::client::trust::{TlsError, TlsOptions};
+use actual::Actual;
 use apply::{Outcome, apply};
 use authentik::{Authentik, AuthentikError};
 use desired::Desired;
 use kubernetes::{Cluster, ClusterError};
-use plan::{Actual, Plan};
+use plan::Plan;
 
 /// What to do with a plan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

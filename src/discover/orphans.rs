@@ -6,19 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::actual::ActualProvider;
 use super::desired::Desired;
-use super::labels::{Claim, Wanted};
-use super::ownership_marker::{Mark, Source};
-use super::plan::{ActualProvider, Item, Verdict};
+use super::item::{Action, Item};
+use super::labels::{Claim, DesiredApplication};
+use super::ownership_marker::{OwnershipMarker, Source};
 
 /// Providers with our mark, by the object that they were made from.
-pub(super) type Ours<'a> = BTreeMap<Source, (&'a ActualProvider, Mark)>;
+pub(super) type Owned<'a> = BTreeMap<Source, (&'a ActualProvider, OwnershipMarker)>;
 
 /// A provider with our mark.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found<'a> {
     pub(super) provider: &'a ActualProvider,
-    pub(super) mark: &'a Mark,
+    pub(super) mark: &'a OwnershipMarker,
 }
 
 /// Providers with our mark whose object is gone or no longer labelled.
@@ -34,14 +35,14 @@ struct Orphan<'a> {
 
 impl<'a> Orphans<'a> {
     pub(super) fn of(
-        ours: &'a Ours<'a>,
+        ours: &'a Owned<'a>,
         desired: &'a Desired,
         in_scope: impl Fn(&str) -> bool,
     ) -> Self {
         let gone = ours.iter().filter(|(source, _)| {
             !desired.asked.contains_key(source) && in_scope(&source.namespace)
         });
-        let orphan = |(provider, mark): &'a (&'a ActualProvider, Mark)| {
+        let orphan = |(provider, mark): &'a (&'a ActualProvider, OwnershipMarker)| {
             let found = Found { provider, mark };
             let mut orphan = Orphan {
                 found,
@@ -63,7 +64,7 @@ impl<'a> Orphans<'a> {
 
     /// The one that an object without a provider takes over: that with its slug. Where more than
     /// one object or more than one orphan is in question, somebody has to decide.
-    pub(super) fn left_to(&self, wanted: &Wanted) -> Result<Option<Found<'a>>, String> {
+    pub(super) fn left_to(&self, wanted: &DesiredApplication) -> Result<Option<Found<'a>>, String> {
         let same_slug = self.0.iter().filter(|Orphan { found, .. }| {
             found.mark.slug == wanted.slug && is_whole(found.provider, &found.mark.slug)
         });
@@ -115,13 +116,13 @@ impl Found<'_> {
 impl Orphan<'_> {
     fn item(self) -> Item {
         let Found { provider, mark } = self.found;
-        let verdict = match &provider.application {
-            Some(slug) if *slug != mark.slug => Verdict::Refused(format!(
+        let action = match &provider.application {
+            Some(slug) if *slug != mark.slug => Action::Refused(format!(
                 "the object is gone, but its provider is used by the application {slug:?}, which was not created here; it stays"
             )),
-            application => Verdict::Orphan {
+            application => Action::Orphan {
                 application: application.clone(),
-                wanted_by: self
+                requested_by: self
                     .askers
                     .into_iter()
                     .chain(self.unclear)
@@ -132,7 +133,7 @@ impl Orphan<'_> {
         Item {
             source: mark.source.clone(),
             slug: mark.slug.clone(),
-            verdict,
+            action,
             wanted: None,
             provider: Some(provider.pk),
         }

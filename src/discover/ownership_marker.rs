@@ -43,14 +43,14 @@ impl fmt::Display for Source {
 
 /// A mark that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
+pub struct OwnershipMarker {
     /// The slug that the application was given.
     pub slug: String,
     /// What it was made from.
     pub source: Source,
 }
 
-impl Mark {
+impl OwnershipMarker {
     /// The name of a provider with this mark.
     #[must_use]
     pub fn name(slug: &str, owner: &str, source: &Source) -> String {
@@ -93,10 +93,13 @@ mod tests {
             namespace: "monitoring".into(),
             name: "grafana".into(),
         };
-        let name = Mark::name("graphs", "home", &source);
+        let name = OwnershipMarker::name("graphs", "home", &source);
         assert_eq!(name, "graphs (home: service monitoring/grafana)");
         let slug = "graphs".to_owned();
-        assert_eq!(Mark::read(&name, "home"), Some(Mark { slug, source }));
+        assert_eq!(
+            OwnershipMarker::read(&name, "home"),
+            Some(OwnershipMarker { slug, source })
+        );
         for (name, owner) in [
             (name.as_str(), "hom"),
             (&name, "other"),
@@ -106,7 +109,7 @@ mod tests {
             ("graphs (home: service grafana)", "home"),
             ("(home: service monitoring/grafana)", "home"),
         ] {
-            assert_eq!(Mark::read(name, owner), None, "{name} {owner}");
+            assert_eq!(OwnershipMarker::read(name, owner), None, "{name} {owner}");
         }
     }
 }

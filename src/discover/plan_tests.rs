@@ -1,5 +1,7 @@
 //! Tables of what is wanted, what is there, and what follows.
 
+use std::collections::BTreeMap;
+
 use super::super::labels::{Labelled, Spec};
 use super::super::ownership_marker::Kind;
 use super::super::ports::{Port, Ports, Target};
@@ -55,7 +57,7 @@ fn created(services: &[Labelled]) -> Actual {
         let wanted = asked.expect("an application");
         actual.providers.push(ActualProvider {
             pk,
-            name: Mark::name(&wanted.slug, OWNER, &wanted.source),
+            name: OwnershipMarker::name(&wanted.slug, OWNER, &wanted.source),
             application: Some(wanted.slug.clone()),
             settings: wanted.provider,
         });
@@ -71,15 +73,15 @@ fn created(services: &[Labelled]) -> Actual {
     actual
 }
 
-fn plan(services: &[Labelled], actual: &Actual) -> Vec<Verdict> {
+fn plan(services: &[Labelled], actual: &Actual) -> Vec<Action> {
     let desired = Desired::of(services, "cluster.local");
     let plan = Plan::of(desired, actual, OWNER, |_| true);
-    plan.items.into_iter().map(|item| item.verdict).collect()
+    plan.items.into_iter().map(|item| item.action).collect()
 }
 
-fn reason(verdict: &Verdict) -> &str {
-    match verdict {
-        Verdict::Refused(reason) => reason,
+fn reason(action: &Action) -> &str {
+    match action {
+        Action::Refused(reason) => reason,
         other => panic!("{other:?}"),
     }
 }
@@ -94,10 +96,10 @@ fn what_is_missing_is_created_and_what_is_there_is_left() {
         Change::CreateApplication,
         Change::Assign("ours".into()),
     ];
-    assert_eq!(plan(&services, &empty), [Verdict::Change(expected)]);
+    assert_eq!(plan(&services, &empty), [Action::Change(expected)]);
     assert_eq!(
         plan(&services, &created(&services)),
-        [Verdict::Change(vec![])]
+        [Action::Change(vec![])]
     );
 }
 
@@ -109,7 +111,7 @@ fn each_step_that_failed_is_made_up_for() {
     actual.applications.clear();
     assert_eq!(
         plan(&services, &actual),
-        [Verdict::Change(vec![Change::CreateApplication])]
+        [Action::Change(vec![Change::CreateApplication])]
     );
 
     let mut actual = created(&services);
@@ -121,7 +123,7 @@ fn each_step_that_failed_is_made_up_for() {
         .providers
         .insert(1);
     let moved = vec![Change::Assign("ours".into()), Change::Unassign];
-    assert_eq!(plan(&services, &actual), [Verdict::Change(moved)]);
+    assert_eq!(plan(&services, &actual), [Action::Change(moved)]);
 }
 
 #[test]
@@ -150,17 +152,17 @@ fn what_differs_is_changed_field_by_field() {
         ]),
         Change::UpdateApplication("a".into(), vec![field("slug", "a", "b")]),
     ];
-    assert_eq!(plan(&after, &before), [Verdict::Change(expected)]);
+    assert_eq!(plan(&after, &before), [Action::Change(expected)]);
 
     // As it is when the run ended between the two: the application has its new slug already.
     let mut between = before;
     between.providers[0].application = Some("b".into());
     let application = between.applications.remove("a").expect("it is there");
     between.applications.insert("b".into(), application);
-    let verdicts = plan(&after, &between);
+    let actions = plan(&after, &between);
     assert!(
-        matches!(&verdicts[..], [Verdict::Change(steps)] if steps.len() == 1),
-        "{verdicts:?}"
+        matches!(&actions[..], [Action::Change(steps)] if steps.len() == 1),
+        "{actions:?}"
     );
 }
 
@@ -174,13 +176,13 @@ fn what_is_no_longer_asked_for_is_an_orphan_and_what_others_made_is_not() {
         foreign.settings.external_host = "https://c.test".into();
         actual.providers.push(foreign);
     }
-    let orphan = Verdict::Orphan {
+    let orphan = Action::Orphan {
         application: Some("b".into()),
-        wanted_by: Vec::new(),
+        requested_by: Vec::new(),
     };
     assert_eq!(
         plan(&services[..1], &actual),
-        [Verdict::Change(vec![]), orphan]
+        [Action::Change(vec![]), orphan]
     );
 
     let desired = Desired::of(&services[..1], "cluster.local");
@@ -191,35 +193,35 @@ fn what_is_no_longer_asked_for_is_an_orphan_and_what_others_made_is_not() {
 #[test]
 fn an_object_with_a_mistake_keeps_what_it_has() {
     let services = [service("a", &[("authentik.io/internal-port", "81")])];
-    let verdicts = plan(&services, &created(&[service("a", &[])]));
+    let actions = plan(&services, &created(&[service("a", &[])]));
     assert!(
-        reason(&verdicts[0]).contains("is no TCP port of the Service"),
-        "{verdicts:?}"
+        reason(&actions[0]).contains("is no TCP port of the Service"),
+        "{actions:?}"
     );
-    assert_eq!(verdicts.len(), 1);
+    assert_eq!(actions.len(), 1);
 }
 
 #[test]
 fn of_two_that_want_the_same_none_gets_it() {
     let slug = [("authentik.io/slug", "a")];
-    let verdicts = plan(
+    let actions = plan(
         &[service("a", &[]), service("b", &slug)],
         &created(&[service("a", &[])]),
     );
     assert_eq!(
-        reason(&verdicts[0]),
+        reason(&actions[0]),
         "the slug \"a\" is asked for by service apps/b as well"
     );
     assert_eq!(
-        reason(&verdicts[1]),
+        reason(&actions[1]),
         "the slug \"a\" is asked for by service apps/a as well"
     );
     for address in ["a.test", "A.test:443/", "http://a.test"] {
         let address = [("authentik.io/external-host", address)];
-        let verdicts = plan(&[service("a", &[]), service("b", &address)], &created(&[]));
+        let actions = plan(&[service("a", &[]), service("b", &address)], &created(&[]));
         assert!(
-            reason(&verdicts[1]).starts_with("the address \"a.test\""),
-            "{verdicts:?}"
+            reason(&actions[1]).starts_with("the address \"a.test\""),
+            "{actions:?}"
         );
     }
 }
@@ -254,9 +256,9 @@ fn an_address_is_taken_however_it_is_written() {
         actual.applications.clear();
         actual.providers[0].name = "mine".into();
         actual.providers[0].settings.external_host = written.into();
-        let verdicts = plan(&services, &actual);
-        match &verdicts[0] {
-            Verdict::Refused(reason) => assert!(
+        let actions = plan(&services, &actual);
+        match &actions[0] {
+            Action::Refused(reason) => assert!(
                 taken && reason.contains("is the address of the provider \"mine\""),
                 "{wanted} {written:?}: {reason}"
             ),
@@ -275,14 +277,14 @@ fn what_others_made_is_never_touched() {
         actual
     };
     let name = "\"a (home: service apps/a)\"";
-    let verdicts = plan(&services, &foreign("https://x.test"));
+    let actions = plan(&services, &foreign("https://x.test"));
     assert!(
-        reason(&verdicts[0]).contains("was not created from this object"),
-        "{verdicts:?}"
+        reason(&actions[0]).contains("was not created from this object"),
+        "{actions:?}"
     );
     assert!(
-        reason(&verdicts[0]).contains(&format!("from \"mine\" to {name}")),
-        "{verdicts:?}"
+        reason(&actions[0]).contains(&format!("from \"mine\" to {name}")),
+        "{actions:?}"
     );
 
     // Somebody gave our provider to an application of their own.
@@ -291,7 +293,7 @@ fn what_others_made_is_never_touched() {
     let application = actual.applications.remove("a").expect("it is there");
     actual.applications.insert("theirs".into(), application);
     for services in [&services[..], &[]] {
-        let verdicts = plan(services, &actual);
-        assert!(reason(&verdicts[0]).contains("\"theirs\""), "{verdicts:?}");
+        let actions = plan(services, &actual);
+        assert!(reason(&actions[0]).contains("\"theirs\""), "{actions:?}");
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::item::{Action, Change, Field, Item};
 use super::orphans::list;
-use super::plan::{Change, Field, Item, Plan, Verdict};
+use super::plan::Plan;
 
 /// Shows a plan as a table: a line for every step.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ impl fmt::Display for Table<'_> {
         let sources = width(|item| item.source.to_string().chars().count());
         for item in items {
             let source = item.source.to_string();
-            for (action, text) in lines(&item.verdict, item, self.prune) {
+            for (action, text) in lines(&item.action, item, self.prune) {
                 writeln!(
                     f,
                     "{action:7}  {:slugs$}  {source:sources$}  {text}",
@@ -33,36 +34,36 @@ impl fmt::Display for Table<'_> {
         for warning in &self.plan.warnings {
             writeln!(f, "warning  {warning}")?;
         }
-        let count = |is: fn(&Verdict) -> bool| items.iter().filter(|i| is(&i.verdict)).count();
+        let count = |is: fn(&Action) -> bool| items.iter().filter(|i| is(&i.action)).count();
         writeln!(
             f,
             "{} applications: {} to change, {} up to date, {} refused, {} orphaned",
             items.len(),
-            count(|verdict| matches!(verdict, Verdict::Change(steps) if !steps.is_empty())),
-            count(|verdict| matches!(verdict, Verdict::Change(steps) if steps.is_empty())),
-            count(|verdict| matches!(verdict, Verdict::Refused(_))),
-            count(|verdict| matches!(verdict, Verdict::Orphan { .. })),
+            count(|action| matches!(action, Action::Change(steps) if !steps.is_empty())),
+            count(|action| matches!(action, Action::Change(steps) if steps.is_empty())),
+            count(|action| matches!(action, Action::Refused(_))),
+            count(|action| matches!(action, Action::Orphan { .. })),
         )
     }
 }
 
 /// What is to be done for an application, each with one word for it.
-pub(super) fn lines(verdict: &Verdict, item: &Item, prune: bool) -> Vec<(&'static str, String)> {
-    match verdict {
-        Verdict::Change(changes) if changes.is_empty() => vec![("ok", "up to date".to_owned())],
-        Verdict::Change(changes) => changes.iter().map(|change| line(change, item)).collect(),
-        Verdict::Refused(reason) => vec![("REFUSED", reason.clone())],
-        Verdict::Orphan {
+pub(super) fn lines(action: &Action, item: &Item, prune: bool) -> Vec<(&'static str, String)> {
+    match action {
+        Action::Change(changes) if changes.is_empty() => vec![("ok", "up to date".to_owned())],
+        Action::Change(changes) => changes.iter().map(|change| line(change, item)).collect(),
+        Action::Refused(reason) => vec![("REFUSED", reason.clone())],
+        Action::Orphan {
             application,
-            wanted_by,
+            requested_by,
         } => {
             let what = match application {
                 Some(_) => "application and provider",
                 None => "provider",
             };
             let gone = "the object is gone or no longer labelled";
-            vec![if !wanted_by.is_empty() {
-                let others = list(wanted_by);
+            vec![if !requested_by.is_empty() {
+                let others = list(requested_by);
                 let text =
                     format!("{what} stay, even with --prune: {gone}, but {others} may want them");
                 ("orphan", text)

@@ -6,7 +6,8 @@ use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{Plan, Verdict};
+use super::item::Action;
+use super::plan::Plan;
 use super::table::lines;
 use super::{Discover, DiscoverError};
 use crate::telemetry::Throttle;
@@ -98,11 +99,11 @@ fn log(plan: &Plan, prune: bool) {
         tracing::warn!("{warning}");
     }
     for item in &plan.items {
-        for (action, text) in lines(&item.verdict, item, prune) {
+        for (action, text) in lines(&item.action, item, prune) {
             let (slug, source) = (&item.slug, &item.source);
-            match &item.verdict {
-                Verdict::Refused(_) => tracing::warn!(%source, slug, "{action}: {text}"),
-                Verdict::Change(changes) if changes.is_empty() => {
+            match &item.action {
+                Action::Refused(_) => tracing::warn!(%source, slug, "{action}: {text}"),
+                Action::Change(changes) if changes.is_empty() => {
                     tracing::debug!(%source, slug, "{action}: {text}");
                 }
                 _ => tracing::info!(%source, slug, "{action}: {text}"),

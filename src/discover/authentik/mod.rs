@@ -13,9 +13,9 @@ pub use error::AuthentikError;
 use error::{found_or_none, gone, to};
 use wire::{ApplicationRecord, Created, Flow, OutpostRecord, ProviderRecord};
 
-use super::labels::Wanted;
-use super::ownership_marker::{Mark, Source};
-use super::plan::{Actual, ActualProvider, Application, Outpost};
+use super::actual::{Actual, ActualProvider, Application, Outpost};
+use super::labels::DesiredApplication;
+use super::ownership_marker::{OwnershipMarker, Source};
 use crate::config::Discovery;
 use crate::web::client::BackChannel;
 use crate::web::client::rest::{Rest, RestError};
@@ -59,7 +59,7 @@ impl<'a> Authentik<'a> {
         let providers = self.providers().await?;
         let ours = providers
             .iter()
-            .filter(|provider| Mark::read(&provider.name, self.owner()).is_some());
+            .filter(|provider| OwnershipMarker::read(&provider.name, self.owner()).is_some());
         let slugs = ours.filter_map(|provider| provider.application.as_deref());
         self.applications(slugs, &mut applications).await?;
         Ok(Actual {
@@ -132,7 +132,7 @@ impl<'a> Authentik<'a> {
         let records = records.map_err(|error| attempt.failed(error))?;
         let is_ours = |record: &Value| {
             let name = record["name"].as_str().unwrap_or_default();
-            Mark::read(name, self.owner()).is_some()
+            OwnershipMarker::read(name, self.owner()).is_some()
         };
         let decode = |record: Value| match ProviderRecord::deserialize(&record) {
             Ok(provider) => Some(Ok(provider.into())),
@@ -187,7 +187,7 @@ impl<'a> Authentik<'a> {
     /// Creates a provider. One that another run has created meanwhile is as good.
     pub async fn create_provider(
         &self,
-        wanted: &Wanted,
+        wanted: &DesiredApplication,
         flows: Flows,
     ) -> Result<i64, AuthentikError> {
         let attempt = to(
@@ -202,7 +202,7 @@ impl<'a> Authentik<'a> {
             Err(error) => attempt.failed(error),
         };
         if matches!(error, AuthentikError::Invalid { .. }) {
-            let name = Mark::name(&wanted.slug, self.owner(), &wanted.source);
+            let name = OwnershipMarker::name(&wanted.slug, self.owner(), &wanted.source);
             let mut now = self.providers().await?.into_iter();
             if let Some(same) = now.find(|provider| provider.name == name) {
                 return Ok(same.pk);
@@ -212,7 +212,11 @@ impl<'a> Authentik<'a> {
     }
 
     /// Changes a provider to what is wanted.
-    pub async fn update_provider(&self, pk: i64, wanted: &Wanted) -> Result<(), AuthentikError> {
+    pub async fn update_provider(
+        &self,
+        pk: i64,
+        wanted: &DesiredApplication,
+    ) -> Result<(), AuthentikError> {
         let attempt = to(
             "change proxy providers",
             "authentik_providers_proxy.change_proxyprovider",
@@ -225,9 +229,9 @@ impl<'a> Authentik<'a> {
         changed.map_err(|error| attempt.failed(error))
     }
 
-    fn provider_body(&self, wanted: &Wanted) -> Value {
+    fn provider_body(&self, wanted: &DesiredApplication) -> Value {
         let mut body = json!(wanted.provider);
-        body["name"] = Mark::name(&wanted.slug, self.owner(), &wanted.source).into();
+        body["name"] = OwnershipMarker::name(&wanted.slug, self.owner(), &wanted.source).into();
         body
     }
 
@@ -235,7 +239,7 @@ impl<'a> Authentik<'a> {
     /// as good.
     pub async fn create_application(
         &self,
-        wanted: &Wanted,
+        wanted: &DesiredApplication,
         provider: i64,
     ) -> Result<(), AuthentikError> {
         let attempt = to("create applications", "authentik_core.add_application");
@@ -258,7 +262,7 @@ impl<'a> Authentik<'a> {
     pub async fn update_application(
         &self,
         slug: &str,
-        wanted: &Wanted,
+        wanted: &DesiredApplication,
     ) -> Result<(), AuthentikError> {
         let attempt = to("change applications", "authentik_core.change_application");
         let path = format!("core/applications/{slug}/");
@@ -294,7 +298,7 @@ impl<'a> Authentik<'a> {
         let path = format!("providers/proxy/{pk}/");
         let found = self.rest.get::<ProviderRecord>(&path).await;
         let now = found_or_none(found, attempt)?;
-        let mark = now.and_then(|now| Mark::read(&now.name, self.owner()));
+        let mark = now.and_then(|now| OwnershipMarker::read(&now.name, self.owner()));
         Ok(mark.is_some_and(|mark| mark.source == *source))
     }
 
@@ -334,7 +338,7 @@ impl<'a> Authentik<'a> {
     }
 }
 
-fn application_body(wanted: &Wanted) -> Value {
+fn application_body(wanted: &DesiredApplication) -> Value {
     json!({
         "name": wanted.name,
         "slug": wanted.slug,

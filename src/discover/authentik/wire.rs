@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use uuid::Uuid;
 
+use crate::discover::actual::{ActualProvider, Application, Outpost};
 use crate::discover::labels::Provider;
-use crate::discover::plan::{ActualProvider, Application, Outpost};
 
 #[derive(Deserialize)]
 pub(super) struct OutpostRecord {

@@ -1,0 +1,57 @@
+//! What is at authentik.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use super::labels::Provider;
+
+/// What is at authentik, as far as it matters here.
+#[derive(Debug, Clone, Default)]
+pub struct Actual {
+    /// All proxy providers that the token may see.
+    pub providers: Vec<ActualProvider>,
+    /// Applications by slug: those that are wanted, and those of providers that are ours.
+    pub applications: BTreeMap<String, Application>,
+    /// The outpost that applications are assigned to.
+    pub outpost: Outpost,
+    /// authentik's embedded one.
+    pub embedded: Option<Outpost>,
+}
+
+/// A proxy provider.
+#[derive(Debug, Clone)]
+pub struct ActualProvider {
+    /// Its primary key.
+    pub pk: i64,
+    /// Its name, which may have our mark.
+    pub name: String,
+    /// The slug of its application.
+    pub application: Option<String>,
+    /// What annotations decide about.
+    pub settings: Provider,
+}
+
+/// An application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Application {
+    /// Its name.
+    pub name: String,
+    /// What people read about it.
+    pub description: String,
+    /// What people read about where it comes from.
+    pub publisher: String,
+    /// The primary key of its provider.
+    pub provider: Option<i64>,
+}
+
+/// An outpost and what it serves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outpost {
+    /// Its primary key.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// The providers that are assigned to it.
+    pub providers: BTreeSet<i64>,
+}
