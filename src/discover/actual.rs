@@ -6,12 +6,12 @@ use uuid::Uuid;
 
 use super::labels::Provider;
 
-/// What is at authentik, as far as it matters here.
+/// The records at authentik that matter for the comparison.
 #[derive(Debug, Clone, Default)]
 pub struct Actual {
     /// All proxy providers that the token may see.
     pub providers: Vec<ActualProvider>,
-    /// Applications by slug: those that are wanted, and those of providers that are ours.
+    /// Applications by slug: the desired ones, and those of providers with our ownership marker.
     pub applications: BTreeMap<String, Application>,
     /// The outpost that applications are assigned to.
     pub outpost: Outpost,
@@ -24,11 +24,11 @@ pub struct Actual {
 pub struct ActualProvider {
     /// Its primary key.
     pub pk: i64,
-    /// Its name, which may have our mark.
+    /// Its name, which may hold an ownership marker.
     pub name: String,
     /// The slug of its application.
     pub application: Option<String>,
-    /// What annotations decide about.
+    /// The settings that annotations control.
     pub settings: Provider,
 }
 
@@ -37,9 +37,9 @@ pub struct ActualProvider {
 pub struct Application {
     /// Its name.
     pub name: String,
-    /// What people read about it.
+    /// Its description.
     pub description: String,
-    /// What people read about where it comes from.
+    /// Its publisher.
     pub publisher: String,
     /// The primary key of its provider.
     pub provider: Option<i64>,

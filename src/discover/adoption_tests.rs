@@ -81,7 +81,7 @@ fn another_namespace_another_kind_and_another_address_are_taken_over_as_well() {
         matches!(&actions[0], Action::Change(steps) if steps.contains(&Change::CreateApplication)),
         "{actions:?}"
     );
-    // Once it has that, another leftover with the same slug is in nobody's way.
+    // Once it has that, another leftover with the same slug is in no other's way.
     let mut both = created(&[service("a", &[]), service("b", &[])]);
     both.applications.remove("b");
     both.providers[1].application = None;
@@ -104,7 +104,7 @@ fn where_it_is_not_clear_who_takes_over_everything_stays() {
     };
     let both = |name| heir(name, "old", "https://old.test");
     for (objects, expected) in [
-        // Who has the same slug gets it, unless somebody asks for the address.
+        // Who has the same slug gets it, unless another object claims the address.
         (
             vec![address("b"), slug("c")],
             vec![
@@ -221,7 +221,7 @@ fn what_is_in_the_way_is_told_with_whose_it_is() {
         "{plan:?}"
     );
 
-    // Somebody has given it to an application of their own.
+    // An administrator has given it to another application.
     let mut foreign = before;
     foreign.providers[0].application = Some("theirs".into());
     let application = foreign.applications.remove("a").expect("it is there");

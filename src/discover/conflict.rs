@@ -1,4 +1,4 @@
-//! Why what is wanted cannot be had: it would touch what is not ours, or what is another object's.
+//! Conflicts: a desired application that would change records of another owner or object.
 
 use super::actual::{Actual, ActualProvider};
 use super::desired::Desired;
@@ -6,12 +6,12 @@ use super::labels::DesiredApplication;
 use super::orphans::{Found, Owned, is_whole};
 use super::ownership_marker::{OwnershipMarker, Source};
 
-/// What is wanted and what is there, side by side.
+/// The desired and the actual state, side by side.
 pub(super) struct Comparison<'a> {
     pub(super) desired: &'a Desired,
     pub(super) actual: &'a Actual,
     pub(super) owner: &'a str,
-    pub(super) ours: &'a Owned<'a>,
+    pub(super) owned: &'a Owned<'a>,
     pub(super) in_scope: &'a dyn Fn(&str) -> bool,
 }
 

@@ -1,4 +1,4 @@
-//! What labelled objects ask for, before anybody has looked at authentik.
+//! The applications that labelled objects describe, before they are compared with authentik.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,19 +7,19 @@ use super::labels::{
 };
 use super::ownership_marker::Source;
 
-/// All that is asked for.
+/// Everything that the labelled objects describe.
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
-    /// By object: an application, or why there is none.
+    /// By object: the application, or why it is invalid.
     pub asked: BTreeMap<Source, Result<DesiredApplication, String>>,
-    /// By object: what it has an eye on, whether it gets it or not.
+    /// By object: the slug and the address that it claims, valid or not.
     pub claims: BTreeMap<Source, Claim>,
-    /// What is odd and stops nothing.
+    /// Oddities that stop nothing.
     pub warnings: Vec<String>,
 }
 
 impl Desired {
-    /// Reads all labelled objects. Of several that want the same, none gets it.
+    /// Reads all labelled objects. Where several claim the same slug or address, none gets it.
     #[must_use]
     pub fn of(labelled: &[Labelled], cluster_domain: &str) -> Self {
         let mut desired = Self::default();
@@ -45,7 +45,7 @@ impl Desired {
         desired
     }
 
-    /// The slugs that are asked for.
+    /// The slugs of all valid applications.
     pub fn slugs(&self) -> impl Iterator<Item = &str> {
         let wanted = self.asked.values().filter_map(|asked| asked.as_ref().ok());
         wanted.map(|wanted| wanted.slug.as_str())

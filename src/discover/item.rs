@@ -1,4 +1,4 @@
-//! What has to be done about one application.
+//! The action for one application.
 
 use serde::Serialize;
 
@@ -8,34 +8,34 @@ use super::ownership_marker::Source;
 /// One application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// What it is made from.
+    /// The object that describes it.
     pub source: Source,
     /// Its slug, as far as it is known.
     pub slug: String,
-    /// What is to be done.
+    /// The action.
     #[serde(rename = "verdict")]
     pub action: Action,
-    /// What it should be.
+    /// Its desired state.
     #[serde(skip)]
     pub wanted: Option<DesiredApplication>,
-    /// The provider that is ours, if there is one.
+    /// The provider with our ownership marker, if it exists.
     #[serde(skip)]
     pub provider: Option<i64>,
 }
 
-/// What is to be done about an application.
+/// The action for an application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// These changes; none if all is as it should be.
+    /// These changes; none if the application is up to date.
     Change(Vec<Change>),
-    /// Nothing, for this reason: it cannot be had, or is not ours.
+    /// None, for this reason: it conflicts with another application, or belongs to another owner.
     Refused(String),
-    /// It was made from something that is gone or no longer labelled.
+    /// The object that it was created from is gone or no longer labelled.
     Orphan {
         /// The application that goes with the provider.
         application: Option<String>,
-        /// Objects that ask for its slug or its address, or may; it stays while there are any.
+        /// Objects that claim its slug or its address, or may; it stays while there are any.
         #[serde(rename = "wanted_by")]
         requested_by: Vec<Source>,
     },
@@ -47,11 +47,11 @@ pub enum Action {
 pub enum Change {
     /// A provider that is not there yet.
     CreateProvider,
-    /// A provider that was made from an object that is gone, and its application with it.
+    /// A provider whose object is gone is taken over, with its application.
     Adopt {
         /// The object that is gone.
         from: Source,
-        /// What of the provider differs, its name with the mark first.
+        /// The fields of the provider that differ, its name with the marker first.
         fields: Vec<Field>,
     },
     /// A provider that differs.

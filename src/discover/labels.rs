@@ -11,7 +11,7 @@ use super::ownership_marker::{Kind, Source};
 use super::ports::Ports;
 use crate::model::ExternalUrl;
 
-/// The label that makes an object ours to look at.
+/// The label of objects to read.
 pub const LABEL: &str = "authentik.io/proxy";
 /// Its value for those that want to be an application.
 const ENABLED: &str = "enabled";
@@ -86,9 +86,9 @@ pub struct DesiredApplication {
     pub slug: String,
     /// Name of the application.
     pub name: String,
-    /// What people read about it.
+    /// Its description.
     pub description: String,
-    /// What people read about where it comes from.
+    /// Its publisher.
     pub publisher: String,
     /// Settings of its provider.
     pub provider: Provider,
@@ -97,7 +97,7 @@ pub struct DesiredApplication {
 /// The fields of a proxy provider that annotations decide about, as authentik has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Provider {
-    /// Where people find the application; without a slash at the end of a bare host.
+    /// The external address of the application; without a slash at the end of a bare host.
     pub external_host: String,
     /// Where the outpost finds it; empty with forward auth.
     #[serde(default)]
@@ -174,7 +174,7 @@ pub fn desired_application(
 pub struct Claim {
     /// Slug of the application.
     pub slug: Option<String>,
-    /// Where people find it, as requests are routed by it.
+    /// Its external host, by which requests are routed.
     pub address: Option<String>,
 }
 
@@ -195,8 +195,9 @@ pub fn claim(labelled: &Labelled) -> Claim {
 #[must_use]
 pub fn unknown(labelled: &Labelled) -> Vec<String> {
     let names = labelled.annotations.keys();
-    let ours = names.filter_map(|name| name.strip_prefix(PREFIX));
-    ours.filter(|name| !ALL.contains(name))
+    let known = names.filter_map(|name| name.strip_prefix(PREFIX));
+    known
+        .filter(|name| !ALL.contains(name))
         .map(|name| {
             let near = ALL
                 .iter()
@@ -363,7 +364,7 @@ impl Reader<'_> {
     }
 }
 
-/// An address for people; without a scheme it is https.
+/// An external address; without a scheme it is https.
 fn external(text: &str) -> Result<String, String> {
     let full = if text.contains("://") {
         text.to_owned()
@@ -390,7 +391,7 @@ fn external(text: &str) -> Result<String, String> {
     Ok(url.to_owned())
 }
 
-/// An Ingress has to leave no doubt: a wrong scheme would only show when somebody signs in.
+/// An Ingress has to leave no doubt: a wrong scheme would only show at the first login.
 fn of_ingress(hosts: &[Host]) -> Result<String, String> {
     match hosts {
         [host] if host.name.starts_with('*') => Err(format!(

@@ -1,9 +1,9 @@
 //! `authentik-proxy discover`: applications at authentik from labels in Kubernetes.
 //!
 //! ```text
-//! Kubernetes ─► labels: what is asked for ─┐
-//!                                          ├─► plan ─► table, or apply
-//! authentik ──► what is there ─────────────┘
+//! Kubernetes ─► labels: desired state ─┐
+//!                                      ├─► plan ─► table, or apply
+//! authentik ──► actual state ──────────┘
 //! ```
 //!
 //! Planning is pure; [`kubernetes`] and [`authentik`] read, [`mod@apply`] alone writes.
@@ -35,30 +35,30 @@ use desired::Desired;
 use kubernetes::{Cluster, ClusterError};
 use plan::Plan;
 
-/// What to do with a plan.
+/// Options of the command.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
     /// Make the changes.
     pub apply: bool,
-    /// Delete what was created from objects that are gone, too.
+    /// Also delete applications whose object is gone.
     pub prune: bool,
-    /// Even if no object is labelled at all.
+    /// Allow that no object is labelled at all.
     pub allow_empty: bool,
 }
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverError {
-    /// Kubernetes could not be asked.
+    /// A request to Kubernetes failed.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// authentik could not be asked.
+    /// A request to authentik failed.
     #[error(transparent)]
     Authentik(#[from] AuthentikError),
-    /// The settings for TLS cannot be used.
+    /// The TLS settings are invalid.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Deleting everything is probably not meant.
+    /// `--prune` would delete everything.
     #[error(
         "no object is labelled, and --prune would delete everything that was created; this looks like the wrong cluster; if it is meant, add --allow-empty"
     )]
@@ -74,7 +74,7 @@ pub struct Discover<'a> {
 }
 
 impl<'a> Discover<'a> {
-    /// Puts them together; connects to nothing yet.
+    /// Builds it; connects to nothing yet.
     pub fn new(
         settings: &'a Discovery,
         cluster: Cluster,
@@ -92,7 +92,7 @@ impl<'a> Discover<'a> {
         })
     }
 
-    /// Looks at both, and compares.
+    /// Reads both and compares them.
     pub async fn plan(&self) -> Result<(Plan, Actual), DiscoverError> {
         let discover = &self.settings.discover;
         let labelled = self.cluster.labelled().await?;
@@ -115,7 +115,7 @@ impl<'a> Discover<'a> {
         apply(&self.authentik(), plan, actual, self.options.prune, stop).await
     }
 
-    /// Looks again whenever a labelled object changes, and at intervals, until told to `stop`.
+    /// Plans again whenever a labelled object changes, and at intervals, until `stop`.
     pub async fn watch(&self, stop: &CancellationToken) {
         watch::watch(self, stop).await;
     }

@@ -1,8 +1,8 @@
-//! What was made from objects that are gone, and who asks for it now.
+//! Orphans: providers whose object is gone, and the objects that claim them now.
 //!
 //! An object that is renamed, moved or exchanged for one of another kind is a new object. It takes
 //! over what was made from the old one: policies and bindings hang on that, and an application that
-//! is deleted and created anew is open to everybody.
+//! is deleted and created anew has no policies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,34 +12,34 @@ use super::item::{Action, Item};
 use super::labels::{Claim, DesiredApplication};
 use super::ownership_marker::{OwnershipMarker, Source};
 
-/// Providers with our mark, by the object that they were made from.
+/// Providers with our ownership marker, by the object that they were created from.
 pub(super) type Owned<'a> = BTreeMap<Source, (&'a ActualProvider, OwnershipMarker)>;
 
-/// A provider with our mark.
+/// A provider with our ownership marker.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found<'a> {
     pub(super) provider: &'a ActualProvider,
     pub(super) mark: &'a OwnershipMarker,
 }
 
-/// Providers with our mark whose object is gone or no longer labelled.
+/// Providers with our ownership marker whose object is gone or no longer labelled.
 pub(super) struct Orphans<'a>(Vec<Orphan<'a>>);
 
 struct Orphan<'a> {
     found: Found<'a>,
-    /// Who asks for its slug or its address.
+    /// Objects that claim its slug or its address.
     askers: Vec<&'a Source>,
-    /// Who has nothing yet, and a mistake in the slug or the address.
+    /// Objects without a provider whose slug or address is invalid.
     unclear: Vec<&'a Source>,
 }
 
 impl<'a> Orphans<'a> {
     pub(super) fn of(
-        ours: &'a Owned<'a>,
+        owned: &'a Owned<'a>,
         desired: &'a Desired,
         in_scope: impl Fn(&str) -> bool,
     ) -> Self {
-        let gone = ours.iter().filter(|(source, _)| {
+        let gone = owned.iter().filter(|(source, _)| {
             !desired.asked.contains_key(source) && in_scope(&source.namespace)
         });
         let orphan = |(provider, mark): &'a (&'a ActualProvider, OwnershipMarker)| {
@@ -50,7 +50,7 @@ impl<'a> Orphans<'a> {
                 unclear: Vec::new(),
             };
             for (source, claim) in &desired.claims {
-                let has_own = ours.contains_key(source);
+                let has_own = owned.contains_key(source);
                 if found.is_asked_for(claim, has_own) {
                     orphan.askers.push(source);
                 } else if !has_own && (claim.slug.is_none() || claim.address.is_none()) {
@@ -59,11 +59,11 @@ impl<'a> Orphans<'a> {
             }
             orphan
         };
-        Self(gone.map(|(_, ours)| orphan(ours)).collect())
+        Self(gone.map(|(_, owned)| orphan(owned)).collect())
     }
 
-    /// The one that an object without a provider takes over: that with its slug. Where more than
-    /// one object or more than one orphan is in question, somebody has to decide.
+    /// The orphan that an object without a provider takes over: the one with its slug. Where
+    /// several objects or several orphans qualify, the operator has to decide.
     pub(super) fn left_to(&self, wanted: &DesiredApplication) -> Result<Option<Found<'a>>, String> {
         let same_slug = self.0.iter().filter(|Orphan { found, .. }| {
             found.mark.slug == wanted.slug && is_whole(found.provider, &found.mark.slug)
@@ -95,7 +95,7 @@ impl<'a> Orphans<'a> {
         Ok(Some(first.found))
     }
 
-    /// Those that nobody has taken over.
+    /// Orphans that no object has taken over.
     pub(super) fn items(self, taken: &BTreeSet<i64>) -> impl Iterator<Item = Item> {
         let left = self.0.into_iter();
         left.filter(|orphan| !taken.contains(&orphan.found.provider.pk))
@@ -104,7 +104,7 @@ impl<'a> Orphans<'a> {
 }
 
 impl Found<'_> {
-    /// Whether an object with this claim has to do without while this is here.
+    /// Whether this provider blocks an object with this claim.
     fn is_asked_for(&self, claim: &Claim, has_own: bool) -> bool {
         let Self { provider, mark } = self;
         let slug = claim.slug.as_ref() == Some(&mark.slug);
@@ -140,7 +140,7 @@ impl Orphan<'_> {
     }
 }
 
-/// Whether nobody has given the provider to an application of their own.
+/// Whether the provider still belongs to the application that it was created for.
 pub(super) fn is_whole(provider: &ActualProvider, slug: &str) -> bool {
     let application = provider.application.as_deref();
     application.is_none_or(|application| application == slug)

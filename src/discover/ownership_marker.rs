@@ -1,16 +1,15 @@
-//! The mark on what was created: the name of the provider.
+//! The ownership marker of created records: the name of the provider.
 //!
 //! Providers and applications have no field at authentik that is free for programs. A provider's
-//! name is unique there, so that two runs at once cannot create two, and people see it where they
-//! would otherwise wonder. It names the object of Kubernetes, so that what is renamed is found
-//! again, and the slug, so that an application is only taken for ours while it has the slug that
-//! it was given.
+//! name is unique there, so that two runs at once cannot create two, and it is visible in the admin
+//! interface. It names the object of Kubernetes, so that a renamed application is found again, and
+//! the slug, so that an application counts as owned only while it has the slug that it was given.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// What kind of object.
+/// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -23,9 +22,9 @@ pub enum Kind {
 /// An object of Kubernetes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Source {
-    /// What kind it is of.
+    /// Its kind.
     pub kind: Kind,
-    /// Where it is.
+    /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
@@ -41,23 +40,23 @@ impl fmt::Display for Source {
     }
 }
 
-/// A mark that was read.
+/// A parsed ownership marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnershipMarker {
     /// The slug that the application was given.
     pub slug: String,
-    /// What it was made from.
+    /// The object that it was created from.
     pub source: Source,
 }
 
 impl OwnershipMarker {
-    /// The name of a provider with this mark.
+    /// The name of a provider with this marker.
     #[must_use]
     pub fn name(slug: &str, owner: &str, source: &Source) -> String {
         format!("{slug} ({owner}: {source})")
     }
 
-    /// The mark in a provider's name, if `owner` has put one there.
+    /// The marker in a provider's name, if it is one of `owner`.
     #[must_use]
     pub fn read(name: &str, owner: &str) -> Option<Self> {
         let (slug, rest) = name.split_once(" (")?;

@@ -1,4 +1,4 @@
-//! What has to change at authentik: the difference between what is wanted and what is there.
+//! The changes at authentik: the difference between the desired and the actual state.
 
 use serde::Serialize;
 
@@ -10,18 +10,18 @@ use super::labels::{DesiredApplication, Provider};
 use super::orphans::{Found, Orphans, Owned};
 use super::ownership_marker::{OwnershipMarker, Source};
 
-/// What is to be done, for every object that is labelled and everything that once was.
+/// The actions for every labelled object, and for applications whose object is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Plan {
     /// In the order of the objects of Kubernetes.
     pub items: Vec<Item>,
-    /// What is odd and stops nothing.
+    /// Oddities that stop nothing.
     pub warnings: Vec<String>,
 }
 
 impl Plan {
-    /// Compares. `owner` is whose marks count, `in_scope` whether objects of a namespace were
-    /// looked for at all.
+    /// Compares. Only ownership markers of `owner` count; `in_scope` says whether objects of a
+    /// namespace were listed at all.
     #[must_use]
     pub fn of(
         desired: Desired,
@@ -29,7 +29,7 @@ impl Plan {
         owner: &str,
         in_scope: impl Fn(&str) -> bool,
     ) -> Self {
-        let ours: Owned<'_> = actual
+        let owned: Owned<'_> = actual
             .providers
             .iter()
             .filter_map(|provider| {
@@ -37,12 +37,12 @@ impl Plan {
                 Some((mark.source.clone(), (provider, mark)))
             })
             .collect();
-        let orphans = Orphans::of(&ours, &desired, &in_scope);
+        let orphans = Orphans::of(&owned, &desired, &in_scope);
         let sides = Comparison {
             desired: &desired,
             actual,
             owner,
-            ours: &ours,
+            owned: &owned,
             in_scope: &in_scope,
         };
         let mut items: Vec<_> = desired
@@ -62,7 +62,7 @@ impl Plan {
         }
     }
 
-    /// How many applications were asked for that will not be had.
+    /// The number of refused applications.
     #[must_use]
     pub fn refusals(&self) -> usize {
         let actions = self.items.iter().map(|item| &item.action);
@@ -79,7 +79,7 @@ impl Comparison<'_> {
         asked: &Result<DesiredApplication, String>,
         orphans: &Orphans<'_>,
     ) -> Item {
-        let own = self.ours.get(source);
+        let own = self.owned.get(source);
         let own = own.map(|(provider, mark)| Found { provider, mark });
         let found = match (asked, own) {
             (Ok(wanted), None) => orphans.left_to(wanted),

@@ -287,7 +287,7 @@ fn what_others_made_is_never_touched() {
         "{actions:?}"
     );
 
-    // Somebody gave our provider to an application of their own.
+    // An administrator gave our provider to another application.
     let mut actual = created(&services);
     actual.providers[0].application = Some("theirs".into());
     let application = actual.applications.remove("a").expect("it is there");

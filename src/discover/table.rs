@@ -1,4 +1,4 @@
-//! A plan for people.
+//! A plan as a table.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::plan::Plan;
 /// Shows a plan as a table: a line for every step.
 #[derive(Debug)]
 pub struct Table<'a> {
-    /// What is shown.
+    /// The plan.
     pub plan: &'a Plan,
     /// Whether orphans are going to be deleted.
     pub prune: bool,
@@ -47,7 +47,7 @@ impl fmt::Display for Table<'_> {
     }
 }
 
-/// What is to be done for an application, each with one word for it.
+/// The steps for an application, each with a one-word label.
 pub(super) fn lines(action: &Action, item: &Item, prune: bool) -> Vec<(&'static str, String)> {
     match action {
         Action::Change(changes) if changes.is_empty() => vec![("ok", "up to date".to_owned())],

@@ -52,15 +52,15 @@ impl<'a> Authentik<'a> {
     /// What is there, with the applications that have one of `slugs`.
     pub async fn read(&self, slugs: impl Iterator<Item = &str>) -> Result<Actual, AuthentikError> {
         let (outpost, embedded) = self.outposts().await?;
-        // Applications before providers: an application that somebody creates meanwhile, from the
+        // Applications before providers: an application that is created meanwhile, from the
         // same object, comes with a provider that is then in the list.
         let mut applications = BTreeMap::new();
         self.applications(slugs, &mut applications).await?;
         let providers = self.providers().await?;
-        let ours = providers
+        let owned = providers
             .iter()
             .filter(|provider| OwnershipMarker::read(&provider.name, self.owner()).is_some());
-        let slugs = ours.filter_map(|provider| provider.application.as_deref());
+        let slugs = owned.filter_map(|provider| provider.application.as_deref());
         self.applications(slugs, &mut applications).await?;
         Ok(Actual {
             providers,
