@@ -128,7 +128,7 @@ fn the_environment_of_a_go_outpost_works_unchanged() {
 }
 
 #[test]
-fn everything_wrong_is_told_at_once() {
+fn all_errors_are_reported_at_once() {
     let found = problems(Config::from_pairs([
         ("AUTHENTIK_HOST", "authentik"),
         ("AUTHENTIK_TOKN", "hunter2"),

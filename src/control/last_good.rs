@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_disk_keeps_nobody_else_waiting() {
+    async fn a_slow_disk_delays_no_other_request() {
         let directory = tempfile::tempdir().expect("a directory");
         let pipe = directory.path().join("last-good");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();

@@ -211,7 +211,7 @@ fn an_ingress_is_forward_auth_for_the_host_that_it_has_a_certificate_for() {
 }
 
 #[test]
-fn everything_wrong_is_told_at_once() {
+fn all_errors_are_reported_at_once() {
     let annotations = [
         (SLUG, "no slug!"),
         (MODE, "forward_domain"),

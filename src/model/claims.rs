@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_claims_about_the_user_are_left_out_and_lock_nobody_out() {
+    fn odd_claims_about_the_user_are_left_out_and_lock_no_user_out() {
         for (odd, left_out) in [
             (
                 r#""acr":1,"amr":"pwd","email_verified":"yes","nickname":5,"auth_time":"now""#,

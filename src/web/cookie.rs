@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn ap_2026_05_what_applications_see_has_no_cookie_of_ours() {
+    fn ap_2026_05_applications_see_no_cookie_of_the_outposts() {
         for (lines, expected) in [
             (&["a=1; b=2"][..], Some("a=1; b=2")),
             (&["a=1;b=2", "c=3"], Some("a=1; b=2; c=3")),

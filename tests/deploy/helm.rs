@@ -215,7 +215,7 @@ fn a_change_of_the_file_restarts_the_pods() {
 
 #[test]
 #[ignore = "needs Helm"]
-fn a_policy_without_sources_admits_nobody() {
+fn a_policy_without_sources_admits_no_user() {
     let nobody = ["--set-json=networkPolicy={\"from\":[],\"metricsFrom\":[]}"];
     let documents = template(OURS, &nobody);
     let mut policies = documents.iter().filter(|d| d["kind"] == "NetworkPolicy");

@@ -53,7 +53,7 @@ async fn a_missing_rule_of_kubernetes_is_named() {
 }
 
 #[tokio::test]
-async fn a_kubernetes_that_does_not_know_us_or_is_away_is_told() {
+async fn a_kubernetes_that_refuses_the_account_or_is_down_is_reported() {
     let world = World::new().await;
     world.cluster.refuse_everybody();
     let said = world.run(&[]).await;

@@ -301,7 +301,7 @@ async fn an_empty_cluster_deletes_nothing_by_mistake() {
 }
 
 #[tokio::test]
-async fn ours_leave_the_embedded_outpost_and_others_stay() {
+async fn owned_providers_leave_the_embedded_outpost_and_others_stay() {
     let world = World::furnished().await;
     let foreign = world
         .authentik

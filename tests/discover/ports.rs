@@ -16,7 +16,7 @@ fn with_ports(name: &str, headless: bool, ports: Value, annotations: &[(&str, &s
 }
 
 #[tokio::test]
-async fn requests_go_where_somebody_listens() {
+async fn requests_go_to_an_address_that_listens() {
     let world = World::new().await;
     let web = json!({"name": "web", "protocol": "TCP", "port": 80, "targetPort": "http"});
     let dns = json!({"name": "dns", "protocol": "UDP", "port": 53, "targetPort": 53});

@@ -181,7 +181,7 @@ async fn remote(world: &World<Process>, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn issue_25393_the_log_has_the_address_of_the_rightmost_hop_that_is_not_ours() {
+async fn issue_25393_the_log_has_the_address_of_the_rightmost_untrusted_hop() {
     let grafana = || vec![Provider::forward_single("grafana", "http://grafana.test")];
     let authentik = Standin::builder().start().await.expect("started");
     let mut world = World::<Process>::running(authentik, grafana(), &[]).await;
@@ -223,7 +223,7 @@ async fn issue_25393_the_log_has_the_address_of_the_rightmost_hop_that_is_not_ou
 
 /// A scope mapping of an administrator may say anything.
 #[tokio::test]
-async fn odd_claims_about_the_user_lock_nobody_out() {
+async fn odd_claims_about_the_user_lock_no_user_out() {
     let world = World::with_grafana().await;
     for (number, odd) in [
         json!({"acr": 1, "amr": "pwd", "email_verified": "yes", "nickname": 5}),

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_of_ours_are_errors() {
+    fn unknown_names_of_the_outposts_settings_are_errors() {
         for (name, expected) in [
             (
                 "AUTHENTIK_PROXY_SHUTDOWN_DRAIN_TIMEOUT",

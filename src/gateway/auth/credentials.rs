@@ -287,7 +287,7 @@ mod tests {
     use crate::model::Claims;
 
     #[test]
-    fn cve_2025_29928_verdicts_end_and_good_ones_with_the_session() {
+    fn cve_2025_29928_cached_results_expire_and_good_ones_with_the_session() {
         let session = || {
             let claims = Claims::default();
             Arc::new(Session::new(

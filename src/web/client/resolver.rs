@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dns_that_never_answers_keeps_nobody_waiting() {
+    async fn a_dns_server_that_never_answers_delays_no_request() {
         let resolver = scripted(vec![Ok(at(1))], Duration::from_millis(10));
         assert_eq!(ask(&resolver).await, Some(at(1)));
         assert_eq!(ask(&resolver).await, Some(at(1)));

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn ap_2026_05_attributes_speak_for_no_header_of_ours() {
+    fn ap_2026_05_attributes_set_no_header_of_the_outposts() {
         let mut headers = serde_json::Map::new();
         for name in [
             "X-authentik-username",
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn ap_2026_05_nobody_is_taken_for_another_because_of_space_or_a_separator() {
+    fn ap_2026_05_no_user_is_taken_for_another_because_of_space_or_a_separator() {
         let claims = claims(
             r#"{"sub":"u1 ","preferred_username":"admin ","name":" Dave ","email":"\u00a0a@x.test",
                 "groups":["users|admins","a "," b","c d","ok"],"entitlements":["x|y"],

@@ -45,7 +45,7 @@ async fn cve_2023_36456_and_cve_2024_47070_only_a_believed_address_is_in_a_trust
 }
 
 #[tokio::test]
-async fn cve_2023_36456_the_address_that_a_stranger_claims_is_not_believed() {
+async fn cve_2023_36456_the_address_that_an_untrusted_client_claims_is_ignored() {
     for provider in modes() {
         let authentik = Standin::builder().start().await.expect("started");
         let more = [("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", "203.0.113.0/24")];

@@ -141,7 +141,7 @@ async fn ap_2026_04_an_http2_client_that_does_not_read_holds_two_mebibytes() {
 }
 
 #[tokio::test]
-async fn ap_2026_04_ten_thousand_idle_sockets_keep_nobody_out() {
+async fn ap_2026_04_ten_thousand_idle_sockets_lock_no_client_out() {
     assert!(many_files() > 11_000, "ulimit -Hn is too low for this test");
     for trusted in ["127.0.0.0/8", "none"] {
         let authentik = Standin::builder().start().await.expect("started");

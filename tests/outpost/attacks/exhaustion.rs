@@ -70,7 +70,7 @@ async fn strangers(address: SocketAddr, count: usize) {
 }
 
 #[tokio::test]
-async fn exhaustion_strangers_leave_nothing_behind() {
+async fn exhaustion_anonymous_clients_leave_nothing_behind() {
     let [single, _] = modes();
     // Lines of refused requests are for debugging.
     let authentik = Standin::builder().log_level("info");
@@ -124,7 +124,7 @@ async fn exhaustion_a_thousand_idle_connections_are_closed_and_others_served_mea
 }
 
 #[tokio::test]
-async fn exhaustion_a_head_of_100_kilobytes_is_refused_on_every_surface() {
+async fn exhaustion_a_head_of_100_kilobytes_is_refused_in_every_dialect() {
     let [single, _] = modes();
     let world = World::new(vec![single]).await;
     let large = "x".repeat(100 << 10);

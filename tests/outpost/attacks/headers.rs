@@ -55,7 +55,8 @@ async fn ghsa_5wcc_hf24_rf5h_headers_that_no_proxy_sets_decide_nothing() {
 }
 
 #[tokio::test]
-async fn ghsa_5wcc_hf24_rf5h_another_surfaces_headers_decide_nothing_and_ours_come_once() {
+async fn ghsa_5wcc_hf24_rf5h_another_dialects_headers_decide_nothing_and_identity_headers_come_once()
+ {
     for world in worlds().await {
         for (name, value, set_by) in [
             ("x-original-url", "http://grafana.test/open", "nginx"),
@@ -116,7 +117,7 @@ async fn a_forwarded_host_of_another_application_opens_nothing() {
 }
 
 #[tokio::test]
-async fn cve_2026_40575_and_cve_2026_76835_forwarded_headers_of_strangers_decide_nothing() {
+async fn cve_2026_40575_and_cve_2026_76835_forwarded_headers_of_untrusted_clients_decide_nothing() {
     for provider in modes() {
         let authentik = Standin::builder().start().await.expect("started");
         let more = [("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", "192.0.2.0/24")];

@@ -245,7 +245,7 @@ async fn ap_2026_01_what_one_host_of_a_domain_opens_stays_shut_at_another() {
 
 /// `X-Sent-From` is a client's where nginx passes it on.
 #[tokio::test]
-async fn ap_2026_01_without_ingress_nginx_nobody_says_that_they_are() {
+async fn ap_2026_01_without_ingress_nginx_no_recipe_claims_it() {
     let world = world(&[(
         "AUTHENTIK_PROXY_FORWARD_AUTH__DIALECTS",
         "nginx,traefik,caddy,envoy",

@@ -61,7 +61,7 @@ async fn ap_2026_05_junk_before_the_right_cookie_hides_no_session() {
 
 /// The login cookie of another host that counts too many starts.
 #[tokio::test]
-async fn ap_2026_05_a_tossed_login_cookie_keeps_nobody_out() {
+async fn ap_2026_05_a_tossed_login_cookie_locks_no_user_out() {
     let world = World::with_grafana().await;
     let mut browser = Browser::default();
     browser.sign_in(&world, HOST, "/").await;
@@ -279,7 +279,7 @@ async fn ap_2026_05_positive_answers_tell_what_the_application_should_see() {
 
 /// In forward auth we cannot remove a header of the client's, so that rules have to know of it.
 #[tokio::test]
-async fn ap_2026_05_rules_by_method_hold_on_every_surface() {
+async fn ap_2026_05_rules_by_method_hold_in_every_dialect() {
     const RULES: &str = "
 applications:
   grafana:

@@ -71,7 +71,7 @@ async fn cve_2017_1000070_and_kin_a_whole_login_never_ends_elsewhere() {
 }
 
 #[tokio::test]
-async fn cve_2017_1000070_a_state_that_somebody_changed_leads_nowhere() {
+async fn cve_2017_1000070_a_modified_state_leads_nowhere() {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let unsigned = URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
     let wanted = "http://grafana.test/page";

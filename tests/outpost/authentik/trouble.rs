@@ -73,7 +73,7 @@ async fn recovers(process: &mut Process, authentik: &Standin) {
 }
 
 #[tokio::test]
-async fn what_authentik_answers_is_told_once() {
+async fn an_unexpected_response_of_authentik_is_logged_once() {
     let json = "answered with text/html; charset=utf-8 instead of JSON";
     for (fault, parts) in [
         (
@@ -108,7 +108,7 @@ async fn what_authentik_answers_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_told_once() {
+async fn a_refused_token_is_logged_once() {
     let authentik = authentik().await;
     let mut process = Process::beside(&authentik, &[("AUTHENTIK_TOKEN", "stale")]).await;
     let parts = [
@@ -123,7 +123,7 @@ async fn a_refused_token_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_token_without_outposts_is_told_once() {
+async fn a_token_without_outposts_is_logged_once() {
     let authentik = authentik().await;
     authentik.clear_outposts();
     let mut process = Process::beside(&authentik, &[]).await;
@@ -142,7 +142,7 @@ async fn a_token_without_outposts_is_told_once() {
 }
 
 #[tokio::test]
-async fn another_outpost_than_the_one_wanted_is_told_once() {
+async fn a_missing_configured_outpost_is_logged_once() {
     let wanted = "3f0970c5-d6a3-43b2-9a36-d74665c6b24e";
     let first = authentik().await;
     let (address, token, listed) = (first.addr(), first.token(), first.outpost_id());
@@ -160,7 +160,7 @@ async fn another_outpost_than_the_one_wanted_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_exist_is_told_once() {
+async fn a_name_that_does_not_exist_is_logged_once() {
     let authentik = authentik().await;
     let host = ("AUTHENTIK_HOST", "http://nonexistent.invalid:9000");
     // A resolver without a network may take its time.
@@ -177,7 +177,7 @@ async fn a_name_that_does_not_exist_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_told_once() {
+async fn a_refused_connection_is_logged_once() {
     let authentik = authentik().await;
     authentik.stop().await;
     let mut process = Process::beside(&authentik, &[]).await;
@@ -194,7 +194,7 @@ async fn a_refused_connection_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_is_told_once() {
+async fn a_certificate_that_is_not_trusted_is_logged_once() {
     let (trusted, stranger) = (Authority::new(), Authority::new());
     let first = stranger.authentik().await;
     let (address, token) = (first.addr(), first.token());
@@ -213,7 +213,7 @@ async fn a_certificate_that_is_not_trusted_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_websocket_that_is_refused_is_told_once_while_requests_are_served() {
+async fn a_refused_websocket_is_logged_once_while_requests_are_served() {
     for (fault, parts) in [
         (None, ["authentik refuses it with 403", "AUTHENTIK_TOKEN"]),
         (

@@ -250,7 +250,7 @@ async fn a_read_only_redis_is_named() {
 }
 
 #[tokio::test]
-async fn a_listener_of_another_program_is_told_from_ours() {
+async fn a_listener_of_another_program_is_told_from_the_outposts() {
     let authentik = authentik().await;
     let program = Upstream::start().await;
     let other = program.address.to_string();

@@ -357,7 +357,7 @@ applications:
 }
 
 #[tokio::test]
-async fn a_network_is_trusted_only_where_somebody_tells_the_address() {
+async fn a_network_rule_counts_only_where_the_client_address_is_known() {
     let world = world("applications: {grafana: {trusted_networks: [127.0.0.0/8]}}").await;
     let answer = world.nginx(&format!("http://{HOST}/"), "", &[]).await;
     assert_eq!(

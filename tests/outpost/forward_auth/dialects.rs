@@ -131,7 +131,7 @@ impl Surface {
 }
 
 #[tokio::test]
-async fn signs_in_and_passes_on_every_surface() {
+async fn signs_in_and_passes_in_every_dialect() {
     for surface in ALL {
         let world = World::with_grafana().await;
         let mut browser = Browser::default();
@@ -162,7 +162,7 @@ async fn signs_in_and_passes_on_every_surface() {
 }
 
 #[tokio::test]
-async fn a_surface_that_is_shown_serves_our_own_pages_too() {
+async fn a_published_dialect_serves_the_outposts_own_pages_too() {
     for surface in [Surface::Traefik, Surface::Caddy, Surface::Envoy] {
         let world = World::with_grafana().await;
         let mut browser = Browser::default();
@@ -238,7 +238,7 @@ async fn the_vendors_assets_are_not_found_on_any_host() {
 }
 
 #[tokio::test]
-async fn our_own_pages_never_let_the_request_pass_that_asked_for_them() {
+async fn the_outposts_own_pages_never_authorize_the_request_for_them() {
     // Without an end-session page, we say ourselves that somebody is signed out.
     let authentik = authentik_standin::Standin::builder()
         .start()

@@ -146,7 +146,7 @@ async fn grpc_denies_what_it_does_not_understand() {
 }
 
 #[tokio::test]
-async fn grpc_nobody_asks_about_an_application_in_proxy_mode() {
+async fn grpc_checks_of_an_application_in_proxy_mode_are_refused() {
     let mut provider = Provider::proxy("grafana", "http://grafana.test", "http://127.0.0.1:9");
     provider.skip_path_regex = "^/open$".into();
     let world = world(provider).await;

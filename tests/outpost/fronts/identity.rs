@@ -75,10 +75,10 @@ async fn ap_2026_05_no_lookalike_of_an_identity_header_reaches_an_application(se
 const ECHO: &[(&str, &str)] = &[("AUTHENTIK_PROXY_SESSION__ECHO_CREDENTIALS", "true")];
 
 behind_each_server!(
-    ap_2026_05_an_application_gets_its_own_cookies_and_credentials_and_none_of_ours
+    ap_2026_05_an_application_gets_its_own_cookies_and_credentials_and_none_of_the_outposts
 );
 
-async fn ap_2026_05_an_application_gets_its_own_cookies_and_credentials_and_none_of_ours(
+async fn ap_2026_05_an_application_gets_its_own_cookies_and_credentials_and_none_of_the_outposts(
     server: Server,
 ) {
     let scene = Scene::start(server, ECHO).await;

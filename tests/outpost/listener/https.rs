@@ -317,7 +317,7 @@ async fn a_trusted_load_balancer_names_the_client() {
 }
 
 #[tokio::test]
-async fn a_stranger_names_nobody() {
+async fn an_untrusted_peer_names_no_client() {
     for off in [
         ("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", "10.0.0.0/8"),
         ("AUTHENTIK_PROXY_LISTEN__PROXY_PROTOCOL", "false"),

@@ -48,7 +48,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn bearer_basic_and_token_as_password_pass_on_every_surface() {
+async fn bearer_basic_and_token_as_password_pass_in_every_dialect() {
     for surface in ALL {
         for spelled in [
             |token: &str| format!("Bearer {token}"),

@@ -83,7 +83,7 @@ impl Chromium {
 
 #[tokio::test]
 #[ignore = "needs nginx and Chromium"]
-async fn a_person_signs_in_and_sees_the_application() {
+async fn a_user_signs_in_and_sees_the_application() {
     let address = free_address().expect("a port");
     let host = format!("grafana.localhost:{}", address.port());
     let authentik = Standin::builder().start().await.expect("started");

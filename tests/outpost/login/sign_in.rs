@@ -100,7 +100,7 @@ async fn issue_17033_parallel_tabs_all_land_on_their_pages() {
 }
 
 #[tokio::test]
-async fn a_replayed_callback_of_a_signed_in_person_just_lands() {
+async fn a_replayed_callback_of_a_signed_in_user_just_lands() {
     let world = World::with_grafana().await;
     let mut browser = Browser::default();
     let callback = browser.sign_in(&world, HOST, "/page").await;
@@ -212,7 +212,7 @@ async fn session_fixation_the_id_changes_at_the_callback() {
 }
 
 #[tokio::test]
-async fn sign_out_ends_all_sessions_of_the_person() {
+async fn sign_out_ends_all_sessions_of_the_user() {
     let world = World::with_grafana().await;
     let (mut laptop, mut phone) = (Browser::default(), Browser::default());
     laptop.log_in(&world, HOST, "/").await;

@@ -179,7 +179,7 @@ fn panels() -> Vec<String> {
 
 #[tokio::test]
 #[ignore = "needs Prometheus"]
-async fn a_prometheus_can_draw_the_dashboard_and_weigh_the_alerts() {
+async fn a_prometheus_can_draw_the_dashboard_and_evaluate_the_alerts() {
     let world = world().await;
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/alerts.yaml");
     let scraped = world.outpost.metrics_addresses()[0];

@@ -277,7 +277,7 @@ async fn a_wrong_command_line_exits_with_2() {
 }
 
 #[tokio::test]
-async fn everything_wrong_is_told_at_once_and_no_secret_with_it() {
+async fn all_errors_are_reported_at_once_without_secrets() {
     let wrong = [
         ("AUTHENTIK_HOST", "authentik"),
         ("AUTHENTIK_TOKEN", "hunter2 hunter3"),
@@ -322,7 +322,7 @@ async fn everything_wrong_is_told_at_once_and_no_secret_with_it() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_told_at_once() {
+async fn all_missing_settings_are_reported_at_once() {
     let (status, _, complaints) = run(&["serve"], &[]).await;
     assert_eq!(status.code(), Some(2));
     for variable in ["AUTHENTIK_HOST: is not set", "AUTHENTIK_TOKEN: is not set"] {

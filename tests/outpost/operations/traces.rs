@@ -202,7 +202,7 @@ async fn a_trusted_senders_trace_goes_on_to_the_application() {
 }
 
 #[tokio::test]
-async fn strangers_begin_no_trace_of_theirs_and_failures_say_why() {
+async fn untrusted_clients_begin_no_trace_and_failures_say_why() {
     let mut collected = Collected::start().await;
     let upstream = Upstream::answering(|_| Vec::new()).await;
     let mut world = world(collected.address, &upstream, "none").await;

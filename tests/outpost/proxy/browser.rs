@@ -76,7 +76,7 @@ async fn echo(stream: TcpStream) -> Result<(), tokio_tungstenite::tungstenite::E
 
 #[tokio::test]
 #[ignore = "needs Chromium"]
-async fn a_person_signs_in_over_tls_and_the_page_is_alive() {
+async fn a_user_signs_in_over_tls_and_the_page_is_alive() {
     let application = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let internal = format!("http://{}", application.local_addr().expect("an address"));
     tokio::spawn(async move {

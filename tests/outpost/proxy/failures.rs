@@ -64,7 +64,7 @@ async fn seen<O: crate::support::Outpost>(world: &World<O>) -> (Response<Bytes>,
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_to_administrators_and_to_the_log() {
+async fn problems_are_reported_to_administrators_and_in_the_log() {
     let free = authentik_standin::nginx::free_address().expect("a port");
     let authority = Authority::new();
     let secure = secure_upstream(authority.server()).await;

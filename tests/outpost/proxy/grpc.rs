@@ -203,7 +203,7 @@ async fn a_grpc_stream_passes_message_by_message_with_its_trailers() {
 }
 
 #[tokio::test]
-async fn ap_2026_06_trailers_over_http_2_set_no_cookie_of_ours() {
+async fn ap_2026_06_trailers_over_http_2_set_no_cookie_of_the_outposts() {
     let (address, _heads) = echo(None).await;
     let world = world(&format!("http://{address}"), &[]).await;
     let cookie = alice(&world).await;
@@ -335,7 +335,7 @@ async fn a_grpc_call_without_a_login_reaches_nothing() {
 }
 
 #[tokio::test]
-async fn an_application_that_speaks_no_http_2_is_told_to_administrators() {
+async fn an_application_without_http_2_is_reported_to_administrators() {
     let upstream = Upstream::start().await;
     let world = world(&format!("http://{}", upstream.address), &[]).await;
     world.authentik.add_user(User {

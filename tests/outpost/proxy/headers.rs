@@ -173,7 +173,7 @@ async fn go_2026_5532_our_cookies_and_credentials_never_reach_an_application() {
 }
 
 #[tokio::test]
-async fn cve_2026_35051_forwarded_headers_of_strangers_are_replaced() {
+async fn cve_2026_35051_forwarded_headers_of_untrusted_clients_are_replaced() {
     const FORGED: &str = "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: other.test\r\nX-Forwarded-Prefix: /evil\r\nX-Forwarded-Port: 1\r\nX-Real-IP: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX_Forwarded_For: 1.2.3.4\r\nX-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\n";
     let strangers = ("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", "none");
     let (mut upstream, world) = with_open_path(&[strangers]).await;
@@ -215,7 +215,7 @@ async fn cve_2026_35051_forwarded_headers_of_strangers_are_replaced() {
 }
 
 #[tokio::test]
-async fn an_application_gets_credentials_from_the_persons_attributes() {
+async fn an_application_gets_credentials_from_the_users_attributes() {
     let upstream = Upstream::start().await;
     let authentik = Standin::builder().start().await.expect("started");
     let mut provider = provider(upstream.address);

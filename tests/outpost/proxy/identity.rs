@@ -76,7 +76,7 @@ async fn arrives(upstream: &mut Upstream, world: &World, lines: &str) -> Recorde
 }
 
 #[tokio::test]
-async fn ap_2026_05_no_name_that_an_application_takes_for_ours_is_passed_on() {
+async fn ap_2026_05_no_name_that_reads_like_an_identity_header_is_passed_on() {
     let mut upstream = Upstream::start().await;
     let world = world(&upstream, &[]).await;
     for separator in SEPARATORS.chars() {
@@ -107,7 +107,7 @@ async fn ap_2026_05_no_name_that_an_application_takes_for_ours_is_passed_on() {
 }
 
 #[tokio::test]
-async fn ap_2026_05_no_trailer_that_an_application_takes_for_ours_is_passed_on() {
+async fn ap_2026_05_no_trailer_that_reads_like_an_identity_header_is_passed_on() {
     let mut upstream = Upstream::start().await;
     let world = world(&upstream, &[]).await;
     for separator in SEPARATORS.chars() {
@@ -285,7 +285,7 @@ fn set(headers: &http::HeaderMap) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn ap_2026_06_applications_set_no_cookie_of_ours() {
+async fn ap_2026_06_applications_set_no_cookie_of_the_outposts() {
     let upstream = Upstream::answering(|recorded| {
         if recorded.one("upgrade").is_empty() {
             (head("200 OK") + "Content-Length: 2\r\n\r\nok").into()

@@ -170,7 +170,7 @@ async fn live(
 }
 
 #[tokio::test]
-async fn grafana_signs_people_in_whom_the_outpost_names_and_nobody_else() {
+async fn grafana_signs_in_users_whom_the_outpost_names_and_no_others() {
     let address = grafana(IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
     let strict = grafana(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2))).await;
     let authentik = Standin::builder().start().await.expect("started");

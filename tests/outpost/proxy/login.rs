@@ -10,7 +10,7 @@ use crate::support::upstream::{HOST, Upstream, alice, provider, raw, status, wor
 use crate::support::{Browser, PASSWORD, World, get, location, text};
 
 #[tokio::test]
-async fn a_person_signs_in_and_lands_on_the_page_byte_for_byte() {
+async fn a_user_signs_in_and_lands_on_the_page_byte_for_byte() {
     let mut upstream = Upstream::start().await;
     let world = world(provider(upstream.address), &[]).await;
     let page = "/d/x%2Fy?orgId=1&var=%20a+b&rd=/evil";

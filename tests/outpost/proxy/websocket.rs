@@ -68,7 +68,7 @@ async fn next(socket: &mut WebSocketStream<TcpStream>) -> Option<Result<Message,
 }
 
 #[tokio::test]
-async fn issue_25361_a_websocket_works_as_if_nobody_were_in_between() {
+async fn issue_25361_a_websocket_works_as_without_the_outpost() {
     let world = world(provider(echo().await), &[]).await;
     let cookie = alice(&world).await;
     let (mut socket, response) = connect(&world, &cookie, "v1.test, v2.test")

@@ -160,9 +160,9 @@ pub(super) async fn suite(make: impl Fn(u64) -> Replicas) {
     reads_everywhere_what_was_written(&make(LARGE)).await;
     sessions_end_by_sid_by_subject_and_by_time(&make(LARGE)).await;
     one_session_ends(&make(LARGE)).await;
-    the_end_reaches_copies_that_somebody_holds(&make(LARGE)).await;
+    a_revocation_reaches_copies_in_use(&make(LARGE)).await;
     a_login_finished_after_its_session_ended_is_not_live(&make(LARGE)).await;
-    a_person_who_signs_in_over_and_over_fills_nothing(&make(LARGE)).await;
+    a_user_who_signs_in_over_and_over_fills_nothing(&make(LARGE)).await;
     credentials_open_their_session_again(&make(LARGE)).await;
     a_session_that_the_cache_dropped_is_found_in_the_backend(&make(1)).await;
     what_was_checked_is_noted(&make(LARGE)).await;
@@ -236,7 +236,7 @@ async fn one_session_ends(replicas: &Replicas) {
     assert!(is_live(&replicas.there, &other).await);
 }
 
-async fn the_end_reaches_copies_that_somebody_holds(replicas: &Replicas) {
+async fn a_revocation_reaches_copies_in_use(replicas: &Replicas) {
     let (alice, sid) = (name(), name());
     let id = insert(&replicas.here, &alice, Some(&sid), 100).await;
     let held = replicas
@@ -257,7 +257,7 @@ async fn a_login_finished_after_its_session_ended_is_not_live(replicas: &Replica
     assert!(!is_live(&replicas.there, &id).await);
 }
 
-async fn a_person_who_signs_in_over_and_over_fills_nothing(replicas: &Replicas) {
+async fn a_user_who_signs_in_over_and_over_fills_nothing(replicas: &Replicas) {
     const MOST: usize = 512;
     let (script, alice) = (name(), name());
     // Redis counts by a clock of its own, and on a busy machine all this takes many seconds.

@@ -50,7 +50,7 @@ async fn is_known_or_unknown(replicas: &Replicas, id: &SessionId) {
 
 #[tokio::test]
 #[ignore = "needs Redis"]
-async fn a_redis_that_hangs_stops_nobody_who_is_cached() {
+async fn a_redis_that_hangs_stops_no_cached_session() {
     let server = Server::start(&[]).await;
     let replicas = replicas(&server, &[]);
     let id = half_cached(&replicas).await;

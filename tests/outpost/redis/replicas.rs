@@ -92,7 +92,7 @@ async fn a_login_begins_at_one_replica_and_finishes_at_another() {
 
 #[tokio::test]
 #[ignore = "needs Redis"]
-async fn issue_18098_a_restart_of_a_replica_signs_nobody_out() {
+async fn issue_18098_a_restart_of_a_replica_signs_no_user_out() {
     let (authentik, redis) = (authentik().await, Server::start(&[]).await);
     let before = replica(&authentik, &redis).await;
     let mut browser = Browser::default();
@@ -123,7 +123,7 @@ async fn a_session_that_ends_at_authentik_ends_on_every_replica() {
 
 #[tokio::test]
 #[ignore = "needs Redis"]
-async fn a_sign_out_ends_the_persons_sessions_on_every_replica() {
+async fn a_sign_out_ends_the_users_sessions_on_every_replica() {
     let (authentik, redis) = (authentik().await, Server::start(&[]).await);
     let here = replica(&authentik, &redis).await;
     let there = replica(&authentik, &redis).await;
@@ -141,7 +141,7 @@ async fn a_sign_out_ends_the_persons_sessions_on_every_replica() {
 
 #[tokio::test]
 #[ignore = "needs Redis"]
-async fn a_session_that_ended_while_nobody_listened_is_found_when_it_is_read() {
+async fn a_session_that_ended_while_no_replica_listened_is_found_when_it_is_read() {
     let (authentik, redis) = (authentik().await, Server::start(&[]).await);
     let before = replica(&authentik, &redis).await;
     let mut browser = Browser::default();

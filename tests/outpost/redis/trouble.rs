@@ -56,7 +56,7 @@ async fn is_refused(world: &World<Process>, browser: &mut Browser) {
 
 #[tokio::test]
 #[ignore = "needs Redis"]
-async fn a_start_without_redis_hangs_nobody_and_ends_by_itself() {
+async fn a_start_without_redis_delays_no_request_and_recovers_by_itself() {
     let address = free_address().expect("a port");
     let world = program(&authentik().await, address.port(), &[]).await;
     let line = world.outpost.wait_line("cannot be reached").await;
@@ -84,7 +84,7 @@ async fn a_start_without_redis_hangs_nobody_and_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn trouble_is_told_once_a_minute_and_without_the_password() {
+async fn failures_are_logged_once_a_minute_and_without_the_password() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let attempts = Arc::new(AtomicUsize::new(0));
