@@ -1,4 +1,5 @@
-//! The websocket to authentik: says that we live, hears what changed and who signed out.
+//! The websocket to authentik: sends heartbeats, receives changes of the configuration and ended
+//! sessions.
 
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ use crate::route::user_agent;
 use crate::telemetry::Throttle;
 use crate::web::client::{Connector, FetchError};
 
-/// For the handshake, and for a frame to be taken.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time-out of the handshake, and of sending a frame.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Socket = WebSocketStream<TokioIo<<Connector as tower_service::Service<Uri>>::Response>>;
 
@@ -45,7 +46,7 @@ pub enum WebsocketError {
     #[error("authentik closed it without an acknowledgement of the hello")]
     Closed,
     /// Our hello was not acknowledged in time.
-    #[error("authentik did not acknowledge the hello within {PATIENCE:?}")]
+    #[error("authentik did not acknowledge the hello within {EXCHANGE_TIMEOUT:?}")]
     Silent,
 }
 
@@ -71,7 +72,7 @@ impl Hint for WebsocketError {
 pub(super) async fn run(control: &Context, signals: &Signals, stop: CancellationToken) {
     let instance = Uuid::new_v4();
     let mut back_off = BackOff::new(control.settings.reconnect_backoff_max);
-    let trouble = Throttle::default();
+    let throttle = Throttle::default();
     let mut outposts = signals.outpost.subscribe();
     let mut attempt = 0_u32;
     loop {
@@ -84,6 +85,7 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
         };
         let Some(outpost) = outpost else { continue };
         outposts.mark_unchanged();
+        let mut disconnected = false;
         control.metrics.connected(&outpost, false);
         let connected = tokio::select! {
             () = stop.cancelled() => return,
@@ -109,15 +111,12 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
                 }
                 if heard {
                     back_off.reset();
-                    trouble.reset();
+                    throttle.reset();
                 }
-                let event = "websocket to authentik disconnected, reconnecting";
-                if trouble.should_log(event) {
-                    tracing::warn!("{event}");
-                }
+                disconnected = true;
             }
             Err(error) => {
-                if trouble.should_log(&error.to_string()) {
+                if throttle.should_log(&error.to_string()) {
                     tracing::error!(
                         %error,
                         hint = error.hint().as_deref(),
@@ -130,6 +129,11 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(back_off.next()) => {}
+        }
+        // Not before: at shutdown it does not reconnect.
+        let event = "websocket to authentik disconnected, reconnecting";
+        if disconnected && throttle.should_log(event) {
+            tracing::warn!("{event}");
         }
     }
 }
@@ -166,7 +170,12 @@ async fn connect(
     if let Ok(agent) = HeaderValue::from_str(&user_agent(outpost.reported_version())) {
         request.headers_mut().insert(header::USER_AGENT, agent);
     }
-    match timeout(PATIENCE, client_async(request, TokioIo::new(stream))).await {
+    match timeout(
+        EXCHANGE_TIMEOUT,
+        client_async(request, TokioIo::new(stream)),
+    )
+    .await
+    {
         Err(_) => Err(WebsocketError::Unreachable(FetchError::Timeout)),
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(WsError::Http(answer))) if matches!(answer.status().as_u16(), 401 | 403) => {
@@ -193,9 +202,9 @@ pub(super) async fn greet(control: &Context, outpost: &Outpost) -> Result<(), We
         }
         Ok::<_, WsError>(false)
     };
-    let heard = timeout(PATIENCE, exchange).await;
+    let heard = timeout(EXCHANGE_TIMEOUT, exchange).await;
     // Best effort: authentik notices a lost connection by itself.
-    let _ = timeout(PATIENCE, socket.close(None)).await;
+    let _ = timeout(EXCHANGE_TIMEOUT, socket.close(None)).await;
     match heard {
         Ok(Ok(true)) => Ok(()),
         Ok(Ok(false) | Err(_)) => Err(WebsocketError::Closed),
@@ -220,7 +229,7 @@ impl Conversation<'_> {
     ) -> bool {
         let mut ticks = interval(self.control.settings.heartbeat_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // authentik acknowledges every hello; two missing answers mean that nobody is there.
+        // authentik acknowledges every hello; after two missing responses the connection is dead.
         let silence = self.control.settings.heartbeat_interval * 5 / 2;
         let mut deadline = Instant::now() + silence;
         let mut heard = false;
@@ -243,7 +252,7 @@ impl Conversation<'_> {
                 _ = ticks.tick() => {
                     let hello = hello(self.outpost.reported_version(), self.instance);
                     let hello = socket.send(Message::text(hello));
-                    match timeout(PATIENCE, hello).await {
+                    match timeout(EXCHANGE_TIMEOUT, hello).await {
                         Ok(Ok(())) => continue,
                         Ok(Err(_)) | Err(_) => return heard,
                     }

@@ -1,4 +1,4 @@
-//! Finds sessions that ended while nobody told us: authentik never repeats an event that was
+//! Introspects stored sessions to find those that ended unnoticed: authentik never repeats an event that was
 //! missed. Runs after every gap of the websocket, at intervals, and for sessions that are found at
 //! the store and were not checked for long; always at a bounded rate.
 
@@ -13,7 +13,7 @@ use crate::model::{Hint as _, Session, SessionKey};
 use crate::route::Site;
 use crate::telemetry::Throttle;
 
-/// Re-checks until `stop`.
+/// Introspects until `stop`.
 pub(super) async fn run(control: &Context, signals: &Signals, stop: CancellationToken) {
     let introspector = Introspector {
         control,
@@ -25,13 +25,13 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
     }
 }
 
-/// How many replicas shall ask about a session.
+/// Which replicas introspect a session.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Who {
-    /// One of them, now and then.
-    Anybody,
-    /// This one: what others asked may have been before the gap.
-    Us,
+enum Asking {
+    /// One of them, at intervals.
+    OneReplica,
+    /// Each of them: the introspection of another one may precede the gap.
+    EveryReplica,
 }
 
 struct Introspector<'a> {
@@ -51,26 +51,26 @@ impl Introspector<'_> {
                 () = signals.gap.notified() => {
                     // What is read from the store later was checked before the gap as well.
                     store.set_introspection_cutoff(self.control.clock.now());
-                    self.introspect_all(Who::Us).await;
+                    self.introspect_all(Asking::EveryReplica).await;
                 }
                 () = sleep_until(next) => {
                     next = Instant::now() + interval;
                     let seconds = i64::try_from(interval.as_secs()).unwrap_or(i64::MAX);
                     store.set_introspection_cutoff(self.control.clock.now().saturating_sub(seconds));
-                    self.introspect_all(Who::Anybody).await;
+                    self.introspect_all(Asking::OneReplica).await;
                 }
-                (key, session) = store.next_introspection() => self.check(&key, &session, Who::Us).await,
+                (key, session) = store.next_introspection() => self.check(&key, &session, Asking::EveryReplica).await,
             }
         }
     }
 
-    async fn introspect_all(&self, who: Who) {
+    async fn introspect_all(&self, asking: Asking) {
         for (key, session) in self.control.store.sweep() {
-            self.check(&key, &session, who).await;
+            self.check(&key, &session, asking).await;
         }
     }
 
-    async fn check(&self, key: &SessionKey, session: &Session, who: Who) {
+    async fn check(&self, key: &SessionKey, session: &Session, asking: Asking) {
         let control = self.control;
         let snapshot = control.live.load_full();
         let site = snapshot
@@ -82,12 +82,14 @@ impl Introspector<'_> {
             Some(site) if session.is_live(control.clock.now()) => {
                 // Half of it, so that the claim is gone when its turn comes again.
                 let turn = control.settings.introspection_interval / 2;
-                if who == Who::Us || control.store.claim_introspection(key, turn).await {
+                if asking == Asking::EveryReplica
+                    || control.store.claim_introspection(key, turn).await
+                {
                     self.ask(key, session, site).await;
                     sleep(self.pause()).await;
                 }
             }
-            // The application is gone, and with it everybody who could use the session.
+            // The application is gone, and with it every use of the session.
             None if snapshot.outpost.is_some() => control.store.revoke(key).await,
             _ => {}
         }

@@ -2,7 +2,7 @@
 //! so that one that starts while authentik is down can serve.
 //!
 //! It holds the secrets of all applications and is sealed with a key from the outpost's token:
-//! only who may fetch it from authentik can read it.
+//! only a holder of the token can read it.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -22,8 +22,8 @@ use crate::telemetry::Throttle;
 
 /// Binds what is sealed to its form; another form would have another context.
 const CONTEXT: &[u8] = b"last good configuration, form 1";
-/// What did not change is written again after so many seconds, so that it stays.
-const REWRITE_AFTER: i64 = 3600;
+/// An unchanged configuration is written again at this interval, so that it does not expire.
+const REWRITE_INTERVAL_SECONDS: i64 = 3600;
 
 /// What is kept.
 #[derive(Serialize, Deserialize)]
@@ -106,7 +106,7 @@ impl LastGood {
         let plain = serde_json::to_vec(answers).expect("JSON values serialise");
         let mut hash = [0; 32];
         hash.copy_from_slice(digest::digest(&digest::SHA256, &plain).as_ref());
-        let kept = |(written, then)| written == hash && now - then < REWRITE_AFTER;
+        let kept = |(written, then)| written == hash && now - then < REWRITE_INTERVAL_SECONDS;
         if self.written.is_some_and(kept) {
             return;
         }
@@ -189,7 +189,7 @@ impl LastGood {
     }
 }
 
-/// Works on a file where nobody is kept waiting by a slow disk.
+/// Works on a file in a thread of its own: a slow disk blocks no other task.
 async fn on_disk<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
@@ -248,22 +248,30 @@ mod tests {
             outposts: vec![json!({"pk": 1})],
             providers: vec![json!({"client_secret": "hunter2"})],
         };
-        let mut ours = at(&path, b"token");
-        assert!(ours.read().await.is_none(), "nothing is there yet");
-        ours.keep(&answers, 1_000).await;
-        let kept = ours.read().await.expect("kept");
+        let mut kept_here = at(&path, b"token");
+        assert!(kept_here.read().await.is_none(), "nothing is there yet");
+        kept_here.keep(&answers, 1_000).await;
+        let kept = kept_here.read().await.expect("kept");
         assert_eq!((kept.told_at, &kept.answers), (1_000, &answers));
         assert!(at(&path, b"other").read().await.is_none());
         let file = std::fs::read(&path).expect("a file");
         assert!(!String::from_utf8_lossy(&file).contains("hunter2"));
 
-        ours.keep(&answers, 1_000 + REWRITE_AFTER - 1).await;
-        assert_eq!(ours.read().await.expect("kept").told_at, 1_000, "unchanged");
-        ours.keep(&answers, 1_000 + REWRITE_AFTER).await;
-        assert_ne!(ours.read().await.expect("kept").told_at, 1_000);
+        kept_here
+            .keep(&answers, 1_000 + REWRITE_INTERVAL_SECONDS - 1)
+            .await;
+        assert_eq!(
+            kept_here.read().await.expect("kept").told_at,
+            1_000,
+            "unchanged"
+        );
+        kept_here
+            .keep(&answers, 1_000 + REWRITE_INTERVAL_SECONDS)
+            .await;
+        assert_ne!(kept_here.read().await.expect("kept").told_at, 1_000);
 
         std::fs::write(&path, &file[..file.len() - 1]).expect("written");
-        assert!(ours.read().await.is_none(), "cut off");
+        assert!(kept_here.read().await.is_none(), "cut off");
     }
 
     #[tokio::test]
@@ -272,14 +280,14 @@ mod tests {
         let pipe = directory.path().join("last-good");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();
         assert!(made.expect("it runs").success());
-        let ours = at(&pipe, b"token");
-        // Reading goes on only when somebody writes, which is somebody else of this thread.
+        let kept_here = at(&pipe, b"token");
+        // The read ends only with the write, which runs on the same thread.
         let write = async {
             let pipe = pipe.clone();
             let written = tokio::task::spawn_blocking(move || std::fs::write(pipe, b"x"));
             written.await.expect("no panic").expect("written");
         };
-        let (kept, ()) = tokio::join!(ours.read(), write);
-        assert!(kept.is_none(), "not ours");
+        let (kept, ()) = tokio::join!(kept_here.read(), write);
+        assert!(kept.is_none(), "not sealed with this token");
     }
 }

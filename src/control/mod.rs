@@ -1,4 +1,4 @@
-//! The control plane: learns from authentik what to protect, and who has signed out.
+//! The control plane: receives configuration and ended sessions from authentik.
 //!
 //! Four tasks: `run` keeps the configuration fresh, `events` holds the websocket and ends
 //! sessions the moment authentik says so, `introspection` finds those that ended while it was down,
@@ -71,11 +71,11 @@ pub struct Settings {
     pub send_jwt: bool,
     /// Where the last good configuration is kept; in the store, if that is shared, if `None`.
     pub cache_file: Option<PathBuf>,
-    /// Time between two hellos.
+    /// Heartbeat interval of the websocket.
     pub heartbeat_interval: Duration,
-    /// Time between two re-checks of all sessions.
+    /// Interval of introspecting all sessions.
     pub introspection_interval: Duration,
-    /// Most sessions that are re-checked in a second.
+    /// Introspections in a second, at most.
     pub introspections_per_second: u32,
 }
 
@@ -83,7 +83,7 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Control(Arc<Context>);
 
-/// The parts of a [`Control`].
+/// What the tasks of a [`Control`] share.
 pub struct Context {
     /// How to work.
     pub settings: Settings,
@@ -99,7 +99,7 @@ pub struct Context {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
-    /// Who is told that we can serve.
+    /// Readiness, set once a configuration is loaded.
     pub readiness: Readiness,
     /// The log's level, which authentik may change.
     pub level: LevelHandle,
@@ -145,7 +145,7 @@ impl Control {
     pub fn spawn(&self, tasks: &Tasks, misconfigurations: Receiver<Misconfiguration>) {
         let signals = Arc::new(Signals::default());
         let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));
-        // Now, not in the task: a signal that nobody awaits yet would end the program.
+        // Now, not in the task: a signal without a handler would end the program.
         let user_signal = user_signal();
         tasks.spawn(move |stop| async move { run(&this, &told, user_signal, stop).await });
         let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));

@@ -1,4 +1,4 @@
-//! authentik asked step by step, for the command that looks for what is wrong.
+//! Requests to authentik step by step, for `authentik-proxy doctor`.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -89,7 +89,7 @@ impl Probe {
         &self.trust
     }
 
-    /// Seconds by which authentik's clock (the `Date` of its answer) is ahead of ours.
+    /// Seconds by which authentik's clock (the `Date` of its response) is ahead of this host's.
     pub async fn clock_ahead(&self) -> Result<Option<i64>, FetchError> {
         let host = &self.control.settings.host;
         let url = format!("{host}-/health/live/");

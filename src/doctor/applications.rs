@@ -20,10 +20,10 @@ use crate::upstream::{ProbeError, ProbeResponse, Timeouts, Upstream};
 use crate::web::client::trust::Trust;
 
 /// How many applications are looked at at the same time: each takes several requests to authentik.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 
 /// How long an application may take to begin its answer, however long it may for others.
-const ANSWER: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What it takes to look at an application.
 struct Look<'a> {
@@ -43,7 +43,7 @@ pub(super) async fn examine(
 ) {
     let timeouts = Timeouts {
         connect: config.upstream.connect_timeout,
-        response: ANSWER,
+        response: RESPONSE_TIMEOUT,
     };
     let look = Look {
         config,
@@ -66,12 +66,12 @@ pub(super) async fn examine(
         return;
     }
     report.ok("applications", slugs(sites));
-    // Those that are meant last, so that each of them is the one that is complained of.
+    // The examined ones last, so that each of them is the one that is reported.
     let ordered = others.into_iter().chain(examined.iter().copied());
     shared_addresses(ordered.map(|site| &site.application), &meant, report);
     browsers::examine(config, trust, examined.iter().map(|site| &***site), report).await;
     let examined = examined.into_iter().map(|site| application(&look, site));
-    let mut examined = stream::iter(examined).buffered(AT_ONCE);
+    let mut examined = stream::iter(examined).buffered(MAX_CONCURRENT);
     while let Some(found) = examined.next().await {
         report.extend(found);
     }
@@ -207,7 +207,7 @@ async fn internal_host(
         Err(error @ ProbeError::ResponseTimeout(_)) => report.warning(
             check,
             format!("{backend}/ {error}"),
-            "look whether it is well; it is waited for as long as AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT says",
+            "check the application, or allow more time with AUTHENTIK_PROXY_UPSTREAM__RESPONSE_TIMEOUT",
         ),
         Err(error @ ProbeError::Other(_)) => {
             let fix = "correct external and internal host of the provider";
@@ -216,7 +216,7 @@ async fn internal_host(
     }
 }
 
-/// What anybody may open, by our own rules and at authentik.
+/// What is allowed without a login, by rules of the outpost and of authentik.
 fn open_paths(application: &Application, check: &str, report: &mut Report) {
     let list = &application.allowlist;
     for (line, reason) in list.refused() {
@@ -230,7 +230,7 @@ fn open_paths(application: &Application, check: &str, report: &mut Report) {
     if let Some(reason) = opens_everything(application) {
         return report.warning(
             check,
-            format!("everything is open to everybody: {reason}"),
+            format!("all paths are allowed without a login: {reason}"),
             "unless that is meant, narrow it: rules are in the configuration file below applications.<slug>, unauthenticated paths at the provider in authentik",
         );
     }
@@ -241,7 +241,7 @@ fn open_paths(application: &Application, check: &str, report: &mut Report) {
         .chain(list.expressions().map(str::to_owned))
         .collect();
     if open.is_empty() {
-        report.ok(check, "neither our rules nor authentik open any");
+        report.ok(check, "neither rules nor authentik allow any");
     } else {
         report.ok(check, format!("without a sign-in: {}", open.join(", ")));
     }
@@ -260,7 +260,7 @@ fn access_token(application: &Application, check: &str, report: &mut Report) {
     }
 }
 
-/// By what a path that nobody can have meant is open to whoever asks.
+/// Why an arbitrary path is allowed without a login, if it is.
 fn opens_everything(application: &Application) -> Option<String> {
     let text = format!("{}/a/path-of-no-meaning", application.external.origin());
     let url = RequestedUrl::parse(&text).ok()?;
@@ -300,7 +300,7 @@ async fn redirect_uri(site: &Site, check: &str, report: &mut Report) {
             "save the provider in authentik once more, so that its redirect URIs follow the external host (http or https?)",
         ),
         Ok(Accepted::Unclear(status)) => {
-            report.warning(check, format!("authentik answered {status}"), "look at its log");
+            report.warning(check, format!("authentik answered {status}"), "check its log");
         }
         Err(error) => unanswered(check, &error, report),
     }

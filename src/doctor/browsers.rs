@@ -45,7 +45,7 @@ async fn address(
     let page = &sites[0].relying_party.endpoints().authorization;
     let host = page.host_str().unwrap_or_default();
     let any = |is: fn(&ExternalUrl) -> bool| sites.iter().any(|s| is(&s.application.external));
-    // Other networks than clusters have such names, too; who sets one may mean it.
+    // Other networks than clusters have such names, too; one that is set may be intended.
     let is_meant = config.authentik.host_browser.is_some() && !is_service(host);
     if is_internal(page) && !is_meant {
         let found = format!("browsers would be sent to {host}, which only the cluster knows");
@@ -63,7 +63,7 @@ async fn address(
     if page.origin() == config.authentik.host.origin() {
         return report.ok(
             CHECK,
-            format!("browsers sign in at {origin}, as we reach authentik"),
+            format!("browsers sign in at {origin}, the same address as AUTHENTIK_HOST"),
         );
     }
     match ask(config, trust, sites[0]).await {

@@ -1,4 +1,4 @@
-//! The certificates that authentik shows, for who wonders why they are not trusted, or until when.
+//! The certificates that authentik serves: names, issuers and expiry.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -18,10 +18,10 @@ use crate::web::client::trust::Trust;
 
 /// A certificate should have been renewed by the time that only this part of its life is left, and
 /// in any case this long before its end.
-const LAST_PART: u32 = 5;
-const SOON: Duration = Duration::from_hours(14 * 24);
+const RENEWAL_FRACTION: u32 = 5;
+const MAX_RENEWAL_TIME: Duration = Duration::from_hours(14 * 24);
 /// Names of one certificate that are told.
-const MOST_NAMES: usize = 5;
+const MAX_NAMES: usize = 5;
 
 /// What a server shows, its own certificate first.
 pub(super) struct Chain(Vec<Certificate>);
@@ -32,7 +32,7 @@ impl Chain {
         trust: &Trust,
         host: &str,
         addresses: &[SocketAddr],
-        patience: Duration,
+        limit: Duration,
     ) -> Option<Self> {
         let connector = TlsConnector::from(Arc::new(trust.client(true)));
         let name = ServerName::try_from(host.to_owned()).ok()?;
@@ -40,7 +40,7 @@ impl Chain {
             let stream = TcpStream::connect(addresses).await.ok()?;
             connector.connect(name, stream).await.ok()
         };
-        let stream = timeout(patience, shaken).await;
+        let stream = timeout(limit, shaken).await;
         let shown = stream.ok()??;
         let shown = shown.get_ref().1.peer_certificates()?;
         let chain = shown.iter().map(read).collect::<Option<Vec<_>>>()?;
@@ -54,9 +54,9 @@ impl Chain {
         let validity = own.tbs_certificate().validity();
         let begins = validity.not_before.to_system_time();
         let ends = not_after(own);
-        let soon = ends.duration_since(begins).unwrap_or_default() / LAST_PART;
+        let soon = ends.duration_since(begins).unwrap_or_default() / RENEWAL_FRACTION;
         let left = ends.duration_since(SystemTime::now()).unwrap_or_default();
-        (left < soon.min(SOON)).then_some(left)
+        (left < soon.min(MAX_RENEWAL_TIME)).then_some(left)
     }
 }
 
@@ -69,7 +69,7 @@ fn not_after(certificate: &Certificate) -> SystemTime {
     validity.not_after.to_system_time()
 }
 
-/// Each certificate, whom it is for, who vouches for it and until when.
+/// Each certificate with its names, issuer and expiry.
 impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, certificate) in self.0.iter().enumerate() {
@@ -107,7 +107,7 @@ fn names(certificate: &Certificate) -> Vec<String> {
         }
         _ => None,
     };
-    names.iter().filter_map(text).take(MOST_NAMES).collect()
+    names.iter().filter_map(text).take(MAX_NAMES).collect()
 }
 
 #[cfg(test)]
@@ -145,6 +145,6 @@ mod tests {
         }
         let authority = certificate(-24 * 300, 24);
         let chain = Chain(vec![certificate(-24, 24 * 300), authority]);
-        assert_eq!(chain.ends_soon(), None, "an authority's end is not ours");
+        assert_eq!(chain.ends_soon(), None, "the expiry of a CA does not count");
     }
 }

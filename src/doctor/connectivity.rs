@@ -1,4 +1,4 @@
-//! The way to authentik: name, connection, TLS, clock.
+//! Connectivity to authentik: name, connection, TLS, clock.
 
 use url::{Host, Url};
 
@@ -45,7 +45,7 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
     match probe.clock_ahead().await {
         Err(error @ FetchError::Tls(_)) => {
             let shown = match chain.await {
-                Some(chain) => format!("; it shows {chain}"),
+                Some(chain) => format!(", the server shows {chain}"),
                 None => String::new(),
             };
             let found = format!("{host}: {error}{shown}");
@@ -65,7 +65,7 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
             if host.scheme() == "https" {
                 tls(config, chain.await, report);
             } else {
-                report.ok("tls", "not used; fine inside of a cluster");
+                report.ok("tls", "not used, which is fine inside a cluster");
             }
             clock(ahead, report);
             true
@@ -113,7 +113,7 @@ fn clock(ahead: Option<i64>, report: &mut Report) {
     match ahead {
         None => report.skipped("clock", "the answer has no Date"),
         Some(ahead) if ahead.abs() <= LEEWAY / 2 => {
-            report.ok("clock", "authentik's clock and ours agree");
+            report.ok("clock", "the clocks of authentik and this host agree");
         }
         Some(ahead) => {
             let (side, then) = if ahead > 0 {
@@ -122,7 +122,7 @@ fn clock(ahead: Option<i64>, report: &mut Report) {
                 ("behind", "tokens expire before their time")
             };
             let found = format!(
-                "authentik's clock is {} s {side} ours; beyond {LEEWAY} s {then}",
+                "authentik's clock is {} s {side} this host's: beyond {LEEWAY} s {then}",
                 ahead.abs()
             );
             let fix = "synchronise the clocks of both hosts (NTP)";

@@ -2,21 +2,16 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, StatusCode};
 use tokio::net::TcpListener;
 
 use super::report::{Report, Status};
-use super::running_server;
+use super::{local_request, running_server};
 use crate::admin;
-use crate::config::{Config, reachable};
+use crate::config::Config;
+use crate::web::client::FetchError;
 use crate::web::client::trust::Trust;
-use crate::web::client::{BackChannel, FetchError};
-
-/// How long a program that listens where we should may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The settings, which are usable if we come here, and what is odd about them.
 pub(super) fn settings(config: &Config, report: &mut Report) {
@@ -33,7 +28,7 @@ pub(super) fn settings(config: &Config, report: &mut Report) {
 
 const METRICS: &str = "listen metrics";
 
-/// A kind of listener: its name, the scheme that is spoken there, and what an answer of ours has.
+/// A kind of listener: its name, the scheme that is spoken there, and how a response of the outpost is recognized.
 struct Kind {
     check: &'static str,
     setting: &'static str,
@@ -102,7 +97,7 @@ pub(super) async fn listeners(
     running_server::ask(taken?, trust, report).await
 }
 
-/// Whether a server of ours listens there.
+/// Whether an outpost listens there.
 async fn listener(kind: &Kind, address: SocketAddr, trust: &Trust, report: &mut Report) -> bool {
     let check = kind.check;
     let Err(error) = TcpListener::bind(address).await else {
@@ -120,16 +115,17 @@ async fn listener(kind: &Kind, address: SocketAddr, trust: &Trust, report: &mut 
     if error.kind() != ErrorKind::AddrInUse {
         return cannot(report);
     }
-    let answer = ask(kind.scheme, address, "/outpost.goauthentik.io/ping", trust).await;
+    let answer =
+        local_request::get(kind.scheme, address, "/outpost.goauthentik.io/ping", trust).await;
     let found = match answer {
         Ok(answer) if (kind.is_ours)(answer.status(), answer.headers()) => {
             let found = format!("{address} is in use by an outpost: the server, if it runs here");
             report.ok(check, found);
             return true;
         }
-        Ok(answer) => format!("answers our ping with {}", answer.status()),
+        Ok(answer) => format!("answers the ping with {}", answer.status()),
         Err(FetchError::Refused) => return cannot(report),
-        Err(error) => format!("does not answer our ping: {error}"),
+        Err(error) => format!("does not answer the ping: {error}"),
     };
     let fix = format!("end that program, or choose another port with {setting}");
     report.failed(
@@ -138,17 +134,4 @@ async fn listener(kind: &Kind, address: SocketAddr, trust: &Trust, report: &mut 
         fix,
     );
     false
-}
-
-/// Asks whoever listens there.
-pub(super) async fn ask(
-    scheme: &str,
-    address: SocketAddr,
-    path: &str,
-    trust: &Trust,
-) -> Result<Response<Bytes>, FetchError> {
-    let local = reachable(address);
-    BackChannel::over(trust, true, PATIENCE)
-        .get(&format!("{scheme}://{local}{path}"))
-        .await
 }

@@ -6,6 +6,7 @@ mod browsers;
 mod certificates;
 mod connectivity;
 mod listeners;
+mod local_request;
 mod outpost;
 pub mod report;
 mod request_trace;
@@ -42,7 +43,7 @@ pub async fn examine(config: &Config, only: Option<&str>, progress: impl Fn(&str
         Ok(probe) => look(config, &probe, &log, only, progress, &mut report).await,
         Err(error) => {
             report.unusable(&error);
-            // It is only asked who listens, whatever certificate they have.
+            // The certificates of listeners do not matter here.
             if let Ok(trust) = Trust::load(None) {
                 listeners::listeners(config, &trust, &mut report).await;
             }

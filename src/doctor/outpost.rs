@@ -10,9 +10,9 @@ use crate::route::Snapshot;
 use crate::store::MemoryPolicy;
 
 /// Oldest version of authentik that this program was tried with.
-const OLDEST: (u32, u32) = (2025, 6);
+const OLDEST_TESTED: (u32, u32) = (2025, 6);
 /// Newest one.
-const NEWEST: (u32, u32) = (2026, 2);
+const NEWEST_TESTED: (u32, u32) = (2026, 2);
 
 /// Looks at token and outpost, and loads the configuration.
 pub(super) async fn load(
@@ -147,10 +147,10 @@ pub(super) async fn store(probe: &Probe, report: &mut Report) {
 fn redis_memory(memory: &MemoryPolicy, report: &mut Report) {
     let check = "redis memory";
     match memory {
-        MemoryPolicy::Limited => report.ok(check, "it gives up nothing when it is full"),
+        MemoryPolicy::Limited => report.ok(check, "it evicts nothing when it is full"),
         MemoryPolicy::Evicting(policy) => report.warning(
             check,
-            format!("when it is full, it gives up sessions ({policy}): people are signed out"),
+            format!("when it is full, it evicts sessions ({policy}): users are signed out"),
             "set maxmemory-policy to noeviction, and maxmemory to what is needed (about 2.6 KB a session)",
         ),
         MemoryPolicy::Unlimited => report.warning(
@@ -160,7 +160,7 @@ fn redis_memory(memory: &MemoryPolicy, report: &mut Report) {
         ),
         MemoryPolicy::Unknown(reason) => report.skipped(
             check,
-            format!("it does not tell whether it gives up sessions (that takes +info): {reason}"),
+            format!("whether it evicts sessions is unknown (that takes +info): {reason}"),
         ),
     }
 }
@@ -186,12 +186,15 @@ fn version(told: Option<&str>, report: &mut Report) {
         _ => None,
     };
     match found {
-        Some(found) if found < OLDEST => report.warning(
+        Some(found) if found < OLDEST_TESTED => report.warning(
             "version",
             format!("authentik {text} is older than any that this program was tried with"),
-            format!("upgrade to {}.{} or later", OLDEST.0, OLDEST.1),
+            format!(
+                "upgrade to {}.{} or later",
+                OLDEST_TESTED.0, OLDEST_TESTED.1
+            ),
         ),
-        Some(found) if found > NEWEST => report.ok(
+        Some(found) if found > NEWEST_TESTED => report.ok(
             "version",
             format!("authentik {text}, newer than any that this program was tried with"),
         ),

@@ -1,4 +1,4 @@
-//! What was found, for people and for programs.
+//! The report, as a table and as JSON.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -139,7 +139,7 @@ impl Report {
     }
 }
 
-/// A report for people.
+/// A report as text.
 pub struct Table<'a> {
     report: &'a Report,
     colours: bool,

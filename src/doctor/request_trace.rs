@@ -1,4 +1,4 @@
-//! The way of a request to one application, step by step, for who looks at it alone.
+//! The trace of a request to one application: rules, login, cookie, headers, address.
 
 use crate::config::Config;
 use crate::model::{Action, Mode, Rule, UpstreamProtocol};
@@ -14,16 +14,16 @@ pub(super) async fn tell(config: &Config, site: &Site, report: &mut Report) {
     let policy = &site.application.policy;
     for (rule, number) in policy.rules.iter().zip(1..) {
         let action = match &rule.action {
-            Action::Allow => "everybody passes".to_owned(),
-            Action::Deny => "nobody passes".to_owned(),
-            Action::Require(groups) => format!("one of the groups {} passes", groups.join(", ")),
+            Action::Allow => "all requests are allowed".to_owned(),
+            Action::Deny => "all requests are denied".to_owned(),
+            Action::Require(groups) => format!("members of {} are allowed", groups.join(", ")),
         };
         say(
             &format!("rule {number}"),
             format!("{}: {action}", conditions(rule)),
         );
     }
-    say("otherwise", "who is signed in passes".into());
+    say("otherwise", "signed-in users are allowed".into());
     say("sign-in", sign_in(site));
     say("cookie", cookie(config, site));
     say("headers", headers(site));
@@ -83,12 +83,12 @@ fn cookie(config: &Config, site: &Site) -> String {
     )
 }
 
-/// Names only: the values are about people.
+/// Names only: the values are about users.
 fn headers(site: &Site) -> String {
     let application = &site.application;
     let mut names: Vec<_> = USER.iter().chain(&META).map(ToString::to_string).collect();
     if application.basic_auth.is_some() {
-        names.push("authorization (from the person's attributes)".into());
+        names.push("authorization (from the user's attributes)".into());
     }
     for (name, value) in &site.extra {
         let empty = value.current().is_empty();

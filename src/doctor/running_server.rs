@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::listeners;
+use super::local_request;
 use super::report::Report;
 use crate::admin::Status;
 use crate::model::{Dialect, Dialects, Outpost};
@@ -14,19 +14,19 @@ const CHECK: &str = "server";
 const RESTART: &str = "where what is below is in order, restart it: settings and secret files are read at its start only";
 
 /// For how long a server may be without configuration or Redis before that is told.
-const PATIENCE: Duration = Duration::from_secs(3);
+const STARTUP_TIME: Duration = Duration::from_secs(3);
 
-/// Asks the server behind a metrics listener. `None` if it is not ours, or of another version.
+/// Asks the server behind a metrics listener. `None` if it is no outpost, or one of another version.
 pub(super) async fn ask(address: SocketAddr, trust: &Trust, report: &mut Report) -> Option<Status> {
     let mut running = status(address, trust).await?;
     if !running.configuration.loaded || !running.store.reachable {
         // It may just be starting.
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(STARTUP_TIME).await;
         running = status(address, trust).await?;
     }
     let at = format!("the server at {address}");
     if !running.configuration.loaded {
-        let found = format!("{at} has no configuration from authentik, and answers nobody");
+        let found = format!("{at} has no configuration from authentik, and serves no request");
         report.failed(CHECK, found, RESTART);
     } else if !running.store.reachable {
         report.failed(CHECK, format!("{at} does not reach Redis"), RESTART);
@@ -47,7 +47,7 @@ pub(super) async fn ask(address: SocketAddr, trust: &Trust, report: &mut Report)
 }
 
 async fn status(address: SocketAddr, trust: &Trust) -> Option<Status> {
-    let answer = listeners::ask("http", address, "/status", trust)
+    let answer = local_request::get("http", address, "/status", trust)
         .await
         .ok()?;
     serde_json::from_slice(answer.body()).ok()

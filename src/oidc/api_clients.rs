@@ -27,7 +27,7 @@ struct Introspection {
 #[serde(untagged)]
 enum Audience {
     #[default]
-    Nobody,
+    None,
     One(String),
     Many(Vec<String>),
 }
@@ -35,7 +35,7 @@ enum Audience {
 impl Audience {
     fn includes(&self, client_id: &str) -> bool {
         match self {
-            Self::Nobody => false,
+            Self::None => false,
             Self::One(one) => one == client_id,
             Self::Many(many) => many.iter().any(|one| one == client_id),
         }
@@ -51,7 +51,7 @@ struct Issued {
 
 impl RelyingParty {
     /// Whether authentik still stands by a token. Without an introspection endpoint there is
-    /// nobody to deny it.
+    /// no request that could deny it.
     pub async fn is_active(&self, access_token: &SecretString) -> Result<bool, OidcError> {
         let found = self.ask(access_token).await?;
         Ok(found.is_none_or(|found| found.active))
@@ -67,9 +67,9 @@ impl RelyingParty {
         let Some(found) = self.ask(token).await? else {
             return Ok(None);
         };
-        let ours = found.aud.includes(&self.client_id)
+        let is_audience = found.aud.includes(&self.client_id)
             && found.client_id.is_none_or(|id| id == self.client_id);
-        if !(found.active && ours) {
+        if !(found.active && is_audience) {
             return Ok(None);
         }
         let claims = read(found.claims)?;

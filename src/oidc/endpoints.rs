@@ -55,7 +55,7 @@ impl Origin {
     }
 }
 
-/// The URLs of one application, sorted by who uses them.
+/// The URLs of one application, by their user: browser or back channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoints {
     /// Front channel: where browsers are sent to sign in.

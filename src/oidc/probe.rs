@@ -1,4 +1,4 @@
-//! What authentik would do, asked without signing anybody in.
+//! Requests to authentik that sign in no user, for `authentik-proxy doctor`.
 
 use http::{Request, StatusCode};
 use url::Url;
@@ -9,7 +9,7 @@ use super::client::{OidcError, RelyingParty, answer, bare};
 /// What authentik says of our client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accepted {
-    /// It would sign people in and send them back.
+    /// It would sign users in and redirect them back.
     Yes,
     /// It knows no such client, or not the redirect URI.
     No,

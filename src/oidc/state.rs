@@ -12,7 +12,7 @@ pub struct LoginState {
     pub sid: String,
     /// Random value of this attempt; PKCE verifier and nonce derive from it.
     pub state: String,
-    /// Where the person wanted to go.
+    /// The return target.
     pub redirect: String,
     /// Until when the attempt may be finished, Unix seconds.
     pub exp: i64,
@@ -26,7 +26,7 @@ pub enum StateError {
     /// Not signed by us for this application.
     #[error("the state is missing or was not signed by this application")]
     Invalid,
-    /// Too old. The state is given, since it tells where the person wanted to go.
+    /// Too old. The state is given, since it has the return target.
     #[error("the login was started too long ago")]
     Expired(Box<LoginState>),
 }
@@ -77,7 +77,7 @@ impl LoginState {
     }
 }
 
-/// The redirect may hold what a person searched for; only the attempt is shown.
+/// The redirect may hold what a user searched for; only the attempt is shown.
 impl std::fmt::Debug for LoginState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LoginState")

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::Throttle;
 
 /// Reports that may wait for being sent; more are dropped.
-const WAITING: usize = 4;
+const MAX_QUEUED: usize = 4;
 
 /// A request that a reverse proxy should have sent otherwise. Holds no credentials: URLs are
 /// without query, headers are chosen by name.
@@ -16,7 +16,7 @@ const WAITING: usize = 4;
 pub struct Misconfiguration {
     /// What is wrong and what to do.
     pub message: String,
-    /// Who asked.
+    /// Address of the client.
     pub client: IpAddr,
     /// What was asked for.
     pub url: String,
@@ -35,7 +35,7 @@ impl Reporter {
     /// A reporter, and where its reports come out.
     #[must_use]
     pub fn channel() -> (Self, mpsc::Receiver<Misconfiguration>) {
-        let (sender, receiver) = mpsc::channel(WAITING);
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         let throttle = Arc::default();
         (Self { sender, throttle }, receiver)
     }

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// How long the same message is held back.
-const QUIET: Duration = Duration::from_mins(1);
+/// The same message is logged at most once in this time.
+const REPEAT_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Messages that are remembered. Causes are few; what they name may vary.
-const REMEMBERED: usize = 16;
+const MAX_REMEMBERED: usize = 16;
 
 /// Lets a message through if it is new or was let through a minute ago.
 #[derive(Debug, Default)]
@@ -25,10 +25,10 @@ impl Throttle {
             .lock()
             .expect("nothing panics while holding this lock");
         let now = Instant::now();
-        recent.retain(|(when, _)| now.duration_since(*when) < QUIET);
+        recent.retain(|(when, _)| now.duration_since(*when) < REPEAT_INTERVAL);
         let repeated = recent.iter().any(|(_, text)| text == message);
         if !repeated {
-            if recent.len() == REMEMBERED {
+            if recent.len() == MAX_REMEMBERED {
                 recent.pop_front();
             }
             recent.push_back((now, message.to_owned()));
@@ -36,7 +36,7 @@ impl Throttle {
         !repeated
     }
 
-    /// Forgets all messages: the trouble is over and its return would be news.
+    /// Forgets all messages: the error is over, and a new one is logged at once.
     ///
     /// # Panics
     /// Never: nothing panics while the lock is held.

@@ -21,8 +21,6 @@ const CRATES: &[&str] = &[
 
 /// Files whose circles are known. The list only shrinks.
 const KNOWN: &[&str] = &[
-    "src/doctor/listeners.rs",
-    "src/doctor/running_server.rs",
     "src/store/mod.rs",
     "src/store/redis/connection.rs",
     "src/store/redis/data_loss.rs",

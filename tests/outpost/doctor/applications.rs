@@ -159,10 +159,7 @@ async fn what_is_open_to_everybody_is_listed() {
     );
     assert_eq!(open, ("ok", "without a sign-in: ^/health$"));
     let grafana = found(&findings, "grafana: open paths");
-    assert_eq!(
-        grafana,
-        [("ok", "neither our rules nor authentik open any")]
-    );
+    assert_eq!(grafana, [("ok", "neither rules nor authentik allow any")]);
 }
 
 #[tokio::test]

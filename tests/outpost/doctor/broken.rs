@@ -136,7 +136,7 @@ async fn rules_that_open_are_listed_and_those_that_open_everything_warned_about(
         ),
         ("action: allow", "warning", "rule 1 allows the request"),
         ("path: ^/health$, action: allow", "ok", "^/health$ (rule 1)"),
-        ("path: ^/, action: deny", "ok", "neither our rules nor"),
+        ("path: ^/, action: deny", "ok", "neither rules nor"),
     ] {
         let file = format!("applications:\n  grafana:\n    rules: [{{{rule}}}]\n");
         let (_, findings) = with_file(&authentik, &file, &[]).await;
@@ -351,7 +351,7 @@ async fn one_application_is_looked_at_more_closely() {
     let (code, findings) = with_file(&authentik, file, &["--app", "grafana"]).await;
     assert_eq!(code, 0);
     for (check, found) in [
-        ("grafana: rule 1", "^/admin: nobody passes"),
+        ("grafana: rule 1", "^/admin: all requests are denied"),
         ("grafana: cookie", "for grafana.test alone, Secure"),
         ("grafana: sign-in", "application/o/authorize/ as client"),
         ("grafana: headers", "x-authentik-username"),

@@ -9,10 +9,18 @@ use super::{authentik, doctor, found, is_found};
 async fn a_clock_that_is_wrong_is_found_with_its_skew() {
     let fine = "agree";
     for (ahead, status, parts) in [
-        (600, "failed", [" s ahead of ours", "not yet valid"]),
-        (-600, "failed", [" s behind ours", "before their time"]),
-        (45, "warning", [" s ahead of ours", "not yet valid"]),
-        (-45, "warning", [" s behind ours", "before their time"]),
+        (600, "failed", [" s ahead of this host's", "not yet valid"]),
+        (
+            -600,
+            "failed",
+            [" s behind this host's", "before their time"],
+        ),
+        (45, "warning", [" s ahead of this host's", "not yet valid"]),
+        (
+            -45,
+            "warning",
+            [" s behind this host's", "before their time"],
+        ),
         (10, "ok", [fine, fine]),
         (0, "ok", [fine, fine]),
         (-10, "ok", [fine, fine]),

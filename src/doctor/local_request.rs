@@ -1,0 +1,27 @@
+//! Requests to listeners of this host.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+
+use crate::config::reachable;
+use crate::web::client::trust::Trust;
+use crate::web::client::{BackChannel, FetchError};
+
+/// Time-out of a request.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Gets a page of the listener at `address`, whatever its certificate.
+pub(super) async fn get(
+    scheme: &str,
+    address: SocketAddr,
+    path: &str,
+    trust: &Trust,
+) -> Result<Response<Bytes>, FetchError> {
+    let local = reachable(address);
+    BackChannel::over(trust, true, PING_TIMEOUT)
+        .get(&format!("{scheme}://{local}{path}"))
+        .await
+}
