@@ -191,10 +191,34 @@ fn every_source_and_test_exists() {
     let mut found = mentions(r"\b((?:src|tests|standin|benches)/[\w/.-]+\.rs)\b");
     // Generated: `evidence` checks what it names.
     found.retain(|(name, _)| name != "docs/TESTS.md");
-    assert!(!found.is_empty(), "the pattern finds nothing");
     for (name, file) in found {
         assert!(root().join(&file).is_file(), "{name}: {file}");
     }
+    // The table of files: a name without a directory stands beside the one before it.
+    let architecture = read("docs/ARCHITECTURE.md");
+    let (_, table) = architecture
+        .split_once("\n## The files\n")
+        .expect("a table");
+    let mut count = 0;
+    for row in table.lines().filter(|line| line.starts_with("| `")) {
+        let cell = row.split(" | ").next().unwrap_or_default();
+        let mut directory = root().join("src");
+        for path in cell.split('`').skip(1).step_by(2) {
+            if path.contains('*') || path.contains("authentik-proxy:") {
+                continue;
+            }
+            let own = root().join("src").join(path);
+            let found = if own.exists() {
+                own
+            } else {
+                directory.join(path)
+            };
+            assert!(found.exists(), "docs/ARCHITECTURE.md: {path}");
+            directory = found.parent().expect("a directory").to_owned();
+            count += 1;
+        }
+    }
+    assert!(count > 50, "the table is not understood");
 }
 
 #[test]
