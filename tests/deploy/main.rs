@@ -6,6 +6,7 @@ mod custom;
 mod evidence;
 mod helm;
 mod kubernetes;
+mod links;
 mod monitoring;
 mod recipes;
 
