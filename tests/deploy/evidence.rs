@@ -176,4 +176,8 @@ fn evidence_is_shown_in_a_page() {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(root().join(PAGE), &page).expect("written");
     }
+    assert!(
+        read(PAGE) == page,
+        "{PAGE} is old: UPDATE=1 cargo test --all-features --test deploy evidence"
+    );
 }
