@@ -1,4 +1,4 @@
-//! What an nginx check of somebody who is signed in costs: in process, and over loopback next to a
+//! What an nginx check with a session costs: in process, and over loopback next to a
 //! bare hyper server that sends the same answer without looking at the request.
 
 #![allow(
@@ -51,7 +51,7 @@ const TIMEOUTS: Timeouts = Timeouts {
 /// The least share of the bare server's throughput that we want.
 const TARGET: f64 = 0.70;
 
-/// An outpost with one application, and one person who is signed in there.
+/// An outpost with one application, and one user who is signed in there.
 struct Outpost {
     app: App,
     address: SocketAddr,

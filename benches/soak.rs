@@ -1,5 +1,5 @@
 //! Two replicas behind nginx, with their sessions in Redis, under the load of `wrk`: a ramp next to
-//! two bare hyper servers behind the same nginx, then a long time at a steady rate, while people
+//! two bare hyper servers behind the same nginx, then a long time at a steady rate, while users
 //! sign in and out. Says what it found as tables for docs/PERFORMANCE.md.
 //!
 //! `cargo bench --all-features --bench soak -- --minutes 30`; without minutes it only tries
@@ -29,8 +29,8 @@ use tokio::process::{Child, Command};
 
 const HOST: &str = "app.localhost";
 const CHECK: &str = "/outpost.goauthentik.io/auth/nginx";
-/// People who are signed in all the time.
-const PEOPLE: usize = 200;
+/// Users who are signed in all the time.
+const USERS: usize = 200;
 /// Connections of the steps of the ramp.
 const RAMP: [usize; 4] = [1, 8, 32, 128];
 /// Requests a second of the long run, at most.
@@ -120,7 +120,7 @@ impl World {
         ready.expect("a replica that is ready");
     }
 
-    /// Status and headers of an answer; `None` while nobody listens.
+    /// Status and headers of an answer; `None` while the port is closed.
     async fn get(
         &self,
         address: SocketAddr,
@@ -139,7 +139,7 @@ impl World {
         Some((head.status, head.headers))
     }
 
-    /// Signs somebody new in through nginx; returns the cookies.
+    /// Signs a new user in through nginx; returns the cookies.
     async fn sign_in(&self, name: &str) -> String {
         self.authentik.add_user(User {
             groups: vec!["admins".into(), "editors".into()],
@@ -291,8 +291,8 @@ fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / MIB
 }
 
-async fn ramp(world: &World, people: &[String], time: Duration) {
-    let script = world.script(people, Duration::ZERO);
+async fn ramp(world: &World, users: &[String], time: Duration) {
+    let script = world.script(users, Duration::ZERO);
     println!("\n| connections | share of the bare servers' throughput |\n| --- | --- |");
     for connections in RAMP {
         let (mut ours, mut theirs) = (0.0, 0.0);
@@ -305,7 +305,7 @@ async fn ramp(world: &World, people: &[String], time: Duration) {
     }
 }
 
-/// People come and go, twice a second; who has gone is let in by nobody.
+/// Users sign in and out, twice a second; after sign-out no replica lets them in.
 async fn come_and_go(world: &World, until: Instant) -> usize {
     let mut number = 0;
     while Instant::now() < until {
@@ -335,9 +335,9 @@ async fn watch(world: &World, until: Instant, every: Duration) -> Vec<Vec<Sample
     samples
 }
 
-async fn soak(world: &World, people: &[String], time: Duration, strict: bool) {
+async fn soak(world: &World, users: &[String], time: Duration, strict: bool) {
     let pause = Duration::from_millis(1000 * RATE_CONNECTIONS as u64 / RATE as u64);
-    let script = world.script(people, pause);
+    let script = world.script(users, pause);
     let until = Instant::now() + time;
     let every = (time / 120).max(Duration::from_millis(200));
     let (rate, guests, samples) = tokio::join!(
@@ -346,7 +346,7 @@ async fn soak(world: &World, people: &[String], time: Duration, strict: bool) {
         watch(world, until, every),
     );
     println!(
-        "\n{} minutes, {rate:.0} requests a second, {guests} people came and went, no wrong answer.\n",
+        "\n{} minutes, {rate:.0} requests a second, {guests} users came and went, no wrong answer.\n",
         time.as_secs() / 60
     );
     println!(
@@ -392,17 +392,17 @@ async fn main() {
         None => (Duration::from_secs(1), Duration::from_secs(5)),
     };
     let world = World::start().await;
-    let mut people = Vec::new();
-    for number in 0..PEOPLE {
-        people.push(world.sign_in(&format!("person {number}")).await);
+    let mut users = Vec::new();
+    for number in 0..USERS {
+        users.push(world.sign_in(&format!("user {number}")).await);
     }
-    let answer = world.get(world.nginx.address(), CHECK, &people[0]).await;
+    let answer = world.get(world.nginx.address(), CHECK, &users[0]).await;
     let (status, mut headers) = answer.expect("an answer");
     assert_eq!(status, StatusCode::OK);
     for of_the_connection in [header::CONNECTION, header::CONTENT_LENGTH, header::DATE] {
         headers.remove(of_the_connection);
     }
     let _ = world.answer.set(headers);
-    ramp(&world, &people, step).await;
-    soak(&world, &people, time, minutes.is_some()).await;
+    ramp(&world, &users, step).await;
+    soak(&world, &users, time, minutes.is_some()).await;
 }

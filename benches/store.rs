@@ -94,10 +94,10 @@ impl Server {
             ("AUTHENTIK_REDIS__PORT", &port),
         ])
         .expect("a configuration");
-        let (redis, people) = (config.redis.expect("a place"), config.authentik.token);
+        let (redis, secret) = (config.redis.expect("a place"), config.authentik.token);
         let (clock, metrics) = (Clock::system(), Metrics::new().store());
         let store =
-            Store::redis(redis, &people, cache_bytes, None, clock, metrics).expect("a store");
+            Store::redis(redis, &secret, cache_bytes, None, clock, metrics).expect("a store");
         tokio::spawn(store.clone().run(CancellationToken::new()));
         store
     }
@@ -241,7 +241,7 @@ async fn fill(store: &Store, count: usize) -> Vec<SessionId> {
     const AT_ONCE: usize = 200;
     stream::iter(0..count)
         .map(|number| async move {
-            let (sub, sid) = (format!("person {}", number / 100), format!("sid {number}"));
+            let (sub, sid) = (format!("user {}", number / 100), format!("sid {number}"));
             insert(store, &sub, &sid).await
         })
         .buffer_unordered(AT_ONCE)
@@ -249,21 +249,21 @@ async fn fill(store: &Store, count: usize) -> Vec<SessionId> {
         .await
 }
 
-/// As large as ours and indexed like them; nobody reads them.
-const STRANGERS: &str = "
+/// As large as the benchmarked sessions and indexed like them; they are never read.
+const OTHER_SESSIONS: &str = "
 for number = ARGV[1], ARGV[2] - 1 do
-  local name = 'stranger' .. string.rep('x', 27) .. string.format('%08d', number)
+  local name = 'other' .. string.rep('x', 27) .. string.format('%08d', number)
   redis.call('SET', 'authentik-proxy:session:' .. name, string.rep('x', 2300), 'EX', 3600)
   redis.call('ZADD', 'authentik-proxy:sid:{' .. name .. '}', ARGV[3], name)
   redis.call('ZADD', 'authentik-proxy:subject:' .. math.floor(number / 100), ARGV[3], name)
 end";
 
-/// Fills Redis with sessions of strangers.
+/// Fills Redis with sessions of other users.
 async fn crowd(connection: &mut MultiplexedConnection, from: usize, to: usize) {
     const EACH: usize = 1_000;
     for begin in (from..to).step_by(EACH) {
         let mut command = redis::cmd("EVAL");
-        command.arg(STRANGERS).arg(0);
+        command.arg(OTHER_SESSIONS).arg(0);
         command.arg(begin).arg(to.min(begin + EACH));
         command.arg(Clock::system().now() + LIFETIME);
         let filled: Result<(), _> = command.query_async(connection).await;
@@ -295,7 +295,7 @@ fn ending(criterion: &mut Criterion, runtime: &Runtime, server: &Server) {
                 for _ in 0..rounds {
                     runtime.block_on(async {
                         let sid = SessionId::random().to_text();
-                        insert(&store, "somebody", &sid).await;
+                        insert(&store, "user", &sid).await;
                         let started = Instant::now();
                         assert_eq!(store.revoke_by_sid(&sid).await, 1);
                         spent += started.elapsed();
@@ -322,7 +322,7 @@ fn many(runtime: &Runtime) {
         let mut command = redis::cmd("MEMORY");
         command.arg("USAGE").arg(name(&ids[0]));
         let record: usize = command.query_async(&mut connection).await.expect("a size");
-        let cached = session("somebody", "some sid").weight();
+        let cached = session("user", "some sid").weight();
         println!(
             "store: bytes per session: {record} for the record, {each} in Redis with all indexes, {cached} in the cache"
         );

@@ -180,7 +180,7 @@ fn decoded_and_resolved(path: &str) -> String {
     format!("/{}", segments.join("/"))
 }
 
-/// Forwarded headers, whatever they hold, never make a stranger's claim count.
+/// Forwarded headers, whatever they hold, never make an untrusted client's claim count.
 pub(crate) fn inbound(forwarded_for: &[u8], host: &[u8], proto: &[u8]) {
     let mut request = Request::builder().uri("/x").header("host", "own.test");
     for (name, bytes) in [
@@ -197,10 +197,10 @@ pub(crate) fn inbound(forwarded_for: &[u8], host: &[u8], proto: &[u8]) {
     };
     let (parts, ()) = request.into_parts();
     let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")]);
-    let stranger: std::net::SocketAddr = "203.0.113.9:1".parse().expect("an address");
-    let inbound = Inbound::read(&parts, stranger, &trusted);
+    let untrusted: std::net::SocketAddr = "203.0.113.9:1".parse().expect("an address");
+    let inbound = Inbound::read(&parts, untrusted, &trusted);
     assert_eq!(inbound.host, "own.test");
-    assert_eq!(inbound.client, stranger.ip());
+    assert_eq!(inbound.client, untrusted.ip());
     assert!(!inbound.trusted);
     let proxy: std::net::SocketAddr = "10.0.0.1:1".parse().expect("an address");
     let _ = Inbound::read(&parts, proxy, &trusted);

@@ -107,7 +107,7 @@ pub(crate) fn uncached_json(status: StatusCode, value: &Value) -> Answer {
     answer
 }
 
-/// A page for people.
+/// A page for browsers.
 pub(crate) fn html(status: StatusCode, page: Markup) -> Answer {
     answer(
         status,

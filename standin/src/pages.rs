@@ -1,4 +1,4 @@
-//! Pages for people: self-contained, without scripts, light and dark.
+//! Pages for browsers: self-contained, without scripts, light and dark.
 
 use http::StatusCode;
 use maud::{DOCTYPE, Markup, PreEscaped, html};

@@ -216,8 +216,8 @@ fn a_change_of_the_file_restarts_the_pods() {
 #[test]
 #[ignore = "needs Helm"]
 fn a_policy_without_sources_admits_no_user() {
-    let nobody = ["--set-json=networkPolicy={\"from\":[],\"metricsFrom\":[]}"];
-    let documents = template(OURS, &nobody);
+    let no_source = ["--set-json=networkPolicy={\"from\":[],\"metricsFrom\":[]}"];
+    let documents = template(OURS, &no_source);
     let mut policies = documents.iter().filter(|d| d["kind"] == "NetworkPolicy");
     let policy = policies.next().expect("a NetworkPolicy");
     assert_eq!(policy["spec"]["ingress"], json!([]));

@@ -197,7 +197,7 @@ fn the_doctor_looks_with_the_outposts_eyes() {
     assert_eq!(environment(container), expected);
     assert_eq!(container["args"], json!(["doctor"]));
 
-    // No Service sends people there, and Redis is open to it.
+    // No Service sends browsers there, and Redis is open to it.
     let label = &template["metadata"]["labels"]["app.kubernetes.io/name"];
     assert_ne!(*label, OURS);
     let name = "deploy/kustomize/components/redis/redis.yaml";
@@ -209,7 +209,7 @@ fn the_doctor_looks_with_the_outposts_eyes() {
     assert_eq!(labels.collect::<Vec<_>>(), [&json!(OURS), label]);
 }
 
-/// A peer in a network that is believed can name any client and any URL, and whoever reaches the
+/// A peer in a network that is believed can name any client and any URL, and every client that reaches the
 /// outpost can ask about a request and read the answer.
 #[test]
 fn ap_2026_05_other_pods_and_clients_in_the_house_are_no_reverse_proxies() {
@@ -361,7 +361,7 @@ fn every_component_can_be_rendered() {
     let ports = &service.expect("a Service")["spec"]["ports"];
     assert_eq!(ports[3]["targetPort"], "ext-authz");
     assert_eq!(ports[4]["targetPort"], "forward-auth");
-    // A binding to another namespace's account would give the rights to nobody.
+    // A binding to another namespace's account would have no effect.
     let binding = documents.iter().find(|d| d["kind"] == "ClusterRoleBinding");
     let subject = &binding.expect("discovery has rights")["subjects"][0];
     assert_eq!(subject["namespace"], "elsewhere");

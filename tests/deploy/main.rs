@@ -89,7 +89,7 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a pattern of ours")
 }
 
-/// What people read: everything below `deploy/`, `docs/` and `config/`, and three files more.
+/// The documents for readers: everything below `deploy/`, `docs/` and `config/`, and three files more.
 fn texts() -> Vec<(String, String)> {
     let mut texts: Vec<_> = ["deploy", "docs", "config"]
         .into_iter()
@@ -305,7 +305,7 @@ fn nothing_but_the_program_is_run_in_our_image() {
 
 #[test]
 fn cve_2021_25746_no_snippet_annotation() {
-    // They let whoever may make an Ingress write nginx's configuration (CVE-2021-25742 and
+    // They let every user who may create an Ingress write nginx's configuration (CVE-2021-25742 and
     // CVE-2021-25746, CVE-2023-5043, CVE-2023-5044).
     for (name, document) in documents() {
         walk(&document, "", &mut |key, _| {

@@ -63,7 +63,7 @@ async fn issue_5097_scripts_do_not_change_where_a_login_lands() {
         let mut browser = Browser::default();
         let first = surface.ask(&world, HOST, "/dashboard", &[]).await;
         browser.keep(HOST, first.headers());
-        // While the person types, the page that is still open goes on polling.
+        // While the user types, the page that is still open goes on polling.
         for script in [
             ("sec-fetch-mode", "cors"),
             ("sec-fetch-mode", "no-cors"),
@@ -201,7 +201,7 @@ async fn issue_25393_the_log_has_the_address_of_the_rightmost_untrusted_hop() {
     assert_eq!(world.outpost.complaints(), [""; 0]);
     world.outpost.stop().await;
 
-    // From a stranger it is not believed, which is said once.
+    // From an untrusted client it is ignored, which is said once.
     let authentik = Standin::builder().start().await.expect("started");
     let more = [("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", "192.0.2.0/24")];
     let mut world = World::<Process>::running(authentik, grafana(), &more).await;

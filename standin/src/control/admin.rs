@@ -25,7 +25,7 @@ impl Standin {
         self.admin(|admin| admin.denied.clear());
     }
 
-    /// Somebody else's application with its provider, assigned to the embedded outpost; returns
+    /// An application of another owner with its provider, assigned to the embedded outpost; returns
     /// the provider's number.
     #[expect(
         clippy::must_use_candidate,

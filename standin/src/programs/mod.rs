@@ -22,7 +22,7 @@ use tokio::process::{Child, Command};
 const FIRST: u32 = 12_000;
 const COUNT: u32 = 20_000;
 
-/// How long a program may take until it listens. A machine under load is slow, and whoever waits for
+/// How long a program may take until it listens. A machine under load is slow, and a test that waits for
 /// a program that will never listen is told by its exit code.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -117,9 +117,9 @@ pub fn resident(process: u32) -> io::Result<u64> {
 }
 
 /// A free port on loopback, for programs that cannot say which one they took. It lies below those
-/// that the system gives to whoever asks for any, and stays reserved for as long as this process runs:
+/// that the system gives to programs that ask for any, and stays reserved for as long as this process runs:
 /// a socket is bound to it that does not listen. Programs that set `SO_REUSEADDR`, as servers do, may
-/// bind and listen beside it; whoever asks for a free port here, in whatever process, does not get it.
+/// bind and listen beside it; another call of this function, in any process, does not return it.
 ///
 /// # Errors
 /// If there is none.

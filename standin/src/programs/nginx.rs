@@ -1,5 +1,5 @@
 //! A real nginx in front of an outpost, with a small application behind it that shows what it is
-//! told about the person.
+//! told about the user.
 
 use std::fmt::Write as _;
 use std::io;

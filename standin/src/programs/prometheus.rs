@@ -13,7 +13,7 @@ use super::{Program, free_address};
 pub struct Monitoring(Program);
 
 impl Monitoring {
-    /// Starts Prometheus, which watches itself; `external` is the URL that people use.
+    /// Starts Prometheus, which watches itself; `external` is the external URL.
     ///
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if it is not installed.
@@ -56,7 +56,7 @@ scrape_configs: [{{job_name: authentik-proxy, static_configs: [{{targets: ['{tar
         .await
     }
 
-    /// Starts `AlertManager`, which tells nobody.
+    /// Starts `AlertManager`, without receivers.
     ///
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if it is not installed.

@@ -1,4 +1,4 @@
-//! The people who can sign in.
+//! The users who can sign in.
 
 use serde_json::{Value, json};
 

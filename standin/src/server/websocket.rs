@@ -116,7 +116,7 @@ struct Connection<'a> {
 }
 
 impl Connection<'_> {
-    /// Exchanges frames. Returns the code to close with, `None` when there is nobody to tell.
+    /// Exchanges frames. Returns the code to close with, `None` when the connection is gone.
     async fn talk(
         &mut self,
         mut orders: mpsc::UnboundedReceiver<Command>,

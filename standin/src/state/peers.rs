@@ -22,7 +22,7 @@ pub(crate) enum Command {
 }
 
 impl State {
-    /// Sends a text frame to every connected outpost; nobody else will ever get it.
+    /// Sends a text frame to every connected outpost; later connections never get it.
     pub(crate) fn send_to_outposts(&self, frame: &str) {
         for peer in &self.peers {
             // A connection that is just ending misses the frame, as on a real network.

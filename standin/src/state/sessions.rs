@@ -1,4 +1,4 @@
-//! Sessions of people at authentik, and what was granted in them.
+//! Users' sessions at authentik, and the codes and tokens that were granted in them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

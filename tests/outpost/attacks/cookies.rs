@@ -8,10 +8,10 @@ use crate::support::{Browser, World, location, within};
 
 #[tokio::test]
 async fn cve_2026_25748_malformed_cookies_open_nothing() {
-    for (world, stranger) in worlds().await.into_iter().zip(worlds().await) {
+    for (world, other) in worlds().await.into_iter().zip(worlds().await) {
         let cookies = signed_in(&world).await;
         let (name, value) = session_cookie(&cookies);
-        let elsewhere = signed_in(&stranger).await;
+        let elsewhere = signed_in(&other).await;
         let (_, elsewhere) = session_cookie(&elsewhere);
         let login = cookies.split("; ").find_map(|c| c.split_once("_login="));
         let (_, login) = login.expect("a login cookie");
@@ -160,7 +160,7 @@ async fn cve_2026_19349_state_and_session_are_not_each_other() {
     }
 }
 
-/// Whoever planted a login cookie of theirs in the victim's browser knows nothing of the session
+/// An attacker who planted their login cookie in the victim's browser knows nothing of the session
 /// that the victim opens with it.
 #[tokio::test]
 async fn session_fixation_a_planted_login_cookie_is_worth_nothing_afterwards() {

@@ -49,7 +49,7 @@ async fn connection(address: SocketAddr) -> SendRequest<Full<Bytes>> {
 
 /// Asks `count` times over a few connections, on every surface and at `/start`, each time without
 /// a cookie or with one that is made up.
-async fn strangers(address: SocketAddr, count: usize) {
+async fn anonymous_requests(address: SocketAddr, count: usize) {
     let asking = (0..4).map(|part| async move {
         let mut sender = connection(address).await;
         for n in (part..count).step_by(4) {
@@ -77,9 +77,9 @@ async fn exhaustion_anonymous_clients_leave_nothing_behind() {
     let authentik = authentik.start().await.expect("started");
     let mut world = World::<Process>::running(authentik, vec![single], &[]).await;
     // Until caches and buffers have the size that they will keep.
-    strangers(world.address(), 4_000).await;
+    anonymous_requests(world.address(), 4_000).await;
     let before = Held::of(&world);
-    strangers(world.address(), 20_000).await;
+    anonymous_requests(world.address(), 20_000).await;
     let after = Held::of(&world);
     let metrics = get(world.outpost.metrics(), "/metrics", "x", &[]).await;
     let sessions = "authentik_outpost_proxy_sessions 0\n";

@@ -224,11 +224,11 @@ async fn cve_2026_30851_and_go_2026_5346_every_identity_header_is_on_every_posit
         let cookies = signed_in(&world).await;
         let forged = IDENTITY.map(|name| (name, "forged"));
         for surface in ALL {
-            let nobody = surface.ask(&world, HOST, "/open", &forged).await;
+            let anonymous = surface.ask(&world, HOST, "/open", &forged).await;
             let mut headers = forged.to_vec();
             headers.push(("cookie", &cookies));
             let alice = surface.ask(&world, HOST, "/private", &headers).await;
-            for (answer, absent) in [(&nobody, &IDENTITY[..]), (&alice, &IDENTITY[2..3])] {
+            for (answer, absent) in [(&anonymous, &IDENTITY[..]), (&alice, &IDENTITY[2..3])] {
                 assert_eq!(answer.status(), 200, "{surface:?}");
                 for name in IDENTITY {
                     let values: Vec<_> = answer.headers().get_all(name).iter().collect();

@@ -44,7 +44,7 @@ async fn worlds() -> [World; 2] {
     ]
 }
 
-/// The cookies of somebody who is signed in.
+/// The cookies of a signed-in user.
 async fn signed_in(world: &World) -> String {
     let mut browser = Browser::default();
     browser.log_in(world, HOST, "/").await;

@@ -105,7 +105,7 @@ async fn cve_2017_1000070_a_modified_state_leads_nowhere() {
 
 #[tokio::test]
 async fn cve_2024_52289_and_cve_2026_41569_hosts_are_compared_label_by_label() {
-    // With a second application, so that nobody answers for every host.
+    // With a second application, so that no application answers for every host.
     let domain = Provider::forward_domain("domain", "http://auth.grafana.test", "grafana.test");
     let other = Provider::forward_single("other", "http://other.test");
     let mut open = domain;

@@ -1,4 +1,4 @@
-//! Tokens: in the wrong place, of somebody else, or outlived.
+//! Tokens: in the wrong place, of another user, or outlived.
 
 use authentik_standin::Standin;
 use bytes::Bytes;

@@ -28,7 +28,7 @@ async fn attempts(process: &Process, authentik: &Standin, part: &str) {
     }
 }
 
-/// Has several attempts made that reach nobody: no event tells of them.
+/// Waits for several failed attempts, which no event announces.
 async fn unseen_attempts(process: &Process) {
     for _ in 0..10 {
         process.signal(Signal::SIGUSR1);
@@ -51,7 +51,7 @@ async fn told_once(process: &Process, parts: &[&str], tried: impl Future<Output 
     for part in parts {
         assert!(complaints[0].contains(part), "{part:?} in {complaints:?}");
     }
-    // Meanwhile the program lives, so that nobody restarts it.
+    // Meanwhile the program lives, so that it is not restarted.
     assert_eq!(status(process, "ping").await, 204);
 }
 
@@ -195,8 +195,8 @@ async fn a_refused_connection_is_logged_once() {
 
 #[tokio::test]
 async fn a_certificate_that_is_not_trusted_is_logged_once() {
-    let (trusted, stranger) = (Authority::new(), Authority::new());
-    let first = stranger.authentik().await;
+    let (trusted, untrusted) = (Authority::new(), Authority::new());
+    let first = untrusted.authentik().await;
     let (address, token) = (first.addr(), first.token());
     let file = ("AUTHENTIK_PROXY_TLS__CA_FILE", &*trusted.file());
     let mut process = Process::beside(&first, &[file]).await;

@@ -17,7 +17,7 @@ async fn world(file: &str) -> World {
     World::with_file(authentik, vec![grafana], file, &[]).await
 }
 
-/// Asks as the surface does about something that somebody wants to do.
+/// Asks as the surface does about a request of a client.
 async fn ask(
     surface: Surface,
     world: &World,
@@ -60,7 +60,7 @@ applications:
             ("198.51.101.7", "/", login),
             ("198.51.100.7", "/admin/x", login),
             ("198.51.100.7", "/never", 403),
-            // Nobody knows what is meant by these.
+            // The method that the application will act on is unknown.
             ("198.51.100.7", "/x/../never", 403),
             ("198.51.100.7", "/x/%2e%2e/admin", 403),
             // These are for members of the group at any server that takes them for /admin.
@@ -107,7 +107,7 @@ applications:
     let cookies = signed_in(&world).await;
     for surface in ALL {
         let login = surface.login();
-        for (method, target, nobody, alice) in [
+        for (method, target, anonymous, alice) in [
             (Method::GET, "/", login, 200),
             (Method::GET, "/admin", login, 200),
             (Method::GET, "/admin/open", 200, 200),
@@ -119,7 +119,7 @@ applications:
             (Method::GET, "/admin/open?/never", 200, 200),
             (Method::GET, "/admin/open/../../root", 403, 403),
         ] {
-            for (cookies, status) in [("", nobody), (cookies.as_str(), alice)] {
+            for (cookies, status) in [("", anonymous), (cookies.as_str(), alice)] {
                 let headers = [("cookie", cookies)];
                 let answer = ask(surface, &world, method.clone(), target, &headers).await;
                 assert_eq!(answer.status(), status, "{surface:?} {method} {target}");

@@ -60,7 +60,7 @@ impl Surface {
         }
     }
 
-    /// The request in which it asks whether somebody may do that. Envoy asks with their method.
+    /// The request in which it asks whether the client may do that. Envoy asks with their method.
     pub(crate) fn request(self, method: Method, host: &str, target: &str) -> Builder {
         let (path, asked, own) = self.question(&method, host, target);
         let method = if self == Self::Envoy {
@@ -74,7 +74,7 @@ impl Surface {
         own.into_iter().fold(request, with)
     }
 
-    /// Asks about `http://<host><target>` with the person's own headers.
+    /// Asks about `http://<host><target>` with the client's own headers.
     pub(crate) async fn ask<O: Outpost>(
         self,
         world: &World<O>,
@@ -119,12 +119,12 @@ impl Surface {
         raw(world.address(), &request).await
     }
 
-    /// Whether people see our own answers.
+    /// Whether browsers see the outpost's own responses.
     pub(crate) fn redirects(self) -> bool {
         self != Self::Nginx
     }
 
-    /// The answer to somebody who has to sign in.
+    /// The response to a client that has to sign in.
     pub(crate) fn login(self) -> u16 {
         if self.redirects() { 302 } else { 401 }
     }
@@ -239,7 +239,7 @@ async fn the_vendors_assets_are_not_found_on_any_host() {
 
 #[tokio::test]
 async fn the_outposts_own_pages_never_authorize_the_request_for_them() {
-    // Without an end-session page, we say ourselves that somebody is signed out.
+    // Without an end-session page, the outpost itself says that the user is signed out.
     let authentik = authentik_standin::Standin::builder()
         .start()
         .await

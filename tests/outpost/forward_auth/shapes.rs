@@ -70,7 +70,7 @@ fn value<'a>(answer: &'a str, name: &str) -> &'a str {
     line.unwrap_or_else(|| panic!("{name} in {answer}"))
 }
 
-/// A question, given the method and the cookies of the person.
+/// An authorization request, given the method and the cookies of the client.
 type Shape = fn(&str, &str) -> String;
 
 async fn is_understood(shape: Shape) {
@@ -111,7 +111,7 @@ async fn is_understood(shape: Shape) {
     assert!(answers.starts_with("HTTP/1.1 200 OK\r\n"), "{answers}");
     assert_eq!(answers.matches("HTTP/1.1 ").count(), 2, "{answers}");
     world.outpost.stop().await;
-    // The person's address is in the log, not the reverse proxy's.
+    // The client's address is in the log, not the reverse proxy's.
     let lines = world.outpost.lines();
     let asked = lines.iter().filter(|line| line["status"] == 302);
     let remotes: Vec<_> = asked.filter_map(|line| line["remote"].as_str()).collect();

@@ -35,7 +35,7 @@ where
                 if let Ok(mut stream) = serve(stream).await {
                     let _ = stream.read_to_end(&mut Vec::new()).await;
                 }
-                // Nobody is curious any more when the test has ended.
+                // The receiver is gone when the test has ended.
                 let _ = tell.send(());
             });
         }

@@ -120,7 +120,7 @@ async fn a_user_signs_in_and_sees_the_application() {
         &client.screenshot().await.expect("a screenshot"),
     );
 
-    // The page that people see when something is wrong.
+    // The page that browsers show when something is wrong.
     client.goto(&format!("http://{host}/outpost.goauthentik.io/callback?X-authentik-auth-callback=true&error=access_denied"))
         .await
         .expect("a page");
@@ -140,7 +140,7 @@ async fn a_user_signs_in_and_sees_the_application() {
     nginx.stop().await.expect("stopped");
 }
 
-/// Screenshots are kept for people to look at, never committed.
+/// Screenshots are kept for review, never committed.
 pub(crate) fn keep(name: &str, png: &[u8]) {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("artifacts");
     std::fs::create_dir_all(&directory).expect("a directory");

@@ -50,11 +50,15 @@ async fn issue_5015_an_active_session_outlives_its_token() {
     let cookies = browser.cookies(HOST);
     let requests = (0..20).map(|_| world.nginx(PAGE, &cookies, &[]));
     for answer in futures_util::future::join_all(requests).await {
-        assert_eq!(answer.status(), 200, "nobody waits");
+        assert_eq!(answer.status(), 200, "no request waits");
     }
     let first = token(&before);
     world.until(|_| token(&session()) != first).await;
-    assert_eq!(refreshes(&world.authentik), 1, "once, whoever asks");
+    assert_eq!(
+        refreshes(&world.authentik),
+        1,
+        "once, whichever request asks"
+    );
     let answer = world.nginx(PAGE, &cookies, &[]).await;
     assert_eq!(answer.status(), 200);
     assert_ne!(answer.headers()["x-authentik-jwt"], first.as_str());
@@ -70,7 +74,7 @@ async fn a_refused_refresh_ends_the_session() {
     let world = World::new(vec![grafana()]).await;
     let mut browser = Browser::default();
     browser.log_in(&world, HOST, "/").await;
-    // Nobody tells: the refresh finds out.
+    // No event announces it: the refresh finds out.
     world.authentik.refuse_websockets(true);
     world.authentik.drop_websockets();
     world.authentik.deactivate("alice");

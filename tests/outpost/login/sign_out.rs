@@ -1,4 +1,4 @@
-//! AP-2026-06: what is not opened as a page signs nobody in or out, and another site's page asks
+//! AP-2026-06: what is not opened as a page signs no user in or out, and another site's page asks
 //! first.
 
 use authentik_standin::nginx::{Nginx, Shape, free_address};

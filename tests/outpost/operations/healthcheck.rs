@@ -8,7 +8,7 @@ async fn healthcheck_tells_whether_the_program_runs() {
     let metrics = world.outpost.metrics().to_string();
     let http = world.address().to_string();
     let variables = [("AUTHENTIK_LISTEN__METRICS", metrics.as_str())];
-    // Where there are no metrics, whoever answers requests is asked.
+    // Without a metrics listener, the listener for requests is asked.
     let none = [
         ("AUTHENTIK_LISTEN__METRICS", "none"),
         ("AUTHENTIK_LISTEN__HTTP", &http),

@@ -28,10 +28,10 @@ async fn sample(world: &World, name: &str, labels: &str) -> u64 {
 /// A host with rules, and one whose application is not there.
 async fn world() -> World {
     let authentik = Standin::builder().start().await.expect("it starts");
-    let nobody = nginx::free_address().expect("a port");
+    let closed = nginx::free_address().expect("a port");
     let providers = vec![
         Provider::forward_single("app", "http://app.test"),
-        Provider::proxy("gone", "http://gone.test", &format!("http://{nobody}")),
+        Provider::proxy("gone", "http://gone.test", &format!("http://{closed}")),
     ];
     let file = "applications: {app: {rules: [{path: ^/never, action: deny}]}}";
     World::with_file(authentik, providers, file, &[]).await
@@ -133,7 +133,7 @@ async fn the_status_says_how_things_are() {
     assert_eq!(seen["configuration"]["applications"], 2);
     assert_eq!(seen["store"]["kind"], "memory");
     assert_eq!(seen["store"]["sessions"], 1);
-    // It is for operators, not for whoever reaches the applications.
+    // It is for operators, not for clients of the applications.
     let outside = get(world.outpost.address(), "/status", HOST, &[]).await;
     assert_eq!(outside.status(), 404);
 }

@@ -124,7 +124,7 @@ async fn cve_2026_40166_no_secret_is_logged_counted_or_shown() {
         for page in &pages {
             secrets.assert_absent("a page", page);
         }
-        // A page may lead back to where the person wanted to go.
+        // A page may lead back to where the user wanted to go.
         secrets.add("query", "sevensecretwords");
         let lines = world.outpost.lines();
         let debug = lines.iter().filter(|line| line["level"] == "debug");

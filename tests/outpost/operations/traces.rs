@@ -175,7 +175,7 @@ async fn a_trusted_senders_trace_goes_on_to_the_application() {
     assert_eq!(recorded.one("traceparent"), passed_on);
     assert_eq!(recorded.one("x-request-id"), "abc-123");
 
-    // Whoever does not want to be traced is not.
+    // A client that refuses tracing is not traced.
     let unsampled = format!("00-{TRACE}-{SPAN}-00");
     let headers = [
         ("cookie", cookie.as_str()),
@@ -228,9 +228,9 @@ async fn untrusted_clients_begin_no_trace_and_failures_say_why() {
 async fn a_collector_that_is_not_there_is_named_in_the_log() {
     let upstream = Upstream::start().await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let nobody = listener.local_addr().expect("an address");
+    let silent = listener.local_addr().expect("an address");
     drop(listener);
-    let world = world(nobody, &upstream, "none").await;
+    let world = world(silent, &upstream, "none").await;
     get(world.address(), "/", HOST, &[]).await;
     world.outpost.wait_line("traces are not exported").await;
 }

@@ -1,4 +1,4 @@
-//! Applications that do not answer, or only to some: what people, administrators and the log are
+//! Applications that do not answer, or only to some: what users, administrators and the log are
 //! told.
 
 use std::sync::Arc;
@@ -47,7 +47,7 @@ fn internal(host: &str) -> Provider {
     Provider::proxy("app", "http://app.test", host)
 }
 
-/// Two people look at the same broken application: alice, and root, who administers authentik.
+/// Two users look at the same broken application: alice, and root, who administers authentik.
 async fn seen<O: crate::support::Outpost>(world: &World<O>) -> (Response<Bytes>, Response<Bytes>) {
     world.authentik.add_user(User {
         is_superuser: true,

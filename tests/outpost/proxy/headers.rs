@@ -1,4 +1,4 @@
-//! What an application is told about the person and the way, whatever the client says.
+//! What an application is told about the user and the connection, whatever the client says.
 
 use authentik_standin::{Standin, User};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::upstream::{HOST, Recorded, Upstream, alice, provider, raw, status, world};
 use crate::support::{Browser, PASSWORD, World, get};
 
-const PERSON: [&str; 7] = [
+const USER_HEADERS: [&str; 7] = [
     "username",
     "groups",
     "entitlements",
@@ -51,7 +51,7 @@ async fn cve_2025_64484_and_cve_2026_33433_no_spelling_of_an_identity_header_sur
     let (mut upstream, world) = with_open_path(&[]).await;
     let cookie = alice(&world).await;
     let mut lines = String::new();
-    for name in PERSON {
+    for name in USER_HEADERS {
         let upper = name.to_uppercase();
         for spelling in [
             format!("X-authentik-{name}"),
@@ -73,7 +73,7 @@ async fn cve_2025_64484_and_cve_2026_33433_no_spelling_of_an_identity_header_sur
     ] {
         let recorded = arrives(&mut upstream, &world, target, &format!("{cookie}{lines}")).await;
         assert_eq!(recorded.one("x-authentik-username"), username, "{target}");
-        for name in PERSON {
+        for name in USER_HEADERS {
             assert_eq!(
                 recorded.all(&format!("x-authentik-{name}")).len(),
                 1,
@@ -175,8 +175,8 @@ async fn go_2026_5532_our_cookies_and_credentials_never_reach_an_application() {
 #[tokio::test]
 async fn cve_2026_35051_forwarded_headers_of_untrusted_clients_are_replaced() {
     const FORGED: &str = "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: other.test\r\nX-Forwarded-Prefix: /evil\r\nX-Forwarded-Port: 1\r\nX-Real-IP: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX_Forwarded_For: 1.2.3.4\r\nX-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\n";
-    let strangers = ("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", "none");
-    let (mut upstream, world) = with_open_path(&[strangers]).await;
+    let untrusted = ("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", "none");
+    let (mut upstream, world) = with_open_path(&[untrusted]).await;
     let recorded = arrives(&mut upstream, &world, "/open", FORGED).await;
     assert_eq!(recorded.one("x-forwarded-for"), "127.0.0.1");
     assert_eq!(recorded.one("x-forwarded-proto"), "http");
@@ -255,8 +255,8 @@ async fn an_application_gets_credentials_from_the_users_attributes() {
     );
 }
 
-/// `additionalHeaders` of one person say nothing of another: without the setting `X-Remote-User` is
-/// the client's to choose wherever the person has none.
+/// `additionalHeaders` of one user say nothing of another: without the setting `X-Remote-User` is
+/// the client's to choose wherever the user has none.
 #[tokio::test]
 async fn what_identity_headers_names_is_no_client_s_to_say() {
     let mut upstream = Upstream::start().await;

@@ -166,8 +166,8 @@ async fn ap_2026_05_what_clients_say_of_users_addresses_and_paths() {
         ("Remote-Address", "/forged", "/forged"),
         ("X-Other", "/forged", "/forged"),
     ];
-    let nobody = ("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", "none");
-    for more in [&[nobody][..], &[]] {
+    let no_proxy = ("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", "none");
+    for more in [&[no_proxy][..], &[]] {
         let mut upstream = Upstream::start().await;
         let world = world(&upstream, more).await;
         let mut lines = String::new();

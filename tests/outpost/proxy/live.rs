@@ -59,11 +59,11 @@ async fn hubble_streams_flows_to_several_views_until_they_are_closed() {
         );
         [head.as_bytes(), b"\r\n", &message(&[view])].concat()
     };
-    let mut nobody = TcpStream::connect(world.address())
+    let mut anonymous = TcpStream::connect(world.address())
         .await
         .expect("a connection");
-    nobody.write_all(&ask("", 9)).await.expect("written");
-    let refused = head(&mut nobody).await;
+    anonymous.write_all(&ask("", 9)).await.expect("written");
+    let refused = head(&mut anonymous).await;
     assert!(!refused.contains("transfer-encoding"), "{refused}");
 
     let cookie = alice(&world).await;
@@ -185,8 +185,8 @@ async fn grafana_signs_in_users_whom_the_outpost_names_and_no_others() {
     ];
     let answer = get(world.address(), "/api/user", HOST, &forged).await;
     assert_eq!(text(&answer), "alice, alice Example, alice@example.test");
-    let nobody = get(world.address(), "/api/user", HOST, &forged[1..]).await;
-    assert_eq!(nobody.status(), 302);
+    let anonymous = get(world.address(), "/api/user", HOST, &forged[1..]).await;
+    assert_eq!(anonymous.status(), 302);
 
     // Who comes by another address than the outpost's is not believed.
     let socket = TcpSocket::new_v4().expect("a socket");

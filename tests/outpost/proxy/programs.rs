@@ -62,7 +62,7 @@ impl Front {
         answer.await
     }
 
-    /// What is answered to somebody who is not signed in: never the program's own answer.
+    /// What an anonymous client is answered: never the program's own answer.
     async fn is_closed(&self, target: &str) {
         let answer = self.ask(Method::GET, target, "", ("", "")).await;
         let status = answer.status().as_u16();

@@ -20,7 +20,7 @@ use crate::authentik::tls::Authority;
 use crate::support::upstream::{HOST, Upstream, alice, provider, raw, status, websocket};
 use crate::support::{Browser, PASSWORD, World, get, within};
 
-/// Speaks TLS with a certificate that nobody knows, in front of an application without.
+/// Speaks TLS with a certificate of an unknown authority, in front of an application without.
 async fn self_signed(upstream: &Upstream) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -80,8 +80,8 @@ async fn the_dashboard_gets_a_token_that_rotates_over_self_signed_tls() {
         }
     };
     assert_eq!(within(rotated).await, "Bearer second");
-    let nobody = get(world.address(), "/api/v1/namespace", HOST, &[]).await;
-    assert_eq!(nobody.status(), 302);
+    let anonymous = get(world.address(), "/api/v1/namespace", HOST, &[]).await;
+    assert_eq!(anonymous.status(), 302);
     assert!(upstream.arrived().is_none());
 }
 

@@ -236,7 +236,7 @@ pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> 
     try_send(address, request).await.expect("an answer")
 }
 
-/// The same, where there may be nobody who answers.
+/// The same, where the server may be down.
 pub(crate) async fn try_send(
     address: SocketAddr,
     request: Request<Full<Bytes>>,
@@ -359,7 +359,7 @@ impl Browser {
         world.authentik.authorize(url, user)
     }
 
-    /// The whole login; returns where the person lands.
+    /// The whole login; returns where the user lands.
     pub(crate) async fn log_in<O: Outpost>(
         &mut self,
         world: &World<O>,
