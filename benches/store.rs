@@ -15,13 +15,15 @@ use std::time::{Duration, Instant};
 use authentik_proxy::clock::Clock;
 use authentik_proxy::config::Config;
 use authentik_proxy::model::{Claims, IdentityOptions, Session, SessionId};
-use authentik_proxy::store::{SessionContext, Store};
+use authentik_proxy::route::{LiveSession, Store};
+use authentik_proxy::store::SessionContext;
 use authentik_proxy::telemetry::metrics::Metrics;
 use authentik_proxy::web::header::identity;
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::{StreamExt as _, stream};
 use http::HeaderMap;
 use redis::aio::MultiplexedConnection;
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -35,12 +37,21 @@ const MILLION: &str = "BENCH_MILLION";
 struct Grafana;
 
 impl SessionContext for Grafana {
+    type Prepared = HeaderMap;
+
     fn seal_key(&self) -> &[u8; 32] {
         &[7; 32]
     }
 
-    fn headers(&self, claims: &Claims, access_token: &str) -> HeaderMap {
-        identity::user(claims, access_token, None, IdentityOptions::default())
+    fn prepare(&self, session: &Session) -> HeaderMap {
+        let token = session.access_token.expose_secret();
+        identity::user(&session.claims, token, None, IdentityOptions::default())
+    }
+
+    fn prepared_bytes(headers: &HeaderMap) -> usize {
+        let fields = headers.iter();
+        let bytes = fields.map(|(name, value)| name.as_str().len() + value.len() + 64);
+        bytes.sum()
     }
 }
 
@@ -112,7 +123,7 @@ impl Drop for Server {
 }
 
 /// A session as authentik 2026 gives it, with a token of usual length.
-fn session(sub: &str, sid: &str) -> Arc<Session> {
+fn session(sub: &str, sid: &str) -> Arc<LiveSession> {
     let claims = json!({
         "iss": "https://authentik.home.test/application/o/grafana/",
         "sub": sub,
@@ -126,15 +137,9 @@ fn session(sub: &str, sid: &str) -> Arc<Session> {
     });
     let claims: Claims = serde_json::from_value(claims).expect("claims");
     let token = "x".repeat(1_200);
-    let headers = Grafana.headers(&claims, &token);
     let expires_at = Clock::system().now() + LIFETIME;
-    Arc::new(Session::new(
-        "client",
-        claims,
-        token.into(),
-        expires_at,
-        headers,
-    ))
+    let session = Session::new("client", claims, token.into(), expires_at);
+    Arc::new(LiveSession::new(session, &Grafana))
 }
 
 async fn insert(store: &Store, sub: &str, sid: &str) -> SessionId {

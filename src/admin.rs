@@ -13,8 +13,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::model::Dialect;
-use crate::route::{Live, Snapshot};
-use crate::store::Store;
+use crate::route::{Live, Snapshot, Store};
 use crate::telemetry::metrics::Metrics;
 
 /// Whether we want traffic: once configured, and until we are asked to stop.

@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Signals};
-use crate::model::{Hint as _, Session, SessionKey};
-use crate::route::Site;
+use crate::model::{Hint as _, SessionKey};
+use crate::route::{LiveSession, Site};
 use crate::telemetry::Throttle;
 
 /// Introspects until `stop`.
@@ -70,7 +70,7 @@ impl Introspector<'_> {
         }
     }
 
-    async fn check(&self, key: &SessionKey, session: &Session, asking: Asking) {
+    async fn check(&self, key: &SessionKey, session: &LiveSession, asking: Asking) {
         let control = self.control;
         let snapshot = control.live.load_full();
         let site = snapshot
@@ -95,7 +95,7 @@ impl Introspector<'_> {
         }
     }
 
-    async fn ask(&self, key: &SessionKey, session: &Session, site: &Arc<Site>) {
+    async fn ask(&self, key: &SessionKey, session: &LiveSession, site: &Arc<Site>) {
         let answer = site.relying_party.is_active(&session.access_token).await;
         if answer.is_ok() && !self.control.store.is_current(key, session).await {
             // It was refreshed meanwhile; what authentik says of the old token says nothing.

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use super::Context;
 use super::api::Answers;
 use crate::model::{Hint, HintText};
+use crate::route::Store;
+use crate::store::StoreError;
 use crate::store::seal::{KeyedHash, Seal};
-use crate::store::{Store, StoreError};
 use crate::telemetry::Throttle;
 
 /// Binds what is sealed to its form; another form would have another context.

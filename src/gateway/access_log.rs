@@ -7,7 +7,8 @@ use http::{Response, StatusCode};
 use tracing::Level;
 
 use super::response::RequestId;
-use crate::model::{Diagnostic, Session};
+use crate::model::Diagnostic;
+use crate::route::LiveSession;
 use crate::web::request::inbound::Inbound;
 
 /// Length of a logged `Host`, in bytes.
@@ -22,7 +23,7 @@ pub(crate) struct AccessLine<'a> {
     pub(super) parts: &'a Parts,
     pub(super) inbound: &'a Inbound<'a>,
     pub(super) id: &'a RequestId,
-    pub(super) session: Option<&'a Session>,
+    pub(super) session: Option<&'a LiveSession>,
     pub(super) response: &'a Response<Body>,
     /// Why the request was not served.
     pub(super) error: Option<&'a Diagnostic>,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use crate::model::{BackendError, Hint, HintText, Session};
-use crate::route::Site;
+use crate::model::{BackendError, Hint, HintText};
+use crate::route::{LiveSession, Site};
 use crate::telemetry::metrics::UpstreamErrorKind;
 use crate::upstream::UpstreamError;
 use crate::web::client::FetchError;
@@ -19,7 +19,7 @@ pub(crate) struct ProxyError {
     /// The address that it was sent to.
     pub(crate) address: String,
     /// The session of the request.
-    pub(crate) session: Option<Arc<Session>>,
+    pub(crate) session: Option<Arc<LiveSession>>,
     /// What happened.
     pub(crate) cause: ProxyFailure,
 }

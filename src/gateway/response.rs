@@ -8,8 +8,8 @@ use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use tracing::Level;
 
-use crate::model::{Diagnostic, Session};
-use crate::route::Site;
+use crate::model::Diagnostic;
+use crate::route::{LiveSession, Site};
 use crate::telemetry::metrics::Rejection;
 use crate::web::page::{POLICY, Page};
 
@@ -17,7 +17,7 @@ use crate::web::page::{POLICY, Page};
 pub(crate) struct GatewayResponse {
     pub(crate) response: Response<Body>,
     pub(crate) site: Option<Arc<Site>>,
-    pub(crate) session: Option<Arc<Session>>,
+    pub(crate) session: Option<Arc<LiveSession>>,
     /// The level of its line in the log. That of authorization requests is `DEBUG`, since they are
     /// many and say little.
     pub(crate) level: Level,

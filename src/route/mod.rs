@@ -9,15 +9,21 @@ use arc_swap::{ArcSwap, Guard};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
-use crate::model::{Application, Authority, Claims, Diagnostic, Outpost};
+use crate::model::{Application, Authority, Diagnostic, Outpost, Session};
 use crate::oidc::{Keys, RelyingParty};
-use crate::store::SessionContext;
+use crate::store::{self, SessionContext};
 use crate::telemetry::metrics::{Metrics, SiteMetrics, UpstreamMetrics};
 use crate::tls::CertifiedKey;
 use crate::web::cookie::Cookies;
 use crate::web::header::files::{HeaderFiles, LiveValue};
 use crate::web::header::identity;
 pub use table::{HostRoutes, Table};
+
+/// The session store, which keeps the identity headers of each session, rendered once.
+pub type Store = store::Store<HeaderMap>;
+
+/// A session in the [`Store`]; what is prepared are its identity headers.
+pub type LiveSession = store::LiveSession<HeaderMap>;
 
 /// Everything that a request needs to know, consistent in itself and never changed.
 #[derive(Default)]
@@ -161,18 +167,27 @@ impl Site {
 }
 
 impl SessionContext for Site {
+    /// The identity headers of the user.
+    type Prepared = HeaderMap;
+
     fn seal_key(&self) -> &[u8; 32] {
         &self.keys.seal
     }
 
-    fn headers(&self, claims: &Claims, access_token: &str) -> HeaderMap {
+    fn prepare(&self, session: &Session) -> HeaderMap {
         let application = &self.application;
         identity::user(
-            claims,
-            access_token,
+            &session.claims,
+            session.access_token.expose_secret(),
             application.basic_auth.as_ref(),
             application.policy.identity,
         )
+    }
+
+    fn prepared_bytes(headers: &HeaderMap) -> usize {
+        let fields = headers.iter();
+        let bytes = fields.map(|(name, value)| name.as_str().len() + value.len() + 64);
+        bytes.sum()
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
+use super::session::{LiveSession, Prepared};
 use crate::clock::Clock;
-use crate::model::{IdleTimeout, Session, SessionKey};
+use crate::model::{IdleTimeout, SessionKey};
 
 /// Ended authentik sessions that are remembered, so that a login in progress cannot outlive its
 /// authentik session.
@@ -16,15 +17,15 @@ const MAX_REVOKED_SIDS: usize = 4096;
 /// signs in repeatedly cannot exhaust the memory.
 pub(super) const MAX_SESSIONS_PER_SUBJECT: usize = 512;
 
-pub(super) struct MemoryStore {
-    sessions: DashMap<SessionKey, Arc<Session>>,
+pub(super) struct MemoryStore<P> {
+    sessions: DashMap<SessionKey, Arc<LiveSession<P>>>,
     by_sid: Index,
     by_subject: Index,
     revoked_sids: quick_cache::sync::Cache<Box<str>, ()>,
     clock: Clock,
 }
 
-impl MemoryStore {
+impl<P: Prepared> MemoryStore<P> {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             sessions: DashMap::new(),
@@ -35,7 +36,7 @@ impl MemoryStore {
         }
     }
 
-    pub(super) fn load(&self, key: &SessionKey) -> Option<Arc<Session>> {
+    pub(super) fn load(&self, key: &SessionKey) -> Option<Arc<LiveSession<P>>> {
         let session = self.sessions.get(key)?;
         let live = session.is_live(self.clock.now());
         live.then(|| Arc::clone(&session))
@@ -43,7 +44,7 @@ impl MemoryStore {
 
     /// Stores a session. If the user has more than [`MAX_SESSIONS_PER_SUBJECT`], revokes the one
     /// that expires first.
-    pub(super) fn insert(&self, key: SessionKey, session: &Arc<Session>) {
+    pub(super) fn insert(&self, key: SessionKey, session: &Arc<LiveSession<P>>) {
         session.set_introspected_at(self.clock.now());
         session.update_used_at(session.used_at(), self.clock.now());
         let subject = &session.claims.sub;
@@ -53,7 +54,7 @@ impl MemoryStore {
         // Before the insertion: a revocation by subject finds every usable session.
         let count = self.by_subject.insert(subject, key);
         if let Some(old) = self.sessions.insert(key, Arc::clone(session)) {
-            old.replaced();
+            old.notify_replaced();
         }
         if count > MAX_SESSIONS_PER_SUBJECT {
             let others = self.by_subject.keys(subject).into_iter();
@@ -75,18 +76,18 @@ impl MemoryStore {
     }
 
     /// Replaces a session that is not revoked.
-    pub(super) fn update(&self, key: SessionKey, session: &Arc<Session>) {
+    pub(super) fn update(&self, key: SessionKey, session: &Arc<LiveSession<P>>) {
         session.set_introspected_at(self.clock.now());
         // A session is refreshed because it is used.
         session.update_used_at(0, self.clock.now());
         // Atomic: a revocation comes before, or finds the new session.
         if let Some(mut entry) = self.sessions.get_mut(&key) {
             let old = std::mem::replace(&mut *entry, Arc::clone(session));
-            old.replaced();
+            old.notify_replaced();
         }
     }
 
-    pub(super) fn is_current(&self, key: &SessionKey, session: &Session) -> bool {
+    pub(super) fn is_current(&self, key: &SessionKey, session: &LiveSession<P>) -> bool {
         let found = self.sessions.get(key);
         found.is_some_and(|found| found.has_same_token(session))
     }
@@ -100,7 +101,7 @@ impl MemoryStore {
         let Some((_, session)) = self.sessions.remove(key) else {
             return false;
         };
-        session.end();
+        session.revoke();
         if let Some(sid) = &session.claims.sid {
             self.by_sid.remove(sid, key);
         }
@@ -117,7 +118,7 @@ impl MemoryStore {
         self.remove_all(&self.by_subject.keys(sub))
     }
 
-    pub(super) fn record_introspection(&self, session: &Session) {
+    pub(super) fn record_introspection(&self, session: &LiveSession<P>) {
         session.set_introspected_at(self.clock.now());
     }
 
@@ -126,7 +127,7 @@ impl MemoryStore {
     pub(super) fn touch(
         &self,
         key: &SessionKey,
-        session: &Session,
+        session: &LiveSession<P>,
         idle: IdleTimeout,
         now: i64,
     ) -> bool {
@@ -141,10 +142,14 @@ impl MemoryStore {
         true
     }
 
-    pub(super) fn sweep(&self, idle: Option<IdleTimeout>) -> Vec<(SessionKey, Arc<Session>)> {
+    pub(super) fn sweep(
+        &self,
+        idle: Option<IdleTimeout>,
+    ) -> Vec<(SessionKey, Arc<LiveSession<P>>)> {
         let now = self.clock.now();
-        let is_idle =
-            |session: &Session| idle.is_some_and(|idle| idle.is_expired(session.used_at(), now));
+        let is_idle = |session: &LiveSession<P>| {
+            idle.is_some_and(|idle| idle.is_expired(session.used_at(), now))
+        };
         let (live, over): (Vec<_>, Vec<_>) = self
             .sessions
             .iter()
@@ -205,7 +210,7 @@ mod tests {
 
     #[test]
     fn users_of_a_session_are_notified_when_it_is_updated() {
-        let session = || Arc::new(Session::sample());
+        let session = || Arc::new(LiveSession::<()>::sample());
         let (memory, key) = (
             MemoryStore::new(Clock::manual(0)),
             SessionId::random().key(),

@@ -3,97 +3,43 @@
 //! Revocation is a flag of the session itself, so that it holds for every copy, whether a cache or a
 //! request in flight has it.
 
+mod error;
 mod memory;
 mod redis;
 pub mod seal;
+mod session;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::model::{Claims, Hint, HintText, IdleTimeout, Session, SessionId, SessionKey};
+use crate::model::{IdleTimeout, SessionId, SessionKey};
 use crate::telemetry::metrics::StoreMetrics;
+pub use error::{SetupError, StoreError};
 use memory::MemoryStore;
+pub use redis::MemoryPolicy;
 use redis::RedisStore;
+pub use session::{LiveSession, Prepared, SessionContext};
 
-/// The store cannot answer. Never the same as "no such session".
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("the session store is unavailable: {reason}")]
-pub struct StoreError {
-    reason: Arc<str>,
-    hint: Option<&'static str>,
-}
-
-impl StoreError {
-    fn new(reason: impl Into<Arc<str>>, hint: Option<&'static str>) -> Self {
-        let reason = reason.into();
-        Self { reason, hint }
-    }
-}
-
-impl Hint for StoreError {
-    fn hint(&self) -> Option<HintText> {
-        self.hint.map(Into::into)
-    }
-}
-
-/// Redis's `maxmemory` and `maxmemory-policy`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MemoryPolicy {
-    /// No limit.
-    Unlimited,
-    /// A limit, beyond which writes fail (`noeviction`).
-    Limited,
-    /// A limit, beyond which records are evicted by this policy.
-    Evicting(String),
-    /// Unknown, for this reason.
-    Unknown(String),
-}
-
-/// The store cannot be set up as configured.
-#[derive(Debug, thiserror::Error)]
-#[error("the CA certificates for Redis in {path} cannot be used: {reason}")]
-pub struct SetupError {
-    path: PathBuf,
-    reason: String,
-}
-
-impl Hint for SetupError {
-    fn hint(&self) -> Option<HintText> {
-        Some("check AUTHENTIK_REDIS__TLS_CA_CERT".into())
-    }
-}
-
-/// What the store needs to know of the application that a session belongs to.
-pub trait SessionContext: Sync {
-    /// The application's secret; the record's key is derived from it and the session id.
-    fn seal_key(&self) -> &[u8; 32];
-
-    /// The headers that the application is sent about a user with this access token.
-    fn headers(&self, claims: &Claims, access_token: &str) -> HeaderMap;
-}
-
-/// All sessions. Cheap to clone.
+/// All sessions, each with what its application prepares from it. Cheap to clone.
 #[derive(Clone)]
-pub struct Store {
-    backend: Backend,
+pub struct Store<P> {
+    backend: Backend<P>,
     /// Idle timeout of sessions.
     idle: Option<IdleTimeout>,
 }
 
 #[derive(Clone)]
-enum Backend {
-    Memory(Arc<MemoryStore>),
-    Redis(Arc<RedisStore>),
+enum Backend<P> {
+    Memory(Arc<MemoryStore<P>>),
+    Redis(Arc<RedisStore<P>>),
 }
 
-impl Store {
+impl<P: Prepared> Store<P> {
     /// A store in memory, lost with this process.
     #[must_use]
     pub fn memory(clock: Clock, idle: Option<IdleTimeout>) -> Self {
@@ -128,7 +74,7 @@ impl Store {
     /// The live session under `key` if the cache has it. Does no I/O, and does not check whether
     /// invalidation messages may be missing.
     #[must_use]
-    pub fn cached(&self, key: &SessionKey) -> Option<Arc<Session>> {
+    pub fn cached(&self, key: &SessionKey) -> Option<Arc<LiveSession<P>>> {
         match &self.backend {
             Backend::Memory(memory) => memory.load(key),
             Backend::Redis(redis) => redis.cached(key),
@@ -139,8 +85,8 @@ impl Store {
     pub async fn load(
         &self,
         id: &SessionId,
-        context: &(impl SessionContext + ?Sized),
-    ) -> Result<Option<Arc<Session>>, StoreError> {
+        context: &(impl SessionContext<Prepared = P> + ?Sized),
+    ) -> Result<Option<Arc<LiveSession<P>>>, StoreError> {
         match &self.backend {
             Backend::Memory(memory) => Ok(memory.load(&id.key())),
             Backend::Redis(redis) => redis.load(id, context).await,
@@ -153,7 +99,7 @@ impl Store {
     pub async fn touch(
         &self,
         id: &SessionId,
-        session: &Session,
+        session: &LiveSession<P>,
         now: i64,
     ) -> Result<bool, StoreError> {
         let unrecorded = |idle: &IdleTimeout| !idle.is_recorded(session.used_at(), now);
@@ -171,8 +117,8 @@ impl Store {
     pub async fn insert(
         &self,
         id: &SessionId,
-        context: &(impl SessionContext + ?Sized),
-        session: Arc<Session>,
+        context: &(impl SessionContext<Prepared = P> + ?Sized),
+        session: Arc<LiveSession<P>>,
     ) -> Result<(), StoreError> {
         match &self.backend {
             Backend::Memory(memory) => memory.insert(id.key(), &session),
@@ -185,8 +131,8 @@ impl Store {
     pub async fn reload(
         &self,
         id: &SessionId,
-        context: &(impl SessionContext + ?Sized),
-    ) -> Result<Option<Arc<Session>>, StoreError> {
+        context: &(impl SessionContext<Prepared = P> + ?Sized),
+    ) -> Result<Option<Arc<LiveSession<P>>>, StoreError> {
         match &self.backend {
             Backend::Memory(memory) => Ok(memory.load(&id.key())),
             Backend::Redis(redis) => redis.reload(id, context).await,
@@ -197,8 +143,8 @@ impl Store {
     pub async fn update(
         &self,
         id: &SessionId,
-        context: &(impl SessionContext + ?Sized),
-        session: Arc<Session>,
+        context: &(impl SessionContext<Prepared = P> + ?Sized),
+        session: Arc<LiveSession<P>>,
     ) -> Result<(), StoreError> {
         match &self.backend {
             Backend::Memory(memory) => memory.update(id.key(), &session),
@@ -234,7 +180,7 @@ impl Store {
     }
 
     /// Whether the backend has this session, and not a refreshed one in its place.
-    pub async fn is_current(&self, key: &SessionKey, session: &Session) -> bool {
+    pub async fn is_current(&self, key: &SessionKey, session: &LiveSession<P>) -> bool {
         match &self.backend {
             Backend::Memory(memory) => memory.is_current(key, session),
             Backend::Redis(redis) => redis.is_current(key, session).await,
@@ -261,7 +207,7 @@ impl Store {
     /// Every live session of this process, for introspection: with Redis, the cached ones. Removes
     /// expired ones.
     #[must_use]
-    pub fn sweep(&self) -> Vec<(SessionKey, Arc<Session>)> {
+    pub fn sweep(&self) -> Vec<(SessionKey, Arc<LiveSession<P>>)> {
         match &self.backend {
             Backend::Memory(memory) => memory.sweep(self.idle),
             Backend::Redis(redis) => redis.sweep(),
@@ -278,7 +224,7 @@ impl Store {
     }
 
     /// Records that authentik just confirmed the session.
-    pub async fn record_introspection(&self, key: &SessionKey, session: &Session) {
+    pub async fn record_introspection(&self, key: &SessionKey, session: &LiveSession<P>) {
         match &self.backend {
             Backend::Memory(memory) => memory.record_introspection(session),
             Backend::Redis(redis) => redis.record_introspection(key, session).await,
@@ -294,7 +240,7 @@ impl Store {
     }
 
     /// Waits for a session that should be introspected before the next sweep.
-    pub async fn next_introspection(&self) -> (SessionKey, Arc<Session>) {
+    pub async fn next_introspection(&self) -> (SessionKey, Arc<LiveSession<P>>) {
         let next = match &self.backend {
             Backend::Memory(_) => None,
             Backend::Redis(redis) => redis.next_introspection().await,

@@ -13,8 +13,8 @@ use super::session::{Sessions, session_ids};
 use super::session_watch::SessionWatch;
 use super::token_refresh::Refresher;
 use crate::gateway::error::GatewayError;
-use crate::model::{AuthorizationRequest, Session};
-use crate::route::Site;
+use crate::model::AuthorizationRequest;
+use crate::route::{LiveSession, Site};
 use crate::telemetry::metrics::Rejection;
 use crate::web::request::inbound::Source;
 
@@ -105,7 +105,7 @@ impl Authenticator {
         &self,
         site: &Arc<Site>,
         headers: &HeaderMap,
-    ) -> Result<Option<Arc<Session>>, GatewayError> {
+    ) -> Result<Option<Arc<LiveSession>>, GatewayError> {
         let found = self.sessions.find(site, headers).await;
         let found = found.map_err(|error| GatewayError::Store(Arc::clone(site), error))?;
         Ok(found.map(|(id, session, now)| {
@@ -118,7 +118,7 @@ impl Authenticator {
     pub(crate) fn watch(
         &self,
         site: &Arc<Site>,
-        session: &Arc<Session>,
+        session: &Arc<LiveSession>,
         headers: &HeaderMap,
     ) -> SessionWatch {
         SessionWatch {

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::model::{Application, AuthorizationRequest, Decision, Session};
+use crate::model::{Application, AuthorizationRequest, Decision};
+use crate::route::LiveSession;
 
 /// Proof that a request is allowed. Made by [`authorize`] alone.
-pub(crate) struct Permit(Option<Arc<Session>>);
+pub(crate) struct Permit(Option<Arc<LiveSession>>);
 
 impl Permit {
     /// The user's session; none if the request is allowed without one.
-    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
+    pub(crate) fn session(&self) -> Option<&Arc<LiveSession>> {
         self.0.as_ref()
     }
 }
@@ -26,7 +27,7 @@ pub(crate) enum Denial {
 pub(crate) fn authorize(
     application: &Application,
     request: &AuthorizationRequest<'_>,
-    session: Option<Arc<Session>>,
+    session: Option<Arc<LiveSession>>,
 ) -> Result<Permit, Denial> {
     let groups = session.as_deref().map(|session| &*session.claims.groups);
     match application.decide(request, groups) {

@@ -11,9 +11,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::authentik_limiter::{Attempt, AuthentikLimiter};
 use super::session::{Sessions, session_ids};
 use crate::gateway::error::GatewayError;
-use crate::model::{Session, SessionId, SessionKey};
+use crate::model::{SessionId, SessionKey};
 use crate::oidc::{OidcError, Tokens};
-use crate::route::Site;
+use crate::route::{LiveSession, Site};
 use crate::store::StoreError;
 use crate::web::request::inbound::Source;
 
@@ -49,7 +49,7 @@ struct CachedResult {
 
 #[derive(Clone)]
 enum CredentialResult {
-    Valid(Arc<Session>),
+    Valid(Arc<LiveSession>),
     Invalid,
     /// authentik could not be asked. Cached, so that waiting requests do not ask one by one.
     Failed(Arc<OidcError>),
@@ -80,7 +80,7 @@ pub(crate) enum CredentialCheck {
     Invalid,
     /// The credentials are a user's. With a session cookie if authentik was asked, which spares the
     /// next check.
-    Valid(Arc<Session>, Option<String>),
+    Valid(Arc<LiveSession>, Option<String>),
 }
 
 /// Credentials as sent (RFC 6750 section 2.1, RFC 7617).
@@ -281,30 +281,18 @@ fn check_of(
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
-
     use super::*;
-    use crate::model::Claims;
 
     #[test]
     fn cve_2025_29928_cached_results_expire_and_good_ones_with_the_session() {
-        let session = || {
-            let claims = Claims::default();
-            Arc::new(Session::new(
-                "c",
-                claims,
-                "t".into(),
-                1_000,
-                HeaderMap::new(),
-            ))
-        };
-        let ended = session();
-        ended.end();
+        let session = || Arc::new(LiveSession::sample());
+        let revoked = session();
+        revoked.revoke();
         for (result, now, holds) in [
             (CredentialResult::Valid(session()), 159, true),
             (CredentialResult::Valid(session()), 160, false),
             (CredentialResult::Valid(session()), 99, false),
-            (CredentialResult::Valid(ended), 100, false),
+            (CredentialResult::Valid(revoked), 100, false),
             (CredentialResult::Invalid, 104, true),
             (CredentialResult::Invalid, 105, false),
             (

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use secrecy::ExposeSecret as _;
 
 use crate::clock::Clock;
 use crate::model::{CookieDomain, Refresh, Session, SessionId};
 use crate::oidc::Tokens;
-use crate::route::Site;
-use crate::store::{SessionContext as _, Store, StoreError};
+use crate::route::{LiveSession, Site, Store};
+use crate::store::StoreError;
 use crate::web::cookie::{self, Attributes, Form, Names};
 
 /// Session cookies with a valid signature that are looked up for one request. Cookies with an invalid
@@ -39,7 +38,7 @@ impl Sessions {
         &self,
         site: &Site,
         headers: &HeaderMap,
-    ) -> Result<Option<(SessionId, Arc<Session>, i64)>, StoreError> {
+    ) -> Result<Option<(SessionId, Arc<LiveSession>, i64)>, StoreError> {
         for id in session_ids(site, headers) {
             let Some(session) = self.store.load(&id, site).await? else {
                 continue;
@@ -61,8 +60,8 @@ impl Sessions {
         site: &Site,
         id: &SessionId,
         tokens: Tokens,
-    ) -> Result<(Arc<Session>, String), StoreError> {
-        let session = Arc::new(new_session(site, tokens, self.clock.now()));
+    ) -> Result<(Arc<LiveSession>, String), StoreError> {
+        let session = live_session(site, new_session(site, tokens, self.clock.now()));
         let stored = Arc::clone(&session);
         self.store.insert(id, site, stored).await?;
         let cookie = self.cookie(site, id, &session);
@@ -102,7 +101,7 @@ pub(crate) fn session_ids<'a>(
         .take(MAX_SESSION_COOKIES)
 }
 
-/// The session of verified tokens, with its identity headers rendered.
+/// The session of verified tokens.
 pub(crate) fn new_session(site: &Site, tokens: Tokens, started_at: i64) -> Session {
     let Tokens {
         claims,
@@ -110,13 +109,18 @@ pub(crate) fn new_session(site: &Site, tokens: Tokens, started_at: i64) -> Sessi
         refresh_token,
     } = tokens;
     let expires_at = claims.exp.unwrap_or_default();
-    let headers = site.headers(&claims, access_token.expose_secret());
-    let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-    site.metrics
-        .observe_identity(headers.iter().map(length).sum());
     let client_id = &site.application.client.id;
     let refresh = refresh_token.map(|token| Refresh { token, started_at });
-    Session::new(client_id, claims, access_token, expires_at, headers).refreshable(refresh)
+    Session::new(client_id, claims, access_token, expires_at).refreshable(refresh)
+}
+
+/// A new session with its identity headers rendered, whose size is observed.
+pub(crate) fn live_session(site: &Site, session: Session) -> Arc<LiveSession> {
+    let session = LiveSession::new(session, site);
+    let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    let headers = session.prepared().iter();
+    site.metrics.observe_identity(headers.map(length).sum());
+    Arc::new(session)
 }
 
 /// The attributes of an application's cookies; `max_age` is in seconds.

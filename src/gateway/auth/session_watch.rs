@@ -12,8 +12,8 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::session::Sessions;
 use super::token_refresh::Refresher;
-use crate::model::{Session, SessionId};
-use crate::route::Site;
+use crate::model::SessionId;
+use crate::route::{LiveSession, Site};
 use crate::store::StoreError;
 
 /// How often the session is looked up at least, in case the message that ended it was lost.
@@ -23,7 +23,7 @@ const REFRESH_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The session of a response or a tunnel.
 pub(crate) struct SessionWatch {
-    pub(crate) session: Arc<Session>,
+    pub(crate) session: Arc<LiveSession>,
     /// The sessions that the request named.
     pub(crate) ids: Vec<SessionId>,
     pub(crate) site: Arc<Site>,
@@ -75,7 +75,7 @@ impl SessionWatch {
     }
 
     /// The session as the store has it now, and the id that it was found by.
-    async fn look_up(&self) -> Result<Option<(&SessionId, Arc<Session>)>, StoreError> {
+    async fn look_up(&self) -> Result<Option<(&SessionId, Arc<LiveSession>)>, StoreError> {
         for id in &self.ids {
             if let Some(session) = self.sessions.store.load(id, &*self.site).await?
                 && session.client_id == self.session.client_id

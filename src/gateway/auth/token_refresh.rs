@@ -8,11 +8,10 @@ use dashmap::DashSet;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
-use super::session::new_session;
+use super::session::{live_session, new_session};
 use crate::clock::Clock;
-use crate::model::{Hint as _, Session, SessionId, SessionKey};
-use crate::route::Site;
-use crate::store::Store;
+use crate::model::{Hint as _, SessionId, SessionKey};
+use crate::route::{LiveSession, Site, Store};
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{Counters, RefreshOutcome};
 
@@ -48,7 +47,7 @@ impl Refresher {
         &self,
         id: &SessionId,
         site: &Arc<Site>,
-        session: &Session,
+        session: &LiveSession,
         now: i64,
     ) {
         if session.needs_refresh(now) && session.claim_refresh_attempt(now) {
@@ -139,7 +138,7 @@ impl Worker {
             Ok(Some(tokens)) if tokens.claims.sub == claims.sub => {
                 let mut fresh = new_session(site, tokens, refresh.started_at);
                 fresh.expires_at = fresh.expires_at.min(limit);
-                self.store_tokens(id, site, Arc::new(fresh)).await;
+                self.store_tokens(id, site, live_session(site, fresh)).await;
             }
             // The refresh was refused, or the tokens are another user's: the session ends.
             Ok(_) if self.store.is_current(&id.key(), &session).await => {
@@ -164,7 +163,7 @@ impl Worker {
         }
     }
 
-    async fn store_tokens(&self, id: &SessionId, site: &Arc<Site>, fresh: Arc<Session>) {
+    async fn store_tokens(&self, id: &SessionId, site: &Arc<Site>, fresh: Arc<LiveSession>) {
         for _ in 0..MAX_STORE_ATTEMPTS {
             match self.store.update(id, &**site, Arc::clone(&fresh)).await {
                 Ok(()) => return self.outcomes.count(RefreshOutcome::Succeeded),

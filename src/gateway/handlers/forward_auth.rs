@@ -188,7 +188,7 @@ fn secret(mut value: HeaderValue) -> HeaderValue {
 /// 200 with the identity headers, which the reverse proxy copies to the application.
 fn permitted(site: &Arc<Site>, permit: &Permit, request: &HeaderMap) -> GatewayResponse {
     let mut headers = match permit.session() {
-        Some(session) => session.headers.clone(),
+        Some(session) => session.prepared().clone(),
         None => identity::anonymous(),
     };
     for name in &site.application.policy.identity_headers {

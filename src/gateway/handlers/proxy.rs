@@ -18,8 +18,8 @@ use crate::gateway::error::GatewayError;
 use crate::gateway::grpc;
 use crate::gateway::proxy_error::{ProxyError, ProxyFailure};
 use crate::gateway::response::{GatewayResponse, SIGN_IN, append_cookie, redirect, unauthorized};
-use crate::model::{Authority, AuthorizationRequest, Backend, RequestedUrl, Session};
-use crate::route::Site;
+use crate::model::{Authority, AuthorizationRequest, Backend, RequestedUrl};
+use crate::route::{LiveSession, Site};
 use crate::server::ConnectionHandle;
 use crate::telemetry::metrics::Rejection;
 use crate::upstream::{
@@ -203,7 +203,7 @@ fn run(tunnel: Tunnel, parts: &Parts, watch: Option<SessionWatch>) {
 /// The application's address: by configuration, or by the claim `backend_override`.
 fn backend<'a>(
     backend: &'a Backend,
-    session: Option<&Arc<Session>>,
+    session: Option<&Arc<LiveSession>>,
 ) -> Result<Cow<'a, Backend>, (String, ProxyFailure)> {
     let claimed = session.map_or("", |session| &session.claims.ak_proxy.backend_override);
     if claimed.is_empty() {
@@ -216,7 +216,7 @@ fn backend<'a>(
 }
 
 /// `Host` by the claim `host_header`.
-fn host_header(session: Option<&Arc<Session>>) -> Result<Option<HeaderValue>, ProxyFailure> {
+fn host_header(session: Option<&Arc<LiveSession>>) -> Result<Option<HeaderValue>, ProxyFailure> {
     let claimed = session.map_or("", |session| &session.claims.ak_proxy.host_header);
     if claimed.is_empty() {
         return Ok(None);
@@ -226,11 +226,11 @@ fn host_header(session: Option<&Arc<Session>>) -> Result<Option<HeaderValue>, Pr
     Ok(Some(host))
 }
 
-fn set_headers<'a>(site: &'a Site, session: Option<&'a Arc<Session>>) -> SetHeaders<'a> {
+fn set_headers<'a>(site: &'a Site, session: Option<&'a Arc<LiveSession>>) -> SetHeaders<'a> {
     let additional = site.extra.iter();
     SetHeaders {
         user: match session {
-            Some(session) => Cow::Borrowed(&session.headers),
+            Some(session) => Cow::Borrowed(session.prepared()),
             None => Cow::Owned(identity::anonymous()),
         },
         application: &site.meta,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as Inner;
 
-use crate::model::{Session, SessionKey};
+use crate::model::SessionKey;
 use crate::store::seal::Seal;
+use crate::store::session::{LiveSession, Prepared};
 
 /// Estimated size of an entry, for the initial capacity of the cache.
 const ESTIMATED_ENTRY_BYTES: u64 = 4096;
@@ -15,8 +16,8 @@ const TOMBSTONE_BYTES: u64 = 160;
 
 /// A cached session.
 #[derive(Clone)]
-pub(super) struct Entry {
-    pub(super) session: Arc<Session>,
+pub(super) struct Entry<P> {
+    pub(super) session: Arc<LiveSession<P>>,
     /// Encrypts the session's record.
     pub(super) seal: Seal,
     /// When the session was last read from or validated at Redis, in milliseconds since the start
@@ -28,16 +29,16 @@ pub(super) struct Entry {
 
 /// The cached state of a key.
 #[derive(Clone)]
-pub(super) enum Slot {
+pub(super) enum Slot<P> {
     /// A session, which may be revoked since.
-    Session(Entry),
+    Session(Entry<P>),
     /// The session was revoked, as known at this time, in milliseconds since the start of the
     /// process.
     Tombstone(u64),
 }
 
-impl Slot {
-    fn session(&self) -> Option<&Arc<Session>> {
+impl<P> Slot<P> {
+    fn session(&self) -> Option<&Arc<LiveSession<P>>> {
         match self {
             Self::Session(entry) => Some(&entry.session),
             Self::Tombstone(_) => None,
@@ -46,21 +47,21 @@ impl Slot {
 }
 
 /// Slots by key. Readers do not block each other.
-pub(super) struct Cache(Inner<SessionKey, Slot, ByBytes>);
+pub(super) struct Cache<P>(Inner<SessionKey, Slot<P>, ByBytes>);
 
-impl Cache {
+impl<P: Prepared> Cache<P> {
     /// A cache of about `bytes` bytes.
     pub(super) fn new(bytes: u64) -> Self {
         let expected = usize::try_from(bytes / ESTIMATED_ENTRY_BYTES).unwrap_or(usize::MAX);
         Self(Inner::with_weighter(expected.max(16), bytes, ByBytes))
     }
 
-    pub(super) fn get(&self, key: &SessionKey) -> Option<Slot> {
+    pub(super) fn get(&self, key: &SessionKey) -> Option<Slot<P>> {
         self.0.get(key)
     }
 
     /// The session under `key`, if it is live at `now`.
-    pub(super) fn live(&self, key: &SessionKey, now: i64) -> Option<Arc<Session>> {
+    pub(super) fn live(&self, key: &SessionKey, now: i64) -> Option<Arc<LiveSession<P>>> {
         match self.0.get(key)? {
             Slot::Session(entry) if entry.session.is_live(now) => Some(entry.session),
             Slot::Session(_) | Slot::Tombstone(_) => None,
@@ -68,14 +69,14 @@ impl Cache {
     }
 
     /// Stores a slot. Users of another session in its place are notified.
-    pub(super) fn insert(&self, key: SessionKey, slot: Slot) {
+    pub(super) fn insert(&self, key: SessionKey, slot: Slot<P>) {
         let old = self.0.get(&key);
         let new = slot.session().cloned();
         self.0.insert(key, slot);
         if let Some(old) = old.as_ref().and_then(Slot::session)
             && new.is_none_or(|new| !Arc::ptr_eq(&new, old))
         {
-            old.replaced();
+            old.notify_replaced();
         }
     }
 
@@ -84,7 +85,7 @@ impl Cache {
     }
 
     /// Every session that is live at `now`. Others are removed.
-    pub(super) fn sweep(&self, now: i64) -> Vec<(SessionKey, Entry)> {
+    pub(super) fn sweep(&self, now: i64) -> Vec<(SessionKey, Entry<P>)> {
         let mut live = Vec::new();
         for (key, slot) in self.0.iter() {
             match slot {
@@ -100,7 +101,8 @@ impl Cache {
 
     /// How many sessions are live at `now`.
     pub(super) fn count(&self, now: i64) -> usize {
-        let live = |slot: &Slot| matches!(slot, Slot::Session(entry) if entry.session.is_live(now));
+        let live =
+            |slot: &Slot<P>| matches!(slot, Slot::Session(entry) if entry.session.is_live(now));
         self.0.iter().filter(|(_, slot)| live(slot)).count()
     }
 }
@@ -108,8 +110,8 @@ impl Cache {
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<SessionKey, Slot> for ByBytes {
-    fn weight(&self, _: &SessionKey, slot: &Slot) -> u64 {
+impl<P> Weighter<SessionKey, Slot<P>> for ByBytes {
+    fn weight(&self, _: &SessionKey, slot: &Slot<P>) -> u64 {
         match slot {
             Slot::Session(entry) => entry.session.weight(),
             Slot::Tombstone(_) => TOMBSTONE_BYTES,
@@ -129,7 +131,7 @@ mod tests {
     fn users_of_a_session_are_notified_when_it_is_replaced() {
         let id = SessionId::random();
         let entry = || Entry {
-            session: Arc::new(Session::sample()),
+            session: Arc::new(LiveSession::<()>::sample()),
             seal: Seal::derive(b"test", &[]),
             validated_at: 0,
             epoch: 0,

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::error::{Failure, is_demoted, is_lost};
 use super::server::{Link, Server};
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::StoreMetrics;
 

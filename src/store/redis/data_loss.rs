@@ -10,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{RedisStore, scripts};
 use crate::model::SessionId;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
+use crate::store::session::Prepared;
 
 /// How long Redis counts as incomplete after a new generation, or after a replica last reported
 /// that it restores sessions. Several times as long as a replica takes to detect the loss.
@@ -36,7 +37,7 @@ impl KnownGeneration {
     }
 }
 
-impl RedisStore {
+impl<P: Prepared> RedisStore<P> {
     /// An error while replicas may still restore sessions that Redis lost.
     pub(super) async fn ensure_complete(&self) -> Result<(), StoreError> {
         let (_, refilling) = self.current_generation().await?;

@@ -6,16 +6,17 @@
 //! expiring, but cannot create one.
 
 use super::{RedisStore, keys};
-use crate::model::{IdleTimeout, Session, SessionKey};
-use crate::store::StoreError;
+use crate::model::{IdleTimeout, SessionKey};
+use crate::store::error::StoreError;
+use crate::store::session::{LiveSession, Prepared};
 
-impl RedisStore {
+impl<P: Prepared> RedisStore<P> {
     /// Records a use at `now` (Unix seconds); `false` if the session exceeded the idle timeout
     /// before, and is revoked by that.
-    pub(in crate::store) async fn touch(
+    pub(crate) async fn touch(
         &self,
         key: &SessionKey,
-        session: &Session,
+        session: &LiveSession<P>,
         idle: IdleTimeout,
         now: i64,
     ) -> Result<bool, StoreError> {
@@ -55,7 +56,7 @@ impl RedisStore {
 
     /// Records the start of a session as a use. A failure is harmless: replicas fall back to the
     /// time of sign-in.
-    pub(super) async fn record_first_use(&self, key: &SessionKey, session: &Session) {
+    pub(super) async fn record_first_use(&self, key: &SessionKey, session: &LiveSession<P>) {
         let now = self.clock.now();
         session.update_used_at(session.used_at(), now);
         if let Some(idle) = self.idle {
@@ -67,7 +68,7 @@ impl RedisStore {
     pub(super) async fn restore_used_at(
         &self,
         key: &SessionKey,
-        session: &Session,
+        session: &LiveSession<P>,
     ) -> Result<(), StoreError> {
         let used_at = session.used_at();
         let lasts = |idle: &IdleTimeout| !idle.is_expired(used_at, self.clock.now());

@@ -3,11 +3,24 @@
 use redis::{FromRedisValue as _, Value};
 
 use super::RedisStore;
-use crate::store::MemoryPolicy;
+use crate::store::session::Prepared;
 
-impl RedisStore {
+/// Redis's `maxmemory` and `maxmemory-policy`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemoryPolicy {
+    /// No limit.
+    Unlimited,
+    /// A limit, beyond which writes fail (`noeviction`).
+    Limited,
+    /// A limit, beyond which records are evicted by this policy.
+    Evicting(String),
+    /// Unknown, for this reason.
+    Unknown(String),
+}
+
+impl<P: Prepared> RedisStore<P> {
     /// `maxmemory` and `maxmemory-policy`.
-    pub(in crate::store) async fn memory_policy(&self) -> MemoryPolicy {
+    pub(crate) async fn memory_policy(&self) -> MemoryPolicy {
         let mut command = redis::cmd("INFO");
         command.arg("memory");
         match self.connection.query::<Value>(&command).await {

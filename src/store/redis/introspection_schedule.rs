@@ -10,24 +10,25 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::cache::{Entry, Slot};
 use super::{RedisStore, keys, record, scripts};
-use crate::model::{Session, SessionKey};
-use crate::store::StoreError;
+use crate::model::SessionKey;
+use crate::store::error::StoreError;
 use crate::store::seal::Seal;
+use crate::store::session::{LiveSession, Prepared};
 
 /// Sessions that may wait for introspection; others wait for the next sweep.
 const MAX_QUEUED: usize = 1024;
 
-type Waiting = (SessionKey, Arc<Session>);
+type Waiting<P> = (SessionKey, Arc<LiveSession<P>>);
 
 /// Sessions read from Redis whose last introspection is too old.
-pub(super) struct IntrospectionQueue {
+pub(super) struct IntrospectionQueue<P> {
     /// Sessions last introspected at or before this time are stale, Unix seconds.
     cutoff: AtomicI64,
-    sender: mpsc::Sender<Waiting>,
-    receiver: Mutex<mpsc::Receiver<Waiting>>,
+    sender: mpsc::Sender<Waiting<P>>,
+    receiver: Mutex<mpsc::Receiver<Waiting<P>>>,
 }
 
-impl IntrospectionQueue {
+impl<P> IntrospectionQueue<P> {
     pub(super) fn new(cutoff: i64) -> Self {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         Self {
@@ -39,17 +40,17 @@ impl IntrospectionQueue {
 
     /// Queues the session if its last introspection is too old. If the queue is full, the next
     /// sweep finds the session in the cache.
-    pub(super) fn enqueue_if_stale(&self, key: SessionKey, session: &Arc<Session>) {
+    pub(super) fn enqueue_if_stale(&self, key: SessionKey, session: &Arc<LiveSession<P>>) {
         if session.introspected_at() <= self.cutoff.load(Ordering::Relaxed) {
             let _ = self.sender.try_send((key, Arc::clone(session)));
         }
     }
 }
 
-impl RedisStore {
+impl<P: Prepared> RedisStore<P> {
     /// Records that authentik just confirmed the session. On failure the session is introspected
     /// again later.
-    pub(in crate::store) async fn record_introspection(&self, key: &SessionKey, session: &Session) {
+    pub(crate) async fn record_introspection(&self, key: &SessionKey, session: &LiveSession<P>) {
         session.set_introspected_at(self.clock.now());
         let Some(Slot::Session(Entry { seal, .. })) = self.cache.get(key) else {
             return;
@@ -67,7 +68,7 @@ impl RedisStore {
 
     /// Whether Redis has this session, and not one that another replica refreshed; if it has, the
     /// cached copy is dropped. Counts as current while Redis does not answer.
-    pub(in crate::store) async fn is_current(&self, key: &SessionKey, session: &Session) -> bool {
+    pub(crate) async fn is_current(&self, key: &SessionKey, session: &LiveSession<P>) -> bool {
         let Some(Slot::Session(entry)) = self.cache.get(key) else {
             return true;
         };
@@ -90,38 +91,34 @@ impl RedisStore {
     }
 
     /// Whether this replica is to introspect the session; `false` if another one claimed it.
-    pub(in crate::store) async fn claim_introspection(
-        &self,
-        key: &SessionKey,
-        time: Duration,
-    ) -> bool {
+    pub(crate) async fn claim_introspection(&self, key: &SessionKey, time: Duration) -> bool {
         let claim = scripts::claim(keys::check(key), time.as_secs());
         let claimed: Result<Option<()>, _> = self.connection.query(&claim).await;
         !matches!(claimed, Ok(None))
     }
 
     /// Whether this replica is to refresh the session; `false` while Redis does not answer.
-    pub(in crate::store) async fn claim_refresh(&self, key: &SessionKey, time: Duration) -> bool {
+    pub(crate) async fn claim_refresh(&self, key: &SessionKey, time: Duration) -> bool {
         let claim = scripts::claim(keys::refresh(key), time.as_secs());
         let claimed: Result<Option<()>, _> = self.connection.query(&claim).await;
         matches!(claimed, Ok(Some(())))
     }
 
     /// Sessions last introspected at or before `time` (Unix seconds) are queued when next read.
-    pub(in crate::store) fn set_introspection_cutoff(&self, time: i64) {
+    pub(crate) fn set_introspection_cutoff(&self, time: i64) {
         self.introspection_queue
             .cutoff
             .fetch_max(time, Ordering::Relaxed);
     }
 
     /// Waits for a queued session.
-    pub(in crate::store) async fn next_introspection(&self) -> Option<(SessionKey, Arc<Session>)> {
+    pub(crate) async fn next_introspection(&self) -> Option<(SessionKey, Arc<LiveSession<P>>)> {
         self.introspection_queue.receiver.lock().await.recv().await
     }
 }
 
 /// Whether a record has this session's access token.
-fn is_record_of(key: &SessionKey, session: &Session, seal: &Seal, found: &[u8]) -> bool {
+fn is_record_of<P>(key: &SessionKey, session: &LiveSession<P>, seal: &Seal, found: &[u8]) -> bool {
     let record = record::decode(seal, &keys::session(key), found);
     record.is_ok_and(|record| record.token() == session.access_token.expose_secret())
 }

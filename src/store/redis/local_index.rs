@@ -9,7 +9,8 @@ use quick_cache::sync::Cache;
 
 use super::invalidation::SignOutTime;
 use super::keys::Hash;
-use crate::model::{Session, SessionKey};
+use crate::model::SessionKey;
+use crate::store::session::LiveSession;
 
 /// Revocations that are remembered, for sessions that are just being read.
 const MAX_REVOCATIONS: usize = 16_384;
@@ -26,14 +27,14 @@ pub(super) enum Revoked {
 }
 
 /// See the module.
-pub(super) struct LocalIndex {
-    by_sid: Index,
-    by_subject: Index,
+pub(super) struct LocalIndex<P> {
+    by_sid: Index<P>,
+    by_subject: Index<P>,
     /// When each was learned, in milliseconds since the start of the process.
     revocations: Cache<Revoked, u64>,
 }
 
-impl LocalIndex {
+impl<P> LocalIndex<P> {
     pub(super) fn new() -> Self {
         Self {
             by_sid: Index::new(),
@@ -48,7 +49,7 @@ impl LocalIndex {
     pub(super) fn insert(
         &self,
         key: SessionKey,
-        session: &Arc<Session>,
+        session: &Arc<LiveSession<P>>,
         sid: Option<&Hash>,
         subject: &Hash,
         read: u64,
@@ -60,7 +61,7 @@ impl LocalIndex {
         let revoked = self.revocations.get(&Revoked::Session(key));
         let sid_revoked = sid.and_then(|sid| self.revocations.get(&Revoked::Sid(*sid)));
         if revoked.is_some_and(|revoked| revoked >= read) || sid_revoked.is_some() {
-            session.end();
+            session.revoke();
         }
     }
 
@@ -93,12 +94,12 @@ impl LocalIndex {
 }
 
 /// Weak references to sessions by hash.
-struct Index {
-    names: DashMap<Hash, Vec<(SessionKey, Weak<Session>)>>,
+struct Index<P> {
+    names: DashMap<Hash, Vec<(SessionKey, Weak<LiveSession<P>>)>>,
     limit: AtomicUsize,
 }
 
-impl Index {
+impl<P> Index<P> {
     fn new() -> Self {
         Self {
             names: DashMap::new(),
@@ -106,7 +107,7 @@ impl Index {
         }
     }
 
-    fn add(&self, name: &Hash, key: SessionKey, session: &Arc<Session>) {
+    fn add(&self, name: &Hash, key: SessionKey, session: &Arc<LiveSession<P>>) {
         let mut entries = self.names.entry(*name).or_default();
         entries.retain(|(_, session)| session.strong_count() > 0);
         entries.push((key, Arc::downgrade(session)));
@@ -123,7 +124,7 @@ impl Index {
     }
 
     /// Revokes the sessions of `name` that match.
-    fn revoke(&self, name: &Hash, matches: impl Fn(&Session) -> bool) -> Vec<SessionKey> {
+    fn revoke(&self, name: &Hash, matches: impl Fn(&LiveSession<P>) -> bool) -> Vec<SessionKey> {
         let mut revoked = Vec::new();
         self.names.remove_if_mut(name, |_, entries| {
             entries.retain(|(key, session)| {
@@ -131,7 +132,7 @@ impl Index {
                     return false;
                 };
                 if matches(&session) {
-                    session.end();
+                    session.revoke();
                     revoked.push(*key);
                     return false;
                 }
@@ -148,8 +149,8 @@ mod tests {
     use super::*;
     use crate::model::SessionId;
 
-    fn session() -> Arc<Session> {
-        Arc::new(Session::sample())
+    fn session() -> Arc<LiveSession<()>> {
+        Arc::new(LiveSession::sample())
     }
 
     #[test]

@@ -39,8 +39,9 @@ use futures_util::FutureExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
+use super::error::{SetupError, StoreError};
 use super::seal::{KeyedHash, Seal};
-use super::{SessionContext, SetupError, StoreError};
+use super::session::{LiveSession, Prepared, SessionContext};
 use crate::clock::Clock;
 use crate::config::{self, WhenDown};
 use crate::model::{IdleTimeout, Session, SessionId, SessionKey};
@@ -49,6 +50,7 @@ use crate::telemetry::metrics::{CacheResult, StoreMetrics};
 use cache::{Cache, Entry, Slot};
 use connection::Connection;
 use data_loss::KnownGeneration;
+pub use inspect::MemoryPolicy;
 use introspection_schedule::IntrospectionQueue;
 use invalidation::Invalidation;
 use local_index::LocalIndex;
@@ -69,21 +71,21 @@ const MAX_SESSIONS_PER_SID: usize = 1 << 20;
 const BLOB_TTL_SECONDS: u32 = 30 * 24 * 3600;
 
 /// All sessions at Redis, with a local cache.
-pub(super) struct RedisStore {
+pub(super) struct RedisStore<P> {
     connection: Arc<Connection>,
     metrics: StoreMetrics,
     subscription: Subscription,
-    cache: Cache,
-    local_index: LocalIndex,
+    cache: Cache<P>,
+    local_index: LocalIndex<P>,
     generation: KnownGeneration,
     single_flight: SingleFlight,
-    outbox: Outbox,
+    outbox: Outbox<P>,
     settings: Settings,
     idle: Option<IdleTimeout>,
     clock: Clock,
     started: Instant,
-    introspection_queue: IntrospectionQueue,
-    revalidation_queue: RevalidationQueue,
+    introspection_queue: IntrospectionQueue<P>,
+    revalidation_queue: RevalidationQueue<P>,
     /// The epoch of the subscription for which all cached sessions were revalidated.
     revalidated_epoch: AtomicU64,
     unreadable: Throttle,
@@ -97,7 +99,7 @@ struct Settings {
     subject_index_key: KeyedHash,
 }
 
-impl RedisStore {
+impl<P: Prepared> RedisStore<P> {
     /// Does not connect; [`RedisStore::run`] does.
     pub(super) fn new(
         config: config::Redis,
@@ -146,11 +148,11 @@ impl RedisStore {
         }
     }
 
-    pub(super) fn cached(&self, key: &SessionKey) -> Option<Arc<Session>> {
+    pub(super) fn cached(&self, key: &SessionKey) -> Option<Arc<LiveSession<P>>> {
         self.cache.live(key, self.clock.now())
     }
 
-    pub(super) fn sweep(&self) -> Vec<(SessionKey, Arc<Session>)> {
+    pub(super) fn sweep(&self) -> Vec<(SessionKey, Arc<LiveSession<P>>)> {
         let live = self.cache.sweep(self.clock.now()).into_iter();
         live.map(|(key, entry)| (key, entry.session)).collect()
     }
@@ -163,8 +165,8 @@ impl RedisStore {
     pub(super) async fn load(
         &self,
         id: &SessionId,
-        context: &(impl SessionContext + ?Sized),
-    ) -> Result<Option<Arc<Session>>, StoreError> {
+        context: &(impl SessionContext<Prepared = P> + ?Sized),
+    ) -> Result<Option<Arc<LiveSession<P>>>, StoreError> {
         let key = id.key();
         let now = self.millis();
         match self.cache.get(&key) {
@@ -197,7 +199,7 @@ impl RedisStore {
     }
 
     /// Whether an invalidation message would have arrived, or the session was just validated.
-    fn is_fresh(&self, entry: &Entry, now: u64) -> bool {
+    fn is_fresh(&self, entry: &Entry<P>, now: u64) -> bool {
         let bound = millis(self.settings.revalidate);
         now.saturating_sub(entry.validated_at) < bound
             || self.subscription.covers(entry.epoch, now, bound)
@@ -207,8 +209,8 @@ impl RedisStore {
         &self,
         key: SessionKey,
         id: &SessionId,
-        context: &(impl SessionContext + ?Sized),
-    ) -> Result<Option<Arc<Session>>, StoreError> {
+        context: &(impl SessionContext<Prepared = P> + ?Sized),
+    ) -> Result<Option<Arc<LiveSession<P>>>, StoreError> {
         if let Some(pending) = self.outbox.session(&key) {
             return Ok(Some(pending.session).filter(|session| session.is_live(self.clock.now())));
         }
@@ -226,8 +228,8 @@ impl RedisStore {
     pub(super) async fn reload(
         &self,
         id: &SessionId,
-        context: &(impl SessionContext + ?Sized),
-    ) -> Result<Option<Arc<Session>>, StoreError> {
+        context: &(impl SessionContext<Prepared = P> + ?Sized),
+    ) -> Result<Option<Arc<LiveSession<P>>>, StoreError> {
         let (now, epoch) = (self.millis(), self.subscription.epoch());
         let found: Option<Vec<u8>> = self.connection.query(&scripts::read(&id.key())).await?;
         self.cache_record(id, context, found.as_deref(), now, epoch)
@@ -239,11 +241,11 @@ impl RedisStore {
     async fn cache_record(
         &self,
         id: &SessionId,
-        context: &(impl SessionContext + ?Sized),
+        context: &(impl SessionContext<Prepared = P> + ?Sized),
         found: Option<&[u8]>,
         now: u64,
         epoch: u64,
-    ) -> Result<Option<Arc<Session>>, StoreError> {
+    ) -> Result<Option<Arc<LiveSession<P>>>, StoreError> {
         let key = id.key();
         let Some(bytes) = found else {
             self.ensure_complete().await?;
@@ -268,8 +270,7 @@ impl RedisStore {
                 return Ok(None);
             }
         };
-        let headers = context.headers(&record.claims, record.token());
-        let session = Arc::new(record.into_session(headers));
+        let session = Arc::new(record.into_session(context));
         self.cache_session(key, &session, seal, now, epoch);
         if !session.is_live(self.clock.now()) {
             return Ok(None);
@@ -296,7 +297,7 @@ impl RedisStore {
     fn cache_session(
         &self,
         key: SessionKey,
-        session: &Arc<Session>,
+        session: &Arc<LiveSession<P>>,
         seal: Seal,
         now: u64,
         epoch: u64,
@@ -317,8 +318,8 @@ impl RedisStore {
     pub(super) async fn insert(
         &self,
         id: &SessionId,
-        context: &(impl SessionContext + ?Sized),
-        session: Arc<Session>,
+        context: &(impl SessionContext<Prepared = P> + ?Sized),
+        session: Arc<LiveSession<P>>,
     ) -> Result<(), StoreError> {
         let key = id.key();
         session.set_introspected_at(self.clock.now());
@@ -344,8 +345,8 @@ impl RedisStore {
     pub(super) async fn update(
         &self,
         id: &SessionId,
-        context: &(impl SessionContext + ?Sized),
-        session: Arc<Session>,
+        context: &(impl SessionContext<Prepared = P> + ?Sized),
+        session: Arc<LiveSession<P>>,
     ) -> Result<(), StoreError> {
         let key = id.key();
         session.set_introspected_at(self.clock.now());
@@ -362,7 +363,7 @@ impl RedisStore {
     async fn write(
         &self,
         key: SessionKey,
-        session: &Arc<Session>,
+        session: &Arc<LiveSession<P>>,
         seal: &Seal,
         mode: Write,
     ) -> Result<(), StoreError> {
@@ -375,7 +376,7 @@ impl RedisStore {
         let command = scripts::write(&key, &record, expires - now, mode);
         let written: Option<()> = self.connection.query(&command).await?;
         if written.is_none() && self.has_tombstone(key).await? {
-            session.end();
+            session.revoke();
             return Ok(());
         }
         let entry = IndexEntry {
@@ -388,7 +389,7 @@ impl RedisStore {
             let add = Index::Sid(sid).add(&entry, expires, now, MAX_SESSIONS_PER_SID);
             let added: Option<Vec<Vec<u8>>> = self.connection.query(&add).await?;
             if added.is_none() {
-                session.end();
+                session.revoke();
                 let _: Option<()> = self
                     .connection
                     .query(&scripts::write_tombstone(&key))

@@ -5,8 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::invalidation::Invalidation;
-use crate::model::{Session, SessionKey};
+use crate::model::SessionKey;
 use crate::store::seal::Seal;
+use crate::store::session::{LiveSession, Prepared};
 
 /// Invalidations that may wait. The oldest are dropped; introspection finds those sessions.
 const MAX_INVALIDATIONS: usize = 4096;
@@ -14,23 +15,30 @@ const MAX_INVALIDATIONS: usize = 4096;
 const MAX_SESSIONS: usize = 4096;
 
 /// See the module.
-#[derive(Default)]
-pub(super) struct Outbox(Mutex<Queues>);
+pub(super) struct Outbox<P>(Mutex<Queues<P>>);
 
-#[derive(Default)]
-struct Queues {
+struct Queues<P> {
     invalidations: VecDeque<Invalidation>,
-    sessions: HashMap<SessionKey, PendingSession>,
+    sessions: HashMap<SessionKey, PendingSession<P>>,
 }
 
 /// A session that Redis does not know yet.
 #[derive(Clone)]
-pub(super) struct PendingSession {
-    pub(super) session: Arc<Session>,
+pub(super) struct PendingSession<P> {
+    pub(super) session: Arc<LiveSession<P>>,
     pub(super) seal: Seal,
 }
 
-impl Outbox {
+impl<P> Default for Outbox<P> {
+    fn default() -> Self {
+        Self(Mutex::new(Queues {
+            invalidations: VecDeque::new(),
+            sessions: HashMap::new(),
+        }))
+    }
+}
+
+impl<P: Prepared> Outbox<P> {
     /// Queues an invalidation. Returns false if the oldest one was dropped for it.
     pub(super) fn push_invalidation(&self, invalidation: Invalidation) -> bool {
         let mut queues = self.lock();
@@ -46,7 +54,7 @@ impl Outbox {
     }
 
     /// Queues a new session. Returns false if the queue is full.
-    pub(super) fn push_session(&self, key: SessionKey, session: PendingSession) -> bool {
+    pub(super) fn push_session(&self, key: SessionKey, session: PendingSession<P>) -> bool {
         let mut queues = self.lock();
         let fits = queues.sessions.len() < MAX_SESSIONS;
         if fits {
@@ -56,7 +64,7 @@ impl Outbox {
     }
 
     /// The queued session of this key.
-    pub(super) fn session(&self, key: &SessionKey) -> Option<PendingSession> {
+    pub(super) fn session(&self, key: &SessionKey) -> Option<PendingSession<P>> {
         self.lock().sessions.get(key).cloned()
     }
 
@@ -74,7 +82,7 @@ impl Outbox {
     }
 
     /// Any queued session.
-    pub(super) fn next_session(&self) -> Option<(SessionKey, PendingSession)> {
+    pub(super) fn next_session(&self) -> Option<(SessionKey, PendingSession<P>)> {
         let queues = self.lock();
         let (key, session) = queues.sessions.iter().next()?;
         Some((*key, session.clone()))
@@ -85,7 +93,7 @@ impl Outbox {
         self.lock().sessions.remove(key);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queues> {
+    fn lock(&self) -> MutexGuard<'_, Queues<P>> {
         self.0
             .lock()
             .expect("nothing panics while holding this lock")
@@ -98,7 +106,7 @@ mod tests {
 
     #[test]
     fn invalidations_wait_once_each_in_order_and_within_bounds() {
-        let outbox = Outbox::default();
+        let outbox = Outbox::<()>::default();
         let invalidation = |number: usize| {
             let mut hash = [0; 32];
             hash[..8].copy_from_slice(&number.to_be_bytes());

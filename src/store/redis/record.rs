@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Claims, Refresh, Session, SessionId};
 use crate::store::seal::Seal;
+use crate::store::session::{LiveSession, SessionContext};
 
 /// Replaces the record of a revoked session until the record would have expired, so that no
 /// replica restores the session from its cache.
@@ -60,7 +61,7 @@ pub(super) fn seal(id: &SessionId, application: &[u8; 32]) -> Seal {
 }
 
 /// Encodes the record for the Redis key `name`.
-pub(super) fn encode(seal: &Seal, name: &str, session: &Session) -> Vec<u8> {
+pub(super) fn encode<P>(seal: &Seal, name: &str, session: &LiveSession<P>) -> Vec<u8> {
     let plain = Plain {
         client_id: &session.client_id,
         claims: &session.claims,
@@ -95,20 +96,20 @@ impl Record {
         &self.token
     }
 
-    /// The session, with the headers that were rendered of it.
-    pub(super) fn into_session(self, headers: http::HeaderMap) -> Session {
-        let session = Session::new(
-            &self.client_id,
-            self.claims,
-            self.token.into(),
-            self.expires_at,
-            headers,
-        );
-        session.set_introspected_at(self.introspected_at);
-        session.refreshable(self.refresh.map(|(token, started_at)| Refresh {
+    /// The session, with what its application prepares from it.
+    pub(super) fn into_session<P>(
+        self,
+        context: &(impl SessionContext<Prepared = P> + ?Sized),
+    ) -> LiveSession<P> {
+        let refresh = self.refresh.map(|(token, started_at)| Refresh {
             token: token.into(),
             started_at,
-        }))
+        });
+        let token = self.token.into();
+        let session = Session::new(&self.client_id, self.claims, token, self.expires_at);
+        let session = LiveSession::new(session.refreshable(refresh), context);
+        session.set_introspected_at(self.introspected_at);
+        session
     }
 }
 
@@ -121,22 +122,23 @@ fn context(name: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
-
     use super::*;
+    use crate::store::session::NoContext;
 
-    fn session() -> Session {
+    fn session() -> LiveSession<()> {
         let claims: Claims = serde_json::from_str(
             r#"{"sub":"alice-sub","sid":"alice-sid","preferred_username":"alice",
                 "email":"alice@home.test","ak_proxy":{"user_attributes":{"p":"hunter2"}}}"#,
         )
         .expect("claims");
-        let session = Session::new("client", claims, "jwt".into(), 2_000, HeaderMap::new());
-        session.set_introspected_at(1_500);
-        session.refreshable(Some(Refresh {
+        let session = Session::new("client", claims, "jwt".into(), 2_000);
+        let session = session.refreshable(Some(Refresh {
             token: "refresh".into(),
             started_at: 1_000,
-        }))
+        }));
+        let session = LiveSession::new(session, &NoContext);
+        session.set_introspected_at(1_500);
+        session
     }
 
     #[test]

@@ -4,16 +4,18 @@ use std::sync::atomic::Ordering;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::RedisStore;
 use super::cache::Entry;
 use super::revalidation::MAX_CONCURRENT;
 use super::scripts::{self, Write};
-use super::{RedisStore, SessionKey};
-use crate::store::StoreError;
+use crate::model::SessionKey;
+use crate::store::error::StoreError;
+use crate::store::session::Prepared;
 
 /// Sessions that are revalidated between two reports that this replica still restores sessions.
 const CHUNK_SESSIONS: usize = 1_000;
 
-impl RedisStore {
+impl<P: Prepared> RedisStore<P> {
     /// Flushes the outbox, then revalidates cached sessions. On an error, the next call goes on.
     pub(super) async fn resync(&self) {
         if self.flush_outbox().await.is_ok() {
@@ -65,7 +67,11 @@ impl RedisStore {
 
     /// Restores a session that Redis lost: it restarted without its data, was flushed, or evicted
     /// it. The session is introspected as soon as possible, because tombstones are lost too.
-    pub(super) async fn restore(&self, key: SessionKey, entry: &Entry) -> Result<(), StoreError> {
+    pub(super) async fn restore(
+        &self,
+        key: SessionKey,
+        entry: &Entry<P>,
+    ) -> Result<(), StoreError> {
         if self.data_loss.should_log("") {
             tracing::warn!(
                 hint = "use a dedicated Redis with persistence and without eviction",

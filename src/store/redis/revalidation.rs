@@ -9,7 +9,8 @@ use tokio::sync::{Mutex, mpsc};
 use super::cache::{Entry, Slot};
 use super::{RedisStore, record};
 use crate::model::SessionKey;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
+use crate::store::session::Prepared;
 
 /// Sessions that may wait for revalidation; others are queued by a later request.
 const MAX_QUEUED: usize = 1024;
@@ -17,12 +18,12 @@ const MAX_QUEUED: usize = 1024;
 pub(super) const MAX_CONCURRENT: usize = 32;
 
 /// Sessions to be revalidated in the background.
-pub(super) struct RevalidationQueue {
-    sender: mpsc::Sender<(SessionKey, Entry)>,
-    receiver: Mutex<mpsc::Receiver<(SessionKey, Entry)>>,
+pub(super) struct RevalidationQueue<P> {
+    sender: mpsc::Sender<(SessionKey, Entry<P>)>,
+    receiver: Mutex<mpsc::Receiver<(SessionKey, Entry<P>)>>,
 }
 
-impl RevalidationQueue {
+impl<P> RevalidationQueue<P> {
     pub(super) fn new() -> Self {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         Self {
@@ -32,14 +33,18 @@ impl RevalidationQueue {
     }
 }
 
-impl RedisStore {
+impl<P: Prepared> RedisStore<P> {
     /// Reads the record of a cached session: revokes the session if a tombstone is there, restores
     /// the record if it is lost. On an error, the cached session stays as it is.
-    pub(super) async fn revalidate(&self, key: SessionKey, entry: Entry) -> Result<(), StoreError> {
+    pub(super) async fn revalidate(
+        &self,
+        key: SessionKey,
+        entry: Entry<P>,
+    ) -> Result<(), StoreError> {
         let (now, epoch) = (self.millis(), self.subscription.epoch());
         match self.read(key).await? {
             Some(bytes) if *bytes == *record::TOMBSTONE => {
-                entry.session.end();
+                entry.session.revoke();
                 self.cache.insert(key, Slot::Tombstone(now));
                 return Ok(());
             }
@@ -47,7 +52,7 @@ impl RedisStore {
             _ => {}
         }
         let session = Arc::clone(&entry.session);
-        let is_other = |slot: &Slot| matches!(slot, Slot::Session(now) if !Arc::ptr_eq(&now.session, &session));
+        let is_other = |slot: &Slot<P>| matches!(slot, Slot::Session(now) if !Arc::ptr_eq(&now.session, &session));
         if self.cache.get(&key).is_some_and(|slot| is_other(&slot)) {
             // The session was refreshed meanwhile.
             return Ok(());
@@ -62,7 +67,7 @@ impl RedisStore {
     }
 
     /// Queues a session for [`RedisStore::revalidate`].
-    pub(super) fn revalidate_in_background(&self, key: SessionKey, entry: &Entry) {
+    pub(super) fn revalidate_in_background(&self, key: SessionKey, entry: &Entry<P>) {
         let validated_at = self.millis();
         let entry = Entry {
             validated_at,
@@ -93,30 +98,16 @@ impl RedisStore {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
-
     use super::*;
     use crate::clock::Clock;
     use crate::config::Config;
-    use crate::model::{Claims, Session, SessionId};
-    use crate::store::SessionContext;
+    use crate::model::SessionId;
     use crate::store::redis::{REVALIDATION_INTERVAL, millis};
+    use crate::store::session::{LiveSession, NoContext};
     use crate::telemetry::metrics::Metrics;
 
-    struct App;
-
-    impl SessionContext for App {
-        fn seal_key(&self) -> &[u8; 32] {
-            &[7; 32]
-        }
-
-        fn headers(&self, _: &Claims, _: &str) -> HeaderMap {
-            HeaderMap::new()
-        }
-    }
-
     /// A store that has run for some minutes beside a Redis that does not answer.
-    fn without_redis() -> RedisStore {
+    fn without_redis() -> RedisStore<()> {
         let config = Config::from_pairs([
             ("AUTHENTIK_HOST", "http://authentik.test"),
             ("AUTHENTIK_TOKEN", "token"),
@@ -141,9 +132,9 @@ mod tests {
         store
     }
 
-    fn entry() -> Entry {
+    fn entry() -> Entry<()> {
         Entry {
-            session: Arc::new(Session::sample()),
+            session: Arc::new(LiveSession::sample()),
             seal: record::seal(&SessionId::random(), &[7; 32]),
             validated_at: 0,
             epoch: 0,
@@ -155,10 +146,10 @@ mod tests {
         let (store, id) = (without_redis(), SessionId::random());
         let insert_tombstone = |at| store.cache.insert(id.key(), Slot::Tombstone(at));
         insert_tombstone(store.millis());
-        let found = store.load(&id, &App).await;
+        let found = store.load(&id, &NoContext).await;
         assert!(found.expect("known").is_none());
         insert_tombstone(store.millis() - millis(REVALIDATION_INTERVAL) - 1);
-        let found = store.load(&id, &App).await;
+        let found = store.load(&id, &NoContext).await;
         assert!(
             found.is_err(),
             "the session may have been created again since"
@@ -173,7 +164,7 @@ mod tests {
             store.cache.insert(id.key(), Slot::Session(entry()));
         }
         for id in ids.iter().chain(&ids) {
-            let found = store.load(id, &App).await;
+            let found = store.load(id, &NoContext).await;
             assert!(found.expect("known").is_some());
         }
         let mut receiver = store.revalidation_queue.receiver.lock().await;
@@ -184,7 +175,7 @@ mod tests {
         assert!(receiver.try_recv().is_err(), "once each");
         drop(receiver);
         let last = &ids[MAX_QUEUED];
-        store.load(last, &App).await.expect("known");
+        store.load(last, &NoContext).await.expect("known");
         let (waiting, _) = store
             .revalidation_queue
             .receiver

@@ -6,14 +6,15 @@ use super::invalidation::{Invalidation, SignOutTime};
 use super::scripts::{self, Index, IndexEntry};
 use super::{RedisStore, keys};
 use crate::model::{Hint as _, SessionKey};
-use crate::store::StoreError;
+use crate::store::error::StoreError;
+use crate::store::session::Prepared;
 
-impl RedisStore {
+impl<P: Prepared> RedisStore<P> {
     /// Revokes one session at every replica.
-    pub(in crate::store) async fn revoke(&self, key: &SessionKey) {
+    pub(crate) async fn revoke(&self, key: &SessionKey) {
         let slot = self.cache.get(key);
         if let Some(pending) = self.outbox.session(key) {
-            pending.session.end();
+            pending.session.revoke();
         }
         self.revoke_all(Invalidation::Sessions(vec![*key])).await;
         if let Some(Slot::Session(cached)) = slot {
@@ -32,7 +33,7 @@ impl RedisStore {
     }
 
     /// Revokes a session that probably does not exist; not queued while Redis is down.
-    pub(in crate::store) async fn revoke_best_effort(&self, key: &SessionKey) {
+    pub(crate) async fn revoke_best_effort(&self, key: &SessionKey) {
         if self.cache.get(key).is_some() {
             self.revoke(key).await;
         } else {
@@ -42,13 +43,13 @@ impl RedisStore {
     }
 
     /// Revokes every session of an authentik session; returns how many are known.
-    pub(in crate::store) async fn revoke_by_sid(&self, sid: &str) -> usize {
+    pub(crate) async fn revoke_by_sid(&self, sid: &str) -> usize {
         self.revoke_all(Invalidation::Sid(keys::sid_hash(sid)))
             .await
     }
 
     /// Revokes every session of a user; returns how many are known.
-    pub(in crate::store) async fn revoke_by_subject(&self, sub: &str) -> usize {
+    pub(crate) async fn revoke_by_subject(&self, sub: &str) -> usize {
         let now = SignOutTime::at(self.clock.now());
         self.revoke_all(Invalidation::Subject(self.subject_hash(sub), now))
             .await
@@ -82,7 +83,7 @@ impl RedisStore {
                 let revoke = |key: &&SessionKey| {
                     self.local_index.record_revocation(**key, now);
                     match self.cache.get(key) {
-                        Some(Slot::Session(entry)) => entry.session.end(),
+                        Some(Slot::Session(entry)) => entry.session.revoke(),
                         Some(Slot::Tombstone(_)) => {}
                         None => return false,
                     }

@@ -16,7 +16,7 @@ use redis::{
 use secrecy::ExposeSecret as _;
 
 use crate::config::{self, Node, RedisTopology, TlsReqs};
-use crate::store::SetupError;
+use crate::store::error::SetupError;
 
 /// A stand-alone server, a primary behind Sentinels, or a cluster.
 pub(super) struct Server {

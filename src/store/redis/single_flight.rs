@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 
 use crate::model::SessionKey;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// The result of a read, shared by all callers.
 pub(super) type ReadResult = Result<Option<Bytes>, StoreError>;

@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::error::Failure;
 use super::invalidation::Invalidation;
 use super::{RedisStore, keys};
+use crate::store::session::Prepared;
 use crate::telemetry::Throttle;
 
 /// Delay before the next attempt to subscribe.
@@ -51,7 +52,7 @@ impl Subscription {
     }
 }
 
-impl RedisStore {
+impl<P: Prepared> RedisStore<P> {
     /// Receives messages and subscribes again whenever the subscription breaks. Never returns.
     pub(super) async fn run_subscription(&self) {
         let trouble = Throttle::default();

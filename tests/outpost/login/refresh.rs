@@ -43,7 +43,7 @@ async fn issue_5015_an_active_session_outlives_its_token() {
         std::sync::Arc::clone(&all.first().expect("a session").1)
     };
     let before = session();
-    let token = |session: &authentik_proxy::model::Session| {
+    let token = |session: &authentik_proxy::route::LiveSession| {
         use secrecy::ExposeSecret as _;
         session.access_token.expose_secret().to_owned()
     };

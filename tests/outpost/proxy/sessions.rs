@@ -97,7 +97,7 @@ async fn what_is_open_keeps_its_session_alive() {
     within(stream.read_exact(&mut [0; 6])).await.expect("open");
     assert_eq!(refreshes(&world.authentik), 0);
     let began = world.outpost.store().sweep()[0].1.expires_at;
-    let is_renewed = |store: &authentik_proxy::store::Store| {
+    let is_renewed = |store: &authentik_proxy::route::Store| {
         let session = store.sweep().pop();
         session.is_some_and(|(_, session)| session.expires_at > began)
     };

@@ -6,9 +6,8 @@ use std::time::Duration;
 use authentik_proxy::clock::Clock;
 use authentik_proxy::config::Config;
 use authentik_proxy::model::{Claims, IdleTimeout, Session, SessionId};
-use authentik_proxy::store::{SessionContext, Store};
+use authentik_proxy::store::{self, SessionContext};
 use authentik_proxy::telemetry::metrics::Metrics;
-use http::{HeaderMap, HeaderValue};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -20,15 +19,25 @@ pub(super) struct App(pub(super) [u8; 32]);
 
 pub(super) const APP: App = App([7; 32]);
 
+/// The store does not look into what an application prepares: here a text.
+pub(super) type Store = store::Store<String>;
+
+pub(super) type LiveSession = store::LiveSession<String>;
+
 impl SessionContext for App {
+    type Prepared = String;
+
     fn seal_key(&self) -> &[u8; 32] {
         &self.0
     }
 
-    fn headers(&self, claims: &Claims, access_token: &str) -> HeaderMap {
-        let text = format!("{} {access_token}", claims.sub);
-        let value = HeaderValue::from_str(&text).expect("a value");
-        [(http::header::FROM, value)].into_iter().collect()
+    fn prepare(&self, session: &Session) -> String {
+        let token = session.access_token.expose_secret();
+        format!("{} {token}", session.claims.sub)
+    }
+
+    fn prepared_bytes(prepared: &String) -> usize {
+        prepared.len()
     }
 }
 
@@ -99,7 +108,7 @@ fn store(
     Store::redis(redis, &people, cache_bytes, idle, clock.clone(), metrics).expect("a store")
 }
 
-pub(super) fn session(sub: &str, sid: Option<&str>, expires_at: i64) -> Arc<Session> {
+pub(super) fn session(sub: &str, sid: Option<&str>, expires_at: i64) -> Arc<LiveSession> {
     session_with_token(sub, sid, expires_at, "token")
 }
 
@@ -108,7 +117,7 @@ pub(super) fn session_with_token(
     sid: Option<&str>,
     expires_at: i64,
     token: &str,
-) -> Arc<Session> {
+) -> Arc<LiveSession> {
     let claims = Claims {
         sub: sub.into(),
         sid: sid.map(Into::into),
@@ -117,15 +126,9 @@ pub(super) fn session_with_token(
     session_of(claims, expires_at, token)
 }
 
-pub(super) fn session_of(claims: Claims, expires_at: i64, token: &str) -> Arc<Session> {
-    let headers = APP.headers(&claims, token);
-    Arc::new(Session::new(
-        "client",
-        claims,
-        token.into(),
-        expires_at,
-        headers,
-    ))
+pub(super) fn session_of(claims: Claims, expires_at: i64, token: &str) -> Arc<LiveSession> {
+    let session = Session::new("client", claims, token.into(), expires_at);
+    Arc::new(LiveSession::new(session, &APP))
 }
 
 pub(super) async fn insert(store: &Store, sub: &str, sid: Option<&str>, until: i64) -> SessionId {
@@ -177,7 +180,7 @@ async fn reads_everywhere_what_was_written(replicas: &Replicas) {
         assert_eq!((&*found.client_id, &found.claims.sub), ("client", &sub));
         assert_eq!(found.claims.sid, Some(sid.clone()));
         assert_eq!(found.access_token.expose_secret(), "token");
-        assert_eq!(found.headers["from"], format!("{sub} token"));
+        assert_eq!(*found.prepared(), format!("{sub} token"));
         assert_eq!(found.expires_at, NOW + 100);
     }
     // A Redis that has just begun may not have everything yet.

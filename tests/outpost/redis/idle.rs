@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::conformance::Store;
 use authentik_proxy::model::{IdleTimeout, SessionId};
-use authentik_proxy::store::Store;
 
 use super::conformance::{APP, NOW, Replicas, insert, is_live};
 use super::replicas::{HOST, PAGE, authentik, becomes, replica_with, status};

@@ -1,7 +1,7 @@
 //! Redis goes away, hangs, forgets, and comes back: what the store makes of it.
 
+use super::conformance::Store;
 use authentik_proxy::model::{Claims, SessionId};
-use authentik_proxy::store::Store;
 use secrecy::ExposeSecret as _;
 
 use super::conformance::{
