@@ -67,10 +67,10 @@ pub fn router(
         }
     };
     let status = {
-        let (metrics, store) = (metrics.clone(), store.clone());
+        let store = store.clone();
         move || async move {
             let json = [(header::CONTENT_TYPE, "application/json")];
-            let status = status(&metrics, &store, &live, &readiness, clock.now());
+            let status = status(&store, &live, &readiness, clock.now());
             (json, format!("{:#}\n", json!(status))).into_response()
         }
     };
@@ -161,15 +161,8 @@ pub struct StoreStatus {
     pub sessions: usize,
 }
 
-fn status(
-    metrics: &Metrics,
-    store: &Store,
-    live: &Live,
-    readiness: &Readiness,
-    now: i64,
-) -> Status {
-    let health = metrics.health();
-    let snapshot = live.load();
+fn status(store: &Store, live: &Live, readiness: &Readiness, now: i64) -> Status {
+    let (snapshot, health) = (live.load(), live.health());
     let outpost = snapshot.outpost.as_ref().map(|outpost| ServedOutpost {
         id: outpost.id,
         name: outpost.name.clone(),
@@ -180,17 +173,17 @@ fn status(
         ready: readiness.is_ready(),
         outpost,
         configuration: ConfigurationStatus {
-            loaded: health.updated_at.is_some(),
-            age_seconds: health.updated_at.map(|then| now - then),
-            stale: health.stale,
+            loaded: health.updated_at().is_some(),
+            age_seconds: health.updated_at().map(|updated_at| now - updated_at),
+            stale: health.is_stale(),
             applications: snapshot.table.sites().len(),
         },
         websocket: WebsocketStatus {
-            connected: health.connected,
+            connected: health.is_connected(),
         },
         store: StoreStatus {
             kind: if store.is_shared() { "redis" } else { "memory" }.to_owned(),
-            reachable: !store.is_shared() || health.redis_up,
+            reachable: store.is_up(),
             sessions: store.len(),
         },
         forward_auth: authorizations(&snapshot),

@@ -86,7 +86,7 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
         let Some(outpost) = outpost else { continue };
         outposts.mark_unchanged();
         let mut disconnected = false;
-        control.metrics.connected(&outpost, false);
+        control.set_connected(&outpost, false);
         let connected = tokio::select! {
             () = stop.cancelled() => return,
             connected = connect(control, &outpost, instance, attempt) => connected,
@@ -105,7 +105,7 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
                     instance,
                 };
                 let heard = talk.run(socket, &mut outposts, &stop).await;
-                control.metrics.connected(&talk.outpost, false);
+                control.set_connected(&talk.outpost, false);
                 if stop.is_cancelled() {
                     return;
                 }
@@ -239,7 +239,7 @@ impl Conversation<'_> {
                 Ok(()) = outposts.changed() => match outposts.borrow_and_update().clone() {
                     Some(outpost) if outpost.id == self.outpost.id => {
                         // Another version or name: the next hello tells.
-                        self.control.metrics.connected(&outpost, heard);
+                        self.control.set_connected(&outpost, heard);
                         self.outpost = outpost;
                         continue;
                     }
@@ -265,7 +265,7 @@ impl Conversation<'_> {
                     if !heard {
                         heard = true;
                         // A handshake alone proves nothing: some proxies pass no frames on.
-                        self.control.metrics.connected(&self.outpost, true);
+                        self.control.set_connected(&self.outpost, true);
                         tracing::info!("websocket to authentik is connected");
                     }
                     self.hear(text.as_str()).await;

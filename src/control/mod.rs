@@ -104,6 +104,20 @@ pub struct Context {
     pub level: LevelHandle,
 }
 
+impl Context {
+    /// Records whether the saved configuration is served because authentik is unavailable.
+    fn set_stale(&self, stale: bool) {
+        self.live.health().set_stale(stale);
+        self.metrics.stale(stale);
+    }
+
+    /// Records whether the websocket to authentik is connected.
+    fn set_connected(&self, outpost: &Outpost, connected: bool) {
+        self.live.health().set_connected(connected);
+        self.metrics.connected(outpost, connected);
+    }
+}
+
 /// The configuration could not be loaded. The text says the cause, [`Hint`] what to do.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
@@ -248,7 +262,7 @@ impl<'a> Refresher<'a> {
             self.certificates = certificates::fetch(&api, providers, known).await;
         }
         let interval = self.apply(&answers, self.control.clock.now(), signals)?;
-        self.control.metrics.stale(false);
+        self.control.set_stale(false);
         tracing::info!(
             outpost = self.served.as_ref().map(|outpost| &*outpost.name),
             applications = self.control.live.load().table.sites().len(),
@@ -266,7 +280,7 @@ impl<'a> Refresher<'a> {
         let age = self.control.clock.now() - kept.told_at;
         match self.apply(&kept.answers, kept.told_at, signals) {
             Ok(_) => {
-                self.control.metrics.stale(true);
+                self.control.set_stale(true);
                 tracing::warn!(
                     age_seconds = age,
                     "authentik is unreachable, serving the last good configuration"
@@ -312,6 +326,7 @@ impl<'a> Refresher<'a> {
         self.sites = sites;
         self.served = Some(outpost.clone());
         control.metrics.updated(&outpost, told_at);
+        control.live.health().set_updated_at(told_at);
         control.live.store(Snapshot {
             outpost: Some(outpost.clone()),
             table,

@@ -1,6 +1,7 @@
 //! The meeting point of the planes: the control plane publishes a [`Snapshot`], the data plane
 //! reads it once per request.
 
+mod health;
 mod table;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::tls::CertifiedKey;
 use crate::web::cookie::Cookies;
 use crate::web::header::files::{HeaderFiles, LiveValue};
 use crate::web::header::identity;
+pub use health::ControlHealth;
 pub use table::{HostRoutes, Table};
 
 /// The session store, which keeps the identity headers of each session, rendered once.
@@ -51,7 +53,13 @@ pub struct Refused {
 
 /// The current [`Snapshot`]. Readers never wait.
 #[derive(Clone, Default)]
-pub struct Live(Arc<ArcSwap<Snapshot>>);
+pub struct Live(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    health: ControlHealth,
+}
 
 impl Snapshot {
     /// The certificate for the host `name`; without a name, that of the only application.
@@ -73,18 +81,24 @@ impl Live {
     /// The snapshot to answer one request with.
     #[must_use]
     pub fn load(&self) -> Guard<Arc<Snapshot>> {
-        self.0.load()
+        self.0.snapshot.load()
     }
 
     /// The snapshot to work on for a longer time.
     #[must_use]
     pub fn load_full(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        self.0.snapshot.load_full()
     }
 
     /// Publishes a new snapshot. Requests in flight keep theirs.
     pub fn store(&self, snapshot: Snapshot) {
-        self.0.store(Arc::new(snapshot));
+        self.0.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// The health of the control plane.
+    #[must_use]
+    pub fn health(&self) -> &ControlHealth {
+        &self.0.health
     }
 }
 

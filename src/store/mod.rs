@@ -251,6 +251,15 @@ impl<P: Prepared> Store<P> {
         }
     }
 
+    /// Whether the backend is connected.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        match &self.backend {
+            Backend::Memory(_) => true,
+            Backend::Redis(redis) => redis.is_up(),
+        }
+    }
+
     /// Whether the backend outlives this process.
     #[must_use]
     pub fn is_shared(&self) -> bool {

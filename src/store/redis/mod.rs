@@ -148,6 +148,10 @@ impl<P: Prepared> RedisStore<P> {
         }
     }
 
+    pub(super) fn is_up(&self) -> bool {
+        self.connection.is_up()
+    }
+
     pub(super) fn cached(&self, key: &SessionKey) -> Option<Arc<LiveSession<P>>> {
         self.cache.live(key, self.clock.now())
     }

@@ -6,7 +6,6 @@ mod outcomes;
 mod site;
 mod store;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -55,28 +54,12 @@ struct Inner {
     logins: Family<LoginLabels, Counter>,
     upstream_errors: Family<ReasonLabels, Counter>,
     refreshes: Counters<RefreshOutcome>,
-    /// Unix time of the last configuration; 0 before the first.
-    updated_at: AtomicI64,
-    connected: AtomicBool,
     /// The outpost's name, for requests that belong to no application.
     outpost: RwLock<String>,
 }
 
 /// Upper bounds of header sizes, in bytes. nginx's default buffer is 4 KiB or 8 KiB.
 const HEADER_BUCKETS: [f64; 6] = [1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0];
-
-/// The health of the outpost, for the status page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HealthState {
-    /// Unix time of the last configuration.
-    pub updated_at: Option<i64>,
-    /// Whether the saved configuration is in use because authentik is unavailable.
-    pub stale: bool,
-    /// Whether the websocket to authentik is connected.
-    pub connected: bool,
-    /// Whether Redis is connected.
-    pub redis_up: bool,
-}
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -170,8 +153,6 @@ impl Metrics {
             logins,
             upstream_errors,
             refreshes,
-            updated_at: AtomicI64::new(0),
-            connected: AtomicBool::new(false),
             outpost,
         }))
     }
@@ -218,18 +199,6 @@ impl Metrics {
     #[must_use]
     pub fn refreshes(&self) -> Counters<RefreshOutcome> {
         self.0.refreshes.clone()
-    }
-
-    /// The current health.
-    #[must_use]
-    pub fn health(&self) -> HealthState {
-        let updated_at = self.0.updated_at.load(Ordering::Relaxed);
-        HealthState {
-            updated_at: (updated_at != 0).then_some(updated_at),
-            stale: self.0.stale.get() != 0,
-            connected: self.0.connected.load(Ordering::Relaxed),
-            redis_up: self.0.store.up.get() != 0,
-        }
     }
 
     /// The handles for requests for `host` to the application at `upstream_host`.
@@ -305,7 +274,6 @@ impl Metrics {
             version: outpost.version.clone().unwrap_or_default(),
             build: env!("CARGO_PKG_VERSION"),
         };
-        self.0.updated_at.store(now, Ordering::Relaxed);
         // The previous version or name no longer applies.
         self.0.info.clear();
         self.0.last_update.clear();
@@ -325,7 +293,6 @@ impl Metrics {
             outpost_type: "proxy",
             uuid: outpost.id.to_string(),
         };
-        self.0.connected.store(connected, Ordering::Relaxed);
         self.0.connection.clear();
         self.0
             .connection
