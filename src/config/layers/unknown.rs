@@ -23,7 +23,13 @@ pub(super) fn errors(vars: &Vars) -> impl Iterator<Item = Diagnostic> {
             let meant = settings()
                 .find(|setting| derived_variable(setting.key) == name)
                 .map(|setting| setting.variable().into_owned())
-                .or_else(|| nearest(name, known(), name.len() / 6));
+                .or_else(|| nearest(name, known(), name.len() / 6))
+                .or_else(|| {
+                    let former = nearest(name, former(), name.len() / 6);
+                    let is_meant = |setting: &&Setting| setting.former_variable() == former;
+                    former.as_ref()?;
+                    Some(settings().find(is_meant)?.variable().into_owned())
+                });
             Diagnostic {
                 hint: did_you_mean(meant),
                 ..format!("{}: unknown variable", name.escape_debug()).into()
@@ -64,7 +70,7 @@ fn known() -> impl Iterator<Item = String> {
     variables.chain([FILE_VARIABLE.to_owned()])
 }
 
-/// Former names are accepted, and never suggested.
+/// Former names are accepted; for a misspelled one the present name is suggested.
 fn former() -> impl Iterator<Item = String> {
     settings().filter_map(Setting::former_variable)
 }
@@ -120,6 +126,10 @@ mod tests {
             (
                 "AUTHENTIK_PROXY_CONFG",
                 "; did you mean AUTHENTIK_PROXY_CONFIG?",
+            ),
+            (
+                "AUTHENTIK_PROXY_SHUTDOWN__TIMOUT",
+                "; did you mean AUTHENTIK_PROXY_SHUTDOWN__DRAIN_TIMEOUT?",
             ),
             ("AUTHENTIK_PROXY_BANANA_SPLIT_WITH_CREAM", ""),
         ] {
