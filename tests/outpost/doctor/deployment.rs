@@ -163,7 +163,7 @@ async fn a_redis_without_a_limit_is_warned_about() {
     let authentik = authentik().await;
     for (limit, status, found) in [
         ("0", "warning", "it has no maxmemory"),
-        ("64mb", "ok", "gives up nothing"),
+        ("64mb", "ok", "evicts nothing"),
     ] {
         let redis = Server::start(&["--maxmemory", limit]).await;
         let port = redis.port();
