@@ -131,20 +131,18 @@ impl Scene {
             },
             Provider::forward_single("internal", &format!("http://{INTERNAL}")),
         ];
-        let grpc = [("AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ", "127.0.0.1:0")];
-        let mut settings = more.to_vec();
-        if cfg!(feature = "ext-authz") {
-            settings.extend(grpc);
-        }
-        let world = World::with_file(authentik, providers, file, &settings).await;
-        let sites = [
-            (PUBLIC, application(PUBLIC).await),
-            (INTERNAL, application(INTERNAL).await),
-        ];
+        let world = outpost(authentik, providers, file, more).await;
+        let applications = [application(PUBLIC).await, application(INTERNAL).await];
+        Self::in_front_of(server, world, applications).await
+    }
+
+    /// Puts a reverse proxy in front of an outpost and of the two applications.
+    async fn in_front_of(server: Server, world: World, applications: [SocketAddr; 2]) -> Self {
+        let [public, internal] = applications;
         let grpc = world.outpost.ext_authz_addresses();
         let grpc = grpc.first().copied().unwrap_or_else(|| world.address());
         let behind = Behind {
-            sites: &sites,
+            sites: &[(PUBLIC, public), (INTERNAL, internal)],
             outpost: world.address(),
             grpc,
             certificate: None,
@@ -223,6 +221,20 @@ impl Scene {
         let body = within(body.collect()).await.ok()?.to_bytes();
         Some(Response::from_parts(parts, body))
     }
+}
+
+/// An outpost that answers over gRPC as well, if it is built with that.
+async fn outpost(
+    authentik: Standin,
+    providers: Vec<Provider>,
+    file: &str,
+    more: &[(&str, &str)],
+) -> World {
+    let mut settings = more.to_vec();
+    if cfg!(feature = "ext-authz") {
+        settings.push(("AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ", "127.0.0.1:0"));
+    }
+    World::with_file(authentik, providers, file, &settings).await
 }
 
 /// What an application's pages begin with.

@@ -17,8 +17,8 @@ use proptest::test_runner::{Config, TestRunner};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::servers::{Behind, Server};
-use super::{INTERNAL, PUBLIC, behind_each_server, serve};
+use super::servers::Server;
+use super::{INTERNAL, PUBLIC, Scene, behind_each_server, outpost, serve};
 use crate::support::{Browser, PASSWORD, World};
 use requests::{Attempt, attempts};
 
@@ -224,13 +224,7 @@ async fn world(providers: Vec<Provider>) -> World {
     let file = format!(
         "applications: {{public: {{headers: {{X-Service: {SERVICE_SECRET}}}, rules: [{{path: ^/admin, action: require, groups: [admins]}}]}}}}"
     );
-    let grpc = [("AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ", "127.0.0.1:0")];
-    let more: &[_] = if cfg!(feature = "ext-authz") {
-        &grpc
-    } else {
-        &[]
-    };
-    World::with_file(authentik, providers, &file, more).await
+    outpost(authentik, providers, &file, &[]).await
 }
 
 fn opening(provider: Provider) -> Provider {
@@ -272,21 +266,11 @@ async fn no_random_request_shows_what_is_protected(server: Server) {
         provider("internal", INTERNAL),
     ])
     .await;
-    let grpc = world.outpost.ext_authz_addresses();
-    let behind = Behind {
-        sites: &[
-            (PUBLIC, applications.public),
-            (INTERNAL, applications.internal),
-        ],
-        outpost: world.address(),
-        grpc: grpc.first().copied().unwrap_or_else(|| world.address()),
-        certificate: None,
-        impatient: false,
-    };
-    let front = server.start(&behind).await;
+    let applications = [applications.public, applications.internal];
+    let scene = Scene::in_front_of(server, world, applications).await;
     let target = Target {
         name: format!("{server:?}"),
-        address: front.address,
+        address: scene.front.address,
     };
-    target.withstands(&world).await;
+    target.withstands(&scene.world).await;
 }
