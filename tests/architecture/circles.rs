@@ -19,9 +19,6 @@ const CRATES: &[&str] = &[
     "benches/upstream",
 ];
 
-/// Files whose circles are known. The list only shrinks.
-const KNOWN: &[&str] = &[];
-
 /// Groups of files that import each other in a circle, with the uses among them.
 fn circles<'a>(edges: &BTreeSet<(&'a str, &'a str)>) -> Vec<Vec<(&'a str, &'a str)>> {
     let mut next: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -68,9 +65,7 @@ fn circles_of(folder: &str, sources: &[(String, String)]) -> Vec<String> {
     let tree = Tree::new(folder, sources);
     let mut edges = tree.edges();
     edges.retain(|(from, to)| !tree.parent_of(to, from));
-    let mut circles = circles(&edges);
-    circles.retain(|circle| !circle.iter().all(|(from, _)| KNOWN.contains(from)));
-    let readable = circles.into_iter().map(|circle| {
+    let readable = circles(&edges).into_iter().map(|circle| {
         let files: BTreeSet<_> = circle.iter().map(|(from, _)| from).collect();
         let uses: Vec<_> = circle
             .iter()
