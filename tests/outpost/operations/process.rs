@@ -286,7 +286,7 @@ async fn all_errors_are_reported_at_once_without_secrets() {
         ("AUTHENTIK_OUTPOST_ID", "mine"),
         ("AUTHENTIK_REDIS__HOST", "redis.test"),
         ("AUTHENTIK_REDIS__PASSWORD", "file:///nowhere/hunter4"),
-        ("AUTHENTIK_PROXY_SHUTDOWN__DRAIN_TIMOUT", "1s"),
+        ("AUTHENTIK_PROXY_SHUTDOWN__TIMOUT", "1s"),
     ];
     let (status, output, complaints) = run(&[], &wrong).await;
     assert_eq!(status.code(), Some(2));
@@ -306,7 +306,7 @@ async fn all_errors_are_reported_at_once_without_secrets() {
         ("AUTHENTIK_OUTPOST_ID: ", "\"mine\"", "a UUID"),
         ("AUTHENTIK_REDIS__PASSWORD: ", "/nowhere/hunter4", ""),
         (
-            "AUTHENTIK_PROXY_SHUTDOWN__DRAIN_TIMOUT: ",
+            "AUTHENTIK_PROXY_SHUTDOWN__TIMOUT: ",
             "unknown variable",
             "did you mean AUTHENTIK_PROXY_SHUTDOWN__DRAIN_TIMEOUT?",
         ),
