@@ -16,7 +16,7 @@ use crate::model::Dialect;
 use crate::route::{Live, Snapshot, Store};
 use crate::telemetry::metrics::Metrics;
 
-/// Whether we want traffic: once configured, and until we are asked to stop.
+/// Readiness: after the first configuration, until shutdown.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<Flags>);
 
@@ -32,12 +32,12 @@ impl Readiness {
         self.0.configured.store(true, Ordering::Release);
     }
 
-    /// We were asked to stop.
+    /// Shutdown has started.
     pub fn stopping(&self) {
         self.0.stopping.store(true, Ordering::Release);
     }
 
-    /// Whether traffic is welcome.
+    /// Whether the outpost is ready for traffic.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.configured.load(Ordering::Acquire) && !self.0.stopping.load(Ordering::Acquire)
@@ -87,22 +87,22 @@ pub fn router(
         .route("/status", get(status))
 }
 
-/// How things are, for people and scripts; what `/status` answers.
+/// The response of `/status`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Status {
-    /// Ours.
+    /// The version of this program.
     pub version: String,
-    /// Whether traffic is welcome.
+    /// Whether the outpost is ready for traffic.
     pub ready: bool,
-    /// The outpost that is served, once that is known.
+    /// The outpost, once known.
     pub outpost: Option<ServedOutpost>,
-    /// What authentik says is to be served.
+    /// The configuration from authentik.
     pub configuration: ConfigurationStatus,
     /// The websocket to authentik.
     pub websocket: WebsocketStatus,
     /// The session store.
     pub store: StoreStatus,
-    /// The authorization requests so far, by application and dialect; none where there were none.
+    /// The number of authorization requests by application and dialect, where there were any.
     pub forward_auth: Vec<AuthorizationStatus>,
 }
 
@@ -113,33 +113,33 @@ pub struct AuthorizationStatus {
     pub application: String,
     /// The dialect.
     pub dialect: String,
-    /// How many there were.
+    /// Number of requests.
     pub requests: u64,
-    /// How many of them did not show by which host the request was routed.
+    /// Number of requests that did not show by which host the request was routed.
     pub unverified_hosts: u64,
 }
 
-/// The outpost that is served.
+/// The outpost.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ServedOutpost {
     /// Its primary key.
     pub id: Uuid,
     /// Its name.
     pub name: String,
-    /// The version of authentik, if it tells.
+    /// The version of authentik, if known.
     pub authentik_version: Option<String>,
 }
 
-/// What authentik says is to be served.
+/// The configuration from authentik.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ConfigurationStatus {
-    /// Whether there is any.
+    /// Whether there is one.
     pub loaded: bool,
-    /// How long ago authentik said so, in seconds.
+    /// Its age in seconds, since authentik sent it.
     pub age_seconds: Option<i64>,
-    /// Whether it is the last good one, because authentik does not answer.
+    /// Whether it is the saved one, because authentik is unavailable.
     pub stale: bool,
-    /// How many applications there are.
+    /// Number of applications.
     pub applications: usize,
 }
 
@@ -155,9 +155,9 @@ pub struct WebsocketStatus {
 pub struct StoreStatus {
     /// `redis` or `memory`.
     pub kind: String,
-    /// Whether it answers.
+    /// Whether it is connected.
     pub reachable: bool,
-    /// How many sessions this process has.
+    /// Number of sessions in this process.
     pub sessions: usize,
 }
 

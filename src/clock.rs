@@ -15,7 +15,7 @@ impl Clock {
         Self(None)
     }
 
-    /// A clock that stands still at `seconds` until it is moved; clones move together.
+    /// A clock that stays at `seconds` until it is advanced; clones share the time.
     #[must_use]
     pub fn manual(seconds: i64) -> Self {
         Self(Some(Arc::new(AtomicI64::new(seconds))))
@@ -34,7 +34,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward; a system clock is not ours to move.
+    /// Advances a manual clock; no effect on the system's clock.
     pub fn advance(&self, seconds: i64) {
         if let Some(clock) = &self.0 {
             clock.fetch_add(seconds, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Owned background tasks and a shutdown in two steps: asked first, ended after a while.
+//! Owned background tasks, and their graceful shutdown.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The background tasks of the program. Each gets a token that says when to stop.
+/// The background tasks of the program. Each gets a cancellation token.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -28,11 +28,11 @@ impl Tasks {
         self.tracker.spawn(task(self.stop.clone()));
     }
 
-    /// Asks all tasks to stop and waits for them, at most `patience`. Returns whether all did.
-    pub async fn stop(&self, patience: Duration) -> bool {
+    /// Cancels all tasks and waits for them, at most `timeout`. Returns whether all have ended.
+    pub async fn stop(&self, timeout: Duration) -> bool {
         self.stop.cancel();
         self.tracker.close();
-        tokio::time::timeout(patience, self.tracker.wait())
+        tokio::time::timeout(timeout, self.tracker.wait())
             .await
             .is_ok()
     }

@@ -1,11 +1,11 @@
-//! An application that we protect: the validated form of a provider at authentik.
+//! A protected application: the validated form of a provider at authentik.
 
 use secrecy::SecretString;
 use url::Url;
 
 use super::{Allowlist, Authority, Backend, CookieDomain, Hint, HintText, Policy, Scheme};
 
-/// Path below which the outpost's own pages live.
+/// Path of the outpost's own pages.
 const OUTPOST_PATH: &str = "outpost.goauthentik.io";
 /// Query that marks the OAuth callback on any path.
 const CALLBACK_QUERY: &str = "X-authentik-auth-callback=true";
@@ -19,25 +19,25 @@ pub struct Application {
     pub name: String,
     /// Slug of the application, empty if none is assigned.
     pub slug: String,
-    /// Name of the application for people; falls back to the provider's.
+    /// Display name of the application; falls back to the provider's.
     pub title: String,
-    /// How requests reach us.
+    /// How requests reach the outpost.
     pub mode: Mode,
-    /// Where people find the application.
+    /// The external URL of the application.
     pub external: ExternalUrl,
-    /// Where we find it; in [`Mode::Proxy`] only.
+    /// Its internal address; in [`Mode::Proxy`] only.
     pub backend: Option<Backend>,
-    /// Whether its certificate goes unverified there.
+    /// Whether its certificate there is not verified.
     pub backend_insecure: bool,
-    /// Our identity towards authentik.
+    /// The OAuth client at authentik.
     pub client: OAuthClient,
-    /// What passes without a session.
+    /// Paths that need no session.
     pub allowlist: Allowlist,
     /// HTTP basic credentials to send to the application.
     pub basic_auth: Option<BasicAuth>,
-    /// Whether credentials in `Authorization` are for us; otherwise they are the application's.
+    /// Whether credentials in `Authorization` are for the outpost; otherwise they are the application's.
     pub intercept_header_auth: bool,
-    /// What the operator set in our own configuration file.
+    /// The operator's settings in the outpost's configuration file.
     pub policy: Policy,
 }
 
@@ -98,14 +98,14 @@ impl Application {
     }
 }
 
-/// How requests of an application reach us.
+/// How requests of an application reach the outpost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
-    /// All traffic passes through us.
+    /// All traffic passes through the outpost.
     Proxy,
-    /// A reverse proxy asks us about one host.
+    /// A reverse proxy sends authorization requests for one host.
     ForwardSingle,
-    /// A reverse proxy asks us about every host below a domain.
+    /// A reverse proxy sends authorization requests for every host below a domain.
     ForwardDomain(CookieDomain),
 }
 
@@ -116,7 +116,7 @@ pub struct OAuthClient {
     pub id: String,
     /// `client_secret`; also the HS256 key of the tokens.
     pub secret: SecretString,
-    /// Secret that signs what we hand to browsers.
+    /// Secret from which the keys of cookies are derived.
     pub cookie_secret: SecretString,
     /// Scopes to ask for.
     pub scopes: Vec<String>,

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// Longest authority that is accepted, in bytes: a DNS name (253) and a port.
-const MAX_LENGTH: usize = 260;
+/// Maximum length of an authority: a DNS name (253) and a port.
+const MAX_AUTHORITY_BYTES: usize = 260;
 
 /// A checked `host[:port]` (RFC 9110 section 7.2), borrowed from the request.
 ///
@@ -18,13 +18,13 @@ pub struct Authority<'a> {
 /// Why a text is not a `host[:port]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthorityError {
-    /// No host at all.
+    /// No host.
     #[error("the host is empty")]
     Empty,
     /// Longer than any DNS name.
-    #[error("the host is longer than {MAX_LENGTH} characters")]
+    #[error("the host is longer than {MAX_AUTHORITY_BYTES} characters")]
     TooLong,
-    /// A character that no host name has.
+    /// A character that is not allowed in host names.
     #[error("the host has a character that is not allowed in a host name")]
     Character,
     /// A port that is not a number between 0 and 65535.
@@ -38,7 +38,7 @@ impl<'a> Authority<'a> {
         if text.is_empty() {
             return Err(AuthorityError::Empty);
         }
-        if text.len() > MAX_LENGTH {
+        if text.len() > MAX_AUTHORITY_BYTES {
             return Err(AuthorityError::TooLong);
         }
         let (host, port) = if text.starts_with('[') {

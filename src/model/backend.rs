@@ -1,4 +1,4 @@
-//! Where an application itself listens: the `internal_host` of a provider.
+//! The address of an application: the `internal_host` of a provider.
 
 use http::Uri;
 use http::uri::{Authority, Scheme};
@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{Hint, HintText};
 
-/// Scheme, host and port of an application, as we reach it.
+/// Scheme, host and port of an application.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Backend {
     scheme: Scheme,
@@ -15,7 +15,7 @@ pub struct Backend {
     has_path: bool,
 }
 
-/// Why a text names no place that requests can be passed on to.
+/// Why a text is not the address of an application.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid internal host {text:?}: {reason}")]
 pub struct BackendError {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-/// The claims of an access token that we use (`OpenID` Connect Core section 2, and authentik's
+/// The claims of an access token that are used (`OpenID` Connect Core section 2, and authentik's
 /// `ak_proxy` scope). Anything else in the token is ignored.
 #[derive(Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
@@ -11,7 +11,7 @@ pub struct Claims {
     /// Issuer.
     #[serde(deserialize_with = "or_default")]
     pub iss: String,
-    /// The person, stable for this outpost's applications.
+    /// The user, stable for this outpost's applications.
     #[serde(deserialize_with = "or_default")]
     pub sub: String,
     /// End of validity, Unix seconds. Required; absent is refused at verification.
@@ -26,7 +26,7 @@ pub struct Claims {
     /// Hex SHA-256 of authentik's session key; absent in client-credentials tokens.
     #[serde(deserialize_with = "or_default")]
     pub sid: Option<String>,
-    /// Echo of the value that we sent to the authorization endpoint.
+    /// Echo of the value that was sent to the authorization endpoint.
     #[serde(deserialize_with = "or_default")]
     pub nonce: Option<String>,
     /// E-mail address.
@@ -44,7 +44,7 @@ pub struct Claims {
     /// Names of the application entitlements.
     #[serde(deserialize_with = "or_default")]
     pub entitlements: Vec<String>,
-    /// What authentik says to proxies only.
+    /// Claims for proxies only.
     #[serde(deserialize_with = "or_default")]
     pub ak_proxy: ProxyClaims,
 }
@@ -56,16 +56,16 @@ pub struct ProxyClaims {
     /// Attributes of the user and their groups, merged by authentik. May hold passwords.
     #[serde(deserialize_with = "or_default")]
     pub user_attributes: Map<String, Value>,
-    /// Whether the person administers authentik; only they see the detail of errors.
+    /// Whether the user administers authentik; only administrators see the details of errors.
     #[serde(deserialize_with = "or_default")]
     pub is_superuser: bool,
-    /// Another place to pass this person's requests on to; empty if none.
+    /// Another address to proxy this user's requests to; empty if none.
     #[serde(
         deserialize_with = "or_default",
         skip_serializing_if = "String::is_empty"
     )]
     pub backend_override: String,
-    /// The `Host` that the application is sent; empty for the person's own.
+    /// The `Host` that the application is sent; empty for the client's own.
     #[serde(
         deserialize_with = "or_default",
         skip_serializing_if = "String::is_empty"
@@ -75,7 +75,7 @@ pub struct ProxyClaims {
 
 impl Claims {
     /// Reads the claims of a token. Claims that only describe the user are taken as far as they
-    /// can be read, so that an odd property mapping locks nobody out; the names of those that were
+    /// can be read, so that a faulty property mapping locks no user out; the names of those that were
     /// left out are returned beside them. `iss`, `exp`, `nbf`, `iat`, `sub`, `sid` and `nonce`
     /// decide, so they have to be well-formed.
     pub fn read(mut token: Map<String, Value>) -> Result<(Self, Vec<String>), serde_json::Error> {
@@ -142,7 +142,7 @@ fn keep_texts(claims: &mut Map<String, Value>, name: &str, left_out: &mut Vec<St
     keep_if(claims, name, Value::is_array, left_out);
 }
 
-/// Attributes hold passwords and tokens, so only who it is is shown.
+/// Attributes hold passwords and tokens, so only the user name is shown.
 impl std::fmt::Debug for Claims {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Claims")

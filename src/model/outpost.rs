@@ -1,4 +1,4 @@
-//! The outpost that we are, as authentik describes it.
+//! The outpost as configured at authentik.
 
 use url::Url;
 use uuid::Uuid;
@@ -14,16 +14,16 @@ pub struct Outpost {
     pub embedded: bool,
     /// `config.authentik_host`: where browsers find authentik, if set.
     pub authentik_host: Option<Url>,
-    /// `config.log_level`, if set; overrides ours while running.
+    /// `config.log_level`, if set; overrides the local setting while running.
     pub log_level: Option<String>,
-    /// How often to fetch the configuration, in seconds, as authentik wishes.
+    /// How often to fetch the configuration, in seconds, as configured at authentik.
     pub refresh_interval_s: i64,
-    /// The version of authentik, if it tells.
+    /// The version of authentik, if known.
     pub version: Option<String>,
 }
 
 impl Outpost {
-    /// What we report as our version: that of authentik, so that we are not shown as outdated.
+    /// The version that the outpost reports: that of authentik, so that it is not shown as outdated.
     #[must_use]
     pub fn reported_version(&self) -> &str {
         let own = env!("CARGO_PKG_VERSION");

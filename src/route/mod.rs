@@ -30,7 +30,7 @@ pub type LiveSession = store::LiveSession<HeaderMap>;
 /// Everything that a request needs to know, consistent in itself and never changed.
 #[derive(Default)]
 pub struct Snapshot {
-    /// The outpost that we are; `None` until authentik has told.
+    /// The outpost as configured at authentik; `None` before the first configuration.
     pub outpost: Option<Outpost>,
     /// The applications by host.
     pub table: Table,
@@ -43,7 +43,7 @@ pub struct Snapshot {
 pub struct Refused {
     /// Its name at authentik.
     pub provider: String,
-    /// The slug of its application, empty if it tells none.
+    /// The slug of its application, empty if it has none.
     pub slug: String,
     /// What is served instead, why, and what to do.
     pub diagnostic: Diagnostic,
@@ -84,7 +84,7 @@ impl Live {
         self.0.snapshot.load()
     }
 
-    /// The snapshot to work on for a longer time.
+    /// The snapshot for longer work.
     #[must_use]
     pub fn load_full(&self) -> Arc<Snapshot> {
         self.0.snapshot.load_full()
@@ -104,23 +104,23 @@ impl Live {
 
 /// An application with its live handles.
 pub struct Site {
-    /// What is protected.
+    /// The protected application.
     pub application: Application,
-    /// Our client at authentik.
+    /// Its OAuth client.
     pub relying_party: RelyingParty,
-    /// Keys of what we hand to browsers.
+    /// Keys of cookies and of stored sessions.
     pub keys: Keys,
-    /// Names of our cookies.
+    /// Names of its cookies.
     pub cookies: Cookies,
     /// `X-authentik-meta-*`, rendered once.
     pub meta: HeaderMap,
     /// Further headers for the application, set last.
     pub extra: Vec<(HeaderName, LiveValue)>,
-    /// The certificate that browsers are shown, if authentik has one for it.
+    /// The TLS certificate, if authentik has one for it.
     pub certificate: Option<Arc<CertifiedKey>>,
-    /// What is counted of this application.
+    /// Metrics of this application.
     pub metrics: SiteMetrics,
-    /// The same for what the application itself answers, where requests are passed on to it.
+    /// Metrics of the application's own responses, in proxy mode.
     pub upstream_metrics: Option<UpstreamMetrics>,
 }
 
@@ -213,7 +213,7 @@ impl std::fmt::Debug for Site {
     }
 }
 
-/// How we name ourselves to authentik and to applications.
+/// The outpost's user agent towards authentik and applications.
 #[must_use]
 pub fn user_agent(version: &str) -> String {
     format!("goauthentik.io/outpost/{version}")

@@ -1,4 +1,4 @@
-//! From host (and path) to application, in constant time however many applications there are.
+//! Routes hosts and paths to applications, in constant time regardless of their number.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use super::Site;
 use crate::model::{Authority, Mode, Readings};
 
-/// The routing table. Generic over what is found, so that it can be tested and measured alone.
+/// The routing table. Generic over the target, so that it can be tested and measured alone.
 pub struct Table<S = Site> {
     hosts: HashMap<Box<str>, Vec<Route<S>>>,
     domains: HashMap<Box<str>, Arc<S>>,
@@ -178,8 +178,8 @@ impl<'a, S> HostRoutes<'a, S> {
         exact.chain(domain).chain(self.table.only())
     }
 
-    /// Whether every server would look for `path` in the same application of the host: some take
-    /// `/a/../b` for `/b`, and some `/A` for `/a`.
+    /// Whether every server would route `path` to the same application of the host: some normalize
+    /// `/a/../b` to `/b`, and some `/A` to `/a`.
     #[must_use]
     pub fn is_certain(&self, path: &str) -> bool {
         let routes = self.routes;

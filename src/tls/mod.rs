@@ -1,4 +1,4 @@
-//! TLS towards clients: which certificate is shown to whom.
+//! TLS towards clients: certificates by SNI.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,27 +9,27 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::
 use rustls::server::{ClientHello, ResolvesServerCert};
 pub use rustls::sign::CertifiedKey;
 
-/// Name in the certificate that is shown where no other fits.
+/// Name in the self-signed certificate for other names.
 const FALLBACK: &str = "authentik-proxy.invalid";
 
 /// A key pair that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyPairError {
-    /// There is no certificate in it.
+    /// No certificate.
     #[error("the certificate is not PEM: {0}")]
     Certificate(String),
-    /// There is no private key in it.
+    /// No private key.
     #[error("the private key is not PEM: {0}")]
     Key(String),
-    /// Of a kind that is not supported, or key and certificate do not fit.
+    /// Unsupported, or key and certificate do not match.
     #[error("{0}")]
     Unusable(#[from] rustls::Error),
-    /// No certificate of our own can be made.
+    /// The self-signed certificate cannot be generated.
     #[error("a certificate cannot be made: {0}")]
     Generate(String),
 }
 
-/// Reads a certificate, with those that follow it up to its authority, and its private key.
+/// Reads a certificate chain and its private key.
 pub fn key_pair(certificate: &str, key: &str) -> Result<CertifiedKey, KeyPairError> {
     let refused = |reason: &dyn fmt::Display| KeyPairError::Certificate(reason.to_string());
     let chain = CertificateDer::pem_slice_iter(certificate.as_bytes());
@@ -51,8 +51,8 @@ fn certified(
     Ok(CertifiedKey::from_der(chain, key, &provider)?)
 }
 
-/// A server with the certificates that `find` finds by name, and one of its own for all others:
-/// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, sessions that can be resumed.
+/// The TLS configuration of a server: certificates by name from `find`, a self-signed one for all
+/// other names; TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, session resumption.
 pub fn server<F>(find: F) -> Result<Arc<ServerConfig>, KeyPairError>
 where
     F: Fn(Option<&str>) -> Option<Arc<CertifiedKey>> + Send + Sync + 'static,

@@ -100,7 +100,7 @@ pub(super) fn inbound(mut headers: HeaderMap) -> HeaderMap {
 /// Removes `Set-Cookie` of the outpost's own cookies: an application could sign its users in as
 /// another user.
 pub(super) fn drop_own_cookies(headers: &mut HeaderMap) {
-    let is_own = |line: &HeaderValue| cookie::is_ours(line.as_bytes());
+    let is_own = |line: &HeaderValue| cookie::is_own(line.as_bytes());
     let lines = headers.get_all(header::SET_COOKIE);
     if !lines.iter().any(is_own) {
         return;

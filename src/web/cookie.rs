@@ -1,4 +1,4 @@
-//! Cookies: reading them from a request without allocating, and signing what we hand out.
+//! Cookies: parsing without allocation, and the outpost's signed cookies.
 
 use aws_lc_rs::{constant_time, digest, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -10,23 +10,23 @@ use crate::model::SessionId;
 /// Length of a MAC in its text form: 32 bytes of unpadded base64url.
 const MAC_LENGTH: usize = 43;
 
-/// What the names of our cookies begin with, at whatever application, behind a prefix.
-const OWN: &[u8] = b"authentik_proxy_";
+/// How the names of the outpost's cookies start at every application, after a prefix.
+const NAME_START: &[u8] = b"authentik_proxy_";
 
-/// Prefix of names that browsers accept over TLS from the host itself alone, so that no other host
-/// of the domain can set one (RFC 6265bis section 4.1.3.2).
+/// Prefix of names that browsers accept only over TLS and from the host itself, so that no other
+/// host of the domain can set them (RFC 6265bis section 4.1.3.2).
 const HOST_PREFIX: &str = "__Host-";
 
-/// Prefixes to which browsers give a meaning, in lower case: they compare them without case.
+/// Prefixes with a meaning to browsers, in lower case: they are compared case-insensitively.
 const PREFIXES: [&[u8]; 4] = [b"__host-http-", b"__host-", b"__secure-", b"__http-"];
 
-/// In which form a cookie of ours is handed out. The value says it as well, so that nobody can send
-/// a cookie of one form as one of the other.
+/// The form of an outpost's cookie. The signed value includes it, so that a cookie of one form is
+/// not accepted as one of the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// Under the name that every release reads.
+    /// With the name that every release accepts.
     Plain,
-    /// Under a name with the prefix `__Host-`.
+    /// With a name with the prefix `__Host-`.
     Host,
 }
 
@@ -62,7 +62,7 @@ pub struct Names {
 /// The names of an application's cookies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cookies {
-    /// Those that every release reads.
+    /// Those that every release accepts.
     pub plain: Names,
     /// Those with the prefix `__Host-`, where browsers accept them.
     pub host: Option<Names>,
@@ -90,7 +90,7 @@ impl Cookies {
         }
     }
 
-    /// The names in the form `wanted`, and whether that is one in which they can be handed out.
+    /// The names in the form `wanted`, or in the form that can be set instead.
     #[must_use]
     pub fn in_form(&self, wanted: Form) -> (Form, &Names) {
         match (&self.host, wanted) {
@@ -122,8 +122,8 @@ pub fn values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item =
         })
 }
 
-/// The session cookie's text: the id and a MAC over it, so that a made-up cookie is refused
-/// without asking the store.
+/// The session cookie's value: the id and a MAC over it, so that a forged cookie is rejected
+/// without a look-up in the store.
 #[must_use]
 pub fn sign(key: &hmac::Key, id: &SessionId, form: Form) -> String {
     let mut text = id.to_text();
@@ -135,13 +135,13 @@ pub fn sign(key: &hmac::Key, id: &SessionId, form: Form) -> String {
     text
 }
 
-/// Whether a value may be a signed id, as far as can be told without computing anything.
+/// Whether a value has the form of a signed id; checked before the MAC is computed.
 #[must_use]
 pub fn has_shape(value: &[u8]) -> bool {
     value.len() == SessionId::TEXT_LENGTH + 1 + MAC_LENGTH && value[SessionId::TEXT_LENGTH] == b'.'
 }
 
-/// The id in a signed cookie of this form; anything that we did not sign with `key` is `None`.
+/// The id in a signed cookie of this form; `None` unless it was signed with `key`.
 #[must_use]
 pub fn verify(key: &hmac::Key, value: &[u8], form: Form) -> Option<SessionId> {
     if !has_shape(value) {
@@ -162,11 +162,11 @@ pub fn verify(key: &hmac::Key, value: &[u8], form: Form) -> Option<SessionId> {
     Some(id)
 }
 
-/// Whether a `Set-Cookie` value, or one cookie of a `Cookie` header, has one of our names. Browsers
-/// skip space before a name and compare prefixes without case, and a cookie without a name is sent
-/// as its value alone, so that `=authentik_proxy_…` becomes one of ours.
+/// Whether a `Set-Cookie` value, or one cookie of a `Cookie` header, has a name of the outpost's
+/// cookies. Browsers skip space before a name and compare prefixes case-insensitively; a cookie
+/// without a name is sent as its value alone, so that `=authentik_proxy_…` counts too.
 #[must_use]
-pub fn is_ours(cookie: &[u8]) -> bool {
+pub fn is_own(cookie: &[u8]) -> bool {
     let begins = |text: &[u8], with: &[u8]| {
         let start = text.get(..with.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(with))
@@ -176,17 +176,17 @@ pub fn is_ours(cookie: &[u8]) -> bool {
         .position(|b| b.is_ascii_alphanumeric() || *b == b'_');
     let name = &cookie[start.unwrap_or(cookie.len())..];
     let prefix = PREFIXES.iter().find(|prefix| begins(name, prefix));
-    begins(&name[prefix.map_or(0, |prefix| prefix.len())..], OWN)
+    begins(&name[prefix.map_or(0, |prefix| prefix.len())..], NAME_START)
 }
 
-/// What becomes of a request's cookies on their way to an application.
+/// The cookies of a request that are passed on to an application.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Foreign {
-    /// None is ours.
+    /// All: none is the outpost's.
     Unchanged,
-    /// These are left.
+    /// The remaining ones.
     Changed(HeaderValue),
-    /// Nothing is left.
+    /// None.
     Removed,
 }
 
@@ -203,15 +203,15 @@ impl Foreign {
     }
 }
 
-/// All cookies of a request but ours, in one line, as HTTP/1.1 has it; `None` if there are none.
+/// All cookies of a request but the outpost's, in one field line; `None` if there are none.
 #[must_use]
 pub fn foreign(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut lines = headers.get_all(header::COOKIE).into_iter();
     let first = lines.next()?;
     let rest: Vec<_> = lines.collect();
     let has_ours = |line: &HeaderValue| {
-        let mut places = line.as_bytes().windows(OWN.len());
-        places.any(|place| place == OWN)
+        let mut places = line.as_bytes().windows(NAME_START.len());
+        places.any(|place| place == NAME_START)
     };
     if rest.is_empty() && !has_ours(first) {
         return Some(first.clone());
@@ -220,7 +220,7 @@ pub fn foreign(headers: &HeaderMap) -> Option<HeaderValue> {
     for line in std::iter::once(first).chain(rest) {
         for cookie in line.as_bytes().split(|b| *b == b';') {
             // What joins two lines as it does others writes a comma.
-            let mut others = cookie.split(|b| *b == b',').filter(|part| !is_ours(part));
+            let mut others = cookie.split(|b| *b == b',').filter(|part| !is_own(part));
             let Some(cookie) = others.next() else {
                 continue;
             };
@@ -246,7 +246,7 @@ pub fn foreign(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(bytes::Bytes::from(kept)).ok()
 }
 
-/// Attributes of a cookie of ours (RFC 6265 section 4.1): always `HttpOnly`, `Path=/`,
+/// Attributes of an outpost's cookie (RFC 6265 section 4.1): always `HttpOnly`, `Path=/`,
 /// `SameSite=Lax`.
 #[derive(Debug, Clone, Copy)]
 pub struct Attributes<'a> {
@@ -332,7 +332,7 @@ mod tests {
     /// send a cookie without a name as its value alone.
     #[test]
     fn ap_2026_06_our_names_are_known_in_every_spelling_that_browsers_accept() {
-        for ours in [
+        for own in [
             "authentik_proxy_948fe603=x; Path=/",
             "authentik_proxy_948fe603_login=x",
             "authentik_proxy_=",
@@ -351,7 +351,7 @@ mod tests {
             "Authentik_Proxy_1=x",
             "\"authentik_proxy_1=x\"",
         ] {
-            assert!(is_ours(ours.as_bytes()), "{ours:?}");
+            assert!(is_own(own.as_bytes()), "{own:?}");
         }
         for other in [
             "",
@@ -365,7 +365,7 @@ mod tests {
             "authentik_session=x",
             "_authentik_proxy_1=x",
         ] {
-            assert!(!is_ours(other.as_bytes()), "{other:?}");
+            assert!(!is_own(other.as_bytes()), "{other:?}");
         }
     }
 

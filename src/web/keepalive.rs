@@ -1,5 +1,5 @@
-//! When TCP asks a silent peer whether it is still there: clients and applications alike. Else a
-//! stream or a tunnel would not notice that its other end is gone without a word.
+//! TCP keepalive, for clients and applications alike: a stream or a tunnel notices that its peer
+//! disappeared without closing the connection.
 
 use std::io;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// The silence after which it asks.
+/// Idle time before the first probe.
 pub const TIME: Duration = Duration::from_mins(1);
-/// Between two questions.
+/// Interval of probes.
 pub const INTERVAL: Duration = Duration::from_secs(15);
-/// Questions without an answer after which the connection is over.
+/// Unanswered probes after which the connection is closed.
 pub const RETRIES: u32 = 4;
 
-/// Lets TCP ask on a connection that was accepted.
+/// Enables keepalive on an accepted connection.
 pub fn enable(stream: &TcpStream) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(TIME)

@@ -1,36 +1,36 @@
-//! The pages that people see: self-contained HTML without scripts or external assets.
+//! Pages for users: self-contained HTML without scripts or external assets.
 
 use maud::{DOCTYPE, PreEscaped, html};
 
-/// What a page says.
+/// The content of a page.
 #[derive(Debug, Default)]
 pub struct Page<'a> {
     /// The headline.
     pub title: &'a str,
     /// What happened and what to do, in one or two sentences.
     pub text: &'a str,
-    /// What only administrators are told.
+    /// Details for administrators only.
     pub detail: Option<&'a str>,
     /// Name of the application, if known.
     pub application: Option<&'a str>,
-    /// Where "Try again" leads.
+    /// Target of "Try again".
     pub retry: Option<&'a str>,
-    /// What the user is asked.
+    /// A question to the user.
     pub question: Option<Question<'a>>,
-    /// Id under which the log tells the detail.
+    /// Request id, to find the details in the log.
     pub request_id: &'a str,
 }
 
-/// What a page asks before something happens.
+/// A confirmation.
 #[derive(Debug)]
 pub struct Question<'a> {
-    /// The button that says yes.
+    /// Label of the confirming button.
     pub yes: &'a str,
-    /// Where its form is sent, by `POST` and without a body.
+    /// Target of its form, sent by `POST` without a body.
     pub action: &'a str,
-    /// The link that says no.
+    /// Label of the cancelling link.
     pub no: &'a str,
-    /// Where that leads.
+    /// Target of the link.
     pub back: &'a str,
 }
 
@@ -44,7 +44,7 @@ h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.25;overflow-wrap:anywhere}p{
 a,button{display:inline-block;padding:.6rem 1.1rem;border:0;border-radius:.5rem;background:var(--accent);color:var(--card);\
 text-decoration:none;font:inherit;font-weight:600;cursor:pointer}.quiet{background:none;color:var(--fg)}small{display:block;margin-top:1.5rem;color:var(--muted);overflow-wrap:anywhere}";
 
-/// Content security policy that fits the pages: their own style and nothing else.
+/// Content security policy of the pages: their own style and nothing else.
 pub const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
 

@@ -95,7 +95,7 @@ impl Connection {
         let patience = self.server.timeout() * if self.server.is_cluster() { 3 } else { 1 };
         let Ok(answer) = timeout(patience, command.query_async(&mut link)).await else {
             let failure = Failure::timeout(patience);
-            // It hangs: nobody else shall wait as long as we did.
+            // The server hangs: later commands fail at once.
             self.note_failure(number, State::Down(failure.clone()));
             return Err(Unsuccessful::Final(failure));
         };
@@ -217,7 +217,7 @@ impl Connection {
                         pause = MIN_RECONNECT_DELAY;
                         continue;
                     }
-                    // Up and lost at once: no hurry, and nobody shall wait.
+                    // Lost right after connecting: back off, and fail commands meanwhile.
                     Failure::new(
                         "the connection is closed as soon as it is established",
                         "check Redis's own log",

@@ -47,7 +47,7 @@ pub(super) fn is_lost(error: &RedisError) -> bool {
     error.is_io_error() || error.is_unrecoverable_error()
 }
 
-/// Whether we talk to a server that takes no writes: it was replaced, or never was the right one.
+/// Whether the server is read-only: it was demoted, or never was the primary.
 pub(super) fn is_demoted(error: &RedisError) -> bool {
     let demoted = [ServerErrorKind::ReadOnly, ServerErrorKind::MasterDown];
     matches!(error.kind(), ErrorKind::Server(kind) if demoted.contains(&kind))

@@ -21,8 +21,8 @@ use crate::web::keepalive;
 use resolver::{DnsError, Resolver};
 use trust::{TlsError, TlsOptions, Trust};
 
-/// Longest answer that is read, in bytes.
-const MAX_ANSWER: usize = 32 << 20;
+/// Maximum size of a response.
+const MAX_RESPONSE_BYTES: usize = 32 << 20;
 
 /// Opens connections to authentik, plain or TLS; shared by HTTP requests and the websocket.
 pub type Connector = HttpsConnector<HttpConnector<Resolver>>;
@@ -39,16 +39,16 @@ pub struct BackChannel {
 /// [`FetchError::hint_for_application`].
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The name could not be looked up.
+    /// The name could not be resolved.
     #[error("the host name could not be resolved")]
     Dns,
-    /// Nothing listens there.
+    /// The connection was refused.
     #[error("the connection was refused")]
     Refused,
     /// TLS failed.
     #[error("TLS failed: {0}")]
     Tls(rustls::Error),
-    /// No answer in time.
+    /// No response in time.
     #[error("there was no answer in time")]
     Timeout,
     /// The connection broke.
@@ -122,14 +122,14 @@ fn for_certificate(
 }
 
 impl BackChannel {
-    /// Prepares the client; connects to nothing yet. `SSL_CERT_FILE` and `SSL_CERT_DIR` replace
+    /// Prepares the client; does not connect. `SSL_CERT_FILE` and `SSL_CERT_DIR` replace
     /// the system's certificates.
     pub fn new(options: &TlsOptions, timeout: Duration) -> Result<Self, TlsError> {
         let trust = Trust::load(options.ca_file.as_deref())?;
         Ok(Self::over(&trust, options.insecure, timeout))
     }
 
-    /// As [`new`](Self::new), with what others use too.
+    /// As [`new`](Self::new), with shared parts.
     #[must_use]
     pub fn over(trust: &Trust, insecure: bool, timeout: Duration) -> Self {
         let connector = connector(trust.client(insecure), timeout, &[]);
@@ -149,14 +149,14 @@ impl BackChannel {
         self.connector.clone()
     }
 
-    /// Asks for what is at `url`, and reads the whole answer.
+    /// Sends a GET request, and reads the whole response.
     pub async fn get(&self, url: &str) -> Result<Response<Bytes>, FetchError> {
         let request = Request::builder().uri(url).body(Full::default());
         let request = request.map_err(|error| FetchError::Connection(error.to_string()))?;
         self.fetch(request).await
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     pub async fn fetch(
         &self,
         request: Request<Full<Bytes>>,
@@ -168,7 +168,7 @@ impl BackChannel {
                 .await
                 .map_err(|error| classify(&error))?;
             let (parts, body) = answer.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await;
+            let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await;
             let body = body.map_err(|error| FetchError::Connection(error.to_string()))?;
             Ok(Response::from_parts(parts, body.to_bytes()))
         };
@@ -190,8 +190,8 @@ impl BackChannel {
     }
 }
 
-/// Opens connections, plain or TLS, there with these names of ALPN. Host names are looked up anew
-/// for each of them; what they meant last is remembered for when DNS fails.
+/// Opens connections, plain or TLS with these ALPN protocols. Host names are resolved for each
+/// connection; the last addresses are used while DNS fails.
 #[must_use]
 pub fn connector(mut tls: ClientConfig, timeout: Duration, alpn: &[&str]) -> Connector {
     tls.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();

@@ -1,4 +1,4 @@
-//! The addresses of host names: what the system's resolver says, or said before it failed.
+//! DNS: the system's resolver, with stale answers while it fails (RFC 8767).
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,23 +14,22 @@ use tower_service::Service;
 
 use crate::telemetry::Throttle;
 
-/// Names whose addresses are remembered.
-const NAMES: usize = 1024;
-/// For how long they stand in for a look-up that fails (RFC 8767 section 6).
-const USABLE: Duration = Duration::from_hours(24);
-/// A look-up that takes longer counts as failed where there is something in its place (RFC 8767
-/// section 5).
-const PATIENCE: Duration = Duration::from_millis(1800);
-/// After a failure, the name is not looked up for this long.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Names whose addresses are cached.
+const MAX_NAMES: usize = 1024;
+/// How long a stale answer is used while look-ups fail (RFC 8767 section 6).
+const MAX_STALE: Duration = Duration::from_hours(24);
+/// A look-up that takes longer counts as failed if there is a stale answer (RFC 8767 section 5).
+const LOOKUP_TIMEOUT: Duration = Duration::from_millis(1800);
+/// Minimum time between a failed look-up and the next one of the same name.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why a name has no address.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DnsError {
-    /// DNS says that there is none.
+    /// DNS denies the name (NXDOMAIN) or its addresses.
     #[error("{0}")]
     Absent(io::Error),
-    /// DNS says nothing.
+    /// DNS fails (SERVFAIL, time-out).
     #[error("{0}")]
     Unanswered(io::Error),
 }
@@ -38,8 +37,8 @@ pub(super) enum DnsError {
 type Addresses = Vec<SocketAddr>;
 type LookUp = dyn Fn(Name) -> BoxFuture<'static, Result<Addresses, DnsError>> + Send + Sync;
 
-/// Looks names up; where DNS gives no answer, what it said last is used for a day. Cheap to clone;
-/// clones remember the same.
+/// Resolves names; while DNS fails, the last answer is used for a day. Cheap to clone; clones share
+/// the cache.
 #[derive(Clone)]
 pub struct Resolver(Arc<Shared>);
 
@@ -53,7 +52,7 @@ struct Shared {
 #[derive(Clone)]
 struct Known {
     addresses: Addresses,
-    /// When DNS said so.
+    /// When DNS answered.
     learnt: Instant,
     /// When DNS failed since then.
     failed: Option<Instant>,
@@ -62,7 +61,7 @@ struct Known {
 impl Resolver {
     /// Asks the system's resolver.
     pub(super) fn system() -> Self {
-        Self::over(system, PATIENCE)
+        Self::over(system, LOOKUP_TIMEOUT)
     }
 
     fn over<L, F>(look_up: L, patience: Duration) -> Self
@@ -73,7 +72,7 @@ impl Resolver {
         Self(Arc::new(Shared {
             look_up: Box::new(move |name| Box::pin(look_up(name))),
             patience,
-            known: Cache::new(NAMES),
+            known: Cache::new(MAX_NAMES),
             complaints: Throttle::default(),
         }))
     }
@@ -97,11 +96,14 @@ impl Service<Name> for Resolver {
 impl Shared {
     async fn resolve(&self, name: Name) -> Result<Addresses, DnsError> {
         let known = self.known.get(&name);
-        let Some(known) = known.filter(|known| known.learnt.elapsed() < USABLE) else {
+        let Some(known) = known.filter(|known| known.learnt.elapsed() < MAX_STALE) else {
             let addresses = (self.look_up)(name.clone()).await?;
             return Ok(self.learn(name, addresses));
         };
-        if known.failed.is_some_and(|when| when.elapsed() < PAUSE) {
+        if known
+            .failed
+            .is_some_and(|when| when.elapsed() < RETRY_INTERVAL)
+        {
             return Ok(known.addresses);
         }
         let looked_up = (self.look_up)(name.clone());
@@ -114,7 +116,7 @@ impl Shared {
             Ok(Err(DnsError::Unanswered(error))) => error.to_string(),
             Err(_) => format!("no answer within {:?}", self.patience),
         };
-        // By what happened alone: in an outage, all names fail alike.
+        // By the error alone: in an outage, all names fail alike.
         if self.complaints.should_log(&failure) {
             tracing::warn!(
                 error = failure,
@@ -140,7 +142,7 @@ impl Shared {
     }
 }
 
-/// What the C library says, which is the only one that knows all of a system's sources of names.
+/// The C library's resolver, the only one that knows all name sources of a system.
 async fn system(name: Name) -> Result<Addresses, DnsError> {
     let hints = AddrInfoHints {
         socktype: SockType::Stream.into(),
@@ -232,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn what_dns_said_is_used_while_it_says_nothing() {
         let said = vec![Ok(at(1)), Ok(at(2)), unanswered(), Ok(at(3))];
-        let resolver = scripted(said, PATIENCE);
+        let resolver = scripted(said, LOOKUP_TIMEOUT);
         assert_eq!(ask(&resolver).await, Some(at(1)));
         assert_eq!(ask(&resolver).await, Some(at(2)), "it moved");
         assert_eq!(ask(&resolver).await, Some(at(2)), "an outage");
@@ -252,7 +254,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_is_gone_is_forgotten() {
         let said = vec![unanswered(), Ok(at(1)), absent(), unanswered()];
-        let resolver = scripted(said, PATIENCE);
+        let resolver = scripted(said, LOOKUP_TIMEOUT);
         assert_eq!(ask(&resolver).await, None, "never known");
         assert_eq!(ask(&resolver).await, Some(at(1)));
         assert_eq!(
@@ -265,10 +267,10 @@ mod tests {
 
     #[tokio::test]
     async fn names_are_remembered_for_a_day() {
-        let resolver = scripted(vec![Ok(at(1)), unanswered()], PATIENCE);
+        let resolver = scripted(vec![Ok(at(1)), unanswered()], LOOKUP_TIMEOUT);
         assert_eq!(ask(&resolver).await, Some(at(1)));
         let (name, known) = resolver.0.known.iter().next().expect("remembered");
-        let Some(learnt) = known.learnt.checked_sub(USABLE) else {
+        let Some(learnt) = known.learnt.checked_sub(MAX_STALE) else {
             // The machine runs for less than a day.
             return;
         };

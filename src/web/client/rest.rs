@@ -1,4 +1,4 @@
-//! authentik's REST API as such: a token, JSON, pages. What is asked there is others' business.
+//! Client for authentik's REST API: authentication, JSON and pagination.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -14,44 +14,44 @@ use crate::model::{Hint, HintText};
 
 /// Entries per page; what the vendor's outpost asks for.
 const PAGE_SIZE: u32 = 100;
-/// Pages after which a list is taken for endless.
+/// Maximum number of pages of a list.
 const MAX_PAGES: u32 = 1000;
-/// Longest part of an answer that an error keeps, in characters.
-const MAX_DETAIL: usize = 300;
+/// Maximum length of the part of a response that an error keeps.
+const MAX_DETAIL_CHARS: usize = 300;
 
 /// Why the API gave no usable response. The text says the cause, [`Hint`] what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RestError {
-    /// There was no answer.
+    /// No response.
     #[error("authentik cannot be reached at {url}: {source}")]
     Unreachable {
-        /// What was asked for, without its query.
+        /// The path of the request.
         url: String,
         /// Why.
         source: FetchError,
     },
-    /// The answer has another status than the one that was expected.
+    /// An unexpected status.
     #[error("{url} answered with {status}")]
     Status {
-        /// What was asked for, without its query.
+        /// The path of the request.
         url: String,
         /// The status.
         status: StatusCode,
-        /// What authentik says about it, if it does: on one line, shortened.
+        /// authentik's description, on one line, shortened.
         detail: String,
     },
-    /// The answer is something for people.
+    /// The response is not JSON.
     #[error("{url} answered with {kind} instead of JSON")]
     NotJson {
-        /// What was asked for, without its query.
+        /// The path of the request.
         url: String,
         /// Its content type.
         kind: String,
     },
-    /// The answer is JSON of another form.
+    /// The response is JSON of another form.
     #[error("the response of {url} cannot be decoded: {reason}")]
     Shape {
-        /// What was asked for, without its query.
+        /// The path of the request.
         url: String,
         /// What is wrong with it.
         reason: String,
@@ -105,7 +105,7 @@ pub struct Rest<'a> {
 }
 
 impl<'a> Rest<'a> {
-    /// A client that asks authentik at `host` with `token`, as `user_agent`.
+    /// A client for authentik at `host` with this token and user agent.
     #[must_use]
     pub fn new(
         host: &'a Url,
@@ -121,7 +121,7 @@ impl<'a> Rest<'a> {
         }
     }
 
-    /// Reads one thing.
+    /// Reads an object.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, RestError> {
         let answer = self
             .exchange(Method::GET, path, None, StatusCode::OK)
@@ -145,7 +145,7 @@ impl<'a> Rest<'a> {
         Ok(entries)
     }
 
-    /// Creates something.
+    /// Creates an object.
     pub async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -164,7 +164,7 @@ impl<'a> Rest<'a> {
             .map(drop)
     }
 
-    /// Deletes something.
+    /// Deletes an object.
     pub async fn delete(&self, path: &str) -> Result<(), RestError> {
         self.exchange(Method::DELETE, path, None, StatusCode::NO_CONTENT)
             .await
@@ -233,7 +233,7 @@ fn json<T: DeserializeOwned>(url: String, answer: &Response<Bytes>) -> Result<T,
     })
 }
 
-/// What an answer says of a failure: authentik's `detail`, or what is wrong with each field.
+/// The description of an error: authentik's `detail`, or the errors of the fields.
 fn detail(body: &[u8]) -> String {
     let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
         return String::new();
@@ -250,7 +250,7 @@ fn detail(body: &[u8]) -> String {
         }
     });
     let told = told.collect::<Vec<_>>().join("; ");
-    let shortened = told.chars().take(MAX_DETAIL);
+    let shortened = told.chars().take(MAX_DETAIL_CHARS);
     shortened
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
@@ -285,6 +285,6 @@ mod tests {
             assert_eq!(detail(body.as_bytes()), expected, "{body}");
         }
         let long = format!(r#"{{"detail":"{}"}}"#, "x".repeat(1000));
-        assert_eq!(detail(long.as_bytes()).len(), MAX_DETAIL);
+        assert_eq!(detail(long.as_bytes()).len(), MAX_DETAIL_CHARS);
     }
 }

@@ -1,4 +1,4 @@
-//! Whose certificates are believed on connections that we open.
+//! Verification of server certificates on outgoing connections.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub enum TlsError {
     /// The CA file cannot be read.
     #[error("the CA file {0} (AUTHENTIK_PROXY_TLS__CA_FILE) cannot be used: {1}")]
     CaFile(PathBuf, String),
-    /// The TLS library refuses its configuration.
+    /// The TLS library rejects the configuration.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
 }
@@ -39,7 +39,7 @@ pub struct TlsOptions {
     pub ca_file: Option<PathBuf>,
 }
 
-/// The authorities that are trusted, read once. Cheap to clone.
+/// The trusted CA certificates, read once. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Trust {
     verifying: ClientConfig,
@@ -47,7 +47,7 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Reads the system's authorities (or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`) and those
+    /// Reads the system's CA certificates (or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`) and those
     /// of `ca_file`.
     pub fn load(ca_file: Option<&Path>) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -64,7 +64,7 @@ impl Trust {
         })
     }
 
-    /// How to connect; an `insecure` client accepts any certificate.
+    /// The TLS configuration of a client; an `insecure` one accepts any certificate.
     #[must_use]
     pub fn client(&self, insecure: bool) -> ClientConfig {
         if insecure {
@@ -108,8 +108,8 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// `AUTHENTIK_INSECURE`, and applications whose certificate is not to be verified: any certificate
-/// will do, but the handshake is still checked to be made with its key.
+/// Accepts any certificate, for `AUTHENTIK_INSECURE` and applications without verification. The
+/// signature of the handshake is still verified.
 #[derive(Debug)]
 struct AcceptAny(WebPkiSupportedAlgorithms);
 

@@ -1,4 +1,4 @@
-//! Header values that stand in files and change there, such as rotating tokens.
+//! Header values that are read from files, such as rotating tokens.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,21 +11,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::HeaderSource;
 
-/// How often files are looked at. Kubernetes itself takes about a minute to change them.
-const INTERVAL: Duration = Duration::from_secs(2);
+/// How often files are read again. Kubernetes itself takes about a minute to update them.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A value that may change while it is used.
 #[derive(Debug, Clone)]
 pub enum LiveValue {
-    /// It does not.
+    /// A constant value.
     Fixed(HeaderValue),
-    /// As the file says; empty while that cannot be read, so that the client's own header of that
-    /// name does not take its place.
+    /// The content of a file; empty while it cannot be read, so that the client's header of that
+    /// name is not passed on instead.
     File(Arc<ArcSwap<HeaderValue>>),
 }
 
 impl LiveValue {
-    /// The value now.
+    /// The current value.
     #[must_use]
     pub fn current(&self) -> HeaderValue {
         match self {
@@ -35,7 +35,7 @@ impl LiveValue {
     }
 }
 
-/// All files that header values stand in. Cheap to clone.
+/// All files with header values. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct HeaderFiles(Arc<HashMap<HeaderSource, Arc<ArcSwap<HeaderValue>>>>);
 
@@ -70,8 +70,8 @@ impl HeaderFiles {
         }
     }
 
-    /// Reads the files again and again, until `stop`. A file that cannot be read leaves the last
-    /// value in place: it is usually just being replaced.
+    /// Reads the files periodically, until `stop`. If a file cannot be read, the last value stays:
+    /// the file is usually being replaced.
     pub async fn watch(self, stop: CancellationToken) {
         if self.0.is_empty() {
             return;
@@ -79,7 +79,7 @@ impl HeaderFiles {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = tokio::time::sleep(RELOAD_INTERVAL) => {}
             }
             let files = self.clone();
             // Joining fails only if reading panics, and then the values stay as they are.

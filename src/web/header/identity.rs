@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::names;
 use crate::model::{BasicAuth, Claims, HeaderEncoding, IdentityOptions};
 
-/// Headers about the person, in the order in which they are always sent. Each is on every
-/// positive answer, empty if need be: a reverse proxy that copies them would otherwise leave the
-/// client's own header of that name in place (CVE-2026-30851).
+/// Headers about the user, in the order in which they are sent. Each is on every positive response,
+/// possibly empty: a reverse proxy that copies them would otherwise leave the client's own header of
+/// that name in place (CVE-2026-30851).
 pub const USER: [HeaderName; 7] = [
     HeaderName::from_static("x-authentik-username"),
     HeaderName::from_static("x-authentik-groups"),
@@ -23,7 +23,7 @@ pub const USER: [HeaderName; 7] = [
     HeaderName::from_static("x-authentik-jwt"),
 ];
 
-/// Headers about the application and us.
+/// Headers about the application and the outpost.
 pub const META: [HeaderName; 5] = [
     HeaderName::from_static("x-authentik-meta-jwks"),
     HeaderName::from_static("x-authentik-meta-outpost"),
@@ -32,7 +32,7 @@ pub const META: [HeaderName; 5] = [
     HeaderName::from_static("x-authentik-meta-version"),
 ];
 
-/// The headers of one person: [`USER`], basic credentials, then `additionalHeaders`.
+/// The headers of one user: [`USER`], basic credentials, then `additionalHeaders`.
 #[must_use]
 pub fn user(
     claims: &Claims,
@@ -46,7 +46,7 @@ pub fn user(
         &joined(&claims.groups),
         &joined(&claims.entitlements),
         exact(&claims.email),
-        // For people to read, and compared by nothing.
+        // For display only.
         claims.name.trim(),
         exact(&claims.sub),
         if options.sends_jwt() {
@@ -78,17 +78,17 @@ pub fn user(
     headers
 }
 
-/// Names joined by `|`, as applications read them. One with a control character cannot travel in a
-/// header, one with a `|` would be two others, one with space around it another one: such a name is
-/// left out alone.
+/// Names joined by `|`, as applications parse them. A name is omitted if it has a control character,
+/// which a header cannot have, a `|`, which would split it, or surrounding space, which would be
+/// trimmed.
 fn joined(names: &[String]) -> String {
     let is_one = |name: &&str| value(name).is_some() && !name.contains('|') && is_exact(name);
     let names: Vec<_> = names.iter().map(String::as_str).filter(is_one).collect();
     names.join("|")
 }
 
-/// What names a user, unless the application would read it as another name: space around the value
-/// of a header is no part of it (RFC 9110 section 5.5).
+/// An identifier, or nothing if it has surrounding space, which is not part of a header's value
+/// (RFC 9110 section 5.5) and would make it another one.
 fn exact(text: &str) -> &str {
     if is_exact(text) { text } else { "" }
 }
@@ -97,19 +97,19 @@ fn is_exact(text: &str) -> bool {
     text.trim() == text
 }
 
-/// The headers of nobody: every name of [`USER`], empty.
+/// The headers of an anonymous request: every name of [`USER`], empty.
 #[must_use]
 pub fn anonymous() -> HeaderMap {
     USER.into_iter().map(|name| (name, EMPTY)).collect()
 }
 
-/// What does not stand for itself where values are percent-encoded.
+/// Characters that are percent-encoded.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 fn encoded(text: &str, encoding: HeaderEncoding) -> Option<HeaderValue> {
     match encoding {
         HeaderEncoding::Utf8 => value(text),
-        // Control characters are refused all the same.
+        // Control characters are rejected nevertheless.
         HeaderEncoding::Percent => {
             value(text)?;
             value(&utf8_percent_encode(text, ENCODED).to_string())
@@ -126,7 +126,7 @@ pub fn value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(text.as_bytes()).ok()
 }
 
-/// Nothing to say.
+/// The empty value.
 pub const EMPTY: HeaderValue = HeaderValue::from_static("");
 
 /// `Authorization: Basic` from the user's attributes; nothing without a password (as authentik
@@ -137,7 +137,7 @@ fn basic_credentials(basic: &BasicAuth, claims: &Claims) -> Option<HeaderValue> 
     let password = attribute(&basic.password_attribute)?;
     let user = attribute(&basic.user_attribute).unwrap_or_else(|| claims.email.clone());
     if user.contains(':') {
-        // It would end there (RFC 7617 section 2).
+        // A user name ends at the first colon (RFC 7617 section 2).
         return None;
     }
     let mut text = String::from("Basic ");

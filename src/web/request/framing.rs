@@ -1,14 +1,14 @@
-//! How the end of a request's body is found (RFC 9112 section 6).
+//! Framing of request bodies (RFC 9112 section 6).
 //!
-//! hyper refuses what has two lengths, a length that is no number, or a transfer coding that does
-//! not end with `chunked`. Of a request with a length and chunks it believes the chunks, drops the
-//! length and closes the connection afterwards; it leaves no trace of the length, so that nothing
-//! stricter can be decided here.
+//! hyper rejects requests with two lengths, a length that is not a number, or a transfer coding that
+//! does not end with `chunked`. If a request has both `Content-Length` and `Transfer-Encoding`, it
+//! uses the latter, drops the length and closes the connection afterwards, so that nothing stricter
+//! can be decided here.
 
 use http::HeaderMap;
 use http::header::TRANSFER_ENCODING;
 
-/// Whether the body is in no transfer coding, or in chunks and nothing else. Another coding before
+/// Whether the body has no transfer coding, or only `chunked`. Another coding before
 /// `chunked`, as in `gzip, chunked`, would reach an application undecoded and unannounced.
 #[must_use]
 pub fn is_understood(headers: &HeaderMap) -> bool {

@@ -1,4 +1,4 @@
-//! The facts of a request: who asks, for which host; forwarded headers count from trusted peers.
+//! The client and the host of a request. Forwarded headers count only from trusted peers.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::model::Scheme;
 
-/// Networks whose forwarded headers are believed.
+/// Networks whose forwarded headers are trusted.
 #[derive(Debug, Clone)]
 pub struct TrustedProxies(Vec<IpNet>);
 
@@ -18,7 +18,7 @@ impl TrustedProxies {
         Self(networks)
     }
 
-    /// Whether `peer` is one of them; an IPv4 address mapped into IPv6 counts as IPv4.
+    /// Whether `peer` is in one of them; an IPv4-mapped IPv6 address counts as IPv4.
     #[must_use]
     pub fn contains(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
@@ -26,15 +26,15 @@ impl TrustedProxies {
     }
 }
 
-/// Headers by which reverse proxies pass on what they saw.
+/// Headers that reverse proxies add about the original request.
 const FORWARDED: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// Its address, or the one that a trusted load balancer names.
+    /// Its address, or the one in a trusted load balancer's PROXY header.
     pub address: SocketAddr,
-    /// `https` if the connection came to our own TLS listener.
+    /// `https` if the connection came to the outpost's TLS listener.
     pub scheme: Scheme,
 }
 
@@ -46,27 +46,27 @@ impl From<SocketAddr> for Peer {
     }
 }
 
-/// What we know about a request before looking at what it asks for.
+/// The client and the host of a request, known before routing.
 #[derive(Debug, Clone, Copy)]
 pub struct Inbound<'a> {
     /// The other end of the connection.
     pub peer: IpAddr,
-    /// The person's address: the rightmost untrusted hop.
+    /// The client's address: the rightmost untrusted hop.
     pub client: IpAddr,
-    /// Whether that is an address that somebody told, not merely that of a trusted proxy.
+    /// Whether that is the client's own address, and not that of a trusted proxy.
     pub is_told: bool,
-    /// Scheme that the person used, as far as we know.
+    /// Scheme of the client's request, as far as known.
     pub scheme: Scheme,
     /// Host that the request is for, unchecked.
     pub host: &'a str,
-    /// Whether the peer's forwarded headers are believed.
+    /// Whether the peer's forwarded headers are trusted.
     pub trusted: bool,
-    /// `X-Forwarded-Proto`, if there and believed.
+    /// `X-Forwarded-Proto`, if present and trusted.
     pub forwarded_scheme: Option<Scheme>,
 }
 
 impl<'a> Inbound<'a> {
-    /// Reads the facts. Headers of untrusted peers are ignored.
+    /// Reads a request. Forwarded headers of untrusted peers are ignored.
     #[must_use]
     pub fn read(parts: &'a Parts, peer: impl Into<Peer>, trusted: &TrustedProxies) -> Self {
         let peer = peer.into();
@@ -97,8 +97,8 @@ impl<'a> Inbound<'a> {
     }
 }
 
-/// The host that the request itself is for, unchecked, whatever headers say of another one. Where
-/// the target names a host, that counts and not `Host` (RFC 9112 section 3.2.2).
+/// The host of the request itself, unchecked and regardless of forwarded headers. A host in the
+/// request target takes precedence over `Host` (RFC 9112 section 3.2.2).
 #[must_use]
 pub fn own_host(parts: &Parts) -> &str {
     let host = match parts.uri.authority() {
@@ -108,7 +108,7 @@ pub fn own_host(parts: &Parts) -> &str {
     host.unwrap_or_default()
 }
 
-/// Whether a request is for two hosts. In HTTP/1.1 more than one `Host` line makes it invalid
+/// Whether a request has two hosts. In HTTP/1.1 more than one `Host` line makes it invalid
 /// (RFC 9112 section 3.2); in HTTP/2 one that is not `:authority` does (RFC 9113 section 8.3.1).
 #[must_use]
 pub fn names_two_hosts(parts: &Parts) -> bool {
@@ -123,7 +123,7 @@ pub fn names_two_hosts(parts: &Parts) -> bool {
     })
 }
 
-/// The party that a request counts for where there are limits.
+/// The party that a request is counted for by limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
     /// A client.
@@ -132,8 +132,8 @@ pub enum Source {
     Proxy(IpAddr),
 }
 
-/// What counts as one client where there are limits: an IPv4 address, or an IPv6 /64, which is one
-/// customer's.
+/// What limits count as one client: an IPv4 address, or an IPv6 /64, which is assigned to one
+/// customer.
 #[must_use]
 pub fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -143,7 +143,7 @@ pub fn client_network(address: IpAddr) -> IpAddr {
 }
 
 impl Inbound<'_> {
-    /// The party that the request counts for.
+    /// The party that the request is counted for.
     #[must_use]
     pub fn source(&self) -> Source {
         match self.known_client() {
@@ -152,29 +152,29 @@ impl Inbound<'_> {
         }
     }
 
-    /// The person's address, unless a trusted proxy does not tell it.
+    /// The client's address, unless a trusted proxy does not send it.
     #[must_use]
     pub fn known_client(&self) -> Option<IpAddr> {
         self.is_told.then_some(self.client)
     }
 }
 
-/// Whether a request has headers by which reverse proxies pass on what they saw.
+/// Whether a request has headers that reverse proxies add.
 #[must_use]
 pub fn is_forwarded(headers: &HeaderMap) -> bool {
     FORWARDED.iter().any(|name| headers.contains_key(*name))
 }
 
-/// Why a header does not say one thing.
+/// Why a header does not have exactly one valid value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OnceError {
-    /// Not there.
+    /// Absent.
     #[error("is missing")]
     Missing,
-    /// There more than once.
+    /// Present more than once.
     #[error("is there more than once")]
     Repeated,
-    /// With bytes that no URL has.
+    /// With bytes that are not allowed in a URL.
     #[error("has characters outside of ASCII")]
     NotAscii,
 }
@@ -195,7 +195,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// Walks `X-Forwarded-For` from the right past trusted hops. An element that is not an address
-/// ends the walk: what stands left of it cannot be trusted either.
+/// ends the walk: elements left of it cannot be trusted either.
 fn forwarded_client(headers: &HeaderMap, peer: IpAddr, trusted: &TrustedProxies) -> IpAddr {
     let mut client = peer;
     for line in headers.get_all("x-forwarded-for").into_iter().rev() {

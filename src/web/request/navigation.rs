@@ -1,14 +1,13 @@
-//! Whether a request comes from somebody who can sign in: a page being opened, not a script; and
-//! from where a page was opened that changes something.
+//! Whether a request is a navigation, so that the user can sign in, and where it was initiated.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use crate::model::Authority;
 use crate::web::header::names;
 
-/// Whether a redirect to a sign-in page would be seen by a person. Browsers say so themselves
-/// (Fetch Metadata, `Sec-Fetch-Mode`), where the connection is secure; elsewhere other headers
-/// give scripts and websockets away.
+/// Whether the request is a navigation, so that the user would see a redirect to a sign-in page.
+/// Browsers send Fetch Metadata (`Sec-Fetch-Mode`) over secure connections; otherwise other headers
+/// identify scripts and websockets.
 #[must_use]
 pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     if is_background(headers) {
@@ -20,8 +19,8 @@ pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     matches!(*method, Method::GET | Method::HEAD) || accepts_html(headers)
 }
 
-/// Whether a browser loads the page in case that the user opens it later (Resource Hints, Fetch
-/// standard's `Sec-Purpose`; `Purpose` and `X-Moz` of older browsers). Nothing may happen then.
+/// Whether the request is a prefetch (Resource Hints, `Sec-Purpose` of the Fetch standard, `Purpose`
+/// and `X-Moz` of older browsers). It must not change anything.
 #[must_use]
 pub fn is_prefetch(headers: &HeaderMap) -> bool {
     let prefetches = |name: &str| {
@@ -34,20 +33,20 @@ pub fn is_prefetch(headers: &HeaderMap) -> bool {
         .any(prefetches)
 }
 
-/// From where a page that changes something was opened.
+/// Where a navigation that changes something was initiated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opened {
     /// By a page of the same origin, or by the user: the address bar, a bookmark.
     Here,
-    /// By a page of another origin, or from where is unknown.
+    /// By a page of another origin, or unknown.
     Elsewhere,
-    /// Not as a page: by a script, as an image, in a frame, in advance, by `HEAD`.
+    /// Not a navigation: a script, an image, a frame, a prefetch or `HEAD`.
     InBackground,
 }
 
 impl Opened {
-    /// Reads it from Fetch Metadata. Where the browser sends none (plain http), a page is what is
-    /// asked for as HTML, and `Origin` or `Referer` name the host that it was opened from.
+    /// Reads Fetch Metadata. If the browser sends none (plain http), a request that accepts HTML is a
+    /// navigation, and `Origin` or `Referer` name the initiator's host.
     #[must_use]
     pub fn of(method: &Method, headers: &HeaderMap, host: &Authority<'_>) -> Self {
         let is_page = if headers.contains_key(FETCH_MODE) {
@@ -95,8 +94,8 @@ fn accepts_html(headers: &HeaderMap) -> bool {
     headers.get_all(header::ACCEPT).iter().any(html)
 }
 
-/// Whether an `Origin` or `Referer` is of this host. The port may be another one: a port mapping
-/// in front of us hides it.
+/// Whether an `Origin` or `Referer` has this host. The port may differ, because a port mapping in
+/// front of the outpost hides it.
 fn names(from: &HeaderValue, host: &Authority<'_>) -> bool {
     let from = from.to_str().ok().and_then(|url| url.parse::<Uri>().ok());
     let authority = from.as_ref().and_then(Uri::authority);
@@ -104,7 +103,7 @@ fn names(from: &HeaderValue, host: &Authority<'_>) -> bool {
     authority.is_some_and(|from| from.canonical_host() == host.canonical_host())
 }
 
-/// Whether a browser asks if it may send the real request (Fetch standard section 4.8).
+/// Whether the request is a CORS preflight (Fetch standard section 4.8).
 #[must_use]
 pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS
@@ -112,8 +111,7 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Whether a client says that the method is another one than it sends, in a header that many
-/// frameworks believe, in whatever spelling they take for theirs.
+/// Whether a header overrides the method, in any spelling that frameworks accept.
 #[must_use]
 pub fn overrides_method(headers: &HeaderMap) -> bool {
     let mut names = headers.keys().map(HeaderName::as_str);
