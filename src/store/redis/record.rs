@@ -154,6 +154,31 @@ mod tests {
     }
 
     #[test]
+    fn the_names_in_a_record_are_those_of_earlier_releases() {
+        let own = seal(&SessionId::random(), &[7; 32]);
+        let written = encode(&own, "a", &session());
+        let plain = own.open(&context("a"), &written[1..]).expect("opens");
+        let plain: serde_json::Value = serde_json::from_slice(&plain).expect("JSON");
+        let mut names: Vec<_> = plain.as_object().expect("an object").keys().collect();
+        names.sort();
+        let expected = [
+            "checked_at",
+            "claims",
+            "client_id",
+            "expires_at",
+            "refresh",
+            "token",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(plain["refresh"], serde_json::json!(["refresh", 1_000]));
+        let mut earlier = vec![VERSION];
+        let text = br#"{"client_id":"c","claims":{},"token":"t","expires_at":2,"checked_at":1}"#;
+        earlier.extend(own.seal(&context("a"), text));
+        let record = decode(&own, "a", &earlier).expect("read");
+        assert_eq!((record.expires_at, record.introspected_at), (2, 1));
+    }
+
+    #[test]
     fn a_record_shows_nothing_of_the_user() {
         let id = SessionId::random();
         let record = encode(&seal(&id, &[7; 32]), "a", &session());
