@@ -105,8 +105,11 @@ pub struct Refresh {
     pub started_at: i64,
 }
 
-/// How long before its expiry a session is refreshed: a quarter of its lifetime, within these bounds.
+/// How long before its expiry a session is refreshed: a quarter of its lifetime, within these
+/// bounds, and never more than half of it.
 const REFRESH_WINDOW_SECONDS: std::ops::RangeInclusive<i64> = 30..=300;
+/// Time between two attempts to refresh a session: a third of the window, within these bounds.
+const REFRESH_RETRY_SECONDS: std::ops::RangeInclusive<i64> = 1..=10;
 
 /// The session of a user at one application.
 pub struct Session {
@@ -164,9 +167,24 @@ impl Session {
     #[must_use]
     pub fn refresh_at(&self) -> Option<i64> {
         self.refresh.as_ref()?;
-        let lifetime = self.expires_at - self.claims.iat.unwrap_or(self.expires_at);
+        Some(self.expires_at - self.refresh_window())
+    }
+
+    /// Minimum time between two attempts to refresh the session, in seconds: a short session gets
+    /// several attempts as well.
+    #[must_use]
+    pub fn refresh_retry_seconds(&self) -> i64 {
+        let (min, max) = (REFRESH_RETRY_SECONDS.start(), REFRESH_RETRY_SECONDS.end());
+        (self.refresh_window() / 3).clamp(*min, *max)
+    }
+
+    fn refresh_window(&self) -> i64 {
         let (min, max) = (REFRESH_WINDOW_SECONDS.start(), REFRESH_WINDOW_SECONDS.end());
-        Some(self.expires_at - (lifetime / 4).clamp(*min, *max))
+        let Some(issued_at) = self.claims.iat else {
+            return *min;
+        };
+        let lifetime = (self.expires_at - issued_at).max(0);
+        (lifetime / 4).clamp(*min, *max).min(lifetime / 2)
     }
 
     /// Whether the session should be refreshed at `now` (Unix seconds).
@@ -199,8 +217,15 @@ mod tests {
     use crate::model::Claims;
 
     #[test]
-    fn a_session_is_refreshed_in_its_last_quarter() {
-        for (life, refresh_at) in [(100, 70), (1_000, 750), (86_400, 86_100)] {
+    fn a_session_is_refreshed_in_its_last_quarter_a_short_one_in_its_last_half() {
+        for (life, refresh_at, retry) in [
+            (10, 5, 1),
+            (20, 10, 3),
+            (60, 30, 10),
+            (100, 70, 10),
+            (1_000, 750, 10),
+            (86_400, 86_100, 10),
+        ] {
             let claims = Claims {
                 iat: Some(1_000),
                 ..Claims::default()
@@ -216,6 +241,7 @@ mod tests {
             }));
             assert!(!session.needs_refresh(1_000 + refresh_at), "{life}");
             assert!(session.needs_refresh(1_001 + refresh_at), "{life}");
+            assert_eq!(session.refresh_retry_seconds(), retry, "{life}");
         }
     }
 

@@ -21,8 +21,8 @@ use crate::model::{IdleTimeout, SessionId, SessionKey};
 use crate::telemetry::metrics::StoreMetrics;
 pub use error::{SetupError, StoreError};
 use memory::MemoryStore;
-pub use redis::MemoryPolicy;
 use redis::RedisStore;
+pub use redis::{MemoryPolicy, refresh_claim::RefreshClaim};
 pub use session::{LiveSession, Prepared, SessionContext};
 
 /// All sessions, each with what its application prepares from it. Cheap to clone.
@@ -153,12 +153,21 @@ impl<P: Prepared> Store<P> {
         Ok(())
     }
 
-    /// Whether this process is to refresh a session now. `false` for `time` after another replica
-    /// claimed it, and while the backend is down: a refresh token can be used once.
-    pub async fn claim_refresh(&self, key: &SessionKey, time: Duration) -> bool {
+    /// The claim of this process to refresh a session now; release it with
+    /// [`Store::release_refresh`]. `None` while another replica has it, for `time` at most, and while
+    /// the backend is down: a refresh token can be used once.
+    pub async fn claim_refresh(&self, key: &SessionKey, time: Duration) -> Option<RefreshClaim> {
         match &self.backend {
-            Backend::Memory(_) => true,
+            Backend::Memory(_) => Some(RefreshClaim::random()),
             Backend::Redis(redis) => redis.claim_refresh(key, time).await,
+        }
+    }
+
+    /// Lets other replicas refresh the session from now on.
+    pub async fn release_refresh(&self, key: &SessionKey, claim: RefreshClaim) {
+        match &self.backend {
+            Backend::Memory(_) => {}
+            Backend::Redis(redis) => redis.release_refresh(key, claim).await,
         }
     }
 

@@ -9,8 +9,6 @@ use tokio::sync::Notify;
 
 use crate::model::Session;
 
-/// Minimum time between two attempts to refresh a session.
-const REFRESH_RETRY_SECONDS: i64 = 10;
 /// Estimated size of a session without its variable parts, with the entries in the indexes.
 const BASE_BYTES: usize = 1024;
 
@@ -106,7 +104,7 @@ impl<P> LiveSession<P> {
     }
 
     /// Whether this caller is to refresh the session at `now` (Unix seconds): one of many, and not
-    /// within [`REFRESH_RETRY_SECONDS`] of another.
+    /// within [`Session::refresh_retry_seconds`] of another.
     #[must_use]
     pub fn claim_refresh_attempt(&self, now: i64) -> bool {
         let retry_at = self.refresh_retry_at.load(Ordering::Relaxed);
@@ -114,7 +112,7 @@ impl<P> LiveSession<P> {
             && exchange(
                 &self.refresh_retry_at,
                 retry_at,
-                now + REFRESH_RETRY_SECONDS,
+                now + self.session.refresh_retry_seconds(),
             )
     }
 

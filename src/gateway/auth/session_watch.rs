@@ -18,8 +18,6 @@ use crate::store::StoreError;
 
 /// How often the session is looked up at least, in case the message that ended it was lost.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(30);
-/// Shortest time between two attempts to refresh the session's tokens.
-const REFRESH_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The session of a response or a tunnel.
 pub(crate) struct SessionWatch {
@@ -69,7 +67,8 @@ impl SessionWatch {
         // The refresh is due once that second is over; a failed one is retried.
         let due = self.session.refresh_at();
         let due = due.map_or(LOOKUP_INTERVAL, |due| {
-            until(due + 1).max(REFRESH_RETRY_INTERVAL)
+            let retry = self.session.refresh_retry_seconds().unsigned_abs();
+            until(due + 1).max(Duration::from_secs(retry))
         });
         end.min(due)
     }

@@ -19,7 +19,8 @@ use crate::telemetry::metrics::{Counters, RefreshOutcome};
 const MAX_QUEUED_SESSIONS: usize = 1024;
 /// Refreshes at a time.
 const MAX_CONCURRENT_REFRESHES: usize = 8;
-/// How long other replicas do not refresh a session; longer than a request to authentik may take.
+/// How long other replicas do not refresh a session if this one stops without releasing its claim;
+/// longer than a refresh may take.
 const CLAIM_TTL: Duration = Duration::from_mins(1);
 /// Attempts to store new tokens; the refresh token before them is used up.
 const MAX_STORE_ATTEMPTS: usize = 5;
@@ -107,16 +108,16 @@ impl Worker {
     async fn refresh_once(&self, due: &Due) {
         let key = due.id.key();
         if self.running.insert(key) {
-            self.refresh(due).await;
+            if let Some(claim) = self.store.claim_refresh(&key, CLAIM_TTL).await {
+                self.refresh(due).await;
+                self.store.release_refresh(&key, claim).await;
+            }
             self.running.remove(&key);
         }
     }
 
     async fn refresh(&self, due: &Due) {
         let Due { id, site, .. } = due;
-        if !self.store.claim_refresh(&id.key(), CLAIM_TTL).await {
-            return;
-        }
         // Another replica may have refreshed it already, and used up the token that is cached here.
         let Ok(Some(session)) = self.store.reload(id, &**site).await else {
             return;

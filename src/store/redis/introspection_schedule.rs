@@ -92,16 +92,9 @@ impl<P: Prepared> RedisStore<P> {
 
     /// Whether this replica is to introspect the session; `false` if another one claimed it.
     pub(crate) async fn claim_introspection(&self, key: &SessionKey, time: Duration) -> bool {
-        let claim = scripts::claim(keys::check(key), time.as_secs());
+        let claim = scripts::claim(keys::check(key), b"1", time.as_secs());
         let claimed: Result<Option<()>, _> = self.connection.query(&claim).await;
         !matches!(claimed, Ok(None))
-    }
-
-    /// Whether this replica is to refresh the session; `false` while Redis does not answer.
-    pub(crate) async fn claim_refresh(&self, key: &SessionKey, time: Duration) -> bool {
-        let claim = scripts::claim(keys::refresh(key), time.as_secs());
-        let claimed: Result<Option<()>, _> = self.connection.query(&claim).await;
-        matches!(claimed, Ok(Some(())))
     }
 
     /// Sessions last introspected at or before `time` (Unix seconds) are queued when next read.

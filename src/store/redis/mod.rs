@@ -22,6 +22,7 @@ mod keys;
 mod local_index;
 mod outbox;
 mod record;
+pub(super) mod refresh_claim;
 mod resync;
 mod revalidation;
 mod revocation;
@@ -394,10 +395,8 @@ impl<P: Prepared> RedisStore<P> {
             let added: Option<Vec<Vec<u8>>> = self.connection.query(&add).await?;
             if added.is_none() {
                 session.revoke();
-                let _: Option<()> = self
-                    .connection
-                    .query(&scripts::write_tombstone(&key))
-                    .await?;
+                let tombstone = scripts::write_tombstone(&key);
+                let _: Option<()> = self.connection.query(&tombstone).await?;
                 return Ok(());
             }
         }

@@ -49,6 +49,11 @@ const UPDATE: &str = "
 if redis.call('STRLEN', KEYS[1]) == 1 then return false end
 return redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])";
 
+/// Removes a claim if it still has this value.
+const RELEASE: &str = "
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])";
+
 /// Returns the generation of the data set, and whether replicas may still restore sessions in it.
 /// If there is no generation, the candidate becomes it.
 const GENERATION: &str = "
@@ -223,13 +228,20 @@ pub(super) fn extend_refill(seconds: u64) -> Cmd {
 }
 
 /// Takes a claim for this time; `nil` if another replica has it.
-pub(super) fn claim(key: String, seconds: u64) -> Cmd {
+pub(super) fn claim(key: String, value: &[u8], seconds: u64) -> Cmd {
     let mut command = redis::cmd("SET");
     command
         .arg(key)
-        .arg(1)
+        .arg(value)
         .arg("EX")
         .arg(seconds.max(1))
         .arg("NX");
+    command
+}
+
+/// [`RELEASE`].
+pub(super) fn release(key: String, value: &[u8]) -> Cmd {
+    let mut command = redis::cmd("EVAL");
+    command.arg(RELEASE).arg(1).arg(key).arg(value);
     command
 }

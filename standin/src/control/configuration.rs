@@ -95,6 +95,17 @@ impl Standin {
         state.trigger_update(1);
     }
 
+    /// Replaces the claims that are merged into the tokens of a user from now on.
+    pub fn set_extra_claims(&self, username: &str, claims: Value) {
+        let shared = self.shared();
+        let mut state = shared.lock();
+        for account in &mut state.accounts {
+            if account.user.username == username {
+                account.user.extra_claims = claims.clone();
+            }
+        }
+    }
+
     /// Adds someone who can sign in.
     pub fn add_user(&self, user: User) {
         self.shared()

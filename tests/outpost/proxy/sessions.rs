@@ -87,7 +87,7 @@ async fn what_is_open_keeps_its_session_alive() {
     let mut provider = endless().await;
     provider.scopes.push("offline_access".into());
     // It is due ten seconds after it began, and its only request was before that.
-    provider.access_token_validity = Some(40.0);
+    provider.access_token_validity = Some(20.0);
     let world = world(provider, &[]).await;
     let mut browser = Browser::default();
     browser.log_in(&world, HOST, "/").await;

@@ -170,6 +170,7 @@ pub(super) async fn suite(make: impl Fn(u64) -> Replicas) {
     a_session_that_the_cache_dropped_is_found_in_the_backend(&make(1)).await;
     what_was_checked_is_noted(&make(LARGE)).await;
     many_may_ask_at_once(&make(LARGE)).await;
+    one_replica_refreshes_at_a_time(&make(LARGE)).await;
 }
 
 async fn reads_everywhere_what_was_written(replicas: &Replicas) {
@@ -322,6 +323,23 @@ async fn what_was_checked_is_noted(replicas: &Replicas) {
     there.record_introspection(&id.key(), &checked).await;
     becomes(there, &id, false).await;
     assert!(!is_live(here, &id).await, "a check puts nothing back");
+}
+
+async fn one_replica_refreshes_at_a_time(replicas: &Replicas) {
+    let Replicas { here, there, .. } = replicas;
+    if !here.is_shared() {
+        return;
+    }
+    let (key, minute) = (SessionId::random().key(), Duration::from_mins(1));
+    let other = SessionId::random().key();
+    let first = here.claim_refresh(&key, minute).await.expect("free");
+    assert!(there.claim_refresh(&key, minute).await.is_none());
+    assert!(here.claim_refresh(&key, minute).await.is_none());
+    let unrelated = here.claim_refresh(&other, minute).await.expect("free");
+    here.release_refresh(&key, unrelated).await;
+    assert!(there.claim_refresh(&key, minute).await.is_none());
+    here.release_refresh(&key, first).await;
+    assert!(there.claim_refresh(&key, minute).await.is_some());
 }
 
 async fn many_may_ask_at_once(replicas: &Replicas) {

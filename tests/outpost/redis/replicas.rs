@@ -1,10 +1,11 @@
 //! Several replicas of the outpost on one Redis.
 
 use authentik_proxy::app::App;
-use authentik_standin::{Provider, Standin};
+use authentik_standin::{Endpoint, Fault, Provider, Standin};
 
 use super::server::{self, Server};
 use crate::forward_auth::dialects::ALL;
+use crate::login::refresh::{age_tokens, grafana, refreshes};
 use crate::support::{Browser, World, furnish, location, start, within};
 
 pub(super) const HOST: &str = "grafana.test";
@@ -194,14 +195,16 @@ async fn who_reads_redis_learns_nothing() {
 #[ignore = "needs Redis"]
 async fn issue_5015_replicas_refresh_a_session_once() {
     let authentik = Standin::builder().start().await.expect("started");
-    furnish(&authentik, vec![crate::login::refresh::grafana()]);
+    furnish(&authentik, vec![grafana()]);
     let redis = Server::start(&[]).await;
     let replicas = [
         replica(&authentik, &redis).await,
         replica(&authentik, &redis).await,
     ];
     let mut browser = Browser::default();
+    age_tokens(&authentik, 60);
     browser.log_in(&replicas[0], HOST, "/").await;
+    age_tokens(&authentik, 0);
     let cookies = browser.cookies(HOST);
     let requests = (0..20).map(|n: usize| replicas[n % 2].nginx(PAGE, &cookies, &[]));
     for answer in futures_util::future::join_all(requests).await {
@@ -212,7 +215,33 @@ async fn issue_5015_replicas_refresh_a_session_once() {
     for replica in &replicas {
         assert_eq!(status(replica, &browser).await, 200);
     }
-    assert_eq!(crate::login::refresh::refreshes(&authentik), 1);
+    assert_eq!(refreshes(&authentik), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs Redis"]
+async fn a_session_whose_tokens_live_less_than_a_claim_goes_on() {
+    let authentik = Standin::builder().start().await.expect("started");
+    furnish(&authentik, vec![grafana()]);
+    age_tokens(&authentik, 60);
+    let redis = Server::start(&[]).await;
+    let world = replica(&authentik, &redis).await;
+    let mut browser = Browser::default();
+    browser.log_in(&world, HOST, "/").await;
+    // Signed in until then, however long the claim of one refresh would last.
+    let refreshed = async |world: &World, count: usize| {
+        while refreshes(&authentik) < count {
+            assert_eq!(status(world, &browser).await, 200);
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    within(refreshed(&world, 3)).await;
+    authentik.fault(Endpoint::Token, Fault::Status(503));
+    within(refreshed(&world, 4)).await;
+    authentik.clear_faults();
+    let other = replica(&authentik, &redis).await;
+    within(refreshed(&other, 5)).await;
+    assert_eq!(status(&other, &browser).await, 200);
 }
 
 #[tokio::test]
