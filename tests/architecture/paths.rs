@@ -42,6 +42,11 @@ pub(crate) fn read(code: &str) -> Paths {
                 at = tree(&tokens, at + 1, &[], modules.len(), &mut paths.uses);
                 continue;
             }
+            // The path of a visibility, `pub(in crate::a)`, uses nothing.
+            "in" if at > 0 && tokens[at - 1] == "(" => {
+                at = path(&tokens, at + 1).1;
+                continue;
+            }
             token if is_name(token) => {
                 let (path, next) = path(&tokens, at);
                 if path.len() > 1 {
@@ -233,6 +238,7 @@ fn paths_and_uses_are_read_however_they_are_written() {
         plain,
         ["crate::h::I, 0", "k::L::m, 0", "s::t, 1", "v::w, 0"]
     );
+    assert_eq!(read("pub(in crate::a) fn b() {}").plain.len(), 0);
     let raw = read("const A: &str = r#\"use crate::b; \" c::d\"#; e::f");
     assert_eq!((raw.uses.len(), raw.plain.len()), (0, 1));
 }
