@@ -243,13 +243,13 @@ async fn compare(
 
 /// Writes sessions of others, many at a time.
 async fn fill(store: &Store, count: usize) -> Vec<SessionId> {
-    const AT_ONCE: usize = 200;
+    const CONCURRENCY: usize = 200;
     stream::iter(0..count)
         .map(|number| async move {
             let (sub, sid) = (format!("user {}", number / 100), format!("sid {number}"));
             insert(store, &sub, &sid).await
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENCY)
         .collect()
         .await
 }
@@ -313,9 +313,9 @@ fn ending(criterion: &mut Criterion, runtime: &Runtime, server: &Server) {
     group.finish();
 }
 
-/// What sessions weigh, and how long a new replica takes to read them all.
+/// The size of sessions, and how long a new replica takes to read them all.
 fn many(runtime: &Runtime) {
-    const AT_ONCE: usize = 64;
+    const CONCURRENCY: usize = 64;
     let count = if given("--quick") { 2_000 } else { 100_000 };
     let server = Server::start();
     runtime.block_on(async {
@@ -334,11 +334,11 @@ fn many(runtime: &Runtime) {
         let fresh = server.store(1 << 30);
         let started = Instant::now();
         stream::iter(&ids)
-            .for_each_concurrent(AT_ONCE, |id| load(&fresh, id))
+            .for_each_concurrent(CONCURRENCY, |id| load(&fresh, id))
             .await;
         let (all, count) = (started.elapsed(), u32::try_from(count).expect("few"));
         println!(
-            "store: a new replica reads {count} sessions in {all:.1?}, {:.1?} for each, {AT_ONCE} at a time",
+            "store: a new replica reads {count} sessions in {all:.1?}, {:.1?} for each, {CONCURRENCY} at a time",
             all / count
         );
     });

@@ -160,7 +160,7 @@ fn discover(settings: &Discovery, wish: &cli::discover::Arguments) -> ExitCode {
         let stopped = async {
             signals.received().await;
             stop.cancel();
-            // What was begun is finished; whoever cannot wait asks again.
+            // Work in progress is finished; a second signal ends the process.
             if wish.watch || wish.apply {
                 signals.received().await;
             }
@@ -171,20 +171,20 @@ fn discover(settings: &Discovery, wish: &cli::discover::Arguments) -> ExitCode {
         };
         match told {
             Ok(None) => ExitCode::SUCCESS,
-            Ok(Some(told)) => tell(&told),
+            Ok(Some(summary)) => print_summary(&summary),
             Err(error) => fail(cli::EXIT_FAILURE, &error),
         }
     })
 }
 
 #[cfg(feature = "discover")]
-fn tell(told: &cli::discover::Told) -> ExitCode {
-    // Nobody is left to tell if standard output or standard error is closed.
-    let _ = write!(std::io::stdout(), "{}", told.text);
-    for failure in &told.failures {
+fn print_summary(summary: &cli::discover::Summary) -> ExitCode {
+    // Closed standard streams are no failure.
+    let _ = write!(std::io::stdout(), "{}", summary.text);
+    for failure in &summary.failures {
         let _ = writeln!(std::io::stderr(), "authentik-proxy: {failure}");
     }
-    if told.well {
+    if summary.complete {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(cli::EXIT_FAILURE)
@@ -202,7 +202,7 @@ fn serve(config: &Config) -> ExitCode {
     }
     raise_file_limit();
     runtime.block_on(async {
-        // Before anybody is told that we run: a signal that nobody awaits yet would end us at once.
+        // Before readiness is reported: a signal without a handler would end the process at once.
         let mut signals = StopSignals::listen();
         let app = match App::start(config, level).await {
             Ok(app) => app,

@@ -357,10 +357,10 @@ fn store(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Store, Set
         return Ok(Store::memory(clock.clone(), idle));
     };
     let cache_bytes = config.session.cache_bytes as u64;
-    let people = &config.authentik.token;
+    let subject_index_key = &config.authentik.token;
     Store::redis(
         redis,
-        people,
+        subject_index_key,
         cache_bytes,
         idle,
         clock.clone(),

@@ -43,15 +43,15 @@ pub struct Arguments {
     pub context: Option<String>,
 }
 
-/// What there is to tell in the end.
+/// The output of the command.
 #[derive(Debug)]
-pub struct Told {
+pub struct Summary {
     /// For standard output.
     pub text: String,
     /// For standard error.
     pub failures: Vec<String>,
-    /// Whether everything that was asked for is done or can be.
-    pub well: bool,
+    /// Whether every change is made, or can be made.
+    pub complete: bool,
 }
 
 impl Arguments {
@@ -76,7 +76,7 @@ impl Arguments {
         &self,
         settings: &Discovery,
         stop: &CancellationToken,
-    ) -> Result<Told, DiscoverError> {
+    ) -> Result<Summary, DiscoverError> {
         let discover = self.discover(settings).await?;
         let (plan, actual) = discover.plan().await?;
         let mut text = if self.json {
@@ -102,9 +102,9 @@ impl Arguments {
         } else if !self.json {
             text.push_str("nothing was changed; --apply makes the changes\n");
         }
-        Ok(Told {
+        Ok(Summary {
             text,
-            well: failures.is_empty() && plan.refusals() == 0,
+            complete: failures.is_empty() && plan.refusals() == 0,
             failures,
         })
     }

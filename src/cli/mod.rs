@@ -339,7 +339,7 @@ mod tests {
     fn only_the_listen_settings_matter_to_a_health_check() {
         let check = |vars: &[(&str, &str)]| {
             let cli = parse(&["healthcheck"]).expect("valid");
-            healthcheck(&cli, &vars.iter().copied().collect()).expect_err("nobody answers")
+            healthcheck(&cli, &vars.iter().copied().collect()).expect_err("no server listens")
         };
         let error = check(&[
             ("AUTHENTIK_LISTEN__METRICS", "127.0.0.1:1"),

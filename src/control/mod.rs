@@ -48,7 +48,7 @@ pub use probe::{Listed, Probe, Stored};
 /// What the control plane has to be told.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Base URL of authentik for us, ending in `/`.
+    /// Base URL of authentik for the outpost, ending in `/`.
     pub host: Url,
     /// Base URL of authentik for browsers, if it differs.
     pub host_browser: Option<Url>,

@@ -1,5 +1,5 @@
 //! JSON exactly as authentik sends it. Unknown fields are ignored, absent and `null` ones have
-//! defaults, so that no release of authentik stops us.
+//! defaults, so that no release of authentik stops the outpost.
 
 use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
@@ -120,7 +120,7 @@ pub(super) struct FrameArguments {
     pub(super) session_id: String,
 }
 
-/// What a frame asks of us.
+/// The instruction of a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
     /// Our hello was heard.
@@ -129,7 +129,7 @@ pub(super) enum Event {
     Update,
     /// authentik's session with this `sid` is over.
     SessionEnd(String),
-    /// Nothing that we know.
+    /// An unknown instruction.
     Unknown(i64),
 }
 

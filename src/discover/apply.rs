@@ -128,7 +128,7 @@ impl Run<'_> {
         }
     }
 
-    /// One write for each outpost, since each write makes it fetch its configuration. Ours comes
+    /// One write for each outpost, since each write makes it fetch its configuration. The own outpost's comes
     /// first, so that there is never an application that no outpost serves.
     async fn reassign(&mut self, actual: &Actual) {
         let (assign, unassign) = (&self.assign, &self.unassign);

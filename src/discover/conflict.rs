@@ -89,7 +89,7 @@ impl Comparison<'_> {
                 "; it was made from {source}, in a namespace that was not looked at: add --namespace {namespace}"
             );
         }
-        let delete = "delete it and its application at authentik if nobody needs them";
+        let delete = "delete it and its application at authentik if they are not needed";
         if found.is_none() && slug != wanted.slug && is_whole(other, &slug) {
             return format!(
                 "; it was made from {source}, which is gone: with the annotation authentik.io/slug: {slug} this object takes it over with its policies and bindings, and can get another slug afterwards; or {delete}"

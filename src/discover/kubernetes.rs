@@ -1,4 +1,4 @@
-//! The Kubernetes API: labelled Services and Ingresses, and news of them.
+//! The Kubernetes API: labelled Services and Ingresses, and their changes.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -33,14 +33,14 @@ pub enum ClusterError {
     /// There was no answer.
     #[error("the Kubernetes API cannot be reached: {0}")]
     Unreachable(String),
-    /// It does not know us.
+    /// The credentials are not accepted.
     #[error(
-        "the Kubernetes API does not accept who we are (401 {0}); renew the credentials in KUBECONFIG, or the token of the pod's ServiceAccount"
+        "the Kubernetes API rejects the credentials (401 {0}); renew the credentials in KUBECONFIG, or the token of the pod's ServiceAccount"
     )]
     Unauthorized(String),
-    /// It knows us, and we may not.
+    /// The permission is missing.
     #[error(
-        "the Kubernetes API does not let us {verb} {resource} {place}; add a rule to our {role}: apiGroups [{group:?}], resources [{resource}], verbs [list, watch] (deploy/kustomize/components/discover/rbac.yaml has it)"
+        "the Kubernetes API does not permit to {verb} {resource} {place}; add a rule to the {role}: apiGroups [{group:?}], resources [{resource}], verbs [list, watch] (deploy/kustomize/components/discover/rbac.yaml has it)"
     )]
     Forbidden {
         /// What was tried.

@@ -314,9 +314,10 @@ impl Reader<'_> {
     fn external_host(&mut self) -> Option<String> {
         let found = match (self.text(EXTERNAL_HOST), &self.labelled.spec) {
             (Some(text), _) => external(text),
-            (None, Spec::Service(_)) => {
-                Err("is missing; expected the address that people open, for example https://app.example.com".to_owned())
-            }
+            (None, Spec::Service(_)) => Err(
+                "is missing; expected the URL that users open, for example https://app.example.com"
+                    .to_owned(),
+            ),
             (None, Spec::Ingress(hosts)) => of_ingress(hosts),
         };
         found.map_err(|text| self.problem(EXTERNAL_HOST, text)).ok()

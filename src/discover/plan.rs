@@ -29,26 +29,26 @@ impl Plan {
         owner: &str,
         in_scope: impl Fn(&str) -> bool,
     ) -> Self {
-        let owned: Owned<'_> = actual
+        let by_source: Owned<'_> = actual
             .providers
             .iter()
             .filter_map(|provider| {
-                let mark = OwnershipMarker::read(&provider.name, owner)?;
-                Some((mark.source.clone(), (provider, mark)))
+                let marker = OwnershipMarker::read(&provider.name, owner)?;
+                Some((marker.source.clone(), (provider, marker)))
             })
             .collect();
-        let orphans = Orphans::of(&owned, &desired, &in_scope);
-        let sides = Comparison {
+        let orphans = Orphans::of(&by_source, &desired, &in_scope);
+        let comparison = Comparison {
             desired: &desired,
             actual,
             owner,
-            owned: &owned,
+            owned: &by_source,
             in_scope: &in_scope,
         };
         let mut items: Vec<_> = desired
             .asked
             .iter()
-            .map(|(source, asked)| sides.item(source, asked, &orphans))
+            .map(|(source, asked)| comparison.item(source, asked, &orphans))
             .collect();
         let changed = items
             .iter()

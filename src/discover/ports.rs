@@ -79,7 +79,7 @@ impl Ports {
             _ if !self.headless => Ok(port.number),
             Target::Number(number) => Ok(*number),
             Target::Name(name) => Err(format!(
-                "leads to {name:?} of the pods of a headless Service, where nobody turns that name into a number; set it to the number that the pods listen on, or make that the targetPort"
+                "leads to {name:?} of the pods of a headless Service, which does not map names of ports to numbers; set it to the number that the pods listen on, or make that the targetPort"
             )),
         }
     }

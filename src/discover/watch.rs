@@ -20,7 +20,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// Looks once, then whenever something changes, and at intervals.
 pub(super) async fn watch(discover: &Discover<'_>, stop: &CancellationToken) {
     let interval = discover.settings.discover.interval;
-    let trouble = Throttle::default();
+    let throttle = Throttle::default();
     let mut changes = discover.cluster.changes();
     let mut pause = FIRST_PAUSE;
     let mut due = Instant::now();
@@ -32,7 +32,7 @@ pub(super) async fn watch(discover: &Discover<'_>, stop: &CancellationToken) {
                 Ok(()) => due = due.min(Instant::now() + GATHER),
                 Err(error) => {
                     let error = error.to_string();
-                    if trouble.should_log(&error) {
+                    if throttle.should_log(&error) {
                         tracing::warn!("{error}");
                     }
                 }

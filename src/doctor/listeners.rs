@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::web::client::FetchError;
 use crate::web::client::trust::Trust;
 
-/// The settings, which are usable if we come here, and what is odd about them.
+/// The settings, which are valid at this point, and their warnings.
 pub(super) fn settings(config: &Config, report: &mut Report) {
     let browser = match &config.authentik.host_browser {
         Some(url) => format!(", browsers use {url}"),

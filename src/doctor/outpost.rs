@@ -138,7 +138,7 @@ pub(super) async fn store(probe: &Probe, report: &mut Report) {
         Ok(Stored::Memory) => report.warning(
             "redis",
             "not configured: sessions are in the memory of each process, replicas do not share them",
-            "set AUTHENTIK_REDIS__HOST, unless there is one replica that may forget",
+            "set AUTHENTIK_REDIS__HOST, unless there is one replica and sessions may be lost at a restart",
         ),
         Err(error) => report.diagnostic("redis", Status::Failed, &error),
     }

@@ -73,7 +73,7 @@ impl Application {
     /// us: compared there as a string, so this is built as a string.
     ///
     /// With a path and no trailing slash authentik loses the path; then proxy mode takes the
-    /// second registered value, because only the application's path is surely routed to us.
+    /// second registered value, because only the application's path is surely routed to the outpost.
     #[must_use]
     pub fn redirect_uri(&self) -> String {
         let external = &self.external;
@@ -294,7 +294,7 @@ mod tests {
         }
     }
 
-    /// Of the two that authentik registered (recorded), the one that is routed to us.
+    /// Of the two that authentik registered (recorded), the one that is routed to the outpost.
     #[test]
     fn redirect_uri_is_one_that_authentik_registered() {
         let tail = "outpost.goauthentik.io/callback?X-authentik-auth-callback=true";

@@ -79,7 +79,7 @@ fn ghsa_3q34_rx83_r6mq_no_reading_of_a_path_escapes_a_rule() {
         ("/admin%2fx", Some(admin)),
         ("/admin;x/y", Some(admin)),
         ("/x/admin", None),
-        // Open to nobody, and restricted for nobody.
+        // Neither opened nor restricted.
         ("/public//x", None),
         ("/public/x;y", None),
         ("/public/x%2fy", None),
@@ -137,11 +137,11 @@ fn conditions_hold_together() {
         );
         assert!(
             policy.evaluate(path, None, Some(client)).is_none(),
-            "nobody tells the method"
+            "the method is unknown"
         );
         assert!(
             policy.evaluate(path, Some(&method), None).is_none(),
-            "nobody tells the client"
+            "the client is unknown"
         );
     }
     let mut restricting = policy;

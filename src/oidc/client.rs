@@ -1,4 +1,4 @@
-//! What we ask of authentik on behalf of one application: sign-in URLs, codes, introspection.
+//! The OAuth client of one application: authorization URLs, codes, introspection.
 
 use std::sync::{Arc, OnceLock};
 
@@ -67,7 +67,7 @@ pub enum OidcError {
     /// The code is unknown, used, expired or was issued for another request (RFC 6749 section 5.2).
     #[error("authentik no longer accepts the authorization code")]
     CodeRefused,
-    /// The token endpoint refuses us.
+    /// The token endpoint rejects the client.
     #[error("authentik refuses the code exchange with {code:?}")]
     Refused {
         /// The `error` of the answer.
@@ -283,7 +283,7 @@ impl RelyingParty {
 
     /// Fetches the keys that tokens are verified with; how many there are, understood or not.
     pub(super) async fn fetch_keys(&self) -> Result<usize, OidcError> {
-        /// Decoded one by one, so that a key of a new kind does not cost us the others.
+        /// Decoded one by one, so that a key of a new kind does not invalidate the others.
         #[derive(serde::Deserialize)]
         struct Keys {
             keys: Vec<serde_json::Value>,

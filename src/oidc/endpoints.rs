@@ -1,4 +1,4 @@
-//! Where authentik is, seen from the browser and seen from us ("hybrid URLs").
+//! Endpoints of authentik, by its host for browsers and its host for the outpost ("hybrid URLs").
 
 use serde::Deserialize;
 use url::Url;

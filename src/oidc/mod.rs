@@ -1,4 +1,4 @@
-//! The `OpenID` Connect relying party: where authentik is, what we send it, what we believe of it.
+//! The `OpenID` Connect relying party: endpoints, requests, and verification of tokens.
 
 mod api_clients;
 mod client;

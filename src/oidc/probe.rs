@@ -22,7 +22,7 @@ pub enum Accepted {
 pub struct Published {
     /// All of them.
     pub received: usize,
-    /// Those of kinds that we can verify with.
+    /// Keys of supported types.
     pub understood: usize,
 }
 
@@ -87,7 +87,7 @@ impl RelyingParty {
         })
     }
 
-    /// A URL for browsers, as we reach it.
+    /// A URL for browsers, by the host for the outpost.
     fn inside(&self, url: &str) -> Result<Url, OidcError> {
         let refused = |error: url::ParseError| OidcError::Answer {
             url: bare(url),

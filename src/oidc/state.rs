@@ -23,7 +23,7 @@ pub struct LoginState {
 /// Why a state is not accepted.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    /// Not signed by us for this application.
+    /// Not signed for this application.
     #[error("the state is missing or was not signed by this application")]
     Invalid,
     /// Too old. The state is given, since it has the return target.

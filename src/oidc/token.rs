@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::model::{Claims, Hint, HintText};
 
-/// Clock skew between authentik and us that is tolerated, in seconds.
+/// Tolerated clock skew between authentik and the outpost, in seconds.
 pub const LEEWAY: i64 = 60;
 
 /// Why a token is refused. Never carries the token.
@@ -21,7 +21,7 @@ pub enum TokenError {
     Issuer {
         /// What the token says.
         found: String,
-        /// What we accept.
+        /// The accepted algorithms.
         expected: String,
     },
     /// No end of validity.

@@ -254,7 +254,7 @@ impl Server {
         &self,
         stream: S,
         peer: Peer,
-        handler: H,
+        respond: H,
         handle: ConnectionHandle,
     ) -> Result<(), BoxError>
     where
@@ -273,11 +273,11 @@ impl Server {
             if request.headers().contains_key(header::UPGRADE) {
                 request.extensions_mut().insert(handle.clone());
             }
-            let handled = (!is_refused).then(|| handler(peer, request));
+            let response = (!is_refused).then(|| respond(peer, request));
             let budget = budget.clone();
             async move {
-                let response = match handled {
-                    Some(handled) => handled.await,
+                let response = match response {
+                    Some(response) => response.await,
                     None => overloaded(),
                 };
                 Ok::<_, Infallible>(budget.apply(response, version, in_flight))

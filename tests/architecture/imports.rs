@@ -117,13 +117,13 @@ impl Tree {
                     return self.walk(child, rest, passed_on);
                 }
                 let uses = &self.files.get(from)?.paths.uses;
-                let used = uses.iter().find(|used| used.name == *first)?;
+                let import = uses.iter().find(|import| import.name == *first)?;
                 // `use x;` of another crate names itself.
-                if used.path.first() == Some(first) {
+                if import.path.first() == Some(first) {
                     return None;
                 }
-                let path = [&used.path, rest].concat();
-                self.resolve(from, &path, used.inline, passed_on + 1)
+                let path = [&import.path, rest].concat();
+                self.resolve(from, &path, import.inline, passed_on + 1)
             }
         }
     }

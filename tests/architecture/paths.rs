@@ -106,7 +106,7 @@ fn tree(
     }
     let mut name = full.last().cloned().unwrap_or_default();
     if token(at) == "as" {
-        name = token(at + 1).to_owned();
+        token(at + 1).clone_into(&mut name);
         at += 2;
     }
     found.push(Use {
@@ -145,12 +145,11 @@ fn tokens(code: &str) -> Vec<String> {
         let length = if first.is_alphabetic() || first == '_' {
             let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
             let end = end.unwrap_or(rest.len());
-            match raw_string(&rest[end..], &rest[..end]) {
-                Some(literal) => end + literal,
-                None => {
-                    tokens.push(rest[..end].to_owned());
-                    end
-                }
+            if let Some(literal) = raw_string(&rest[end..], &rest[..end]) {
+                end + literal
+            } else {
+                tokens.push(rest[..end].to_owned());
+                end
             }
         } else if first.is_ascii_digit() {
             let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');

@@ -59,7 +59,7 @@ async fn a_kubernetes_that_refuses_the_account_or_is_down_is_reported() {
     let said = world.run(&[]).await;
     assert_eq!(said.code, Some(1));
     assert!(
-        said.complaints.contains("does not accept who we are (401"),
+        said.complaints.contains("rejects the credentials (401"),
         "{said:?}"
     );
 

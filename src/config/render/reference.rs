@@ -46,6 +46,9 @@ fn fallback(setting: &Setting) -> String {
 }
 
 /// Every setting with its default, by section, as in the files of `config/`.
+///
+/// # Panics
+/// Never: every key has a section and a name.
 #[must_use]
 pub fn example(language: Language) -> String {
     let mut text = String::new();

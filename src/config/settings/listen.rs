@@ -25,7 +25,7 @@ section! {
         /// If set, `/outpost.goauthentik.io/auth/…` is served there and nowhere else over HTTP; besides
         /// it, that listener serves ping and ready only. Without TLS.
         forward_auth: Vec<SocketAddr> = ADDRESSES, default("none");
-        /// Addresses for Envoy's ext_authz over gRPC
+        /// Addresses for Envoy's `ext_authz` over gRPC
         ///
         /// Without TLS (h2c). Requires the build feature `ext-authz`, which the image has.
         ext_authz: Vec<SocketAddr> = ADDRESSES, default("none");
@@ -80,7 +80,7 @@ section! {
         ///
         /// `nginx`, `ingress-nginx`, `traefik`, `caddy`, `envoy`. Best those that your reverse proxies
         /// use: `authentik-proxy doctor` lists them. Without `ingress-nginx`, `X-Sent-From` is ignored.
-        /// `envoy` is ext_authz over HTTP; `listen.ext_authz` enables it over gRPC.
+        /// `envoy` is `ext_authz` over HTTP; `listen.ext_authz` enables it over gRPC.
         dialects: Dialects = DIALECTS, default("all");
     }
 }

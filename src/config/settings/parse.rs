@@ -31,7 +31,7 @@ pub(crate) fn base_url(text: &str) -> Result<Url, ParseError> {
     if text.contains(|c: char| c == '\\' || c.is_whitespace() || c.is_control()) {
         return error("contains a backslash, a space or a control character");
     }
-    // The URL standard reads `https:host` and `https:///host` as `https://host`; we do not guess.
+    // The URL standard reads `https:host` and `https:///host` as `https://host`; such values are rejected instead.
     let (scheme, rest) = text
         .split_once("://")
         .ok_or_else(|| ParseError::new("is not a URL"))?;

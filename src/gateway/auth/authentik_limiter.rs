@@ -350,7 +350,7 @@ mod tests {
         }
         let more = limiter.acquire(client(1), ALICE, 100).await;
         assert_eq!(more.err(), Some(LimitExceeded::Pending));
-        // Given up, or right.
+        // Cancelled, or accepted.
         running.clear();
         assert!(limiter.acquire(client(1), ALICE, 100).await.is_ok());
     }

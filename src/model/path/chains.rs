@@ -1,4 +1,4 @@
-//! Chains of servers, each of which takes some steps, and the bounds of what we read.
+//! Chains of servers, each of which takes some steps, and the bounds of what is read.
 
 use std::sync::LazyLock;
 

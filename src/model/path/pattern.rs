@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use regex::{Regex, RegexBuilder};
 
-/// Expressions that every path matches, as people write them.
+/// Expressions that every path matches, in the usual spellings.
 const EVERY_PATH: [&str; 9] = ["", "^", "/", "^/", ".*", "^.*", "^/.*", "^.*$", "^/.*$"];
 
 /// An expression for paths, unanchored.
@@ -42,7 +42,7 @@ impl PathPattern {
         matches(spellings.path) || spellings.others.iter().any(|text| matches(text))
     }
 
-    /// Whether there is no path that does not match; only what people write for it is known.
+    /// Whether there is no path that does not match; only the usual spellings are known.
     #[must_use]
     pub(in crate::model) fn matches_everything(&self) -> bool {
         EVERY_PATH.contains(&self.as_str())

@@ -61,7 +61,7 @@ async fn recorded_introspections_tell_who_is_still_in() {
     }
 }
 
-/// One provider was recorded as seen by us and as seen under the name that browsers use.
+/// One provider was recorded under the host for the outpost and under the host for browsers.
 #[test]
 fn the_front_channel_is_what_authentik_itself_would_say_there() {
     for recording in both() {

@@ -26,7 +26,7 @@ fn number(value: &Value) -> i64 {
     value.as_i64().expect("a number")
 }
 
-/// Every claim that we use.
+/// Every claim that is used.
 const USED: [&str; 12] = [
     "iss",
     "sub",
@@ -42,7 +42,7 @@ const USED: [&str; 12] = [
     "ak_proxy",
 ];
 
-/// What we made of a token is what it says, and nothing where it says nothing.
+/// Claims are read as the token has them, and are empty where it has none.
 fn assert_read(claims: &Claims, recorded: &Value) {
     let none = serde_json::to_value(Claims::default()).expect("JSON");
     let read = serde_json::to_value(claims).expect("JSON");

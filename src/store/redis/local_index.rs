@@ -93,9 +93,11 @@ impl<P> LocalIndex<P> {
     }
 }
 
+type Entry<P> = (SessionKey, Weak<LiveSession<P>>);
+
 /// Weak references to sessions by hash.
 struct Index<P> {
-    names: DashMap<Hash, Vec<(SessionKey, Weak<LiveSession<P>>)>>,
+    names: DashMap<Hash, Vec<Entry<P>>>,
     limit: AtomicUsize,
 }
 

@@ -74,7 +74,7 @@ impl FetchError {
             ),
             Self::Tls(_) => "is it http:// instead of https://? Check the provider's internal host",
             Self::Timeout => {
-                "check that network policies and firewalls let us reach it, or allow more time with AUTHENTIK_PROXY_UPSTREAM__CONNECT_TIMEOUT"
+                "check that network policies and firewalls permit the connection, or allow more time with AUTHENTIK_PROXY_UPSTREAM__CONNECT_TIMEOUT"
             }
             Self::Connection(_) => {
                 "check the application's own log, whether the provider's internal host should begin with https://, and whether the application speaks the version of HTTP that applications.<slug>.upstream_protocol names"
@@ -97,7 +97,7 @@ impl FetchError {
                 "check scheme and port in AUTHENTIK_HOST: is it http:// instead of https://?"
             }
             Self::Timeout => {
-                "check that firewalls and network policies let us reach AUTHENTIK_HOST, or allow more time with AUTHENTIK_PROXY_CONTROL__REQUEST_TIMEOUT"
+                "check that firewalls and network policies permit connections to AUTHENTIK_HOST, or allow more time with AUTHENTIK_PROXY_CONTROL__REQUEST_TIMEOUT"
             }
             Self::Connection(_) => "check AUTHENTIK_HOST (http or https?) and authentik's own log",
         }

@@ -262,7 +262,7 @@ mod tests {
             None,
             "others may have its address now"
         );
-        assert_eq!(ask(&resolver).await, None, "and nobody remembers it");
+        assert_eq!(ask(&resolver).await, None, "and it is not cached");
     }
 
     #[tokio::test]

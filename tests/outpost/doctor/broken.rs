@@ -59,7 +59,7 @@ async fn a_key_pair_that_does_not_exist_has_its_own_hint() {
     let authentik = authentik().await;
     authentik.add_provider(Provider {
         certificate: Some(uuid::Uuid::new_v4()),
-        ..Provider::proxy("app", "https://app.test", &authentik.url().to_string())
+        ..Provider::proxy("app", "https://app.test", authentik.url().as_str())
     });
     let https = [("AUTHENTIK_LISTEN__HTTPS", "127.0.0.1:0")];
     let (_, findings) = doctor(&authentik, &[], &https).await;

@@ -262,13 +262,13 @@ async fn a_login_finished_after_its_session_ended_is_not_live(replicas: &Replica
 }
 
 async fn a_user_who_signs_in_over_and_over_fills_nothing(replicas: &Replicas) {
-    const MOST: usize = 512;
+    const BATCH: usize = 512;
     let (script, alice) = (name(), name());
     // Redis counts by a clock of its own, and on a busy machine all this takes many seconds.
     let first = insert(&replicas.here, &script, None, 1_000).await;
     let other = insert(&replicas.here, &alice, None, 1_000).await;
     let mut last = first.clone();
-    for _ in 0..MOST {
+    for _ in 0..BATCH {
         last = insert(&replicas.here, &script, None, 2_000).await;
     }
     becomes(&replicas.there, &first, false).await;
@@ -276,7 +276,7 @@ async fn a_user_who_signs_in_over_and_over_fills_nothing(replicas: &Replicas) {
     for id in [&last, &other] {
         assert!(is_live(&replicas.there, id).await);
     }
-    assert_eq!(replicas.here.revoke_by_subject(&script).await, MOST);
+    assert_eq!(replicas.here.revoke_by_subject(&script).await, BATCH);
 }
 
 async fn credentials_open_their_session_again(replicas: &Replicas) {

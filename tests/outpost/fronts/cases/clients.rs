@@ -26,7 +26,7 @@ const SCRIPTS: [&[(&str, &str)]; 2] = [
     ],
 ];
 
-/// nginx and HAProxy make a redirect of every 401 that the outpost answers.
+/// `nginx` and `HAProxy` make a redirect of every 401 that the outpost answers.
 fn redirects_401(server: Server) -> bool {
     matches!(
         server,

@@ -139,21 +139,7 @@ server {{ {default} {tls} return 404; }}\n"
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).expect("YAML");
         let protected = Annotations(&documents[0]);
         let own = Annotations(&documents[1]);
-        let mut pages = String::new();
-        let paths = documents[1]["spec"]["rules"][0]["http"]["paths"].as_array();
-        for path in paths.expect("paths") {
-            let name = path["path"].as_str().expect("a path");
-            assert_eq!(path["pathType"], "Exact", "{name}");
-            let _ = write!(
-                pages,
-                "location = \"{name}\" {{
-      {}
-      proxy_set_header Host $http_host; proxy_pass http://{outpost};
-    }}
-    ",
-                own.proxy()
-            );
-        }
+        let pages = ingress_pages(&documents[1], &own.proxy(), &outpost);
         let _ = write!(
             blocks,
             "server {{
@@ -211,4 +197,23 @@ server {{ {default} {tls} return 404; }}\n"
         );
     }
     blocks
+}
+
+/// The locations of an Ingress of the outpost's own pages.
+fn ingress_pages(ingress: &Value, proxy: &str, outpost: &str) -> String {
+    let mut pages = String::new();
+    let paths = ingress["spec"]["rules"][0]["http"]["paths"].as_array();
+    for path in paths.expect("paths") {
+        let name = path["path"].as_str().expect("a path");
+        assert_eq!(path["pathType"], "Exact", "{name}");
+        let _ = write!(
+            pages,
+            "location = \"{name}\" {{
+      {proxy}
+      proxy_set_header Host $http_host; proxy_pass http://{outpost};
+    }}
+    "
+        );
+    }
+    pages
 }
