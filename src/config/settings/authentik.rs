@@ -35,7 +35,7 @@ section! {
     pub struct Control in "control" {
         /// Interval between configuration updates
         ///
-        /// Unset: authentik's value; 5m if it sets none; minimum 30s.
+        /// Unset: authentik's value, at least 30s; 5m if it sets none.
         refresh_interval: Duration = duration(SECOND), optional;
         /// Maximum random delay before an update that authentik requests by websocket
         ///

@@ -30,6 +30,8 @@ pub struct Setting {
     pub fallback: Fallback,
     /// The kind of its values.
     pub kind: Kind,
+    /// The minimum, in the unit of the kind: milliseconds, bytes or a number; 0 without one.
+    pub minimum: u64,
     /// Its former key, accepted for one release.
     pub former_key: Option<&'static str>,
     /// The documentation: a line, and perhaps a paragraph.
@@ -69,11 +71,27 @@ pub(crate) trait Source {
 }
 
 impl Setting {
-    /// What it is for, in one line.
+    /// What it is for, and its minimum, in one line.
     #[must_use]
     pub fn about(&self) -> String {
         let line = self.doc.lines().next().unwrap_or_default();
-        line.trim().replace('`', "")
+        let line = line.trim().replace('`', "");
+        match self.minimum_text() {
+            Some(minimum) => format!("{line}; minimum {minimum}"),
+            None => line,
+        }
+    }
+
+    /// The minimum as it is written in the file, unless it only excludes zero.
+    fn minimum_text(&self) -> Option<String> {
+        let units: &[(u64, &str)] = match self.kind {
+            Kind::Duration => &[(60 * 1000, "m"), (1000, "s"), (1, "ms")],
+            Kind::Size => &[(1 << 20, "MiB"), (1 << 10, "KiB"), (1, "")],
+            _ => &[(1, "")],
+        };
+        let mut units = units.iter();
+        let (size, unit) = units.find(|(size, _)| self.minimum.is_multiple_of(*size))?;
+        (self.minimum > 1).then(|| format!("{}{unit}", self.minimum / size))
     }
 
     /// More about it, as a paragraph of Markdown; often empty.
@@ -155,6 +173,10 @@ macro_rules! section {
                         kind: {
                             let parser: Parser<$type> = $parser;
                             parser.kind
+                        },
+                        minimum: {
+                            let parser: Parser<$type> = $parser;
+                            parser.minimum
                         },
                         former_key: section!(@option $($was)?),
                         doc: concat!($($doc, "\n"),+),

@@ -20,7 +20,7 @@ section! {
         invalidation_flow: String = TEXT, default("default-provider-invalidation-flow");
         /// DNS domain of the cluster's Services
         cluster_domain: String = HOST, default("cluster.local");
-        /// Resync interval with --watch; minimum 10s
+        /// Resync interval with --watch
         interval: Duration = duration(10 * SECOND), default("10m");
     }
 }

@@ -65,7 +65,7 @@ section! {
         ///
         /// Raise it together with `listen.max_connections` if one reverse proxy has more.
         max_connections_per_proxy: usize = count(1), default("8192");
-        /// Maximum size of a request head; minimum 8KiB
+        /// Maximum size of a request head
         // hyper's HTTP/1 buffer cannot be smaller.
         max_header_bytes: usize = size(8 << 10), default("64KiB");
         /// Accept the PROXY protocol (versions 1 and 2) from trusted proxies

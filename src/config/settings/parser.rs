@@ -21,7 +21,7 @@ use crate::model::Dialects;
 pub(crate) struct Parser<T> {
     pub(crate) kind: Kind,
     /// The minimum, in the unit of the kind: milliseconds, bytes or a number.
-    minimum: u64,
+    pub(super) minimum: u64,
     read: fn(&str, u64) -> Result<T, ParseError>,
 }
 

@@ -9,24 +9,24 @@ use super::values::CookiePrefix;
 section! {
     /// Sessions of users.
     pub struct Session in "session" {
-        /// Maximum memory for cached sessions, with Redis; minimum 1MiB
+        /// Maximum memory for cached sessions, with Redis
         ///
         /// Without Redis all sessions are in memory, at most 512 per user.
         cache_bytes: usize = size(1 << 20), default("64MiB");
-        /// Interval between introspections of an active session at authentik
+        /// Interval between introspections of an active session
         introspection_interval: Duration = duration(SECOND), default("10m"), was("session.recheck_interval");
         /// Maximum number of introspection requests per second
         introspections_per_second: u32 = count(1), default("10"), was("session.recheck_per_second");
-        /// Maximum lifetime of a session that is refreshed; minimum 1m
+        /// Maximum lifetime of a session that is refreshed
         ///
         /// Sessions are refreshed while in use if the provider has the scope `offline_access`.
         absolute_lifetime: Duration = duration(MINUTE), default("168h"), was("session.max_age");
-        /// Idle timeout of a session; minimum 1m
+        /// Idle timeout of a session
         ///
         /// Requests, streams and websockets count as use. Use is recorded ten times per timeout, so a
         /// session ends after 90 to 100 % of it. Unset: no idle timeout.
         idle_timeout: Duration = duration(MINUTE), optional;
-        /// How long a login can be completed after it started; minimum 1m
+        /// How long a login can be completed after it started
         login_ttl: Duration = duration(MINUTE), default("1h"), was("session.login_timeout");
         /// Prefix of cookie names: none, or host for __Host-
         ///

@@ -35,6 +35,21 @@ fn the_definitions_are_sound() {
 }
 
 #[test]
+fn the_minimums_in_the_documentation_are_accepted() {
+    let mut count = 0;
+    for setting in settings() {
+        let about = setting.about();
+        let Some((_, minimum)) = about.split_once("; minimum ") else {
+            continue;
+        };
+        let loaded = load(None, &[(&setting.variable(), minimum)]);
+        assert!(loaded.is_ok(), "{about}: {loaded:?}");
+        count += 1;
+    }
+    assert_eq!(count, 10);
+}
+
+#[test]
 fn the_examples_hold_the_defaults() {
     let bare = load(None, &[]).expect("usable");
     for name in [
