@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::kubernetes::rendered;
 use crate::{OURS, VERSION, parse, read, root, run};
 
-const CHART: &str = "deploy/helm/authentik-proxy";
+pub(crate) const CHART: &str = "deploy/helm/authentik-proxy";
 
 /// Further objects and every value that has an effect.
 const EVERYTHING: &[&str] = &[
@@ -28,9 +28,20 @@ const EVERYTHING: &[&str] = &[
     "--set-json=affinity={\"nodeAffinity\":{}}",
 ];
 
-fn template(release: &str, values: &[&str]) -> Vec<Value> {
+pub(crate) fn template(release: &str, values: &[&str]) -> Vec<Value> {
     let text = run("helm", &[&["template", release, CHART], values].concat());
     parse(CHART, &text)
+}
+
+/// What Helm says when it refuses a value.
+pub(crate) fn refusal(option: &str) -> String {
+    let output = Command::new("helm")
+        .args(["template", OURS, CHART, option])
+        .current_dir(root())
+        .output()
+        .expect("helm runs: scripts/test.sh installs it");
+    assert!(!output.status.success(), "{option}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// What is left when the marks of the tool that rendered it are gone, by kind.
@@ -236,13 +247,7 @@ fn values_that_do_not_exist_are_refused() {
         ("extraVolumes[0].name=tmp", "extraVolumes"),
         ("extraVolumeMounts[0].name=tmp", "mountPath"),
     ] {
-        let output = Command::new("helm")
-            .args(["template", OURS, CHART, "--set", value])
-            .current_dir(root())
-            .output()
-            .expect("helm runs: scripts/test.sh installs it");
-        assert!(!output.status.success(), "{value}");
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = refusal(&format!("--set={value}"));
         assert!(said.contains(expected), "{value}: {said}");
     }
 }

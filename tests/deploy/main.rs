@@ -9,6 +9,7 @@ mod kubernetes;
 mod links;
 mod monitoring;
 mod recipes;
+mod schema;
 
 use std::collections::BTreeSet;
 use std::io::{Seek as _, Write as _};
