@@ -19,6 +19,7 @@ pub fn effective_settings(cli_path: Option<&Path>, vars: &Vars) -> Result<String
             [setting.key.to_owned(), value, origin]
         })
         .collect();
+    // Two widths, and std pads to them: a helper for tables would be longer.
     let width = |column: usize| {
         let texts = lines.iter().map(|line| line[column].chars().count());
         // One long list must not push every other line's origin out of sight.

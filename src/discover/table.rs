@@ -18,6 +18,7 @@ pub struct Table<'a> {
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let items = &self.plan.items;
+        // Two widths, and std pads to them: a helper for tables would be longer.
         let width = |text: fn(&Item) -> usize| items.iter().map(text).max().unwrap_or(0);
         let slugs = width(|item| item.slug.chars().count());
         let sources = width(|item| item.source.to_string().chars().count());

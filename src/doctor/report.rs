@@ -148,6 +148,7 @@ pub struct Table<'a> {
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let findings = &self.report.findings;
+        // One width, and std pads to it: a helper would have to know colours and the second line.
         let names = findings.iter().map(|finding| finding.check.chars().count());
         let width = names.max().unwrap_or(0);
         for finding in findings {
