@@ -79,8 +79,17 @@ fn is(headers: &HeaderMap, name: &str, value: &str) -> bool {
     found.is_some_and(|found| found.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
 }
 
-fn is_background(headers: &HeaderMap) -> bool {
+/// Whether a client opens a websocket. Traefik sends neither `Upgrade` nor `Connection` in its
+/// authorization requests, so the headers of the handshake itself count too (RFC 6455 section 4.1).
+fn is_websocket(headers: &HeaderMap) -> bool {
     is(headers, "upgrade", "websocket")
+        || is(headers, FETCH_MODE, "websocket")
+        || headers.contains_key(header::SEC_WEBSOCKET_VERSION)
+        || headers.contains_key(header::SEC_WEBSOCKET_KEY)
+}
+
+fn is_background(headers: &HeaderMap) -> bool {
+    is_websocket(headers)
         || is(headers, "x-requested-with", "XMLHttpRequest")
         || is_prefetch(headers)
 }
@@ -144,6 +153,20 @@ mod tests {
             ),
             ("GET", &[("sec-fetch-mode", "websocket")], false),
             ("GET", &[("upgrade", "WebSocket")], false),
+            ("GET", &[("sec-websocket-version", "13")], false),
+            (
+                "GET",
+                &[
+                    ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+                    ("accept", "text/html"),
+                ],
+                false,
+            ),
+            (
+                "POST",
+                &[("sec-fetch-mode", "websocket"), ("accept", "text/html")],
+                false,
+            ),
             ("GET", &[("x-requested-with", "xmlhttprequest")], false),
             ("POST", &[], false),
             ("POST", &[("accept", "application/json")], false),

@@ -105,11 +105,6 @@ async fn a_websocket_is_open_to_users_alone(server: Server) {
             .expect("a message");
         assert_eq!(echoed, Message::text(message));
     }
-    if server == Server::Traefik {
-        // It drops `Upgrade` from the authorization request, and the outpost answers with a redirect and
-        // a cookie: docs/reverse-proxies/traefik.md.
-        return;
-    }
     for cookies in ["", "authentik_proxy_12345678=forged"] {
         let refused = site.websocket(cookies).await.err().expect("refused");
         let Error::Http(answer) = *refused else {
