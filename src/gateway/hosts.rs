@@ -59,6 +59,10 @@ const FORWARDED: HostSource = HostSource {
     name: "X-Forwarded-Host",
     hint: "nginx must not pass on a client's own: proxy_set_header X-Forwarded-Host $host",
 };
+const EARLIER: HostSource = HostSource {
+    name: "another element of X-Forwarded-Host",
+    hint: "the reverse proxies in front must set X-Forwarded-Host to the host of the request, and must not pass on a client's own",
+};
 const CADDY: HostSource = HostSource {
     name: "Host",
     hint: "X-Forwarded-Host must not come from clients: remove trusted_proxies from forward_auth, and a header_up that changes Host",
@@ -87,9 +91,16 @@ impl<'a> Hosts<'a, '_> {
     pub(crate) fn routed(&self) -> Result<RoutedHost<'a>, RoutedHostError> {
         match self.request.dialect {
             Dialect::Nginx | Dialect::IngressNginx => self.nginx(),
-            Dialect::Caddy => Ok(self.compare_own(CADDY)?),
-            // Their URL has the host that they route by, and they send no other one.
-            Dialect::Traefik | Dialect::Envoy => Ok(VERIFIED),
+            Dialect::Caddy => {
+                self.compare_earlier()?;
+                Ok(self.compare_own(CADDY)?)
+            }
+            Dialect::Traefik => {
+                self.compare_earlier()?;
+                Ok(VERIFIED)
+            }
+            // Its URL has the host that it routes by, and it sends no other one.
+            Dialect::Envoy => Ok(VERIFIED),
         }
     }
 
@@ -117,6 +128,17 @@ impl<'a> Hosts<'a, '_> {
         } else {
             Ok(RoutedHost::default())
         }
+    }
+
+    /// Compares the other elements of an `X-Forwarded-Host` that is a list. One that is not a host
+    /// names no application.
+    fn compare_earlier(&self) -> Result<(), HostMismatch> {
+        for host in self.request.inbound.earlier_hosts() {
+            if let Ok(host) = Authority::parse(host) {
+                self.compare(self.request.routes(host), EARLIER)?;
+            }
+        }
+        Ok(())
     }
 
     fn compare_own(&self, source: HostSource) -> Result<RoutedHost<'a>, HostMismatch> {

@@ -324,6 +324,11 @@ impl Shared {
         {
             target.check_own_host(table.host(own))?;
         }
+        for earlier in inbound.earlier_hosts() {
+            if let Ok(earlier) = Authority::parse(earlier) {
+                target.check_own_host(table.host(earlier))?;
+            }
+        }
         if let Some(page) = self.login.page(endpoint, target) {
             return page.await;
         }

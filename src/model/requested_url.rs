@@ -31,6 +31,18 @@ impl Scheme {
         }
     }
 
+    /// Reads a scheme of `X-Forwarded-Proto`, where Traefik writes `wss` and `ws` for websockets.
+    #[must_use]
+    pub fn parse_forwarded(text: &str) -> Option<Self> {
+        if text.eq_ignore_ascii_case("wss") {
+            Some(Self::Https)
+        } else if text.eq_ignore_ascii_case("ws") {
+            Some(Self::Http)
+        } else {
+            Self::parse(text)
+        }
+    }
+
     /// The scheme in lower case.
     #[must_use]
     pub fn as_str(self) -> &'static str {

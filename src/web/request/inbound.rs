@@ -63,6 +63,8 @@ pub struct Inbound<'a> {
     pub trusted: bool,
     /// `X-Forwarded-Proto`, if present and trusted.
     pub forwarded_scheme: Option<Scheme>,
+    /// The elements of `X-Forwarded-Host` before the last, unchecked, if the header is a list.
+    earlier_hosts: Option<&'a str>,
 }
 
 impl<'a> Inbound<'a> {
@@ -81,18 +83,23 @@ impl<'a> Inbound<'a> {
                 host: own_host(parts),
                 trusted: false,
                 forwarded_scheme: None,
+                earlier_hosts: None,
             };
         }
-        let forwarded_scheme = text(headers, "x-forwarded-proto").and_then(Scheme::parse);
+        let forwarded_scheme = text(headers, "x-forwarded-proto")
+            .and_then(|schemes| Scheme::parse_forwarded(nearest(schemes)));
+        let hosts = text(headers, "x-forwarded-host");
+        let host = hosts.map(nearest).filter(|host| !host.is_empty());
         let client = forwarded_client(headers, peer, trusted);
         Self {
             peer,
             client,
             is_told: headers.contains_key("x-forwarded-for") && client != peer,
             scheme: forwarded_scheme.unwrap_or(scheme),
-            host: text(headers, "x-forwarded-host").unwrap_or_else(|| own_host(parts)),
+            host: host.unwrap_or_else(|| own_host(parts)),
             trusted: true,
             forwarded_scheme,
+            earlier_hosts: hosts.and_then(|hosts| Some(hosts.rsplit_once(',')?.0)),
         }
     }
 }
@@ -152,6 +159,13 @@ impl Inbound<'_> {
         }
     }
 
+    /// The elements of `X-Forwarded-Host` before the last, unchecked, if the header is a list and
+    /// trusted. The client may have written them.
+    pub fn earlier_hosts(&self) -> impl Iterator<Item = &str> {
+        let hosts = self.earlier_hosts.into_iter();
+        hosts.flat_map(|hosts| hosts.split(',')).map(str::trim)
+    }
+
     /// The client's address, unless a trusted proxy does not send it.
     #[must_use]
     pub fn known_client(&self) -> Option<IpAddr> {
@@ -187,6 +201,13 @@ pub fn once<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, OnceError
         return Err(OnceError::Repeated);
     }
     value.to_str().map_err(|_| OnceError::NotAscii)
+}
+
+/// The last element of a list in a forwarded header: the one that the nearest hop added. The client
+/// may have written the others.
+#[must_use]
+pub fn nearest(list: &str) -> &str {
+    list.rsplit(',').next().unwrap_or(list).trim()
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

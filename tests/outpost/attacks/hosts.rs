@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use crate::support::{World, raw, text, within};
+use crate::support::{World, location, raw, text, within};
 
 const NGINX: &str = "/outpost.goauthentik.io/auth/nginx";
 const TRAEFIK: &str = "/outpost.goauthentik.io/auth/traefik";
@@ -280,6 +280,45 @@ async fn ap_2026_01_over_http_2_the_authority_counts() {
         let request = request.header("accept", "text/html").body(Body::empty());
         let (answer, _) = http2(world.address(), request.expect("a request")).await;
         assert_eq!(answer, status, "{authority} {path} {asked}");
+    }
+}
+
+/// The nearest reverse proxy adds the last element; the client may have written the others.
+#[tokio::test]
+async fn ap_2026_01_of_a_list_of_hosts_the_last_counts_and_none_contradicts_it() {
+    let world = world(&[]).await;
+    for path in [TRAEFIK, CADDY] {
+        for (hosts, status) in [
+            ("public.test", 200),
+            ("evil.test, public.test", 200),
+            ("public.test,public.test", 200),
+            ("@, public.test", 200),
+            ("open.home.test,other.home.test", 302),
+            ("public.test, internal.test", 400),
+            ("internal.test, public.test", 400),
+            ("internal.test, evil.test, public.test", 400),
+            ("public.test, evil.test", 400),
+        ] {
+            let answer = ask(&world, path, "outpost:9000", hosts, &[]).await;
+            assert_eq!(answer.status(), status, "{path} {hosts}");
+        }
+        for (scheme, callback) in [
+            ("http", "http%3A%2F%2Finternal.test"),
+            ("ws", "http%3A%2F%2Finternal.test"),
+            ("https, WS", "http%3A%2F%2Finternal.test"),
+            ("ftp,http", "http%3A%2F%2Finternal.test"),
+            ("wss", "http%3A%2F%2Finternal.test"),
+        ] {
+            let headers = [
+                ("x-forwarded-proto", scheme),
+                ("x-forwarded-host", "internal.test"),
+                ("x-forwarded-uri", "/x"),
+            ];
+            let answer = world.get(path, "outpost:9000", &headers).await;
+            assert_eq!(answer.status(), 302, "{path} {scheme}");
+            let location = location(&answer);
+            assert!(location.contains(callback), "{path} {scheme}: {location}");
+        }
     }
 }
 

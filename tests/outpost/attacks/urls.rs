@@ -193,9 +193,11 @@ async fn cve_2021_32637_forwarded_parts_that_are_no_url_are_an_error() {
             }
             for (name, value) in [
                 ("x-forwarded-proto", ""),
-                ("x-forwarded-proto", "https, http"),
+                ("x-forwarded-proto", "http, "),
+                ("x-forwarded-proto", "http, ftp"),
                 ("x-forwarded-host", ""),
-                ("x-forwarded-host", "grafana.test, evil.test"),
+                ("x-forwarded-host", "grafana.test, "),
+                ("x-forwarded-host", "grafana.test, evil.test@grafana.test"),
                 ("x-forwarded-host", "grafana.test;x"),
                 ("x-forwarded-host", "grafana.test@evil.test"),
                 ("x-forwarded-uri", "http://evil.test/open"),

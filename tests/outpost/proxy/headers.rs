@@ -204,6 +204,21 @@ async fn cve_2026_35051_forwarded_headers_of_untrusted_clients_are_replaced() {
     for name in ["x-original-url", "forwarded", "x-forwarded-prefix"] {
         assert_eq!(recorded.one(name), "", "{name}");
     }
+    // Traefik writes `wss` and `ws` for websockets; of a list the nearest reverse proxy added the last.
+    for (written, expected) in [
+        ("wss", "https"),
+        ("WS", "http"),
+        ("http,https", "https"),
+        ("https, ws", "http"),
+        ("https,", "http"),
+    ] {
+        let line = format!("X-Forwarded-Proto: {written}\r\n");
+        let recorded = arrives(&mut upstream, &world, "/open", &line).await;
+        assert_eq!(recorded.one("x-forwarded-proto"), expected, "{written}");
+    }
+    let list = format!("X-Forwarded-Host: unknown.test, {HOST}\r\n");
+    let recorded = arrives(&mut upstream, &world, "/open", &list).await;
+    assert_eq!(recorded.one("x-forwarded-host"), HOST);
     let twice = "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2, 3.3.3.3\r\n";
     let recorded = arrives(&mut upstream, &world, "/open", twice).await;
     assert_eq!(
