@@ -14,6 +14,8 @@ RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile "$profile" --loc
   --package authentik-proxy --bin authentik-proxy --target "$host"
 # Cargo's directory for the profile `dev` has another name.
 install -D -t "$root/usr/local/bin" "${CARGO_TARGET_DIR:-target}/$host/${profile/#dev/debug}/authentik-proxy"
+# authentik's Docker integration runs `/authentik healthcheck proxy`, before 2026.8 `/proxy healthcheck`.
+for name in authentik proxy; do ln -sfn usr/local/bin/authentik-proxy "$root/$name"; done
 install -D -m 644 -t "$root/etc/ssl/certs" /etc/ssl/certs/ca-certificates.crt
 # Those two are in the C library itself; it would look for the others on disk.
 echo 'hosts: files dns' >"$root/etc/nsswitch.conf"

@@ -55,7 +55,7 @@ fn main() -> ExitCode {
                 Err(errors) => fail(cli::EXIT_USAGE, &errors),
             }
         }
-        Command::Healthcheck => match cli::healthcheck(&arguments, &Vars::process()) {
+        Command::Healthcheck { .. } => match cli::healthcheck(&arguments, &Vars::process()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(reason) => fail(reason.exit_code(), &reason),
         },

@@ -22,6 +22,9 @@ pub const EXIT_FAILURE: u8 = 1;
 /// Exit code: the command line or the configuration is wrong. `clap` uses the same.
 pub const EXIT_USAGE: u8 = 2;
 
+/// authentik's name for outposts of this type.
+const OUTPOST_TYPE: &str = "proxy";
+
 /// What the program was called with.
 #[derive(Debug, Parser)]
 #[command(
@@ -45,10 +48,16 @@ pub struct Cli {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Subcommand)]
 pub enum Command {
     /// Run the outpost; the default
+    // The vendor's image of 2026.8 is run with this argument.
     #[default]
+    #[command(alias = OUTPOST_TYPE)]
     Serve,
     /// Check the health of the server on this host
-    Healthcheck,
+    Healthcheck {
+        /// Type of the outpost; authentik's Docker integration passes it
+        #[arg(hide = true, value_parser = [OUTPOST_TYPE])]
+        outpost_type: Option<String>,
+    },
     /// Diagnose configuration, connectivity and every application
     Doctor {
         /// Diagnose this application only
@@ -235,19 +244,24 @@ mod tests {
 
     #[test]
     fn no_command_is_serve() {
+        let healthcheck = |outpost_type: Option<&str>| Command::Healthcheck {
+            outpost_type: outpost_type.map(str::to_owned),
+        };
         for (arguments, command, config) in [
             (&[][..], Command::Serve, None),
             (&["serve"], Command::Serve, None),
-            (&["healthcheck"], Command::Healthcheck, None),
+            (&["proxy"], Command::Serve, None),
+            (&["healthcheck"], healthcheck(None), None),
+            (&["healthcheck", "proxy"], healthcheck(Some("proxy")), None),
             (&["--config", "a.yaml"], Command::Serve, Some("a.yaml")),
             (
                 &["--config", "a.yaml", "healthcheck"],
-                Command::Healthcheck,
+                healthcheck(None),
                 Some("a.yaml"),
             ),
             (
                 &["healthcheck", "--config=a.yaml"],
-                Command::Healthcheck,
+                healthcheck(None),
                 Some("a.yaml"),
             ),
         ] {
@@ -304,7 +318,12 @@ mod tests {
 
     #[test]
     fn usage_errors_have_their_exit_code() {
-        for arguments in [&["bake"][..], &["--config"], &["serve", "now"]] {
+        for arguments in [
+            &["bake"][..],
+            &["--config"],
+            &["serve", "now"],
+            &["healthcheck", "ldap"],
+        ] {
             let error = parse(arguments).expect_err("invalid");
             assert_eq!(error.exit_code(), i32::from(EXIT_USAGE), "{arguments:?}");
         }

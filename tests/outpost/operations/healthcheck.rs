@@ -14,9 +14,12 @@ async fn healthcheck_tells_whether_the_program_runs() {
         ("AUTHENTIK_LISTEN__HTTP", &http),
     ];
     for variables in [&variables[..], &none] {
-        let (status, output, complaints) = run(&["healthcheck"], variables).await;
-        assert_eq!(status.code(), Some(0), "{complaints}");
-        assert_eq!((output.as_str(), complaints.as_str()), ("", ""));
+        // The second is what authentik's Docker integration runs since 2026.8.
+        for arguments in [&["healthcheck"][..], &["healthcheck", "proxy"]] {
+            let (status, output, complaints) = run(arguments, variables).await;
+            assert_eq!(status.code(), Some(0), "{complaints}");
+            assert_eq!((output.as_str(), complaints.as_str()), ("", ""));
+        }
     }
     world.outpost.stop().await;
     let (status, _, complaints) = run(&["healthcheck"], &variables).await;

@@ -10,6 +10,8 @@ use tokio::process::Command;
 
 use crate::authentik::tls::{AUTHENTIK, Authority};
 use crate::doctor::{examine, found};
+use crate::operations::process::Process;
+use crate::support::settings;
 
 /// Where the test command had it laid out.
 fn image() -> PathBuf {
@@ -70,7 +72,7 @@ fn answer(question: &[u8]) -> Vec<u8> {
     answer
 }
 
-async fn run(mut command: Command) {
+async fn run(command: &mut Command) {
     let status = command.status().await.expect("it runs");
     assert!(status.success(), "{command:?}");
 }
@@ -82,8 +84,10 @@ async fn the_image_is_all_that_the_program_needs() {
     assert_eq!(
         files(&image),
         [
+            "authentik",
             "etc/nsswitch.conf",
             "etc/ssl/certs/ca-certificates.crt",
+            "proxy",
             "usr/local/bin/authentik-proxy",
             "usr/share/doc/authentik-proxy/LICENSE-APACHE",
             "usr/share/doc/authentik-proxy/LICENSE-MIT",
@@ -93,7 +97,7 @@ async fn the_image_is_all_that_the_program_needs() {
     let mut copy = Command::new("cp");
     copy.args(["--recursive", "--no-target-directory"])
         .args([image.as_path(), root.path()]);
-    run(copy).await;
+    run(&mut copy).await;
     // Everybody may look into the root of a container.
     let everybody = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(root.path(), everybody).expect("permitted");
@@ -105,7 +109,7 @@ async fn the_image_is_all_that_the_program_needs() {
             .arg("--mode=666")
             .arg(root.path().join(name))
             .args(["c", "1", minor]);
-        run(device).await;
+        run(&mut device).await;
     }
     let resolv = format!("nameserver {}\n", dns().await);
     std::fs::write(root.path().join("etc/resolv.conf"), resolv).expect("written");
@@ -117,11 +121,13 @@ async fn the_image_is_all_that_the_program_needs() {
     authentik.add_provider(Provider::forward_single("app", "https://app.test"));
     let mut host = authentik.url();
     host.set_host(Some(AUTHENTIK)).expect("a host");
-    let mut program = Command::new("/usr/sbin/chroot");
-    program
-        .arg("--userspec=1000:1000")
-        .arg(root.path())
-        .arg("/usr/local/bin/authentik-proxy");
+    let in_image = |program: &str| {
+        let mut command = Command::new("/usr/sbin/chroot");
+        command.arg("--userspec=1000:1000").arg(root.path());
+        command.arg(program);
+        command
+    };
+    let program = in_image("/usr/local/bin/authentik-proxy");
     let environment = [("AUTHENTIK_HOST", host.as_str())];
     let (_, findings) = examine(program, &authentik, &[], &environment).await;
     let resolved = format!("{AUTHENTIK} is 127.0.0.1");
@@ -131,4 +137,24 @@ async fn the_image_is_all_that_the_program_needs() {
     };
     assert!(trusted.contains("is trusted"), "{trusted}");
     assert_eq!(found(&findings, "token"), [("ok", "accepted")]);
+
+    // What authentik's integrations for Docker and Kubernetes render (outposts/controllers), and run
+    // in the container. Python writes the booleans.
+    let mut serve = in_image("/authentik");
+    serve.arg("proxy").envs(settings(&authentik, &[]));
+    serve.envs([
+        ("AUTHENTIK_HOST", host.as_str()),
+        ("AUTHENTIK_HOST_BROWSER", ""),
+        ("AUTHENTIK_INSECURE", "False"),
+    ]);
+    let process = Process::of(serve.kill_on_drop(true)).await;
+    let metrics = process.metrics().to_string();
+    for check in [
+        &["/authentik", "healthcheck", "proxy"][..],
+        &["/proxy", "healthcheck"],
+    ] {
+        let mut command = in_image(check[0]);
+        command.args(&check[1..]);
+        run(command.env("AUTHENTIK_LISTEN__METRICS", &metrics)).await;
+    }
 }
