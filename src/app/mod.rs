@@ -402,7 +402,7 @@ fn settings(config: &Config) -> control::Settings {
         policies: config.applications.clone(),
         send_jwt: config.identity.send_jwt,
         refresh_interval: config.control.refresh_interval,
-        refresh_jitter: config.control.refresh_jitter,
+        refresh_jitter: config.refresh_jitter(),
         reconnect_backoff_max: config.control.reconnect_backoff_max,
         heartbeat_interval: config.control.heartbeat_interval,
         cache_file: config.control.cache_file.clone(),

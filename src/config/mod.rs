@@ -114,6 +114,15 @@ impl Config {
         Self::load(None, &pairs.into_iter().collect())
     }
 
+    /// Maximum delay of an update that authentik requests, which spreads the requests of replicas.
+    /// Without Redis there is one replica.
+    #[must_use]
+    pub fn refresh_jitter(&self) -> Duration {
+        let seconds = u64::from(self.redis.is_some());
+        let jitter = self.control.refresh_jitter;
+        jitter.unwrap_or(Duration::from_secs(seconds))
+    }
+
     /// The settings of the command `discover`, which needs no token of an outpost.
     pub fn discovery(cli_path: Option<&Path>, vars: &Vars) -> Result<Discovery, ConfigErrors> {
         let mut reader = Reader::open(cli_path, vars);

@@ -40,6 +40,14 @@ fn file(suffix: &str, text: &str) -> tempfile::NamedTempFile {
 }
 
 #[test]
+fn a_replica_that_is_alone_does_not_wait_before_an_update() {
+    let jitter = |more| load(more).expect("valid").refresh_jitter().as_secs();
+    let redis = ("AUTHENTIK_REDIS__HOST", "redis");
+    let set = ("AUTHENTIK_PROXY_CONTROL__REFRESH_JITTER", "5s");
+    assert_eq!([jitter(&[]), jitter(&[redis]), jitter(&[set])], [0, 1, 5]);
+}
+
+#[test]
 fn two_variables_are_enough() {
     let config = Config::from_pairs(REQUIRED).expect("usable");
     assert_eq!(config.authentik.host.as_str(), "https://authentik.company/");
@@ -64,7 +72,7 @@ fn two_variables_are_enough() {
     assert_eq!(config.listen.max_header_bytes, 65_536);
     assert_eq!(config.log.level, LogLevel::Info);
     assert_eq!(config.control.refresh_interval, None);
-    assert_eq!(config.control.refresh_jitter, Duration::from_secs(9));
+    assert_eq!(config.control.refresh_jitter, None);
     assert_eq!(config.session.cache_bytes, 67_108_864);
     assert_eq!(
         config.session.introspection_interval,

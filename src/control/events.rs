@@ -18,8 +18,9 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::back_off::BackOff;
 use super::wire::{Event, Frame};
-use super::{BackOff, Context, Signals};
+use super::{Context, Signals};
 use crate::model::{Hint, HintText, Outpost};
 use crate::route::user_agent;
 use crate::telemetry::Throttle;
@@ -71,7 +72,7 @@ impl Hint for WebsocketError {
 /// Keeps the websocket connected until `stop`.
 pub(super) async fn run(control: &Context, signals: &Signals, stop: CancellationToken) {
     let instance = Uuid::new_v4();
-    let mut back_off = BackOff::new(control.settings.reconnect_backoff_max);
+    let mut back_off = BackOff::quick(control.settings.reconnect_backoff_max);
     let throttle = Throttle::default();
     let mut outposts = signals.outpost.subscribe();
     let mut attempt = 0_u32;

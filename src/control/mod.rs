@@ -5,6 +5,7 @@
 //! `reports` tells authentik of misconfigured reverse proxies.
 
 mod api;
+mod back_off;
 mod certificates;
 mod compile;
 mod events;
@@ -40,6 +41,7 @@ use crate::telemetry::{CHECKED, Misconfiguration, Throttle};
 use crate::web::client::BackChannel;
 use crate::web::header::files::HeaderFiles;
 use api::{Answers, Api, ApiError};
+use back_off::{BackOff, random_below};
 use certificates::Certificates;
 pub use events::WebsocketError;
 use last_good::LastGood;
@@ -58,7 +60,7 @@ pub struct Settings {
     pub outpost_id: Option<Uuid>,
     /// Time between two fetches of the configuration; what authentik wishes if `None`.
     pub refresh_interval: Option<Duration>,
-    /// Largest random delay of a triggered refresh.
+    /// Maximum random delay of a refresh that authentik requests.
     pub refresh_jitter: Duration,
     /// Longest pause between attempts to connect.
     pub reconnect_backoff_max: Duration,
@@ -371,39 +373,6 @@ impl UserSignal {
     }
 }
 
-/// Growing, jittered pauses between attempts.
-struct BackOff {
-    attempts: u32,
-    longest: Duration,
-}
-
-impl BackOff {
-    fn new(longest: Duration) -> Self {
-        Self {
-            attempts: 0,
-            longest,
-        }
-    }
-
-    fn reset(&mut self) {
-        self.attempts = 0;
-    }
-
-    /// Between half and the whole of 1, 2, 4, … seconds, at most `longest`.
-    fn next(&mut self) -> Duration {
-        let whole = Duration::from_secs(1 << self.attempts.min(10)).min(self.longest);
-        self.attempts += 1;
-        whole / 2 + random_below(whole / 2)
-    }
-}
-
-fn random_below(limit: Duration) -> Duration {
-    let mut byte = [0; 4];
-    // Jitter without randomness is no jitter, and no harm.
-    let _ = aws_lc_rs::rand::fill(&mut byte);
-    limit.mul_f64(f64::from(u32::from_ne_bytes(byte)) / f64::from(u32::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,18 +382,5 @@ mod tests {
         for (wished, expected) in [(300, 300), (0, 300), (-1, 300), (5, 30), (31, 31)] {
             assert_eq!(refresh_interval(wished).as_secs(), expected, "{wished}");
         }
-    }
-
-    #[test]
-    fn back_off_grows_to_its_bound_and_starts_over() {
-        let mut back_off = BackOff::new(Duration::from_secs(30));
-        let first = back_off.next();
-        assert!(first >= Duration::from_millis(500) && first <= Duration::from_secs(1));
-        for _ in 0..100 {
-            assert!(back_off.next() <= Duration::from_secs(30));
-        }
-        assert!(back_off.next() >= Duration::from_secs(15));
-        back_off.reset();
-        assert!(back_off.next() <= Duration::from_secs(1));
     }
 }

@@ -12,7 +12,7 @@ use crate::store::MemoryPolicy;
 /// Oldest version of authentik that this program was tried with.
 const OLDEST_TESTED: (u32, u32) = (2025, 6);
 /// Newest one.
-const NEWEST_TESTED: (u32, u32) = (2026, 2);
+const NEWEST_TESTED: (u32, u32) = (2026, 5);
 
 /// Looks at token and outpost, and loads the configuration.
 pub(super) async fn load(

@@ -39,11 +39,14 @@ section! {
         refresh_interval: Duration = duration(SECOND), optional;
         /// Maximum random delay before an update that authentik requests by websocket
         ///
-        /// Spreads the requests of replicas. Chosen once per process.
-        refresh_jitter: Duration = duration(ZERO), default("9s");
+        /// Spreads the requests of replicas. Chosen once per process. Unset: 1s with Redis; 0 without,
+        /// because that replica is alone.
+        refresh_jitter: Duration = duration(ZERO), optional;
         /// Heartbeat interval of the websocket
         heartbeat_interval: Duration = duration(SECOND), default("10s"), was("control.hello_interval");
         /// Maximum delay between two connection attempts
+        ///
+        /// The websocket is tried every 4s at least in the first minutes of an outage.
         reconnect_backoff_max: Duration = duration(SECOND), default("30s"), was("control.reconnect_max");
         /// Timeout of a request to authentik
         request_timeout: Duration = duration(NONZERO), default("10s");

@@ -292,6 +292,7 @@ async fn versions_that_are_not_known_yet_are_said_to_be() {
     let authentik = authentik().await;
     for (version, expected) in [
         ("2026.2.9", "authentik 2026.2.9"),
+        ("2026.5.1", "authentik 2026.5.1"),
         (
             "2031.10.0",
             "authentik 2031.10.0, newer than any that this program was tried with",
