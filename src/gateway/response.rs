@@ -112,6 +112,16 @@ pub(crate) fn append_cookie(response: &mut Response<Body>, cookie: &str) {
 
 /// The message for a client without a session that is not sent to the login.
 pub(crate) const SIGN_IN: &str = "Sign in first: open the application in a browser.";
+const REFUSED: &str =
+    "The credentials of this request were refused. Its Authorization header is not valid here.";
+
+/// The text of a 401.
+pub(crate) fn unauthorized_text(reason: Rejection) -> &'static str {
+    match reason {
+        Rejection::InvalidCredentials => REFUSED,
+        _ => SIGN_IN,
+    }
+}
 
 /// 401: nginx redirects browsers to `/start` on it. Other clients get the reason, if the response is
 /// shown to them.
@@ -122,8 +132,11 @@ pub(crate) fn unauthorized(site: &Arc<Site>, is_shown: bool, reason: Rejection) 
         let mut response = json(
             status,
             &serde_json::json!({
-                "error": "login_required",
-                "message": SIGN_IN,
+                "error": match reason {
+                    Rejection::InvalidCredentials => "invalid_credentials",
+                    _ => "login_required",
+                },
+                "message": unauthorized_text(reason),
                 "url": site.application.external.as_str(),
             }),
         );

@@ -99,6 +99,20 @@ impl Authenticator {
         }
     }
 
+    /// Whether a request without a session has credentials for the outpost that are invalid.
+    pub(crate) async fn refuses_credentials(
+        &self,
+        site: &Arc<Site>,
+        headers: &HeaderMap,
+        source: Source,
+    ) -> Result<bool, GatewayError> {
+        if credentials::are_absent(site, headers) || self.identify(site, headers).await?.is_some() {
+            return Ok(false);
+        }
+        let check = self.credentials.check(site, headers, source).await?;
+        Ok(matches!(check, CredentialCheck::Invalid))
+    }
+
     /// The live session of this application that the request's cookie names. It is refreshed in the
     /// background if it is due.
     pub(crate) async fn identify(

@@ -15,6 +15,7 @@ use crate::model::{SessionId, SessionKey};
 use crate::oidc::{OidcError, Tokens};
 use crate::route::{LiveSession, Site};
 use crate::store::StoreError;
+use crate::telemetry::Throttle;
 use crate::web::request::inbound::Source;
 
 /// How long valid credentials are cached (CVE-2025-29928).
@@ -38,6 +39,7 @@ pub(crate) struct CredentialCache {
     proven: Cache<SessionKey, ()>,
     sessions: Arc<Sessions>,
     limiter: Arc<AuthentikLimiter>,
+    refused: Throttle,
 }
 
 #[derive(Clone)]
@@ -132,6 +134,16 @@ impl Credentials {
             .session_of(SecretString::from(spelled).expose_secret().as_bytes())
     }
 
+    /// Why authentik refuses them, for the log.
+    fn refusal(&self) -> &'static str {
+        match self {
+            Self::Bearer(_) => {
+                "authentik reports the bearer token as inactive: it has expired, or another provider issued it"
+            }
+            Self::Basic(..) => "authentik does not accept the user name and app password",
+        }
+    }
+
     /// The kind of attempt, for the limiter.
     fn attempt(&self) -> Attempt<'_> {
         match self {
@@ -139,6 +151,11 @@ impl Credentials {
             Self::Basic(user, _) => Attempt::Password(user),
         }
     }
+}
+
+/// Whether a request has no credentials, or they are not for the outpost.
+pub(crate) fn are_absent(site: &Site, headers: &HeaderMap) -> bool {
+    !site.application.intercept_header_auth || !headers.contains_key(header::AUTHORIZATION)
 }
 
 /// The id of the session for a request's credentials, if it has any.
@@ -157,6 +174,7 @@ impl CredentialCache {
             proven: Cache::new(MAX_CACHED_RESULTS),
             sessions,
             limiter,
+            refused: Throttle::default(),
         }
     }
 
@@ -179,13 +197,11 @@ impl CredentialCache {
         headers: &HeaderMap,
         source: Source,
     ) -> Result<CredentialCheck, GatewayError> {
-        if !site.application.intercept_header_auth {
-            return Ok(CredentialCheck::Absent);
-        }
-        if !headers.contains_key(header::AUTHORIZATION) {
+        if are_absent(site, headers) {
             return Ok(CredentialCheck::Absent);
         }
         let Some(credentials) = Credentials::read(headers) else {
+            self.log_refused(site, "the Authorization header is neither Basic nor Bearer");
             return Ok(CredentialCheck::Invalid);
         };
         let id = credentials.session_id(site);
@@ -214,6 +230,7 @@ impl CredentialCache {
             Ok(None) => {
                 self.proven.remove(&key);
                 running.failed();
+                self.log_refused(site, credentials.refusal());
             }
             // The credentials are neither valid nor invalid.
             Err(_) => drop(running),
@@ -235,6 +252,13 @@ impl CredentialCache {
         // Fails only if the slot is gone, and then nothing is cached.
         let _ = slot.insert(cached.clone());
         check_of(site, cached.result, cookie)
+    }
+
+    fn log_refused(&self, site: &Site, error: &'static str) {
+        let application = site.application.slug.as_str();
+        if self.refused.should_log(&format!("{application} {error}")) {
+            tracing::warn!(application, error, "credentials refused");
+        }
     }
 
     async fn ask(

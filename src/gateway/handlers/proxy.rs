@@ -17,7 +17,9 @@ use crate::gateway::auth::session_watch::{SessionWatch, session_ended, watched};
 use crate::gateway::error::GatewayError;
 use crate::gateway::grpc;
 use crate::gateway::proxy_error::{ProxyError, ProxyFailure};
-use crate::gateway::response::{GatewayResponse, SIGN_IN, append_cookie, redirect, unauthorized};
+use crate::gateway::response::{
+    GatewayResponse, SIGN_IN, append_cookie, redirect, unauthorized, unauthorized_text,
+};
 use crate::model::{Authority, AuthorizationRequest, Backend, RequestedUrl};
 use crate::route::{LiveSession, Site};
 use crate::server::ConnectionHandle;
@@ -108,7 +110,7 @@ impl ReverseProxy {
                 Ok(start(site, &url))
             }
             Admission::Refused(reason) => Ok(GatewayResponse {
-                grpc_message: Some(SIGN_IN),
+                grpc_message: Some(unauthorized_text(reason)),
                 ..unauthorized(site, true, reason)
             }),
         }

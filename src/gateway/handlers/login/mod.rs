@@ -44,7 +44,11 @@ impl LoginFlow {
         target: RequestTarget<'a>,
     ) -> Option<BoxFuture<'a, Result<GatewayResponse, GatewayError>>> {
         match endpoint {
-            Endpoint::Start(query) => Some(Box::pin(async move { self.start_page(target, query) })),
+            Endpoint::Start(query) => {
+                Some(Box::pin(
+                    async move { self.start_page(target, query).await },
+                ))
+            }
             Endpoint::Callback(query) => Some(Box::pin(self.callback(target, query))),
             Endpoint::SignOut(query) => Some(Box::pin(self.sign_out(target, query))),
             _ => None,
@@ -52,7 +56,7 @@ impl LoginFlow {
     }
 
     /// `/start?rd=…`: redirects the browser to authentik.
-    fn start_page(
+    async fn start_page(
         &self,
         target: RequestTarget<'_>,
         query: &str,
@@ -66,8 +70,19 @@ impl LoginFlow {
         }
         .site()?;
         let RequestTarget {
-            method, headers, ..
+            method,
+            headers,
+            source,
+            ..
         } = target;
+        let authenticator = &self.authenticator;
+        if authenticator
+            .refuses_credentials(site, headers, source)
+            .await?
+        {
+            // An API client that nginx redirected here after the 401 of the authorization request.
+            return Ok(unauthorized(site, true, Rejection::InvalidCredentials));
+        }
         if !may_start_login(site, method, headers) {
             // A script that nginx redirected here would get authentik's page.
             return Ok(unauthorized(site, true, Rejection::LoginRequired));
