@@ -10,9 +10,12 @@ use tracing::Level;
 
 use super::endpoint::{Endpoint, start_url};
 use super::error::{GatewayError, LoginFailure};
+use super::proxy_error::{ProxyError, ProxyFailure};
 use super::response::{GatewayResponse, RequestId, append_cookie, html, json};
 use crate::model::{Diagnostic, Hint as _};
 use crate::oidc::OidcError;
+use crate::upstream::UpstreamError;
+use crate::web::client::FetchError;
 use crate::web::page::Page;
 
 /// Header with the reason of an error for operators of nginx, which shows an error page of its own.
@@ -60,6 +63,48 @@ impl LoginFailure {
             Self::Misrouted | Self::Oidc(_) => (
                 "Sign-in is misconfigured",
                 "Your sign-in could not be used. Your administrator finds the reason in the log.",
+            ),
+        }
+    }
+}
+
+impl ProxyError {
+    /// RFC 9110 sections 15.5.9, 15.6.3 and 15.6.5.
+    fn status(&self) -> StatusCode {
+        use UpstreamError as E;
+        let ProxyFailure::Upstream(error) = &self.cause else {
+            return StatusCode::BAD_GATEWAY;
+        };
+        match error {
+            E::ResponseTimeout(_) | E::Connect(FetchError::Timeout, _) => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            E::Client => StatusCode::BAD_REQUEST,
+            E::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// Headline and text for users.
+    fn public_text(&self) -> (&'static str, &'static str) {
+        use UpstreamError as E;
+        match &self.cause {
+            ProxyFailure::Upstream(E::ResponseTimeout(_)) => (
+                "The application does not answer",
+                "It was asked, but no answer came in time. Please try again in a moment.",
+            ),
+            ProxyFailure::Upstream(E::Client | E::BodyTimeout(_)) => {
+                ("Bad request", "The request did not arrive as a whole.")
+            }
+            ProxyFailure::BackendOverride(_)
+            | ProxyFailure::HostHeader
+            | ProxyFailure::Upstream(E::Protocol | E::Host) => (
+                "Misconfigured",
+                "This application is not set up correctly. Tell your administrator.",
+            ),
+            ProxyFailure::Upstream(E::Connect(..) | E::Broken(_) | E::Stale(_)) => (
+                "The application cannot be reached",
+                "The application behind this address does not answer right now. Please try again in a moment.",
             ),
         }
     }
@@ -133,7 +178,7 @@ impl GatewayError {
                 "Nothing was done",
                 "This address only acts when it is opened as a page. Open it in the browser.",
             ),
-            Self::Upstream(error) => error.words(),
+            Self::Upstream(error) => error.public_text(),
             Self::Login { failure, .. } => failure.public_text(),
         }
     }

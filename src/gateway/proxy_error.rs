@@ -1,15 +1,12 @@
-//! Requests that were proxied without success: status, public text, hint for operators.
+//! Requests that were proxied without success: cause, hint for operators, kind for the metrics.
 
 use std::fmt;
 use std::sync::Arc;
-
-use http::StatusCode;
 
 use crate::model::{BackendError, Hint, HintText};
 use crate::route::{LiveSession, Site};
 use crate::telemetry::metrics::UpstreamErrorKind;
 use crate::upstream::UpstreamError;
-use crate::web::client::FetchError;
 
 /// A request that was proxied without success.
 #[derive(Debug)]
@@ -39,46 +36,6 @@ pub(crate) enum ProxyFailure {
 }
 
 impl ProxyError {
-    /// RFC 9110 sections 15.5.9, 15.6.3 and 15.6.5.
-    pub(crate) fn status(&self) -> StatusCode {
-        use UpstreamError as E;
-        let ProxyFailure::Upstream(error) = &self.cause else {
-            return StatusCode::BAD_GATEWAY;
-        };
-        match error {
-            E::ResponseTimeout(_) | E::Connect(FetchError::Timeout, _) => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
-            E::Client => StatusCode::BAD_REQUEST,
-            E::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
-            _ => StatusCode::BAD_GATEWAY,
-        }
-    }
-
-    /// Headline and text for users.
-    pub(crate) fn words(&self) -> (&'static str, &'static str) {
-        use UpstreamError as E;
-        match &self.cause {
-            ProxyFailure::Upstream(E::ResponseTimeout(_)) => (
-                "The application does not answer",
-                "It was asked, but no answer came in time. Please try again in a moment.",
-            ),
-            ProxyFailure::Upstream(E::Client | E::BodyTimeout(_)) => {
-                ("Bad request", "The request did not arrive as a whole.")
-            }
-            ProxyFailure::BackendOverride(_)
-            | ProxyFailure::HostHeader
-            | ProxyFailure::Upstream(E::Protocol | E::Host) => (
-                "Misconfigured",
-                "This application is not set up correctly. Tell your administrator.",
-            ),
-            ProxyFailure::Upstream(E::Connect(..) | E::Broken(_) | E::Stale(_)) => (
-                "The application cannot be reached",
-                "The application behind this address does not answer right now. Please try again in a moment.",
-            ),
-        }
-    }
-
     /// Counts it by its kind.
     pub(crate) fn count(&self) {
         let kind = match &self.cause {

@@ -62,9 +62,12 @@ fn one_file_reads_the_environment() {
 #[test]
 fn only_a_permit_sends_requests_to_applications() {
     // `pass_on` takes a `Permit`, and the doctor's probe is no client's request.
+    let mut calls = 0;
     for (name, code) in product() {
         let proxies = code.contains("ProxyRequest {") || code.contains("ProxyRequest<");
         let allowed = name.starts_with("src/upstream/") || name == MAY_PROXY;
         assert!(allowed || !proxies, "{name}");
+        calls += code.matches("upstream.proxy(").count();
     }
+    assert_eq!(calls, 1, "pass_on is the only caller of Upstream::proxy");
 }
