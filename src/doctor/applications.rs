@@ -204,6 +204,9 @@ async fn internal_host(
             format!("{backend}/: {error}"),
             error.hint_for_application(),
         ),
+        Err(ProbeError::Unreadable(cause, hint)) => {
+            report.failed(check, format!("{backend}/: {cause}"), hint);
+        }
         Err(error @ ProbeError::ResponseTimeout(_)) => report.warning(
             check,
             format!("{backend}/ {error}"),

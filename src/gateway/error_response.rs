@@ -102,6 +102,10 @@ impl ProxyError {
                 "Misconfigured",
                 "This application is not set up correctly. Tell your administrator.",
             ),
+            ProxyFailure::Upstream(E::TooLarge | E::Malformed(_)) => (
+                "The application's answer cannot be read",
+                "The application behind this address answered, but not as it should. Tell your administrator.",
+            ),
             ProxyFailure::Upstream(E::Connect(..) | E::Broken(_) | E::Stale(_)) => (
                 "The application cannot be reached",
                 "The application behind this address does not answer right now. Please try again in a moment.",

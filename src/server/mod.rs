@@ -36,6 +36,9 @@ use send_budget::SendBudget;
 
 /// How long a connection may stay without its first byte.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// HTTP/1.1: header lines of one request; their bytes are limited by [`Limits::max_header_bytes`].
+/// hyper's own limit is 100. Its parser allocates 64 bytes a line for each request.
+const MAX_HEADER_LINES: usize = 256;
 /// HTTP/2: concurrent streams of a connection. Fewer than the 100 of RFC 9113 section 6.5.2: a
 /// response that is not read takes about 40 KiB with its connection to the application.
 const MAX_CONCURRENT_STREAMS: u32 = 32;
@@ -376,6 +379,7 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
+        .max_headers(MAX_HEADER_LINES)
         .max_buf_size(limits.max_header_bytes.max(8192));
     builder
         .http2()

@@ -22,6 +22,12 @@ pub(crate) enum UpstreamError {
     /// at the moment in which it was used again.
     #[error("the connection ended without an answer: {0}")]
     Stale(FetchError),
+    /// The head of the response has more lines or bytes than the outpost reads.
+    #[error("the response has more header lines or bytes than are accepted")]
+    TooLarge,
+    /// The response is not HTTP/1.1.
+    #[error("the response is not valid HTTP: {0}")]
+    Malformed(String),
     /// The client did not finish its request.
     #[error("the client did not finish its request")]
     Client,
@@ -37,6 +43,11 @@ pub(crate) enum UpstreamError {
 }
 
 impl UpstreamError {
+    /// What helps against [`TooLarge`](Self::TooLarge).
+    pub(crate) const TOO_LARGE_HINT: &str = "the application sends more than 512 header lines or 400 KiB of them: make it send fewer, cookies most of all";
+    /// What helps against [`Malformed`](Self::Malformed).
+    pub(crate) const MALFORMED_HINT: &str = "if the version or status is invalid, check that the provider's internal host is a port that serves HTTP, whether it should begin with https://, and applications.<slug>.upstream_protocol; else correct the header in the application";
+
     /// What an error of a connection means. `connect` is the limit on opening one.
     pub(super) fn new(error: SendError, connect: Duration) -> Self {
         match error {
@@ -60,6 +71,12 @@ impl UpstreamError {
         if error.is_user() || error.is_body_write_aborted() {
             return Self::Client;
         }
+        if error.is_parse_too_large() {
+            return Self::TooLarge;
+        }
+        if error.is_parse() {
+            return Self::Malformed(error.to_string());
+        }
         match classify(error) {
             error @ FetchError::Connection(_) if reused => Self::Stale(error),
             error => Self::Broken(error),
@@ -74,9 +91,11 @@ impl UpstreamError {
             Self::Connect(FetchError::Tls(_), _) => UpstreamErrorKind::Tls,
             Self::Connect(FetchError::Timeout, _) => UpstreamErrorKind::ConnectTimeout,
             Self::ResponseTimeout(_) => UpstreamErrorKind::ResponseTimeout,
-            Self::Connect(FetchError::Connection(_), _) | Self::Broken(_) | Self::Stale(_) => {
-                UpstreamErrorKind::Connection
-            }
+            Self::Connect(FetchError::Connection(_), _)
+            | Self::Broken(_)
+            | Self::Stale(_)
+            | Self::TooLarge
+            | Self::Malformed(_) => UpstreamErrorKind::Connection,
             Self::Client | Self::BodyTimeout(_) => UpstreamErrorKind::Client,
             Self::Protocol => UpstreamErrorKind::Protocol,
             Self::Host => UpstreamErrorKind::Claim,

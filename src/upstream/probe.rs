@@ -34,6 +34,9 @@ pub enum ProbeError {
     /// No connection could be opened, or it broke.
     #[error("{0}")]
     Unreachable(FetchError),
+    /// The application answered, and its response cannot be read: cause and hint.
+    #[error("{0}")]
+    Unreadable(String, &'static str),
     /// The request could not be made.
     #[error("{0}")]
     Other(String),
@@ -46,6 +49,12 @@ impl From<UpstreamError> for ProbeError {
             UpstreamError::Connect(error, _)
             | UpstreamError::Broken(error)
             | UpstreamError::Stale(error) => Self::Unreachable(error),
+            UpstreamError::TooLarge => {
+                Self::Unreadable(error.to_string(), UpstreamError::TOO_LARGE_HINT)
+            }
+            UpstreamError::Malformed(_) => {
+                Self::Unreadable(error.to_string(), UpstreamError::MALFORMED_HINT)
+            }
             other => Self::Other(other.to_string()),
         }
     }

@@ -19,13 +19,16 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 
 use super::dialer::DialerTo;
 use super::limited_reads::LimitedReads;
 use super::send_error::SendError;
+
+/// Header lines of one response; a response with more is answered with 502. hyper's own limit is 100.
+const MAX_RESPONSE_HEADER_LINES: usize = 512;
 
 /// Connections that are opened when they are needed, and kept for further requests.
 pub(super) struct Http1Pool {
@@ -139,13 +142,11 @@ impl Connection {
     async fn open(dialer: &DialerTo, idle_event: &Arc<Notify>) -> Result<Self, SendError> {
         let stream = dialer.dial().await.map_err(SendError::Connect)?;
         let stream = TokioIo::new(LimitedReads::new(TokioIo::new(stream)));
-        let (sender, connection) =
-            handshake(stream)
-                .await
-                .map_err(|error| SendError::Connection {
-                    error,
-                    reused: false,
-                })?;
+        let connected = parser().handshake(stream).await;
+        let (sender, connection) = connected.map_err(|error| SendError::Connection {
+            error,
+            reused: false,
+        })?;
         Ok(Self {
             sender,
             driver: Some(Box::pin(connection.with_upgrades())),
@@ -202,6 +203,19 @@ impl Connection {
         let waker = Waker::from(Arc::clone(&self.waker));
         self.drive(&mut Context::from_waker(&waker)).is_ready()
     }
+}
+
+/// How responses are read: with the repairs that RFC 9112 asks of a proxy. White space before a colon
+/// is removed (section 5.1), folded lines are joined (section 5.2), and lines that are no header are
+/// left out.
+fn parser() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_headers(MAX_RESPONSE_HEADER_LINES)
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .ignore_invalid_headers_in_responses(true);
+    builder
 }
 
 /// Notifies the pool of events of a parked connection: usually, that the application closed it. While

@@ -61,6 +61,22 @@ async fn a_head_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
+async fn a_head_of_too_many_lines_is_refused() {
+    let world = world(&[]).await;
+    for (lines, status) in [(250, 204), (300, 431)] {
+        let mut stream = connect(world.address()).await;
+        let many = "X: y\r\n".repeat(lines);
+        let head = PING.replace("\r\n\r\n", &format!("\r\n{many}Connection: close\r\n\r\n"));
+        stream.write_all(head.as_bytes()).await.expect("written");
+        let answer = until_closed(&mut stream).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{lines}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_head_that_never_ends_is_cut_off() {
     let world = world(&[("AUTHENTIK_PROXY_LISTEN__HEADER_TIMEOUT", "300ms")]).await;
     let mut stream = connect(world.address()).await;

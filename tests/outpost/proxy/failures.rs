@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::authentik::tls::Authority;
 use crate::operations::process::diagnostic;
-use crate::support::upstream::{HOST, OK, Upstream, alice, provider, world};
+use crate::support::upstream::{HOST, OK, Upstream, alice, provider, raw, world};
 use crate::support::{Browser, PASSWORD, World, get, text, within};
 
 /// Answers every connection in its own way, after the head of a request was read.
@@ -130,12 +130,7 @@ async fn problems_are_reported_to_administrators_and_in_the_log() {
             "ended without an answer",
             "application's own log",
         ),
-        (
-            garbage,
-            502,
-            "ended without an answer",
-            "application's own log",
-        ),
+        (garbage, 502, "not valid HTTP", "port that serves HTTP"),
     ] {
         let address = provider.internal_host.clone();
         let authentik = Standin::builder().start().await.expect("started");
@@ -165,6 +160,49 @@ async fn problems_are_reported_to_administrators_and_in_the_log() {
             assert!(complaint.contains(part), "{part} in {complaint}");
         }
         world.outpost.stop().await;
+    }
+}
+
+/// What alice gets, byte for byte, from an application that answers with these header lines.
+async fn answered(lines: String) -> String {
+    let application = misbehaving(move |mut stream| {
+        let answer = format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: 2\r\n\r\nok");
+        async move {
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let world = world(application.await, &[]).await;
+    let cookie = alice(&world).await;
+    let request =
+        format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n");
+    let answer = raw(world.address(), request.as_bytes()).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn responses_with_odd_header_lines_are_repaired() {
+    let many: String = (0..400).map(|n| format!("X-Line: {n}\r\n")).collect();
+    let odd = "Server : odd\r\nX-Folded: a\r\n\tb\r\nno header\r\nX-Last: c\r\n";
+    let answer = answered(format!("{many}{odd}")).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(answer.matches("\r\nx-line: ").count(), 400);
+    for line in ["server: odd", "x-folded: a b", "x-last: c"] {
+        assert!(
+            answer.contains(&format!("\r\n{line}\r\n")),
+            "{line}: {answer}"
+        );
+    }
+    assert!(!answer.contains("no header"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+}
+
+#[tokio::test]
+async fn responses_that_cannot_be_repaired_are_a_bad_gateway() {
+    let many: String = (0..600).map(|n| format!("X-Line: {n}\r\n")).collect();
+    for lines in [many, "Content-Length: x\r\n".into()] {
+        let answer = answered(lines).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+        assert!(answer.contains("cannot be read"), "{answer}");
     }
 }
 
