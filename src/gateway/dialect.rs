@@ -8,7 +8,7 @@ use crate::model::{
     RequestedUrlError, Scheme,
 };
 use crate::route::{HostRoutes, Table};
-use crate::web::request::inbound::{Inbound, OnceError, nearest, once, own_host};
+use crate::web::request::inbound::{Inbound, OnceError, nearest, nearest_host, once, own_host};
 
 /// An authorization request that does not describe the user's request.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +118,8 @@ impl<'a> AuthRequest<'a> {
                 let scheme =
                     scheme.map_err(|e| malformed("X-Forwarded-Proto", e.into(), FORWARDED))?;
                 let host = header("X-Forwarded-Host", "x-forwarded-host")?;
-                let authority = Authority::parse(nearest(host)).map_err(RequestedUrlError::from);
+                let authority =
+                    Authority::parse(nearest_host(host)).map_err(RequestedUrlError::from);
                 let authority =
                     authority.map_err(|e| malformed("X-Forwarded-Host", e.into(), FORWARDED))?;
                 let target = header("X-Forwarded-Uri", "x-forwarded-uri")?;

@@ -31,11 +31,15 @@ pub(crate) enum GatewayError {
     #[error("the request's Transfer-Encoding is not exactly \"chunked\"")]
     TransferCoding,
     /// A request of a trusted peer with two hosts, of two applications.
-    #[error("Host is {own:?} and X-Forwarded-Host is {forwarded:?}, which are two applications")]
+    #[error(
+        "{name} is {other:?} and X-Forwarded-Host is {forwarded:?}, which are two applications"
+    )]
     TwoApplications {
-        /// `Host`, or that of the request line.
-        own: String,
-        /// `X-Forwarded-Host`.
+        /// The header with the other host.
+        name: &'static str,
+        /// The other host.
+        other: String,
+        /// The last element of `X-Forwarded-Host`.
         forwarded: String,
     },
     /// No application has this host.

@@ -92,13 +92,11 @@ impl<'a> Hosts<'a, '_> {
         match self.request.dialect {
             Dialect::Nginx | Dialect::IngressNginx => self.nginx(),
             Dialect::Caddy => {
-                self.compare_earlier()?;
-                Ok(self.compare_own(CADDY)?)
+                let earlier = self.compare_earlier()?;
+                let own = self.compare_own(CADDY)?;
+                Ok(earlier.unwrap_or(own))
             }
-            Dialect::Traefik => {
-                self.compare_earlier()?;
-                Ok(VERIFIED)
-            }
+            Dialect::Traefik => Ok(self.compare_earlier()?.unwrap_or(VERIFIED)),
             // Its URL has the host that it routes by, and it sends no other one.
             Dialect::Envoy => Ok(VERIFIED),
         }
@@ -130,15 +128,18 @@ impl<'a> Hosts<'a, '_> {
         }
     }
 
-    /// Compares the other elements of an `X-Forwarded-Host` that is a list. One that is not a host
-    /// names no application.
-    fn compare_earlier(&self) -> Result<(), HostMismatch> {
+    /// Compares the other elements of an `X-Forwarded-Host` that is a list, and returns the first by
+    /// which the request may have been routed elsewhere. An element that is not a host names no
+    /// application.
+    fn compare_earlier(&self) -> Result<Option<RoutedHost<'a>>, HostMismatch> {
+        let mut elsewhere = None;
         for host in self.request.inbound.earlier_hosts() {
             if let Ok(host) = Authority::parse(host) {
-                self.compare(self.request.routes(host), EARLIER)?;
+                let routed = self.compare(self.request.routes(host), EARLIER)?;
+                elsewhere = elsewhere.or(routed.elsewhere.is_some().then_some(routed));
             }
         }
-        Ok(())
+        Ok(elsewhere)
     }
 
     fn compare_own(&self, source: HostSource) -> Result<RoutedHost<'a>, HostMismatch> {

@@ -322,11 +322,11 @@ impl Shared {
         if inbound.host != own_host
             && let Ok(own) = Authority::parse(own_host)
         {
-            target.check_own_host(table.host(own))?;
+            target.check_other_host("Host", table.host(own))?;
         }
         for earlier in inbound.earlier_hosts() {
             if let Ok(earlier) = Authority::parse(earlier) {
-                target.check_own_host(table.host(earlier))?;
+                target.check_other_host("another X-Forwarded-Host", table.host(earlier))?;
             }
         }
         if let Some(page) = self.login.page(endpoint, target) {

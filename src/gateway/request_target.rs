@@ -26,14 +26,20 @@ impl<'a> RequestTarget<'a> {
         found.ok_or_else(|| GatewayError::NoApplication(self.host.authority().to_string()))
     }
 
-    /// Refuses a request whose `Host` names another application than the `X-Forwarded-Host` of its
-    /// trusted peer: the peer may have routed by the one, and let the client choose the other. A host
-    /// that names no application, such as that of a Service, contradicts nothing.
-    pub(crate) fn check_own_host(&self, own: HostRoutes<'_>) -> Result<(), GatewayError> {
+    /// Refuses a request with another host, in the header `name`, that names another application than
+    /// the `X-Forwarded-Host` of its trusted peer: the peer may have routed by the one, and let the
+    /// client choose the other. A host that names no application, such as that of a Service,
+    /// contradicts nothing.
+    pub(crate) fn check_other_host(
+        &self,
+        name: &'static str,
+        other: HostRoutes<'_>,
+    ) -> Result<(), GatewayError> {
         match self.host.find_named(self.path) {
-            Some(site) if own.names_another(self.path, site) => {
+            Some(site) if other.names_another(self.path, site) => {
                 Err(GatewayError::TwoApplications {
-                    own: own.authority().to_string(),
+                    name,
+                    other: other.authority().to_string(),
                     forwarded: self.host.authority().to_string(),
                 })
             }

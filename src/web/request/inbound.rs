@@ -26,6 +26,8 @@ impl TrustedProxies {
     }
 }
 
+/// Longest `X-Forwarded-Host` that is read, in elements: each is looked up.
+const MAX_FORWARDED_HOSTS: usize = 8;
 /// Headers that reverse proxies add about the original request.
 const FORWARDED: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
@@ -89,7 +91,7 @@ impl<'a> Inbound<'a> {
         let forwarded_scheme = text(headers, "x-forwarded-proto")
             .and_then(|schemes| Scheme::parse_forwarded(nearest(schemes)));
         let hosts = text(headers, "x-forwarded-host");
-        let host = hosts.map(nearest).filter(|host| !host.is_empty());
+        let host = hosts.map(nearest_host);
         let client = forwarded_client(headers, peer, trusted);
         Self {
             peer,
@@ -99,7 +101,9 @@ impl<'a> Inbound<'a> {
             host: host.unwrap_or_else(|| own_host(parts)),
             trusted: true,
             forwarded_scheme,
-            earlier_hosts: hosts.and_then(|hosts| Some(hosts.rsplit_once(',')?.0)),
+            earlier_hosts: hosts
+                .filter(|hosts| !is_too_long(hosts))
+                .and_then(|hosts| Some(hosts.rsplit_once(',')?.0)),
         }
     }
 }
@@ -208,6 +212,21 @@ pub fn once<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, OnceError
 #[must_use]
 pub fn nearest(list: &str) -> &str {
     list.rsplit(',').next().unwrap_or(list).trim()
+}
+
+/// The same for `X-Forwarded-Host`; a list of more than `MAX_FORWARDED_HOSTS` as it is, which is
+/// not a host.
+#[must_use]
+pub fn nearest_host(list: &str) -> &str {
+    if is_too_long(list) {
+        list
+    } else {
+        nearest(list)
+    }
+}
+
+fn is_too_long(hosts: &str) -> bool {
+    hosts.split(',').nth(MAX_FORWARDED_HOSTS).is_some()
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -15,6 +15,7 @@ use crate::support::{World, location, raw, text, within};
 const NGINX: &str = "/outpost.goauthentik.io/auth/nginx";
 const TRAEFIK: &str = "/outpost.goauthentik.io/auth/traefik";
 const CADDY: &str = "/outpost.goauthentik.io/auth/caddy";
+const START: &str = "/outpost.goauthentik.io/start";
 const ENVOY: &str = "/outpost.goauthentik.io/auth/envoy/public/x";
 
 /// Below `/public/`, public.test is open to everybody, internal.test is not; of the domain
@@ -294,6 +295,10 @@ async fn ap_2026_01_of_a_list_of_hosts_the_last_counts_and_none_contradicts_it()
             ("public.test,public.test", 200),
             ("@, public.test", 200),
             ("open.home.test,other.home.test", 302),
+            // Open at the last, not at the one that the request may have been routed by.
+            ("open.home.test", 200),
+            ("secret.home.test, open.home.test", 302),
+            ("@, secret.home.test, open.home.test", 302),
             ("public.test, internal.test", 400),
             ("internal.test, public.test", 400),
             ("internal.test, evil.test, public.test", 400),
@@ -301,6 +306,14 @@ async fn ap_2026_01_of_a_list_of_hosts_the_last_counts_and_none_contradicts_it()
         ] {
             let answer = ask(&world, path, "outpost:9000", hosts, &[]).await;
             assert_eq!(answer.status(), status, "{path} {hosts}");
+        }
+        let many = vec!["public.test"; 9].join(",");
+        for hosts in [&many, "public.test,"] {
+            let answer = ask(&world, path, "outpost:9000", hosts, &[]).await;
+            assert_eq!(answer.status(), 500, "{path} {hosts}");
+            let forwarded = [("x-forwarded-host", hosts)];
+            let answer = world.get(START, "public.test", &forwarded).await;
+            assert_eq!(answer.status(), 400, "{hosts}");
         }
         for (scheme, callback) in [
             ("http", "http%3A%2F%2Finternal.test"),
