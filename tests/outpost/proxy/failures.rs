@@ -181,7 +181,7 @@ async fn answered(lines: String) -> String {
 
 #[tokio::test]
 async fn responses_with_odd_header_lines_are_repaired() {
-    let many: String = (0..400).map(|n| format!("X-Line: {n}\r\n")).collect();
+    let many = "X-Line: 1\r\n".repeat(400);
     let odd = "Server : odd\r\nX-Folded: a\r\n\tb\r\nno header\r\nX-Last: c\r\n";
     let answer = answered(format!("{many}{odd}")).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -198,7 +198,7 @@ async fn responses_with_odd_header_lines_are_repaired() {
 
 #[tokio::test]
 async fn responses_that_cannot_be_repaired_are_a_bad_gateway() {
-    let many: String = (0..600).map(|n| format!("X-Line: {n}\r\n")).collect();
+    let many = "X-Line: 1\r\n".repeat(600);
     for lines in [many, "Content-Length: x\r\n".into()] {
         let answer = answered(lines).await;
         assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
