@@ -52,13 +52,19 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
 /// `None` only if a problem was recorded.
 pub(super) fn discovery(reader: &mut Reader<'_>) -> Option<Discovery> {
     let host = reader.required(&Authentik::host);
-    let token = reader.required(&Discover::token);
     let insecure = reader.default(&Authentik::insecure);
     let outpost_id = reader.optional(&Authentik::outpost_id);
     let request_timeout = reader.default(&Control::request_timeout);
     let tls = Tls::read(reader)?;
     let log = Log::read(reader)?;
-    let discover = discover(reader)?;
+    let problems = reader.problem_count();
+    let discover = discover(reader);
+    let token = discover
+        .as_ref()
+        .and_then(|discover| discover.token.clone());
+    if token.is_none() && reader.problem_count() == problems {
+        reader.missing(&Discover::token.setting);
+    }
     Some(Discovery {
         host: host?,
         token: token?,
@@ -67,7 +73,7 @@ pub(super) fn discovery(reader: &mut Reader<'_>) -> Option<Discovery> {
         request_timeout,
         tls,
         log,
-        discover,
+        discover: discover?,
     })
 }
 

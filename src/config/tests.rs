@@ -441,4 +441,8 @@ fn discovery_needs_its_own_token_and_no_outposts() {
         let problem = discovery(&more).expect_err("not usable");
         assert!(problem.contains(expected), "{problem}");
     }
+    for malformed in ["two words", "file:///nowhere/token"] {
+        let problem = discovery(&[(token.0, malformed)]).expect_err("not usable");
+        assert_eq!(problem.matches(token.0).count(), 1, "{problem}");
+    }
 }

@@ -193,7 +193,7 @@ impl Server {
             .is_err()
         {
             tracing::warn!(
-                hint = "raise shutdown.timeout if requests take longer",
+                hint = "raise shutdown.drain_timeout if requests take longer",
                 "closing connections with requests in flight after {drain_timeout:?}",
             );
         }

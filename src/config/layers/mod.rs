@@ -108,6 +108,11 @@ impl<'a> Reader<'a> {
         self.problems.push(problem);
     }
 
+    /// The number of problems so far.
+    pub(crate) fn problem_count(&self) -> usize {
+        self.problems.len()
+    }
+
     /// The settings of single applications.
     pub(crate) fn take_policies(&mut self) -> Policies {
         std::mem::take(&mut self.policies)
@@ -260,7 +265,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn missing(&mut self, setting: &Setting) {
+    /// Adds the problem that a required setting is not set.
+    pub(crate) fn missing(&mut self, setting: &Setting) {
         let variable = setting.variable();
         let state = match self.vars.value(&variable) {
             Ok(None) => "is not set",

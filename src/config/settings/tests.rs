@@ -67,3 +67,48 @@ fn the_examples_hold_the_defaults() {
         );
     }
 }
+
+#[test]
+fn former_names_are_not_recommended() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let former: Vec<String> = settings()
+        .flat_map(|setting| {
+            [
+                setting.former_key.map(str::to_owned),
+                setting.former_variable(),
+            ]
+        })
+        .flatten()
+        .collect();
+    assert!(former.iter().any(|name| name == "shutdown.timeout"));
+    let mut folders = vec![root.join("src"), root.join("deploy"), root.join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            // Where former names are given on purpose.
+            let exempt = [
+                "docs/MIGRATION.md",
+                "src/config/layers/tests.rs",
+                "src/config/settings/tests.rs",
+            ];
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            } else if exempt.iter().any(|exempt| path.ends_with(exempt)) {
+                continue;
+            }
+            let bytes = std::fs::read(&path).expect("a file");
+            let text = String::from_utf8_lossy(&bytes);
+            for name in &former {
+                // Aliases are declared as `was("…")`.
+                let text = text.replace(&format!("was(\"{name}\")"), "");
+                let is_whole = |(at, _): (usize, &str)| {
+                    let after = text[at + name.len()..].chars().next();
+                    !after.is_some_and(|next| next.is_alphanumeric() || next == '_')
+                };
+                let found = text.match_indices(name.as_str()).any(is_whole);
+                assert!(!found, "{} names {name}", path.display());
+            }
+        }
+    }
+}
