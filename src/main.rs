@@ -49,9 +49,9 @@ fn main() -> ExitCode {
             Ok(())
         }),
         #[cfg(feature = "discover")]
-        Command::Discover(wish) => {
+        Command::Discover(options) => {
             match Config::discovery(arguments.config.as_deref(), &Vars::process()) {
-                Ok(settings) => discover(&settings, &wish),
+                Ok(settings) => discover(&settings, &options),
                 Err(errors) => fail(cli::EXIT_USAGE, &errors),
             }
         }
@@ -136,40 +136,42 @@ fn rules(config: &Config, request: &cli::rules::Request) -> ExitCode {
     }
 }
 
-/// Exit code 0 if everything is as it was asked for or can be made so, 1 if not.
+/// Exit code 0 if everything is as desired or can be changed to it, 1 if not.
 #[cfg(feature = "discover")]
-fn discover(settings: &Discovery, wish: &cli::discover::Arguments) -> ExitCode {
+fn discover(settings: &Discovery, options: &cli::discover::Arguments) -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(cli::EXIT_FAILURE, &error),
     };
     // Nobody changes the level: authentik tells it outposts only.
-    let _level = wish.watch.then(|| log::init(settings.log.level.as_str()));
+    let _level = options
+        .watch
+        .then(|| log::init(settings.log.level.as_str()));
     runtime.block_on(async {
         let mut signals = StopSignals::listen();
         let stop = CancellationToken::new();
         let work = async {
-            if wish.watch {
-                let discover = wish.discover(settings).await?;
+            if options.watch {
+                let discover = options.discover(settings).await?;
                 tracing::info!("looking for labelled objects");
                 discover.watch(&stop).await;
                 return Ok(None);
             }
-            wish.once(settings, &stop).await.map(Some)
+            options.once(settings, &stop).await.map(Some)
         };
         let stopped = async {
             signals.received().await;
             stop.cancel();
             // Work in progress is finished; a second signal ends the process.
-            if wish.watch || wish.apply {
+            if options.watch || options.apply {
                 signals.received().await;
             }
         };
-        let told = tokio::select! {
-            told = work => told,
+        let result = tokio::select! {
+            result = work => result,
             () = stopped => return ExitCode::from(cli::EXIT_FAILURE),
         };
-        match told {
+        match result {
             Ok(None) => ExitCode::SUCCESS,
             Ok(Some(summary)) => print_summary(&summary),
             Err(error) => fail(cli::EXIT_FAILURE, &error),

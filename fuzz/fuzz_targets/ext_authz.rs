@@ -1,7 +1,7 @@
 //! Whatever Envoy sends becomes a question at our endpoint for Envoy, or nothing.
 #![no_main]
 
-use authentik_proxy::gateway::ext_authz::asked;
+use authentik_proxy::gateway::ext_authz::http_request;
 use envoy_types::ext_authz::v3::pb::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
@@ -32,13 +32,13 @@ fuzz_target!(|input: (&[u8], &str, &str, &str, Vec<(String, String)>)| {
 });
 
 fn check(request: CheckRequest) {
-    if let Some(asked) = asked(request) {
-        let path = asked.uri().path();
+    if let Some(inner) = http_request(request) {
+        let path = inner.uri().path();
         assert!(
             path.starts_with("/outpost.goauthentik.io/auth/envoy/"),
             "{path}"
         );
-        assert_eq!(asked.headers().get_all("host").iter().count(), 1);
-        assert!(asked.uri().authority().is_none());
+        assert_eq!(inner.headers().get_all("host").iter().count(), 1);
+        assert!(inner.uri().authority().is_none());
     }
 }

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_instead() {
+    fn problems_are_shown_instead() {
         let errors = effective_settings(None, &Vars::default()).expect_err("nothing is set");
         assert!(errors.to_string().contains("AUTHENTIK_HOST"), "{errors}");
     }

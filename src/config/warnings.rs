@@ -13,12 +13,12 @@ pub(super) fn add(config: &mut Config, reader: &Reader<'_>) {
     let found = [
         internal_host(config),
         insecure(config),
-        trusts_everyone(&config.listen.trusted_proxies),
+        trusts_every_address(&config.listen.trusted_proxies),
         redis_without_host(config, reader),
         redis_unverified(config),
     ];
     config.warnings.extend(found.into_iter().flatten());
-    config.warnings.extend(believed_by_many(config));
+    config.warnings.extend(spoofable_addresses(config));
     config.warnings.extend(claimable_networks(config));
 }
 
@@ -56,7 +56,7 @@ fn insecure(config: &Config) -> Option<Diagnostic> {
     })
 }
 
-fn trusts_everyone(networks: &[IpNet]) -> Option<Diagnostic> {
+fn trusts_every_address(networks: &[IpNet]) -> Option<Diagnostic> {
     networks
         .iter()
         .any(|network| network.prefix_len() == 0)
@@ -79,9 +79,9 @@ fn wide(networks: &[IpNet]) -> Vec<&IpNet> {
     networks.iter().filter(is_wide).collect()
 }
 
-/// Where many are believed, a client among them, or one whose reverse proxy only adds to what the
+/// Where a wide network is trusted, a client in it, or one whose reverse proxy only adds to what the
 /// client sent, chooses its address and with it what rules by network decide.
-fn believed_by_many(config: &Config) -> Vec<Diagnostic> {
+fn spoofable_addresses(config: &Config) -> Vec<Diagnostic> {
     let wide = wide(&config.listen.trusted_proxies);
     if wide.is_empty() {
         return Vec::new();
@@ -167,7 +167,7 @@ mod tests {
     use crate::model::{Policy, Rule};
 
     #[test]
-    fn ap_2026_05_rules_by_network_and_many_who_are_believed_are_told() {
+    fn ap_2026_05_rules_by_network_and_wide_trusted_networks_are_a_warning() {
         for (trusted, expected) in [
             (
                 "",
@@ -186,7 +186,7 @@ mod tests {
                 ("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", trusted),
             ])
             .expect("usable");
-            assert_eq!(believed_by_many(&config), [], "no rule by network");
+            assert_eq!(spoofable_addresses(&config), [], "no rule by network");
             let rule = Rule {
                 path: None,
                 networks: vec!["192.0.2.0/24".parse().expect("a network")],
@@ -199,7 +199,7 @@ mod tests {
                 ..Policy::default()
             };
             config.applications.insert("wiki".into(), policy);
-            let found = believed_by_many(&config);
+            let found = spoofable_addresses(&config);
             assert_eq!(found.len(), usize::from(expected.is_some()), "{found:?}");
             if let Some(expected) = expected {
                 assert!(found[0].what.contains("applications.wiki"), "{found:?}");

@@ -29,8 +29,8 @@ pub(super) enum ApiError {
     Token { url: String, status: StatusCode },
     #[error("the token belongs to no outpost")]
     NoOutpost,
-    #[error("the token does not list outpost {wanted}, but {listed}")]
-    OtherOutpost { wanted: Uuid, listed: String },
+    #[error("the token does not list outpost {configured}, but {listed}")]
+    OtherOutpost { configured: Uuid, listed: String },
 }
 
 impl From<RestError> for ApiError {
@@ -75,7 +75,7 @@ impl ApiError {
 
 /// What authentik answered: undecoded, so that it can be kept as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Answers {
+pub(super) struct FetchedConfig {
     /// The server's version, if it tells.
     pub(super) version: Option<String>,
     /// The outposts that the token lists.
@@ -84,9 +84,9 @@ pub(super) struct Answers {
     pub(super) providers: Vec<Value>,
 }
 
-impl Answers {
+impl FetchedConfig {
     /// The outpost to serve.
-    pub(super) fn outpost(&self, wanted: Option<Uuid>) -> Result<Outpost, ApiError> {
+    pub(super) fn outpost(&self, configured: Option<Uuid>) -> Result<Outpost, ApiError> {
         let outposts = outposts(&self.outposts);
         let listed = || {
             let names: Vec<_> = outposts
@@ -95,20 +95,20 @@ impl Answers {
                 .collect();
             names.join(", ")
         };
-        let found = match wanted {
+        let found = match configured {
             None => outposts.first(),
-            Some(wanted) => outposts.iter().find(|outpost| outpost.pk == wanted),
+            Some(configured) => outposts.iter().find(|outpost| outpost.pk == configured),
         };
         let Some(found) = found else {
-            return Err(match wanted {
-                Some(wanted) if !outposts.is_empty() => ApiError::OtherOutpost {
-                    wanted,
+            return Err(match configured {
+                Some(configured) if !outposts.is_empty() => ApiError::OtherOutpost {
+                    configured,
                     listed: listed(),
                 },
                 _ => ApiError::NoOutpost,
             });
         };
-        if wanted.is_none() && outposts.len() > 1 {
+        if configured.is_none() && outposts.len() > 1 {
             tracing::warn!(
                 name: CHECKED,
                 outposts = listed(),
@@ -156,8 +156,8 @@ impl<'a> Api<'a> {
     /// The server's version, if it tells: nothing that is served depends on it, so nothing waits
     /// for it for long.
     async fn version(&self) -> Option<String> {
-        let asked = self.rest.get::<wire::Version>("admin/version/");
-        match timeout(VERSION_TIMEOUT, asked).await {
+        let request = self.rest.get::<wire::Version>("admin/version/");
+        match timeout(VERSION_TIMEOUT, request).await {
             Ok(Ok(version)) => Some(version.version_current),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "version of authentik is unknown");
@@ -174,9 +174,9 @@ impl<'a> Api<'a> {
     }
 
     /// Everything that a configuration is made of.
-    pub(super) async fn answers(&self) -> Result<Answers, ApiError> {
+    pub(super) async fn fetch(&self) -> Result<FetchedConfig, ApiError> {
         let (version, outposts) = tokio::join!(self.version(), self.outposts());
-        let mut answers = Answers {
+        let mut answers = FetchedConfig {
             version,
             outposts: outposts?,
             providers: Vec::new(),

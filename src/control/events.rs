@@ -43,10 +43,10 @@ pub enum WebsocketError {
     /// Something else answered than a websocket.
     #[error("the handshake failed: {0}")]
     Handshake(String),
-    /// The connection ended before our hello was acknowledged.
+    /// The connection ended before the hello was acknowledged.
     #[error("authentik closed it without an acknowledgement of the hello")]
     Closed,
-    /// Our hello was not acknowledged in time.
+    /// The hello was not acknowledged in time.
     #[error("authentik did not acknowledge the hello within {EXCHANGE_TIMEOUT:?}")]
     Silent,
 }
@@ -99,18 +99,18 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
                     signals.gap.notify_one();
                     signals.update.notify_one();
                 }
-                let mut talk = Conversation {
+                let mut connection = Connection {
                     control,
                     signals,
                     outpost,
                     instance,
                 };
-                let heard = talk.run(socket, &mut outposts, &stop).await;
-                control.set_connected(&talk.outpost, false);
+                let received = connection.run(socket, &mut outposts, &stop).await;
+                control.set_connected(&connection.outpost, false);
                 if stop.is_cancelled() {
                     return;
                 }
-                if heard {
+                if received {
                     back_off.reset();
                     throttle.reset();
                 }
@@ -203,25 +203,25 @@ pub(super) async fn greet(control: &Context, outpost: &Outpost) -> Result<(), We
         }
         Ok::<_, WsError>(false)
     };
-    let heard = timeout(EXCHANGE_TIMEOUT, exchange).await;
+    let acknowledged = timeout(EXCHANGE_TIMEOUT, exchange).await;
     // Best effort: authentik notices a lost connection by itself.
     let _ = timeout(EXCHANGE_TIMEOUT, socket.close(None)).await;
-    match heard {
+    match acknowledged {
         Ok(Ok(true)) => Ok(()),
         Ok(Ok(false) | Err(_)) => Err(WebsocketError::Closed),
         Err(_) => Err(WebsocketError::Silent),
     }
 }
 
-struct Conversation<'a> {
+struct Connection<'a> {
     control: &'a Context,
     signals: &'a Signals,
     outpost: Outpost,
     instance: Uuid,
 }
 
-impl Conversation<'_> {
-    /// Talks until the connection ends. Returns whether authentik ever answered.
+impl Connection<'_> {
+    /// Runs until the connection ends. Returns whether authentik sent a frame.
     async fn run(
         &mut self,
         mut socket: Socket,
@@ -233,14 +233,14 @@ impl Conversation<'_> {
         // authentik acknowledges every hello; after two missing responses the connection is dead.
         let silence = self.control.settings.heartbeat_interval * 5 / 2;
         let mut deadline = Instant::now() + silence;
-        let mut heard = false;
+        let mut received = false;
         loop {
             let message = tokio::select! {
                 () = stop.cancelled() => break,
                 Ok(()) = outposts.changed() => match outposts.borrow_and_update().clone() {
                     Some(outpost) if outpost.id == self.outpost.id => {
                         // Another version or name: the next hello tells.
-                        self.control.set_connected(&outpost, heard);
+                        self.control.set_connected(&outpost, received);
                         self.outpost = outpost;
                         continue;
                     }
@@ -248,14 +248,14 @@ impl Conversation<'_> {
                 },
                 () = tokio::time::sleep_until(deadline) => {
                     tracing::warn!("no websocket frame from authentik for {silence:?}");
-                    return heard;
+                    return received;
                 }
                 _ = ticks.tick() => {
                     let hello = hello(self.outpost.reported_version(), self.instance);
                     let hello = socket.send(Message::text(hello));
                     match timeout(EXCHANGE_TIMEOUT, hello).await {
                         Ok(Ok(())) => continue,
-                        Ok(Err(_)) | Err(_) => return heard,
+                        Ok(Err(_)) | Err(_) => return received,
                     }
                 }
                 message = socket.next() => message,
@@ -263,15 +263,15 @@ impl Conversation<'_> {
             deadline = Instant::now() + silence;
             match message {
                 Some(Ok(Message::Text(text))) => {
-                    if !heard {
-                        heard = true;
+                    if !received {
+                        received = true;
                         // A handshake alone proves nothing: some proxies pass no frames on.
                         self.control.set_connected(&self.outpost, true);
                         tracing::info!("websocket to authentik is connected");
                     }
-                    self.hear(text.as_str()).await;
+                    self.handle_frame(text.as_str()).await;
                 }
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return heard,
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return received,
                 Some(Ok(_)) => {}
             }
         }
@@ -281,10 +281,10 @@ impl Conversation<'_> {
         };
         // Best effort: authentik notices a lost connection by itself.
         let _ = timeout(Duration::from_secs(1), socket.close(Some(goodbye))).await;
-        heard
+        received
     }
 
-    async fn hear(&self, text: &str) {
+    async fn handle_frame(&self, text: &str) {
         let Ok(frame) = serde_json::from_str::<Frame>(text) else {
             tracing::warn!("websocket frame from authentik cannot be decoded, ignored");
             return;

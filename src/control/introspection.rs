@@ -27,7 +27,7 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
 
 /// Which replicas introspect a session.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asking {
+enum Scope {
     /// One of them, at intervals.
     OneReplica,
     /// Each of them: the introspection of another one may precede the gap.
@@ -51,26 +51,26 @@ impl Introspector<'_> {
                 () = signals.gap.notified() => {
                     // What is read from the store later was checked before the gap as well.
                     store.set_introspection_cutoff(self.control.clock.now());
-                    self.introspect_all(Asking::EveryReplica).await;
+                    self.introspect_all(Scope::EveryReplica).await;
                 }
                 () = sleep_until(next) => {
                     next = Instant::now() + interval;
                     let seconds = i64::try_from(interval.as_secs()).unwrap_or(i64::MAX);
                     store.set_introspection_cutoff(self.control.clock.now().saturating_sub(seconds));
-                    self.introspect_all(Asking::OneReplica).await;
+                    self.introspect_all(Scope::OneReplica).await;
                 }
-                (key, session) = store.next_introspection() => self.check(&key, &session, Asking::EveryReplica).await,
+                (key, session) = store.next_introspection() => self.check(&key, &session, Scope::EveryReplica).await,
             }
         }
     }
 
-    async fn introspect_all(&self, asking: Asking) {
+    async fn introspect_all(&self, scope: Scope) {
         for (key, session) in self.control.store.sweep() {
-            self.check(&key, &session, asking).await;
+            self.check(&key, &session, scope).await;
         }
     }
 
-    async fn check(&self, key: &SessionKey, session: &LiveSession, asking: Asking) {
+    async fn check(&self, key: &SessionKey, session: &LiveSession, scope: Scope) {
         let control = self.control;
         let snapshot = control.live.load_full();
         let site = snapshot
@@ -80,12 +80,12 @@ impl Introspector<'_> {
             .find(|site| *site.application.client.id == *session.client_id);
         match site {
             Some(site) if session.is_live(control.clock.now()) => {
-                // Half of it, so that the claim is gone when its turn comes again.
-                let turn = control.settings.introspection_interval / 2;
-                if asking == Asking::EveryReplica
-                    || control.store.claim_introspection(key, turn).await
+                // Half of it, so that the claim is gone at the next interval.
+                let claim_ttl = control.settings.introspection_interval / 2;
+                if scope == Scope::EveryReplica
+                    || control.store.claim_introspection(key, claim_ttl).await
                 {
-                    self.ask(key, session, site).await;
+                    self.introspect(key, session, site).await;
                     sleep(self.pause()).await;
                 }
             }
@@ -95,7 +95,7 @@ impl Introspector<'_> {
         }
     }
 
-    async fn ask(&self, key: &SessionKey, session: &LiveSession, site: &Arc<Site>) {
+    async fn introspect(&self, key: &SessionKey, session: &LiveSession, site: &Arc<Site>) {
         let answer = site.relying_party.is_active(&session.access_token).await;
         if answer.is_ok() && !self.control.store.is_current(key, session).await {
             // It was refreshed meanwhile; what authentik says of the old token says nothing.

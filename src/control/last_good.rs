@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::api::Answers;
+use super::api::FetchedConfig;
 use crate::model::{Hint, HintText};
 use crate::route::Store;
 use crate::store::StoreError;
@@ -30,9 +30,10 @@ const REWRITE_INTERVAL_SECONDS: i64 = 3600;
 #[derive(Serialize, Deserialize)]
 pub(super) struct Kept {
     /// When authentik answered, Unix seconds.
-    pub(super) told_at: i64,
+    #[serde(rename = "told_at")]
+    pub(super) received_at: i64,
     /// What it answered.
-    pub(super) answers: Answers,
+    pub(super) answers: FetchedConfig,
 }
 
 /// Why it is not kept, or not read.
@@ -100,7 +101,7 @@ impl LastGood {
     }
 
     /// Keeps what authentik answered at `now` (Unix seconds), unless that is kept already.
-    pub(super) async fn keep(&mut self, answers: &Answers, now: i64) {
+    pub(super) async fn keep(&mut self, answers: &FetchedConfig, now: i64) {
         if matches!(self.place, Place::Nowhere) {
             return;
         }
@@ -163,14 +164,15 @@ impl LastGood {
         !matches!(error, KeepError::Store(_)) && self.throttle.should_log(&error.to_string())
     }
 
-    async fn write(&self, answers: &Answers, now: i64) -> Result<(), KeepError> {
+    async fn write(&self, answers: &FetchedConfig, now: i64) -> Result<(), KeepError> {
         #[derive(Serialize)]
         struct Plain<'a> {
-            told_at: i64,
-            answers: &'a Answers,
+            #[serde(rename = "told_at")]
+            received_at: i64,
+            answers: &'a FetchedConfig,
         }
         let plain = Plain {
-            told_at: now,
+            received_at: now,
             answers,
         };
         let sealed = self.seal.seal(CONTEXT, &serde_json::to_vec(&plain)?);
@@ -244,7 +246,7 @@ mod tests {
     async fn it_is_read_with_the_same_token_only() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("last-good");
-        let answers = Answers {
+        let answers = FetchedConfig {
             version: Some("2026.2.2".into()),
             outposts: vec![json!({"pk": 1})],
             providers: vec![json!({"client_secret": "hunter2"})],
@@ -253,7 +255,7 @@ mod tests {
         assert!(kept_here.read().await.is_none(), "nothing is there yet");
         kept_here.keep(&answers, 1_000).await;
         let kept = kept_here.read().await.expect("kept");
-        assert_eq!((kept.told_at, &kept.answers), (1_000, &answers));
+        assert_eq!((kept.received_at, &kept.answers), (1_000, &answers));
         assert!(at(&path, b"other").read().await.is_none());
         let file = std::fs::read(&path).expect("a file");
         assert!(!String::from_utf8_lossy(&file).contains("hunter2"));
@@ -262,14 +264,14 @@ mod tests {
             .keep(&answers, 1_000 + REWRITE_INTERVAL_SECONDS - 1)
             .await;
         assert_eq!(
-            kept_here.read().await.expect("kept").told_at,
+            kept_here.read().await.expect("kept").received_at,
             1_000,
             "unchanged"
         );
         kept_here
             .keep(&answers, 1_000 + REWRITE_INTERVAL_SECONDS)
             .await;
-        assert_ne!(kept_here.read().await.expect("kept").told_at, 1_000);
+        assert_ne!(kept_here.read().await.expect("kept").received_at, 1_000);
 
         std::fs::write(&path, &file[..file.len() - 1]).expect("written");
         assert!(kept_here.read().await.is_none(), "cut off");

@@ -40,14 +40,14 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{CHECKED, Misconfiguration, Throttle};
 use crate::web::client::BackChannel;
 use crate::web::header::files::HeaderFiles;
-use api::{Answers, Api, ApiError};
+use api::{Api, ApiError, FetchedConfig};
 use back_off::{BackOff, random_below};
 use certificates::Certificates;
 pub use events::WebsocketError;
 use last_good::LastGood;
 pub use probe::{Listed, Probe, Stored};
 
-/// What the control plane has to be told.
+/// Settings of the control plane.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Base URL of authentik for the outpost, ending in `/`.
@@ -58,7 +58,7 @@ pub struct Settings {
     pub token: SecretString,
     /// The outpost to serve; the token's only one if `None`.
     pub outpost_id: Option<Uuid>,
-    /// Time between two fetches of the configuration; what authentik wishes if `None`.
+    /// Time between two fetches of the configuration; authentik's value if `None`.
     pub refresh_interval: Option<Duration>,
     /// Maximum random delay of a refresh that authentik requests.
     pub refresh_jitter: Duration,
@@ -159,17 +159,18 @@ impl Control {
     /// Starts the tasks.
     pub fn spawn(&self, tasks: &Tasks, misconfigurations: Receiver<Misconfiguration>) {
         let signals = Arc::new(Signals::default());
-        let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));
+        let (this, task_signals) = (Arc::clone(&self.0), Arc::clone(&signals));
         // Now, not in the task: a signal without a handler would end the program.
         let user_signal = user_signal();
-        tasks.spawn(move |stop| async move { run(&this, &told, user_signal, stop).await });
-        let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));
-        tasks.spawn(move |stop| async move { events::run(&this, &told, stop).await });
-        let (this, told) = (Arc::clone(&self.0), Arc::clone(&signals));
-        tasks.spawn(move |stop| async move { introspection::run(&this, &told, stop).await });
-        let (this, told) = (Arc::clone(&self.0), signals);
+        tasks.spawn(move |stop| async move { run(&this, &task_signals, user_signal, stop).await });
+        let (this, task_signals) = (Arc::clone(&self.0), Arc::clone(&signals));
+        tasks.spawn(move |stop| async move { events::run(&this, &task_signals, stop).await });
+        let (this, task_signals) = (Arc::clone(&self.0), Arc::clone(&signals));
+        tasks
+            .spawn(move |stop| async move { introspection::run(&this, &task_signals, stop).await });
+        let (this, task_signals) = (Arc::clone(&self.0), signals);
         tasks.spawn(move |stop| async move {
-            reports::run(&this, &told, misconfigurations, stop).await;
+            reports::run(&this, &task_signals, misconfigurations, stop).await;
         });
     }
 }
@@ -252,9 +253,9 @@ impl<'a> Refresher<'a> {
         }
     }
 
-    async fn fetch(&mut self, signals: &Signals) -> Result<(Duration, Answers), ApiError> {
+    async fn fetch(&mut self, signals: &Signals) -> Result<(Duration, FetchedConfig), ApiError> {
         let api = Api::new(&self.control.settings, &self.control.back_channel);
-        let mut answers = api.answers().await?;
+        let mut answers = api.fetch().await?;
         if answers.version.is_none() {
             // It is asked again with the next refresh; what was known then is as good.
             answers.version = self.served.as_ref().and_then(|o| o.version.clone());
@@ -274,13 +275,13 @@ impl<'a> Refresher<'a> {
         Ok((interval, answers))
     }
 
-    /// Serves what an earlier process, or another replica, was told last.
+    /// Serves what an earlier process, or another replica, received last.
     async fn fall_back(&mut self, signals: &Signals) {
         let Some(kept) = self.last_good.read().await else {
             return;
         };
-        let age = self.control.clock.now() - kept.told_at;
-        match self.apply(&kept.answers, kept.told_at, signals) {
+        let age = self.control.clock.now() - kept.received_at;
+        match self.apply(&kept.answers, kept.received_at, signals) {
             Ok(_) => {
                 self.control.set_stale(true);
                 tracing::warn!(
@@ -296,11 +297,11 @@ impl<'a> Refresher<'a> {
         }
     }
 
-    /// Serves what authentik answered at `told_at` (Unix seconds).
+    /// Serves what authentik answered at `received_at` (Unix seconds).
     fn apply(
         &mut self,
-        answers: &Answers,
-        told_at: i64,
+        answers: &FetchedConfig,
+        received_at: i64,
         signals: &Signals,
     ) -> Result<Duration, ApiError> {
         let control = self.control;
@@ -327,26 +328,26 @@ impl<'a> Refresher<'a> {
         }
         self.sites = sites;
         self.served = Some(outpost.clone());
-        control.metrics.updated(&outpost, told_at);
-        control.live.health().set_updated_at(told_at);
+        control.metrics.updated(&outpost, received_at);
+        control.live.health().set_updated_at(received_at);
         control.live.store(Snapshot {
             outpost: Some(outpost.clone()),
             table,
             refused,
         });
         control.readiness.configured();
-        let wanted = outpost.refresh_interval_s;
+        let interval_s = outpost.refresh_interval_s;
         signals.outpost.send_if_modified(|known| {
             let changed = known.as_ref() != Some(&outpost);
             *known = Some(outpost);
             changed
         });
         let own = control.settings.refresh_interval;
-        Ok(own.unwrap_or_else(|| refresh_interval(wanted)))
+        Ok(own.unwrap_or_else(|| refresh_interval(interval_s)))
     }
 }
 
-/// What authentik wishes, within reason: 5 minutes if it has no wish, never below 30 seconds.
+/// authentik's refresh interval: 5 minutes if it sets none, at least 30 seconds.
 fn refresh_interval(seconds: i64) -> Duration {
     let seconds = u64::try_from(seconds)
         .ok()

@@ -33,7 +33,7 @@ pub struct Listed {
     pub name: String,
     /// Whether it is authentik's embedded outpost.
     pub embedded: bool,
-    /// Whether it serves proxy providers, as far as is told.
+    /// Whether it serves proxy providers, as far as known.
     pub proxies: bool,
     /// The names of its providers.
     pub providers: Vec<String>,
@@ -83,7 +83,7 @@ impl Probe {
         Self { control, trust }
     }
 
-    /// Whose certificates are believed.
+    /// The certificates that are trusted.
     #[must_use]
     pub fn trust(&self) -> &Trust {
         &self.trust

@@ -49,7 +49,7 @@ pub(super) struct Provider {
     pub(super) external_host: String,
     #[serde(deserialize_with = "or_default")]
     pub(super) internal_host: String,
-    /// On where it is not said.
+    /// Unset: on.
     #[serde(deserialize_with = "or_default")]
     pub(super) internal_host_ssl_validation: Option<bool>,
     #[serde(deserialize_with = "or_default")]
@@ -123,7 +123,7 @@ pub(super) struct FrameArguments {
 /// The instruction of a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// Our hello was heard.
+    /// The hello was acknowledged.
     Acknowledged,
     /// Fetch everything again.
     Update,

@@ -11,7 +11,8 @@ use super::labels::Provider;
 pub struct Actual {
     /// All proxy providers that the token may see.
     pub providers: Vec<ActualProvider>,
-    /// Applications by slug: the desired ones, and those of providers with our ownership marker.
+    /// Applications by slug: the desired ones, and those of providers with the ownership
+    /// marker of this `discover.owner`.
     pub applications: BTreeMap<String, Application>,
     /// The outpost that applications are assigned to.
     pub outpost: Outpost,

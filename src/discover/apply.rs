@@ -68,7 +68,7 @@ impl Run<'_> {
     /// The provider comes first, since the application names it; when both are there, the
     /// application does, since the provider's name says which slug it has.
     async fn change(&mut self, item: &Item, changes: &[Change]) -> Result<(), AuthentikError> {
-        let Some(wanted) = &item.wanted else {
+        let Some(desired) = &item.desired else {
             return Ok(());
         };
         let authentik = self.authentik;
@@ -76,15 +76,15 @@ impl Run<'_> {
             pk
         } else {
             let flows = self.flows().await?;
-            let pk = authentik.create_provider(wanted, flows).await?;
+            let pk = authentik.create_provider(desired, flows).await?;
             self.outcome.done += 1;
             pk
         };
         for change in changes {
             match change {
-                Change::CreateApplication => authentik.create_application(wanted, pk).await?,
+                Change::CreateApplication => authentik.create_application(desired, pk).await?,
                 Change::UpdateApplication(slug, _) => {
-                    authentik.update_application(slug, wanted).await?;
+                    authentik.update_application(slug, desired).await?;
                 }
                 _ => continue,
             }
@@ -93,7 +93,7 @@ impl Run<'_> {
         for change in changes {
             match change {
                 Change::UpdateProvider(_) | Change::Adopt { .. } => {
-                    authentik.update_provider(pk, wanted).await?;
+                    authentik.update_provider(pk, desired).await?;
                     self.outcome.done += 1;
                 }
                 Change::Assign(_) => self.assign.extend([pk]),

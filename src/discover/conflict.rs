@@ -19,59 +19,59 @@ impl Comparison<'_> {
     /// The reason, if there is one. `found` is what the object has or is about to take over.
     pub(super) fn conflict(
         &self,
-        wanted: &DesiredApplication,
+        desired: &DesiredApplication,
         found: Option<Found<'_>>,
     ) -> Option<String> {
         let pk = found.map(|found| found.provider.pk);
-        let application = self.actual.applications.get(&wanted.slug);
+        let application = self.actual.applications.get(&desired.slug);
         if let Some(application) = application.filter(|it| pk.is_none() || it.provider != pk) {
             let mut providers = self.actual.providers.iter();
             let other = providers.find(|other| Some(other.pk) == application.provider);
-            let way_out = other.map(|other| self.way_out(wanted, found, other));
+            let resolution = other.map(|other| self.resolution(desired, found, other));
             return Some(format!(
                 "the application {:?} was not created from this object{}",
-                wanted.slug,
-                way_out.unwrap_or_default()
+                desired.slug,
+                resolution.unwrap_or_default()
             ));
         }
         if let Some(Found { provider, mark }) = found
             && let Some(slug) = &provider.application
             && *slug != mark.slug
-            && *slug != wanted.slug
+            && *slug != desired.slug
         {
             return Some(format!(
                 "its provider is used by the application {slug:?}, which was not created here"
             ));
         }
-        let address = wanted.provider.address();
+        let address = desired.provider.address();
         let same_address =
             |other: &&ActualProvider| Some(other.pk) != pk && other.settings.address() == address;
         let other = self.actual.providers.iter().find(same_address)?;
         Some(format!(
             "{} is the address of the provider {:?} already{}",
-            wanted.provider.external_host,
+            desired.provider.external_host,
             other.name,
-            self.way_out(wanted, found, other)
+            self.resolution(desired, found, other)
         ))
     }
 
     /// What to do about a provider that is in the way.
-    fn way_out(
+    fn resolution(
         &self,
-        wanted: &DesiredApplication,
+        desired: &DesiredApplication,
         found: Option<Found<'_>>,
         other: &ActualProvider,
     ) -> String {
         let Some(OwnershipMarker { slug, source }) = OwnershipMarker::read(&other.name, self.owner)
         else {
-            let name = OwnershipMarker::name(&wanted.slug, self.owner, &wanted.source);
+            let name = OwnershipMarker::name(&desired.slug, self.owner, &desired.source);
             return format!(
                 "; to hand it over, rename its provider at authentik from {:?} to {name:?}",
                 other.name
             );
         };
         let Source { namespace, .. } = &source;
-        if source == wanted.source {
+        if source == desired.source {
             let hint = "; that is marked as made from this object as well: delete one of the two at authentik";
             return hint.to_owned();
         }
@@ -90,7 +90,7 @@ impl Comparison<'_> {
             );
         }
         let delete = "delete it and its application at authentik if they are not needed";
-        if found.is_none() && slug != wanted.slug && is_whole(other, &slug) {
+        if found.is_none() && slug != desired.slug && is_whole(other, &slug) {
             return format!(
                 "; it was made from {source}, which is gone: with the annotation authentik.io/slug: {slug} this object takes it over with its policies and bindings, and can get another slug afterwards; or {delete}"
             );

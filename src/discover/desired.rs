@@ -30,7 +30,7 @@ impl Desired {
                 .extend(odd.map(|text| format!("{}: {text}", object.source)));
             let asked = match desired_application(object, cluster_domain) {
                 Ok(None) => continue,
-                Ok(Some(wanted)) => Ok(wanted),
+                Ok(Some(desired)) => Ok(desired),
                 Err(problems) => {
                     let texts: Vec<_> = problems.iter().map(Problem::to_string).collect();
                     Err(texts.join("; "))
@@ -40,26 +40,26 @@ impl Desired {
             desired.claims.insert(source.clone(), claim(object));
             desired.asked.insert(source.clone(), asked);
         }
-        desired.refuse_shared("slug", |wanted| wanted.slug.clone());
-        desired.refuse_shared("address", |wanted| wanted.provider.address());
+        desired.refuse_shared("slug", |desired| desired.slug.clone());
+        desired.refuse_shared("address", |desired| desired.provider.address());
         desired
     }
 
     /// The slugs of all valid applications.
     pub fn slugs(&self) -> impl Iterator<Item = &str> {
-        let wanted = self.asked.values().filter_map(|asked| asked.as_ref().ok());
-        wanted.map(|wanted| wanted.slug.as_str())
+        let desired = self.asked.values().filter_map(|asked| asked.as_ref().ok());
+        desired.map(|desired| desired.slug.as_str())
     }
 
     fn refuse_shared(&mut self, what: &str, key: impl Fn(&DesiredApplication) -> String) {
-        let mut askers: HashMap<String, Vec<Source>> = HashMap::new();
+        let mut claimants: HashMap<String, Vec<Source>> = HashMap::new();
         for (source, asked) in &self.asked {
-            if let Ok(wanted) = asked {
-                let same = askers.entry(key(wanted)).or_default();
+            if let Ok(desired) = asked {
+                let same = claimants.entry(key(desired)).or_default();
                 same.push(source.clone());
             }
         }
-        for (shared, sources) in askers.into_iter().filter(|(_, s)| s.len() > 1) {
+        for (shared, sources) in claimants.into_iter().filter(|(_, s)| s.len() > 1) {
             for source in &sources {
                 let others: Vec<_> = sources
                     .iter()

@@ -17,7 +17,7 @@ pub struct Item {
     pub action: Action,
     /// Its desired state.
     #[serde(skip)]
-    pub wanted: Option<DesiredApplication>,
+    pub desired: Option<DesiredApplication>,
     /// The provider with our ownership marker, if it exists.
     #[serde(skip)]
     pub provider: Option<i64>,

@@ -28,7 +28,7 @@ pub(super) struct Orphans<'a>(Vec<Orphan<'a>>);
 struct Orphan<'a> {
     found: Found<'a>,
     /// Objects that claim its slug or its address.
-    askers: Vec<&'a Source>,
+    claimants: Vec<&'a Source>,
     /// Objects without a provider whose slug or address is invalid.
     unclear: Vec<&'a Source>,
 }
@@ -46,13 +46,13 @@ impl<'a> Orphans<'a> {
             let found = Found { provider, mark };
             let mut orphan = Orphan {
                 found,
-                askers: Vec::new(),
+                claimants: Vec::new(),
                 unclear: Vec::new(),
             };
             for (source, claim) in &desired.claims {
                 let has_own = owned.contains_key(source);
                 if found.is_asked_for(claim, has_own) {
-                    orphan.askers.push(source);
+                    orphan.claimants.push(source);
                 } else if !has_own && (claim.slug.is_none() || claim.address.is_none()) {
                     orphan.unclear.push(source);
                 }
@@ -64,9 +64,12 @@ impl<'a> Orphans<'a> {
 
     /// The orphan that an object without a provider takes over: the one with its slug. Where
     /// several objects or several orphans qualify, the operator has to decide.
-    pub(super) fn left_to(&self, wanted: &DesiredApplication) -> Result<Option<Found<'a>>, String> {
+    pub(super) fn orphan_for(
+        &self,
+        desired: &DesiredApplication,
+    ) -> Result<Option<Found<'a>>, String> {
         let same_slug = self.0.iter().filter(|Orphan { found, .. }| {
-            found.mark.slug == wanted.slug && is_whole(found.provider, &found.mark.slug)
+            found.mark.slug == desired.slug && is_whole(found.provider, &found.mark.slug)
         });
         let (complete, bare): (Vec<_>, Vec<_>) =
             same_slug.partition(|orphan| orphan.found.provider.application.is_some());
@@ -80,11 +83,11 @@ impl<'a> Orphans<'a> {
                 .map(|orphan| format!("{:?}", orphan.found.provider.name));
             return Err(format!(
                 "there is more than one provider for the slug {:?} whose object is gone: {}; delete all but one at authentik",
-                wanted.slug,
+                desired.slug,
                 names.collect::<Vec<_>>().join(", ")
             ));
         }
-        let others = first.askers.iter().filter(|s| ***s != wanted.source);
+        let others = first.claimants.iter().filter(|s| ***s != desired.source);
         let others = list(others.copied());
         if !others.is_empty() {
             return Err(format!(
@@ -123,7 +126,7 @@ impl Orphan<'_> {
             application => Action::Orphan {
                 application: application.clone(),
                 requested_by: self
-                    .askers
+                    .claimants
                     .into_iter()
                     .chain(self.unclear)
                     .cloned()
@@ -134,7 +137,7 @@ impl Orphan<'_> {
             source: mark.source.clone(),
             slug: mark.slug.clone(),
             action,
-            wanted: None,
+            desired: None,
             provider: Some(provider.pk),
         }
     }

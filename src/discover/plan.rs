@@ -82,13 +82,13 @@ impl Comparison<'_> {
         let own = self.owned.get(source);
         let own = own.map(|(provider, mark)| Found { provider, mark });
         let found = match (asked, own) {
-            (Ok(wanted), None) => orphans.left_to(wanted),
+            (Ok(desired), None) => orphans.orphan_for(desired),
             (_, own) => Ok(own),
         };
         let action = match (asked, &found) {
             (Err(reason), _) | (_, Err(reason)) => Action::Refused(reason.clone()),
-            (Ok(wanted), Ok(found)) => self.conflict(wanted, *found).map_or_else(
-                || Action::Change(self.changes(wanted, *found)),
+            (Ok(desired), Ok(found)) => self.conflict(desired, *found).map_or_else(
+                || Action::Change(self.changes(desired, *found)),
                 Action::Refused,
             ),
         };
@@ -98,23 +98,23 @@ impl Comparison<'_> {
             source: source.clone(),
             slug: asked
                 .as_ref()
-                .map_or(known, |wanted| &wanted.slug)
+                .map_or(known, |desired| &desired.slug)
                 .to_owned(),
             action,
-            wanted: asked.as_ref().ok().cloned(),
+            desired: asked.as_ref().ok().cloned(),
             provider: found.map(|found| found.provider.pk),
         }
     }
 
-    fn changes(&self, wanted: &DesiredApplication, found: Option<Found<'_>>) -> Vec<Change> {
+    fn changes(&self, desired: &DesiredApplication, found: Option<Found<'_>>) -> Vec<Change> {
         let actual = self.actual;
         let mut changes = Vec::new();
         match found {
             None => changes.push(Change::CreateProvider),
             Some(Found { provider, mark }) => {
-                let name = OwnershipMarker::name(&wanted.slug, self.owner, &wanted.source);
-                let fields = provider_fields(provider, &name, &wanted.provider);
-                if mark.source != wanted.source {
+                let name = OwnershipMarker::name(&desired.slug, self.owner, &desired.source);
+                let fields = provider_fields(provider, &name, &desired.provider);
+                if mark.source != desired.source {
                     let from = mark.source.clone();
                     changes.push(Change::Adopt { from, fields });
                 } else if !fields.is_empty() {
@@ -130,7 +130,7 @@ impl Comparison<'_> {
         match application {
             None => changes.push(Change::CreateApplication),
             Some((slug, found)) => {
-                let fields = application_fields(slug, found, wanted);
+                let fields = application_fields(slug, found, desired);
                 if !fields.is_empty() {
                     changes.push(Change::UpdateApplication(slug.clone(), fields));
                 }
@@ -148,52 +148,52 @@ impl Comparison<'_> {
     }
 }
 
-fn provider_fields(found: &ActualProvider, name: &str, wanted: &Provider) -> Vec<Field> {
+fn provider_fields(found: &ActualProvider, name: &str, desired: &Provider) -> Vec<Field> {
     let settings = &found.settings;
     differing([
         ("name", found.name.clone(), name.to_owned()),
         (
             "external_host",
             settings.external_host.clone(),
-            wanted.external_host.clone(),
+            desired.external_host.clone(),
         ),
         (
             "internal_host",
             settings.internal_host.clone(),
-            wanted.internal_host.clone(),
+            desired.internal_host.clone(),
         ),
-        ("mode", settings.mode.clone(), wanted.mode.clone()),
+        ("mode", settings.mode.clone(), desired.mode.clone()),
         (
             "internal_host_ssl_validation",
             settings.internal_host_ssl_validation.to_string(),
-            wanted.internal_host_ssl_validation.to_string(),
+            desired.internal_host_ssl_validation.to_string(),
         ),
         (
             "skip_path_regex",
             settings.skip_path_regex.clone(),
-            wanted.skip_path_regex.clone(),
+            desired.skip_path_regex.clone(),
         ),
         (
             "intercept_header_auth",
             settings.intercept_header_auth.to_string(),
-            wanted.intercept_header_auth.to_string(),
+            desired.intercept_header_auth.to_string(),
         ),
     ])
 }
 
-fn application_fields(slug: &str, found: &Application, wanted: &DesiredApplication) -> Vec<Field> {
+fn application_fields(slug: &str, found: &Application, desired: &DesiredApplication) -> Vec<Field> {
     differing([
-        ("slug", slug.to_owned(), wanted.slug.clone()),
-        ("name", found.name.clone(), wanted.name.clone()),
+        ("slug", slug.to_owned(), desired.slug.clone()),
+        ("name", found.name.clone(), desired.name.clone()),
         (
             "meta_description",
             found.description.clone(),
-            wanted.description.clone(),
+            desired.description.clone(),
         ),
         (
             "meta_publisher",
             found.publisher.clone(),
-            wanted.publisher.clone(),
+            desired.publisher.clone(),
         ),
     ])
 }

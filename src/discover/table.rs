@@ -78,11 +78,11 @@ pub(super) fn lines(action: &Action, item: &Item, prune: bool) -> Vec<(&'static 
 }
 
 fn line(change: &Change, item: &Item) -> (&'static str, String) {
-    let wanted = item.wanted.as_ref();
+    let desired = item.desired.as_ref();
     match change {
         Change::CreateProvider => {
-            let text = wanted.map_or_else(String::new, |wanted| {
-                let settings = &wanted.provider;
+            let text = desired.map_or_else(String::new, |desired| {
+                let settings = &desired.provider;
                 match settings.internal_host.as_str() {
                     "" => format!("{}, forward auth", settings.external_host),
                     internal => format!("{} -> {internal}", settings.external_host),
@@ -91,7 +91,7 @@ fn line(change: &Change, item: &Item) -> (&'static str, String) {
             ("create", format!("provider: {text}"))
         }
         Change::CreateApplication => {
-            let name = wanted.map_or("", |wanted| wanted.name.as_str());
+            let name = desired.map_or("", |desired| desired.name.as_str());
             ("create", format!("application: {name:?}"))
         }
         Change::Adopt { from, fields } => (

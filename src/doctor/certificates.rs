@@ -20,7 +20,7 @@ use crate::web::client::trust::Trust;
 /// in any case this long before its end.
 const RENEWAL_FRACTION: u32 = 5;
 const MAX_RENEWAL_TIME: Duration = Duration::from_hours(14 * 24);
-/// Names of one certificate that are told.
+/// Names of one certificate that are reported.
 const MAX_NAMES: usize = 5;
 
 /// What a server shows, its own certificate first.

@@ -32,8 +32,8 @@ pub fn unusable(errors: &ConfigErrors) -> Report {
     report
 }
 
-/// Looks at everything. `only` is the slug of the application to look at alone; `progress` is told
-/// what is being looked at.
+/// Runs every check. `only` is the slug of the single application to check; `progress` is called with
+/// what is being checked.
 pub async fn examine(config: &Config, only: Option<&str>, progress: impl Fn(&str)) -> Report {
     let diagnostics = DiagnosticLayer::default();
     let log = Dispatch::new(diagnostics.subscriber());

@@ -113,7 +113,7 @@ async fn embedded(config: &Config, probe: &Probe, listed: &[Listed], report: &mu
     match seen {
         None => report.skipped(
             check,
-            "whether it still holds applications cannot be told with this token; AUTHENTIK_PROXY_DISCOVER__TOKEN may say more",
+            "whether it still holds applications is unknown with this token; set AUTHENTIK_PROXY_DISCOVER__TOKEN",
         ),
         Some(outpost) if outpost.providers.is_empty() => report.ok(check, "holds no provider"),
         Some(outpost) => report.warning(
@@ -176,9 +176,9 @@ pub(super) async fn websocket(probe: &Probe, snapshot: &Snapshot, report: &mut R
     }
 }
 
-fn version(told: Option<&str>, report: &mut Report) {
-    let Some(text) = told else {
-        return report.skipped("version", "authentik does not tell this token");
+fn version(reported: Option<&str>, report: &mut Report) {
+    let Some(text) = reported else {
+        return report.skipped("version", "this token may not read it");
     };
     let mut numbers = text.split('.').map(str::parse::<u32>);
     let found = match (numbers.next(), numbers.next()) {

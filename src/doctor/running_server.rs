@@ -13,7 +13,7 @@ use crate::web::client::trust::Trust;
 const CHECK: &str = "server";
 const RESTART: &str = "where what is below is in order, restart it: settings and secret files are read at its start only";
 
-/// For how long a server may be without configuration or Redis before that is told.
+/// For how long a server may be without configuration or Redis before that is reported.
 const STARTUP_TIME: Duration = Duration::from_secs(3);
 
 /// Asks the server behind a metrics listener. `None` if it is no outpost, or one of another version.

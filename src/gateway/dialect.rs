@@ -31,7 +31,7 @@ enum MalformedReason {
     Once(#[from] OnceError),
     #[error("is not usable: {0}")]
     Unusable(#[from] RequestedUrlError),
-    #[error("is not believed, because its sender is not a trusted proxy")]
+    #[error("ignored: the peer is not a trusted proxy")]
     Untrusted,
 }
 
@@ -168,7 +168,7 @@ impl<'a> AuthRequest<'a> {
 }
 
 /// Tells ingress-nginx from nginx, which has the same endpoint. While that dialect is switched off,
-/// `X-Sent-From` is not believed.
+/// `X-Sent-From` is ignored.
 pub(crate) fn refine(dialect: Dialect, headers: &HeaderMap, enabled: Dialects) -> Dialect {
     let sender = || once(headers, "x-sent-from");
     if dialect == Dialect::Nginx

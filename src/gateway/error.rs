@@ -22,7 +22,7 @@ pub(crate) enum GatewayError {
     #[error("no configuration from authentik yet")]
     NotConfigured,
     /// An invalid `Host`.
-    #[error("the Host header is not acceptable: {0}")]
+    #[error("invalid Host header: {0}")]
     Host(#[from] AuthorityError),
     /// A request with two different hosts.
     #[error("there are two Host headers, or one that is not :authority")]

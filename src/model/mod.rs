@@ -1,4 +1,4 @@
-//! The nouns of the program, free of I/O: what is protected, for whom, and by which rules.
+//! The domain types, free of I/O: outposts, applications, sessions and the rules of access.
 //!
 //! Everything here is already validated: a value that exists is a value that may be used.
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::client::{OidcError, RelyingParty, Tokens, answer, bare};
+use super::client::{OidcError, RelyingParty, Tokens, bare, malformed};
 use super::token::read;
 use crate::model::Claims;
 
@@ -98,7 +98,7 @@ impl RelyingParty {
             StatusCode::OK => {}
             StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => return Ok(None),
             status => {
-                return Err(OidcError::Answer {
+                return Err(OidcError::Malformed {
                     url: bare(url.as_str()),
                     reason: format!("status {status}"),
                 });
@@ -106,7 +106,7 @@ impl RelyingParty {
         }
         // The error is not quoted: it may hold tokens.
         let issued: Issued = serde_json::from_slice(found.body())
-            .map_err(|_| answer(url, "it is no token response"))?;
+            .map_err(|_| malformed(url, "it is no token response"))?;
         let token = issued.id_token.as_ref().unwrap_or(&issued.access_token);
         if self.verifier.lacks_key_of(token) {
             self.fetch_keys().await?;
@@ -131,7 +131,7 @@ impl RelyingParty {
         ];
         let found: HttpResponse = self.send_expecting_ok(post(url, &form)?).await?;
         let found = serde_json::from_slice(found.body());
-        found.map(Some).map_err(|error| answer(url, error))
+        found.map(Some).map_err(|error| malformed(url, error))
     }
 }
 
@@ -145,5 +145,5 @@ fn post(url: &Url, form: &[(&str, &str)]) -> Result<HttpRequest, OidcError> {
         .uri(url.as_str())
         .header(header::CONTENT_TYPE, form)
         .body(body.into_bytes())
-        .map_err(|error| answer(url, error))
+        .map_err(|error| malformed(url, error))
 }

@@ -75,7 +75,7 @@ pub enum OidcError {
     },
     /// Not an OAuth answer.
     #[error("the response of {url} cannot be decoded: {reason}")]
-    Answer {
+    Malformed {
         /// What was asked, without query.
         url: String,
         /// What was found.
@@ -96,7 +96,7 @@ impl Hint for OidcError {
             Self::Refused { .. } => {
                 Some("check the provider's client secret and redirect URIs".into())
             }
-            Self::Answer { .. } => {
+            Self::Malformed { .. } => {
                 Some("check authentik's own log, and the proxies in front of authentik".into())
             }
             Self::Token(error) => error.hint(),
@@ -293,10 +293,10 @@ impl RelyingParty {
         };
         let request = Request::builder().uri(url.as_str()).body(Vec::new());
         let answer = self
-            .send_expecting_ok(request.map_err(|error| answer(url, error))?)
+            .send_expecting_ok(request.map_err(|error| malformed(url, error))?)
             .await?;
         let keys: Keys =
-            serde_json::from_slice(answer.body()).map_err(|error| self::answer(url, error))?;
+            serde_json::from_slice(answer.body()).map_err(|error| malformed(url, error))?;
         let received = keys.keys.len();
         let keys = keys.keys.into_iter();
         let keys = keys.filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
@@ -321,7 +321,7 @@ impl RelyingParty {
         if answer.status() == StatusCode::OK {
             return Ok(answer);
         }
-        Err(OidcError::Answer {
+        Err(OidcError::Malformed {
             url,
             reason: format!("status {}", answer.status()),
         })
@@ -340,8 +340,8 @@ impl RelyingParty {
                 },
             },
             // The body is not quoted: it may hold tokens.
-            RequestTokenError::Parse(error, _) => answer(&self.endpoints.token, error.inner()),
-            RequestTokenError::Other(reason) => OidcError::Answer {
+            RequestTokenError::Parse(error, _) => malformed(&self.endpoints.token, error.inner()),
+            RequestTokenError::Other(reason) => OidcError::Malformed {
                 url: bare(self.endpoints.token.as_str()),
                 reason,
             },
@@ -383,8 +383,8 @@ async fn send(
     Ok(answer.map(|body| body.to_vec()))
 }
 
-pub(super) fn answer(url: &Url, error: impl std::fmt::Display) -> OidcError {
-    OidcError::Answer {
+pub(super) fn malformed(url: &Url, error: impl std::fmt::Display) -> OidcError {
+    OidcError::Malformed {
         url: bare(url.as_str()),
         reason: error.to_string(),
     }

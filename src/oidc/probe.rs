@@ -4,7 +4,7 @@ use http::{Request, StatusCode};
 use url::Url;
 
 use super::Origin;
-use super::client::{OidcError, RelyingParty, answer, bare};
+use super::client::{OidcError, RelyingParty, bare, malformed};
 
 /// What authentik says of our client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,14 +39,14 @@ impl RelyingParty {
         // Both are below `/application/o/`.
         let path = format!("../{slug}/.well-known/openid-configuration");
         let token = &self.endpoints.token;
-        let url = token.join(&path).map_err(|error| answer(token, error))?;
+        let url = token.join(&path).map_err(|error| malformed(token, error))?;
         let request = Request::builder().uri(url.as_str()).body(Vec::new());
-        let request = request.map_err(|error| answer(&url, error))?;
+        let request = request.map_err(|error| malformed(&url, error))?;
         let found = self.send_expecting_ok(request).await?;
         let found: Result<Discovery, _> = serde_json::from_slice(found.body());
         found
             .map(|found| found.issuer)
-            .map_err(|error| answer(&url, error))
+            .map_err(|error| malformed(&url, error))
     }
 
     /// The keys that authentik publishes for this provider's tokens; `None` where they are signed
@@ -78,7 +78,7 @@ impl RelyingParty {
         let url = self.inside(url.as_str())?;
         let request = Request::builder().uri(url.as_str()).body(Vec::new());
         let found = self
-            .send(request.map_err(|error| answer(&url, error))?)
+            .send(request.map_err(|error| malformed(&url, error))?)
             .await?;
         Ok(match found.status() {
             status if status.is_redirection() || status == StatusCode::OK => Accepted::Yes,
@@ -89,7 +89,7 @@ impl RelyingParty {
 
     /// A URL for browsers, by the host for the outpost.
     fn inside(&self, url: &str) -> Result<Url, OidcError> {
-        let refused = |error: url::ParseError| OidcError::Answer {
+        let refused = |error: url::ParseError| OidcError::Malformed {
             url: bare(url),
             reason: error.to_string(),
         };

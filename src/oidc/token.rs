@@ -170,7 +170,7 @@ impl Verifier {
         let mut validation = Validation::new(algorithm);
         validation.set_audience(&[&self.client_id]);
         validation.set_required_spec_claims(&["aud"]);
-        // Times are compared with our own clock, below.
+        // Times are compared with the local clock, below.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, key, &validation)

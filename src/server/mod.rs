@@ -425,11 +425,11 @@ mod tests {
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive().expect("an option"));
         let time = socket.tcp_keepalive_time();
-        assert_eq!(time.expect("an option"), keepalive::TIME);
+        assert_eq!(time.expect("an option"), keepalive::IDLE_TIME);
         let interval = socket.tcp_keepalive_interval();
-        assert_eq!(interval.expect("an option"), keepalive::INTERVAL);
+        assert_eq!(interval.expect("an option"), keepalive::PROBE_INTERVAL);
         let retries = socket.tcp_keepalive_retries();
-        assert_eq!(retries.expect("an option"), keepalive::RETRIES);
+        assert_eq!(retries.expect("an option"), keepalive::MAX_PROBES);
         drop(client);
     }
 }

@@ -8,17 +8,17 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 /// Idle time before the first probe.
-pub const TIME: Duration = Duration::from_mins(1);
+pub const IDLE_TIME: Duration = Duration::from_mins(1);
 /// Interval of probes.
-pub const INTERVAL: Duration = Duration::from_secs(15);
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered probes after which the connection is closed.
-pub const RETRIES: u32 = 4;
+pub const MAX_PROBES: u32 = 4;
 
 /// Enables keepalive on an accepted connection.
 pub fn enable(stream: &TcpStream) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
-        .with_time(TIME)
-        .with_interval(INTERVAL)
-        .with_retries(RETRIES);
+        .with_time(IDLE_TIME)
+        .with_interval(PROBE_INTERVAL)
+        .with_retries(MAX_PROBES);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }

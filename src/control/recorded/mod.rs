@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use url::Url;
 use uuid::Uuid;
 
-use super::api::{Answers, Api, ApiError};
+use super::api::{Api, ApiError, FetchedConfig};
 use super::certificates::Certificates;
 use super::compile::{Compiler, Known};
 use super::wire::{self, Event, Frame};
@@ -144,7 +144,7 @@ async fn recorded_refusals_are_told_apart() {
             match api.outposts().await {
                 Err(error) => error,
                 Ok(outposts) => {
-                    let answers = Answers {
+                    let answers = FetchedConfig {
                         version: None,
                         outposts,
                         providers: Vec::new(),

@@ -187,14 +187,14 @@ impl<'a> Authentik<'a> {
     /// Creates a provider. One that another run has created meanwhile is as good.
     pub async fn create_provider(
         &self,
-        wanted: &DesiredApplication,
+        desired: &DesiredApplication,
         flows: Flows,
     ) -> Result<i64, AuthentikError> {
         let attempt = to(
             "create proxy providers",
             "authentik_providers_proxy.add_proxyprovider",
         );
-        let mut body = self.provider_body(wanted);
+        let mut body = self.provider_body(desired);
         body["authorization_flow"] = json!(flows.authorization);
         body["invalidation_flow"] = json!(flows.invalidation);
         let error = match self.rest.post::<Created>("providers/proxy/", &body).await {
@@ -202,7 +202,7 @@ impl<'a> Authentik<'a> {
             Err(error) => attempt.failed(error),
         };
         if matches!(error, AuthentikError::Invalid { .. }) {
-            let name = OwnershipMarker::name(&wanted.slug, self.owner(), &wanted.source);
+            let name = OwnershipMarker::name(&desired.slug, self.owner(), &desired.source);
             let mut now = self.providers().await?.into_iter();
             if let Some(same) = now.find(|provider| provider.name == name) {
                 return Ok(same.pk);
@@ -211,11 +211,11 @@ impl<'a> Authentik<'a> {
         Err(error)
     }
 
-    /// Changes a provider to what is wanted.
+    /// Changes a provider to what is desired.
     pub async fn update_provider(
         &self,
         pk: i64,
-        wanted: &DesiredApplication,
+        desired: &DesiredApplication,
     ) -> Result<(), AuthentikError> {
         let attempt = to(
             "change proxy providers",
@@ -223,15 +223,15 @@ impl<'a> Authentik<'a> {
         );
         // All fields: authentik takes an absent `mode` for "proxy", and then misses the
         // `internal_host`.
-        let body = self.provider_body(wanted);
+        let body = self.provider_body(desired);
         let path = format!("providers/proxy/{pk}/");
         let changed = self.rest.patch(&path, &body).await;
         changed.map_err(|error| attempt.failed(error))
     }
 
-    fn provider_body(&self, wanted: &DesiredApplication) -> Value {
-        let mut body = json!(wanted.provider);
-        body["name"] = OwnershipMarker::name(&wanted.slug, self.owner(), &wanted.source).into();
+    fn provider_body(&self, desired: &DesiredApplication) -> Value {
+        let mut body = json!(desired.provider);
+        body["name"] = OwnershipMarker::name(&desired.slug, self.owner(), &desired.source).into();
         body
     }
 
@@ -239,18 +239,18 @@ impl<'a> Authentik<'a> {
     /// as good.
     pub async fn create_application(
         &self,
-        wanted: &DesiredApplication,
+        desired: &DesiredApplication,
         provider: i64,
     ) -> Result<(), AuthentikError> {
         let attempt = to("create applications", "authentik_core.add_application");
-        let mut body = application_body(wanted);
+        let mut body = application_body(desired);
         body["provider"] = provider.into();
         let error = match self.rest.post::<Value>("core/applications/", &body).await {
             Ok(_) => return Ok(()),
             Err(error) => attempt.failed(error),
         };
         if matches!(error, AuthentikError::Invalid { .. }) {
-            let now = self.application(&wanted.slug).await?;
+            let now = self.application(&desired.slug).await?;
             if now.is_some_and(|now| now.provider == Some(provider)) {
                 return Ok(());
             }
@@ -262,11 +262,11 @@ impl<'a> Authentik<'a> {
     pub async fn update_application(
         &self,
         slug: &str,
-        wanted: &DesiredApplication,
+        desired: &DesiredApplication,
     ) -> Result<(), AuthentikError> {
         let attempt = to("change applications", "authentik_core.change_application");
         let path = format!("core/applications/{slug}/");
-        let changed = self.rest.patch(&path, &application_body(wanted)).await;
+        let changed = self.rest.patch(&path, &application_body(desired)).await;
         changed.map_err(|error| attempt.failed(error))
     }
 
@@ -338,11 +338,11 @@ impl<'a> Authentik<'a> {
     }
 }
 
-fn application_body(wanted: &DesiredApplication) -> Value {
+fn application_body(desired: &DesiredApplication) -> Value {
     json!({
-        "name": wanted.name,
-        "slug": wanted.slug,
-        "meta_description": wanted.description,
-        "meta_publisher": wanted.publisher,
+        "name": desired.name,
+        "slug": desired.slug,
+        "meta_description": desired.description,
+        "meta_publisher": desired.publisher,
     })
 }

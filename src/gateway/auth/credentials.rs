@@ -221,8 +221,8 @@ impl CredentialCache {
         let running = self.limiter.acquire(source, attempt, clock.now()).await;
         let running =
             running.map_err(|limit| GatewayError::LimitExceeded(Arc::clone(site), limit))?;
-        let asked = self.ask(site, &credentials).await;
-        match &asked {
+        let checked = self.check_at_authentik(site, &credentials).await;
+        match &checked {
             Ok(Some(_)) => {
                 self.proven.insert(key, ());
                 drop(running);
@@ -235,7 +235,7 @@ impl CredentialCache {
             // The credentials are neither valid nor invalid.
             Err(_) => drop(running),
         }
-        let (result, cookie) = match asked {
+        let (result, cookie) = match checked {
             Ok(Some(tokens)) => match self.sessions.create(site, &id, tokens).await {
                 Ok((session, cookie)) => (CredentialResult::Valid(session), Some(cookie)),
                 Err(failure) => (CredentialResult::StoreFailed(failure), None),
@@ -261,7 +261,7 @@ impl CredentialCache {
         }
     }
 
-    async fn ask(
+    async fn check_at_authentik(
         &self,
         site: &Site,
         credentials: &Credentials,

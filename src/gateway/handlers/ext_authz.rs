@@ -57,8 +57,8 @@ where
         request: tonic::Request<CheckRequest>,
     ) -> Result<tonic::Response<CheckResponse>, Status> {
         let peer = request.extensions().get::<Peer>().copied();
-        let answer = match peer.zip(asked(request.into_inner())) {
-            Some((peer, asked)) => convert((self.0)(peer, asked).await).await,
+        let answer = match peer.zip(http_request(request.into_inner())) {
+            Some((peer, request)) => convert((self.0)(peer, request).await).await,
             None => denial(StatusCode::BAD_REQUEST, Vec::new(), String::new()),
         };
         Ok(tonic::Response::new(answer))
@@ -67,7 +67,7 @@ where
 
 /// The request as Envoy would send it over HTTP; `None` if it has no path.
 #[must_use]
-pub fn asked(request: CheckRequest) -> Option<Request<Body>> {
+pub fn http_request(request: CheckRequest) -> Option<Request<Body>> {
     let http = request.attributes?.request?.http?;
     // Anything else after the prefix would make it another endpoint.
     // A fragment would be lost here, while Envoy passes it on.

@@ -92,9 +92,9 @@ impl Connection {
             since,
         } = self.established().await?;
         // A cluster gives up by itself, after having looked for another node.
-        let patience = self.server.timeout() * if self.server.is_cluster() { 3 } else { 1 };
-        let Ok(answer) = timeout(patience, command.query_async(&mut link)).await else {
-            let failure = Failure::timeout(patience);
+        let deadline = self.server.timeout() * if self.server.is_cluster() { 3 } else { 1 };
+        let Ok(answer) = timeout(deadline, command.query_async(&mut link)).await else {
+            let failure = Failure::timeout(deadline);
             // The server hangs: later commands fail at once.
             self.note_failure(number, State::Down(failure.clone()));
             return Err(Unsuccessful::Final(failure));
@@ -175,13 +175,13 @@ impl Connection {
 
     /// Maintains the connection. Calls `resync` when connected and periodically. Never returns.
     pub(super) async fn maintain<'a>(&self, resync: impl Fn() -> BoxFuture<'a, ()>) {
-        let trouble = Throttle::default();
+        let throttle = Throttle::default();
         let mut states = self.state.subscribe();
         let mut pause = MIN_RECONNECT_DELAY;
         let mut is_logged_up = false;
         for number in 0_u64.. {
-            let patience = 4 * self.server.timeout();
-            let failure = match timeout(patience, self.server.connect()).await {
+            let deadline = 4 * self.server.timeout();
+            let failure = match timeout(deadline, self.server.connect()).await {
                 Ok(Ok(link)) => {
                     let since = Instant::now();
                     self.failures.store(0, Ordering::Relaxed);
@@ -213,7 +213,7 @@ impl Connection {
                     }
                     self.metrics.up(false);
                     if since.elapsed() > MIN_STABLE_TIME {
-                        trouble.reset();
+                        throttle.reset();
                         pause = MIN_RECONNECT_DELAY;
                         continue;
                     }
@@ -224,9 +224,9 @@ impl Connection {
                     )
                 }
                 Ok(Err(error)) => Failure::from(&error),
-                Err(_) => Failure::timeout(patience),
+                Err(_) => Failure::timeout(deadline),
             };
-            if trouble.should_log(&failure.cause) {
+            if throttle.should_log(&failure.cause) {
                 is_logged_up = false;
                 tracing::error!(
                     error = &*failure.cause,

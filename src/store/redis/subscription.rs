@@ -55,11 +55,11 @@ impl Subscription {
 impl<P: Prepared> RedisStore<P> {
     /// Receives messages and subscribes again whenever the subscription breaks. Never returns.
     pub(super) async fn run_subscription(&self) {
-        let trouble = Throttle::default();
+        let throttle = Throttle::default();
         let server = self.connection.server();
         loop {
-            let patience = 4 * server.timeout();
-            let failure = match timeout(patience, server.subscribe(keys::CHANNEL)).await {
+            let deadline = 4 * server.timeout();
+            let failure = match timeout(deadline, server.subscribe(keys::CHANNEL)).await {
                 Ok(Ok(messages)) => {
                     self.subscription.begin(self.millis());
                     tracing::debug!("subscribed to Redis pub/sub");
@@ -71,16 +71,16 @@ impl<P: Prepared> RedisStore<P> {
                         () = self.receive(messages) => {}
                         () = resync => {}
                     }
-                    trouble.reset();
+                    throttle.reset();
                     tracing::debug!("Redis pub/sub connection lost");
                     tokio::time::sleep(RESUBSCRIBE_DELAY).await;
                     continue;
                 }
                 Ok(Err(error)) => Failure::from(&error),
-                Err(_) => Failure::timeout(patience),
+                Err(_) => Failure::timeout(deadline),
             };
             // While Redis is down, the connection has logged that.
-            if self.connection.is_up() && trouble.should_log(&failure.cause) {
+            if self.connection.is_up() && throttle.should_log(&failure.cause) {
                 tracing::warn!(
                     error = &*failure.cause,
                     hint = failure.hint,

@@ -14,9 +14,9 @@ pub struct Traces(());
 pub struct Span(());
 
 impl Traces {
-    /// Says so if traces are wanted.
+    /// Warns if traces are enabled.
     pub fn new(config: config::Traces) -> Result<Self, TracesError> {
-        if config.wanted {
+        if config.enabled {
             tracing::warn!(
                 hint =
                     "unset OTEL_EXPORTER_OTLP_ENDPOINT, or use a build with the feature \"otel\"",

@@ -80,10 +80,9 @@ impl Traces {
     }
 
     /// Sends what is not sent yet, for at most so long.
-    pub async fn stop(self, patience: Duration) {
+    pub async fn stop(self, timeout: Duration) {
         if let Some((provider, _)) = self.0 {
-            let sent =
-                tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(patience));
+            let sent = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(timeout));
             if let Ok(Err(error)) = sent.await {
                 tracing::warn!(%error, "last traces were not sent");
             }

@@ -199,9 +199,9 @@ pub fn connector(mut tls: ClientConfig, timeout: Duration, alpn: &[&str]) -> Con
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(timeout));
-    http.set_keepalive(Some(keepalive::TIME));
-    http.set_keepalive_interval(Some(keepalive::INTERVAL));
-    http.set_keepalive_retries(Some(keepalive::RETRIES));
+    http.set_keepalive(Some(keepalive::IDLE_TIME));
+    http.set_keepalive_interval(Some(keepalive::PROBE_INTERVAL));
+    http.set_keepalive_retries(Some(keepalive::MAX_PROBES));
     (http, tls).into()
 }
 

@@ -44,9 +44,9 @@ pub struct Resolver(Arc<Shared>);
 
 struct Shared {
     look_up: Box<LookUp>,
-    patience: Duration,
+    timeout: Duration,
     known: Cache<Name, Known>,
-    complaints: Throttle,
+    throttle: Throttle,
 }
 
 #[derive(Clone)]
@@ -64,16 +64,16 @@ impl Resolver {
         Self::over(system, LOOKUP_TIMEOUT)
     }
 
-    fn over<L, F>(look_up: L, patience: Duration) -> Self
+    fn over<L, F>(look_up: L, timeout: Duration) -> Self
     where
         L: Fn(Name) -> F + Send + Sync + 'static,
         F: Future<Output = Result<Addresses, DnsError>> + Send + 'static,
     {
         Self(Arc::new(Shared {
             look_up: Box::new(move |name| Box::pin(look_up(name))),
-            patience,
+            timeout,
             known: Cache::new(MAX_NAMES),
-            complaints: Throttle::default(),
+            throttle: Throttle::default(),
         }))
     }
 }
@@ -107,17 +107,17 @@ impl Shared {
             return Ok(known.addresses);
         }
         let looked_up = (self.look_up)(name.clone());
-        let failure = match tokio::time::timeout(self.patience, looked_up).await {
+        let failure = match tokio::time::timeout(self.timeout, looked_up).await {
             Ok(Ok(addresses)) => return Ok(self.learn(name, addresses)),
             Ok(Err(error @ DnsError::Absent(_))) => {
                 self.known.remove(&name);
                 return Err(error);
             }
             Ok(Err(DnsError::Unanswered(error))) => error.to_string(),
-            Err(_) => format!("no answer within {:?}", self.patience),
+            Err(_) => format!("no answer within {:?}", self.timeout),
         };
         // By the error alone: in an outage, all names fail alike.
-        if self.complaints.should_log(&failure) {
+        if self.throttle.should_log(&failure) {
             tracing::warn!(
                 error = failure,
                 hint = "check the cluster's DNS",
@@ -176,22 +176,22 @@ mod tests {
 
     use super::*;
 
-    type Said = Result<Addresses, DnsError>;
+    type Answer = Result<Addresses, DnsError>;
 
     /// What DNS says to each question; nothing at all to further ones.
-    fn scripted(said: Vec<Said>, patience: Duration) -> Resolver {
-        let said = Mutex::new(said.into_iter());
+    fn scripted(answers: Vec<Answer>, timeout: Duration) -> Resolver {
+        let answers = Mutex::new(answers.into_iter());
         Resolver::over(
             move |_| {
-                let next = said.lock().expect("no panic").next();
+                let next = answers.lock().expect("no panic").next();
                 async move {
                     match next {
-                        Some(said) => said,
+                        Some(answer) => answer,
                         None => pending().await,
                     }
                 }
             },
-            patience,
+            timeout,
         )
     }
 
@@ -199,11 +199,11 @@ mod tests {
         vec![SocketAddr::from(([10, 0, 0, last], 0))]
     }
 
-    fn unanswered() -> Said {
+    fn unanswered() -> Answer {
         Err(DnsError::Unanswered(io::Error::other("no server")))
     }
 
-    fn absent() -> Said {
+    fn absent() -> Answer {
         Err(DnsError::Absent(io::Error::other("no such name")))
     }
 
@@ -232,9 +232,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_dns_said_is_used_while_it_says_nothing() {
-        let said = vec![Ok(at(1)), Ok(at(2)), unanswered(), Ok(at(3))];
-        let resolver = scripted(said, LOOKUP_TIMEOUT);
+    async fn stale_answers_are_served_while_dns_is_silent() {
+        let answers = vec![Ok(at(1)), Ok(at(2)), unanswered(), Ok(at(3))];
+        let resolver = scripted(answers, LOOKUP_TIMEOUT);
         assert_eq!(ask(&resolver).await, Some(at(1)));
         assert_eq!(ask(&resolver).await, Some(at(2)), "it moved");
         assert_eq!(ask(&resolver).await, Some(at(2)), "an outage");
@@ -253,8 +253,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_is_gone_is_forgotten() {
-        let said = vec![unanswered(), Ok(at(1)), absent(), unanswered()];
-        let resolver = scripted(said, LOOKUP_TIMEOUT);
+        let answers = vec![unanswered(), Ok(at(1)), absent(), unanswered()];
+        let resolver = scripted(answers, LOOKUP_TIMEOUT);
         assert_eq!(ask(&resolver).await, None, "never known");
         assert_eq!(ask(&resolver).await, Some(at(1)));
         assert_eq!(

@@ -238,7 +238,7 @@ fn detail(body: &[u8]) -> String {
     let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
         return String::new();
     };
-    let told = body.iter().map(|(field, value)| {
+    let detail = body.iter().map(|(field, value)| {
         let texts = match value {
             Value::Array(texts) => texts.as_slice(),
             other => std::slice::from_ref(other),
@@ -249,8 +249,8 @@ fn detail(body: &[u8]) -> String {
             field => format!("{field}: {}", texts.join(" ")),
         }
     });
-    let told = told.collect::<Vec<_>>().join("; ");
-    let shortened = told.chars().take(MAX_DETAIL_CHARS);
+    let detail = detail.collect::<Vec<_>>().join("; ");
+    let shortened = detail.chars().take(MAX_DETAIL_CHARS);
     shortened
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_told_in_one_line() {
+    fn failures_are_formatted_in_one_line() {
         for (body, expected) in [
             (
                 r#"{"detail":"Token invalid/expired"}"#,

@@ -56,7 +56,7 @@ pub struct Inbound<'a> {
     /// The client's address: the rightmost untrusted hop.
     pub client: IpAddr,
     /// Whether that is the client's own address, and not that of a trusted proxy.
-    pub is_told: bool,
+    pub is_client_address: bool,
     /// Scheme of the client's request, as far as known.
     pub scheme: Scheme,
     /// Host that the request is for, unchecked.
@@ -80,7 +80,7 @@ impl<'a> Inbound<'a> {
             return Self {
                 peer,
                 client: peer,
-                is_told: true,
+                is_client_address: true,
                 scheme,
                 host: own_host(parts),
                 trusted: false,
@@ -96,7 +96,7 @@ impl<'a> Inbound<'a> {
         Self {
             peer,
             client,
-            is_told: headers.contains_key("x-forwarded-for") && client != peer,
+            is_client_address: headers.contains_key("x-forwarded-for") && client != peer,
             scheme: forwarded_scheme.unwrap_or(scheme),
             host: host.unwrap_or_else(|| own_host(parts)),
             trusted: true,
@@ -173,7 +173,7 @@ impl Inbound<'_> {
     /// The client's address, unless a trusted proxy does not send it.
     #[must_use]
     pub fn known_client(&self) -> Option<IpAddr> {
-        self.is_told.then_some(self.client)
+        self.is_client_address.then_some(self.client)
     }
 }
 

@@ -51,7 +51,7 @@ impl LoginFlow {
         let confirmed =
             token.is_some_and(|token| site.keys.is_sign_out_token(token, &session.access_token));
         if opened != Opened::Here && !confirmed {
-            let response = ask(site, &session);
+            let response = confirmation_page(site, &session);
             return Ok(GatewayResponse {
                 session: Some(session),
                 ..GatewayResponse::of(site, response)
@@ -82,7 +82,7 @@ fn token(query: &str) -> Option<&str> {
 }
 
 /// The confirmation page. Its form leads to the requested path, which reaches the outpost.
-fn ask(site: &Site, session: &Session) -> Response<Body> {
+fn confirmation_page(site: &Site, session: &Session) -> Response<Body> {
     let token = site.keys.sign_out_token(&session.access_token);
     let action = format!("?X-authentik-logout=true&{CONFIRM}={token}");
     let page = Page {
