@@ -96,12 +96,12 @@ impl Standin {
     }
 
     /// Replaces the claims that are merged into the tokens of a user from now on.
-    pub fn set_extra_claims(&self, username: &str, claims: Value) {
+    pub fn set_extra_claims(&self, username: &str, claims: &Value) {
         let shared = self.shared();
         let mut state = shared.lock();
         for account in &mut state.accounts {
             if account.user.username == username {
-                account.user.extra_claims = claims.clone();
+                account.user.extra_claims.clone_from(claims);
             }
         }
     }

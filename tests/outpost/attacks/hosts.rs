@@ -307,7 +307,7 @@ async fn ap_2026_01_of_a_list_of_hosts_the_last_counts_and_none_contradicts_it()
             let answer = ask(&world, path, "outpost:9000", hosts, &[]).await;
             assert_eq!(answer.status(), status, "{path} {hosts}");
         }
-        let many = vec!["public.test"; 9].join(",");
+        let many = ["public.test"; 9].join(",");
         for hosts in [&many, "public.test,"] {
             let answer = ask(&world, path, "outpost:9000", hosts, &[]).await;
             assert_eq!(answer.status(), 500, "{path} {hosts}");

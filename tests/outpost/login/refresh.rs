@@ -24,7 +24,7 @@ pub(crate) fn age_tokens(authentik: &Standin, seconds: i64) {
         0 => json!({}),
         seconds => json!({"iat": now - seconds}),
     };
-    authentik.set_extra_claims("alice", claims);
+    authentik.set_extra_claims("alice", &claims);
 }
 
 /// How often new tokens were asked for with a refresh token.
