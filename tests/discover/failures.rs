@@ -42,11 +42,11 @@ async fn a_missing_rule_of_kubernetes_is_named() {
         world.cluster.deny(resource);
         let said = world.run(&[]).await;
         assert_eq!(said.code, Some(1));
-        for expected in [rule, "in all namespaces", "our ClusterRole"] {
+        for expected in [rule, "in all namespaces", "the ClusterRole"] {
             assert!(said.complaints.contains(expected), "{expected} in {said:?}");
         }
         let said = world.run(&["--namespace", "apps"]).await;
-        for expected in [rule, "in namespace apps", "our Role"] {
+        for expected in [rule, "in namespace apps", "the Role"] {
             assert!(said.complaints.contains(expected), "{expected} in {said:?}");
         }
     }
