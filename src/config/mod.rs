@@ -158,16 +158,16 @@ pub struct Redis {
 /// The settings of the command `discover`.
 #[derive(Debug, Clone)]
 pub struct Discovery {
-    /// [`Authentik::host`].
+    /// `Authentik::host`.
     pub host: Url,
-    /// [`Discover::token`], which is required here.
+    /// `Discover::token`, which is required here.
     pub token: SecretString,
-    /// [`Authentik::insecure`].
+    /// `Authentik::insecure`.
     pub insecure: bool,
-    /// [`Authentik::outpost_id`]: the outpost that applications are assigned to. Unset: the only one
+    /// `Authentik::outpost_id`: the outpost that applications are assigned to. Unset: the only one
     /// that is not embedded.
     pub outpost_id: Option<Uuid>,
-    /// [`Control::request_timeout`], also of requests to Kubernetes.
+    /// `Control::request_timeout`, also of requests to Kubernetes.
     pub request_timeout: Duration,
     /// Additional trusted certificates.
     pub tls: Tls,

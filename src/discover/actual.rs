@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::labels::Provider;
+use crate::discover::desired::labels::Provider;
 
 /// The records at authentik that matter for the comparison.
 #[derive(Debug, Clone, Default)]

@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::actual::{Actual, Outpost};
 use super::authentik::{Authentik, AuthentikError, Flows};
-use super::item::{Action, Change, Item};
-use super::plan::Plan;
+use crate::discover::plan::Plan;
+use crate::discover::plan::item::{Action, Change, Item};
 
 /// What became of a plan.
 #[derive(Debug, Default)]

@@ -17,9 +17,9 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Config, Resource};
 use serde::de::DeserializeOwned;
 
-use super::labels::{Host, LABEL, Labelled, Spec};
 use super::ownership_marker::{Kind, Source};
-use super::ports::{Port, Ports, Target};
+use crate::discover::desired::labels::{Host, LABEL, Labelled, Spec};
+use crate::discover::desired::ports::{Port, Ports, Target};
 use crate::web::client::classify;
 
 /// Why Kubernetes could not be asked. Each text names the cause and the fix.

@@ -11,15 +11,10 @@
 pub mod actual;
 pub mod apply;
 pub mod authentik;
-mod conflict;
 pub mod desired;
-pub mod item;
 pub mod kubernetes;
-pub mod labels;
-mod orphans;
 pub mod ownership_marker;
 pub mod plan;
-pub mod ports;
 pub mod table;
 mod watch;
 

@@ -6,10 +6,10 @@ use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::item::Action;
-use super::plan::Plan;
 use super::table::lines;
 use super::{Discover, DiscoverError};
+use crate::discover::plan::Plan;
+use crate::discover::plan::item::Action;
 use crate::telemetry::Throttle;
 
 /// Changes often come together: how long others are waited for after the first.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::auth::authentik_limiter::LimitExceeded;
-use super::dialect::MalformedAuthRequest;
-use super::hosts::{HostMismatch, RoutedHostError};
-use super::listener::NotOffered;
 use super::proxy_error::ProxyError;
+use crate::gateway::request::dialect::MalformedAuthRequest;
+use crate::gateway::request::hosts::{HostMismatch, RoutedHostError};
+use crate::gateway::request::listener::NotOffered;
 use crate::model::AuthorityError;
 use crate::oidc::OidcError;
 use crate::route::Site;

@@ -8,10 +8,10 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use secrecy::ExposeSecret as _;
 use tracing::Level;
 
-use super::endpoint::{Endpoint, start_url};
 use super::error::{GatewayError, LoginFailure};
 use super::proxy_error::{ProxyError, ProxyFailure};
 use super::response::{GatewayResponse, RequestId, append_cookie, html, json};
+use crate::gateway::request::endpoint::{Endpoint, start_url};
 use crate::model::{Diagnostic, Hint as _};
 use crate::oidc::OidcError;
 use crate::upstream::UpstreamError;

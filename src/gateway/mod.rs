@@ -2,18 +2,14 @@
 
 mod access_log;
 mod auth;
-mod dialect;
-mod endpoint;
 mod error;
 mod error_response;
 mod grpc;
 mod handlers;
 mod hints;
-mod hosts;
-mod listener;
 mod proxy_error;
 mod proxy_reports;
-mod request_target;
+mod request;
 mod response;
 
 use std::sync::Arc;
@@ -43,18 +39,18 @@ use access_log::AccessLine;
 use auth::authenticator::Authenticator;
 use auth::session::Sessions;
 pub use auth::token_refresh::{self, Refresher};
-use dialect::AuthRequest;
-use endpoint::Endpoint;
 use error::GatewayError;
 #[cfg(feature = "ext-authz")]
 pub use handlers::ext_authz;
 use handlers::forward_auth::ForwardAuth;
 use handlers::login::LoginFlow;
 use handlers::proxy::{ProxiedRequest, ReverseProxy};
-use listener::ForwardAuthSettings;
-pub use listener::Listener;
 use proxy_reports::ProxyReports;
-use request_target::RequestTarget;
+use request::dialect::AuthRequest;
+use request::endpoint::Endpoint;
+use request::listener::ForwardAuthSettings;
+pub use request::listener::Listener;
+use request::target::RequestTarget;
 use response::{GatewayResponse, REQUEST_ID, RequestId};
 
 /// Answers requests. Cheap to clone.

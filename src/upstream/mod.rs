@@ -1,8 +1,8 @@
 //! The client side of the reverse proxy: sends requests to applications and returns their responses.
 //! Bodies are streamed, nothing is stored, and the slower side sets the pace.
 //!
-//! Nothing here knows a session. A [`ProxyRequest`] has everything that is to be sent; a response that
-//! is not complete and a [`Tunnel`] are handed back, and the caller says when they have to end.
+//! Nothing here knows a session. A `ProxyRequest` has everything that is to be sent; a response that
+//! is not complete and a `Tunnel` are handed back, and the caller says when they have to end.
 
 mod error;
 mod headers;

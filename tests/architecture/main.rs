@@ -12,6 +12,9 @@ use sources::{product, sources};
 /// The longest file, in lines.
 const LONGEST: usize = 450;
 
+/// The most files of a folder, besides `mod.rs` and tests.
+const MOST_FILES: usize = 12;
+
 /// Files that write to standard output or standard error by themselves.
 const MAY_PRINT: &[&str] = &["src/main.rs", "src/cli/mod.rs", "src/doctor"];
 
@@ -29,6 +32,19 @@ fn files_are_short_enough_to_be_read() {
             assert!(lines <= LONGEST, "{name} has {lines} lines");
         }
     }
+}
+
+#[test]
+fn folders_have_rooms_when_they_grow() {
+    let mut folders = std::collections::BTreeMap::<_, usize>::new();
+    for (name, _) in sources("src") {
+        let (folder, file) = name.rsplit_once('/').expect("a file in src");
+        if file != "mod.rs" && !file.ends_with("tests.rs") {
+            *folders.entry(folder.to_owned()).or_default() += 1;
+        }
+    }
+    folders.retain(|_, files| *files > MOST_FILES);
+    assert_eq!(folders, std::collections::BTreeMap::new());
 }
 
 #[test]

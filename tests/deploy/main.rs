@@ -273,7 +273,7 @@ fn every_port_is_listened_on() {
 
 #[test]
 fn every_path_exists() {
-    let endpoints = read("src/gateway/endpoint.rs");
+    let endpoints = read("src/gateway/request/endpoint.rs");
     let program = endpoints.split("#[cfg(test)]").next().unwrap_or_default();
     let known: BTreeSet<_> = pattern(r#""(/[a-z_/]+)""#)
         .captures_iter(program)

@@ -8,7 +8,9 @@ use url::Url;
 use uuid::Uuid;
 
 use super::definition::{Fallback, Setting, Source, Typed, section};
-use super::parser::{FLAG, NONZERO, PATH, Parser, SECOND, TOKEN, URL, UUID, ZERO, duration};
+use crate::config::settings::parse::parser::{
+    FLAG, NONZERO, PATH, Parser, SECOND, TOKEN, URL, UUID, ZERO, duration,
+};
 
 section! {
     /// Address of authentik, and the outpost's account there.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::kind::Kind;
-use super::parser::Parser;
+use crate::config::settings::parse::parser::Parser;
 
 /// The variable that names the configuration file, as `--config` does.
 pub const FILE_VARIABLE: &str = "AUTHENTIK_PROXY_CONFIG";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::definition::{Fallback, Setting, Source, Typed, section};
-use super::parser::{HOST, Parser, SECOND, TEXT, TOKEN, duration};
+use crate::config::settings::parse::parser::{HOST, Parser, SECOND, TEXT, TOKEN, duration};
 
 section! {
     /// The command `discover`.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::definition::{Fallback, Setting, Source, Typed, section};
-use super::parser::{ADDRESSES, DIALECTS, FLAG, NETWORKS, NONZERO, Parser, count, duration, size};
+use crate::config::settings::parse::parser::{
+    ADDRESSES, DIALECTS, FLAG, NETWORKS, NONZERO, Parser, count, duration, size,
+};
 use crate::model::Dialects;
 
 section! {

@@ -7,7 +7,6 @@ mod discover;
 mod kind;
 mod listen;
 mod parse;
-mod parser;
 mod process;
 mod redis;
 mod session;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::definition::{Fallback, Setting, Source, Typed, section};
-use super::parser::{LEVEL, PATH, Parser, ZERO, duration};
 use super::values::LogLevel;
+use crate::config::settings::parse::parser::{LEVEL, PATH, Parser, ZERO, duration};
 
 section! {
     /// Logging.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::definition::{Fallback, Setting, Source, Typed, section};
-use super::parser::{
+use super::values::{Node, RedisTopology, TlsReqs, WhenDown};
+use crate::config::settings::parse::parser::{
     FLAG, HOST, NODES, NONZERO, PASSWORD, PATH, Parser, TEXT, TLS_REQS, WHEN_DOWN, count, duration,
 };
-use super::values::{Node, RedisTopology, TlsReqs, WhenDown};
 
 section! {
     /// The servers, as configured: [`RedisTopology`] is made from them.

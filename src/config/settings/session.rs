@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::definition::{Fallback, Setting, Source, Typed, section};
-use super::parser::{COOKIE_PREFIX, FLAG, MINUTE, Parser, SECOND, count, duration, size};
 use super::values::CookiePrefix;
+use crate::config::settings::parse::parser::{
+    COOKIE_PREFIX, FLAG, MINUTE, Parser, SECOND, count, duration, size,
+};
 
 section! {
     /// Sessions of users.

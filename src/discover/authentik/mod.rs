@@ -14,9 +14,9 @@ use error::{found_or_none, gone, to};
 use wire::{ApplicationRecord, Created, Flow, OutpostRecord, ProviderRecord};
 
 use super::actual::{Actual, ActualProvider, Application, Outpost};
-use super::labels::DesiredApplication;
 use super::ownership_marker::{OwnershipMarker, Source};
 use crate::config::Discovery;
+use crate::discover::desired::labels::DesiredApplication;
 use crate::web::client::BackChannel;
 use crate::web::client::rest::{Rest, RestError};
 

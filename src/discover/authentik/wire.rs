@@ -4,7 +4,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::discover::actual::{ActualProvider, Application, Outpost};
-use crate::discover::labels::Provider;
+use crate::discover::desired::labels::Provider;
 
 #[derive(Deserialize)]
 pub(super) struct OutpostRecord {

@@ -8,7 +8,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{RedisStore, scripts};
+use super::RedisStore;
+use super::format::scripts;
 use crate::model::SessionId;
 use crate::store::error::StoreError;
 use crate::store::session::Prepared;

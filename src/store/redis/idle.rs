@@ -5,7 +5,8 @@
 //! overwrite later uses. It is not encrypted: write access to Redis can keep a session from
 //! expiring, but cannot create one.
 
-use super::{RedisStore, keys};
+use super::RedisStore;
+use super::format::keys;
 use crate::model::{IdleTimeout, SessionKey};
 use crate::store::error::StoreError;
 use crate::store::session::{LiveSession, Prepared};

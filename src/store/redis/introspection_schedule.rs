@@ -8,10 +8,11 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use tokio::sync::{Mutex, mpsc};
 
-use super::cache::{Entry, Slot};
-use super::{RedisStore, keys, record, scripts};
+use super::RedisStore;
+use super::format::{keys, record, scripts};
 use crate::model::SessionKey;
 use crate::store::error::StoreError;
+use crate::store::redis::local::cache::{Entry, Slot};
 use crate::store::seal::Seal;
 use crate::store::session::{LiveSession, Prepared};
 

@@ -10,25 +10,17 @@
 //! A revoked session leaves a tombstone until its record would have expired, so that a replica can
 //! restore a session that Redis lost, and never a revoked one.
 
-mod cache;
 mod connection;
 mod data_loss;
-mod error;
+mod format;
 mod idle;
 mod inspect;
 mod introspection_schedule;
-mod invalidation;
-mod keys;
-mod local_index;
-mod outbox;
-mod record;
+mod local;
 pub(super) mod refresh_claim;
 mod resync;
 mod revalidation;
 mod revocation;
-mod scripts;
-mod server;
-mod single_flight;
 mod subscription;
 
 use std::sync::Arc;
@@ -48,18 +40,18 @@ use crate::config::{self, WhenDown};
 use crate::model::{IdleTimeout, Session, SessionId, SessionKey};
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{CacheResult, StoreMetrics};
-use cache::{Cache, Entry, Slot};
 use connection::Connection;
+use connection::server::Server;
 use data_loss::KnownGeneration;
+use format::invalidation::Invalidation;
+use format::scripts::{Index, IndexEntry, Write};
 pub use inspect::MemoryPolicy;
 use introspection_schedule::IntrospectionQueue;
-use invalidation::Invalidation;
-use local_index::LocalIndex;
-use outbox::{Outbox, PendingSession};
+use local::cache::{Cache, Entry, Slot};
+use local::index::LocalIndex;
+use local::outbox::{Outbox, PendingSession};
+use local::single_flight::SingleFlight;
 use revalidation::RevalidationQueue;
-use scripts::{Index, IndexEntry, Write};
-use server::Server;
-use single_flight::SingleFlight;
 use subscription::Subscription;
 
 /// How often a session in use is revalidated while messages arrive, to detect data loss at Redis.
@@ -236,7 +228,10 @@ impl<P: Prepared> RedisStore<P> {
         context: &(impl SessionContext<Prepared = P> + ?Sized),
     ) -> Result<Option<Arc<LiveSession<P>>>, StoreError> {
         let (now, epoch) = (self.millis(), self.subscription.epoch());
-        let found: Option<Vec<u8>> = self.connection.query(&scripts::read(&id.key())).await?;
+        let found: Option<Vec<u8>> = self
+            .connection
+            .query(&format::scripts::read(&id.key()))
+            .await?;
         self.cache_record(id, context, found.as_deref(), now, epoch)
             .await
     }
@@ -256,12 +251,12 @@ impl<P: Prepared> RedisStore<P> {
             self.ensure_complete().await?;
             return Ok(None);
         };
-        if *bytes == *record::TOMBSTONE {
+        if *bytes == *format::record::TOMBSTONE {
             self.cache.insert(key, Slot::Tombstone(now));
             return Ok(None);
         }
-        let seal = record::seal(id, context.seal_key());
-        let record = match record::decode(&seal, &keys::session(&key), bytes) {
+        let seal = format::record::seal(id, context.seal_key());
+        let record = match format::record::decode(&seal, &format::keys::session(&key), bytes) {
             Ok(record) => record,
             Err(error) => {
                 // It stays unreadable; the user has to sign in again.
@@ -285,13 +280,14 @@ impl<P: Prepared> RedisStore<P> {
     }
 
     /// Reads a record; concurrent reads of one key share the request.
-    async fn read(&self, key: SessionKey) -> single_flight::ReadResult {
+    async fn read(&self, key: SessionKey) -> local::single_flight::ReadResult {
         self.metrics.cache_request(CacheResult::Miss);
         let connection = Arc::clone(&self.connection);
         self.single_flight
             .run(key, move || {
                 async move {
-                    let bytes: Option<Vec<u8>> = connection.query(&scripts::read(&key)).await?;
+                    let bytes: Option<Vec<u8>> =
+                        connection.query(&format::scripts::read(&key)).await?;
                     Ok(bytes.map(Bytes::from))
                 }
                 .boxed()
@@ -328,7 +324,7 @@ impl<P: Prepared> RedisStore<P> {
     ) -> Result<(), StoreError> {
         let key = id.key();
         session.set_introspected_at(self.clock.now());
-        let seal = record::seal(id, context.seal_key());
+        let seal = format::record::seal(id, context.seal_key());
         let (now, epoch) = (self.millis(), self.subscription.epoch());
         if let Err(error) = self.write(key, &session, &seal, Write::Create).await {
             let pending = PendingSession {
@@ -357,7 +353,7 @@ impl<P: Prepared> RedisStore<P> {
         session.set_introspected_at(self.clock.now());
         // A session is refreshed because it is used.
         session.update_used_at(0, self.clock.now());
-        let seal = record::seal(id, context.seal_key());
+        let seal = format::record::seal(id, context.seal_key());
         let (now, epoch) = (self.millis(), self.subscription.epoch());
         self.write(key, &session, &seal, Write::Update).await?;
         self.cache_session(key, &session, seal, now, epoch);
@@ -377,8 +373,8 @@ impl<P: Prepared> RedisStore<P> {
         if expires <= now {
             return Ok(());
         }
-        let record = record::encode(seal, &keys::session(&key), session);
-        let command = scripts::write(&key, &record, expires - now, mode);
+        let record = format::record::encode(seal, &format::keys::session(&key), session);
+        let command = format::scripts::write(&key, &record, expires - now, mode);
         let written: Option<()> = self.connection.query(&command).await?;
         if written.is_none() && self.has_tombstone(key).await? {
             session.revoke();
@@ -395,7 +391,7 @@ impl<P: Prepared> RedisStore<P> {
             let added: Option<Vec<Vec<u8>>> = self.connection.query(&add).await?;
             if added.is_none() {
                 session.revoke();
-                let tombstone = scripts::write_tombstone(&key);
+                let tombstone = format::scripts::write_tombstone(&key);
                 let _: Option<()> = self.connection.query(&tombstone).await?;
                 return Ok(());
             }
@@ -412,30 +408,30 @@ impl<P: Prepared> RedisStore<P> {
     }
 
     async fn has_tombstone(&self, key: SessionKey) -> Result<bool, StoreError> {
-        let bytes: Option<Vec<u8>> = self.connection.query(&scripts::read(&key)).await?;
-        Ok(bytes.is_some_and(|bytes| bytes == record::TOMBSTONE))
+        let bytes: Option<Vec<u8>> = self.connection.query(&format::scripts::read(&key)).await?;
+        Ok(bytes.is_some_and(|bytes| bytes == format::record::TOMBSTONE))
     }
 
     pub(super) async fn put_blob(&self, name: &str, blob: &[u8]) -> Result<(), StoreError> {
         let mut command = redis::cmd("SET");
-        command.arg(keys::blob(name)).arg(blob);
+        command.arg(format::keys::blob(name)).arg(blob);
         command.arg("EX").arg(BLOB_TTL_SECONDS);
         self.connection.query(&command).await
     }
 
     pub(super) async fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let mut command = redis::cmd("GET");
-        command.arg(keys::blob(name));
+        command.arg(format::keys::blob(name));
         self.connection.query(&command).await
     }
 
-    fn index_keys(&self, session: &Session) -> (Option<keys::Hash>, keys::Hash) {
-        let sid = session.claims.sid.as_deref().map(keys::sid_hash);
+    fn index_keys(&self, session: &Session) -> (Option<format::keys::Hash>, format::keys::Hash) {
+        let sid = session.claims.sid.as_deref().map(format::keys::sid_hash);
         (sid, self.subject_hash(&session.claims.sub))
     }
 
-    fn subject_hash(&self, sub: &str) -> keys::Hash {
-        keys::subject_hash(&self.settings.subject_index_key, sub)
+    fn subject_hash(&self, sub: &str) -> format::keys::Hash {
+        format::keys::subject_hash(&self.settings.subject_index_key, sub)
     }
 
     /// Milliseconds since the start of the process, from a monotonic clock.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 
-use super::{RedisStore, keys, scripts};
+use super::RedisStore;
+use super::format::{keys, scripts};
 use crate::model::SessionKey;
 use crate::store::session::Prepared;
 

@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::RedisStore;
-use super::cache::Entry;
 use super::revalidation::MAX_CONCURRENT;
-use super::scripts::{self, Write};
 use crate::model::SessionKey;
 use crate::store::error::StoreError;
+use crate::store::redis::format::scripts::{self, Write};
+use crate::store::redis::local::cache::Entry;
 use crate::store::session::Prepared;
 
 /// Sessions that are revalidated between two reports that this replica still restores sessions.

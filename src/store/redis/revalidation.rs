@@ -6,10 +6,11 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Mutex, mpsc};
 
-use super::cache::{Entry, Slot};
-use super::{RedisStore, record};
+use super::RedisStore;
+use super::format::record;
 use crate::model::SessionKey;
 use crate::store::error::StoreError;
+use crate::store::redis::local::cache::{Entry, Slot};
 use crate::store::session::Prepared;
 
 /// Sessions that may wait for revalidation; others are queued by a later request.

@@ -1,12 +1,13 @@
 //! Revocation: in this process at once, at Redis and at other replicas as soon as Redis is up. The
 //! cost depends on the number of revoked sessions, not on the number of sessions.
 
-use super::cache::Slot;
-use super::invalidation::{Invalidation, SignOutTime};
-use super::scripts::{self, Index, IndexEntry};
-use super::{RedisStore, keys};
+use super::RedisStore;
+use super::format::keys;
 use crate::model::{Hint as _, SessionKey};
 use crate::store::error::StoreError;
+use crate::store::redis::format::invalidation::{Invalidation, SignOutTime};
+use crate::store::redis::format::scripts::{self, Index, IndexEntry};
+use crate::store::redis::local::cache::Slot;
 use crate::store::session::Prepared;
 
 impl<P: Prepared> RedisStore<P> {

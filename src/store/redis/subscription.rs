@@ -8,9 +8,10 @@ use redis::Value;
 use redis::aio::PubSub;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::error::Failure;
-use super::invalidation::Invalidation;
-use super::{RedisStore, keys};
+use super::RedisStore;
+use super::format::keys;
+use crate::store::redis::connection::error::Failure;
+use crate::store::redis::format::invalidation::Invalidation;
 use crate::store::session::Prepared;
 use crate::telemetry::Throttle;
 

@@ -9,7 +9,7 @@ use super::cookies::{bound_to_browser, remove_cookies, sent_attempts};
 use crate::gateway::auth::authentik_limiter::Attempt;
 use crate::gateway::auth::session::session_ids;
 use crate::gateway::error::{GatewayError, LoginFailure};
-use crate::gateway::request_target::RequestTarget;
+use crate::gateway::request::target::RequestTarget;
 use crate::gateway::response::{GatewayResponse, append_cookie, redirect};
 use crate::model::SessionId;
 use crate::oidc::{LoginState, OidcError, StateError, Tokens};

@@ -15,9 +15,9 @@ use http::{HeaderMap, Method, header};
 
 use crate::gateway::auth::authenticator::Authenticator;
 use crate::gateway::auth::session::cookie_attributes;
-use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::{GatewayError, LoginFailure};
-use crate::gateway::request_target::RequestTarget;
+use crate::gateway::request::endpoint::Endpoint;
+use crate::gateway::request::target::RequestTarget;
 use crate::gateway::response::{GatewayResponse, append_cookie, redirect, unauthorized};
 use crate::model::{ExternalUrl, RequestedUrl, SessionId};
 use crate::oidc::LoginState;

@@ -1,8 +1,8 @@
 //! Redirects to the callback as two real servers sent them.
 
 use super::callback::Callback;
-use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::LoginFailure;
+use crate::gateway::request::endpoint::Endpoint;
 use crate::recordings::{both, text};
 
 /// The callback when the browser follows the redirect.

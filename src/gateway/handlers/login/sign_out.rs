@@ -8,7 +8,7 @@ use http::{Method, Response, StatusCode};
 use super::LoginFlow;
 use super::cookies::remove_cookies;
 use crate::gateway::error::GatewayError;
-use crate::gateway::request_target::RequestTarget;
+use crate::gateway::request::target::RequestTarget;
 use crate::gateway::response::{GatewayResponse, html, redirect};
 use crate::model::Session;
 use crate::route::Site;

@@ -1,0 +1,420 @@
+//! What a labelled Service or Ingress asks for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use regex::Regex;
+use serde::Serialize;
+use url::Url;
+
+use crate::discover::desired::ports::Ports;
+use crate::discover::ownership_marker::{Kind, Source};
+use crate::model::ExternalUrl;
+
+/// The label of objects to read.
+pub const LABEL: &str = "authentik.io/proxy";
+/// Its value for those that want to be an application.
+const ENABLED: &str = "enabled";
+/// Its values for those that do not, yet.
+const DISABLED: [&str; 2] = ["disabled", "false"];
+/// How the names of our annotations begin.
+const PREFIX: &str = "authentik.io/";
+
+/// The annotations, without [`PREFIX`].
+const EXTERNAL_HOST: &str = "external-host";
+const SLUG: &str = "slug";
+const NAME: &str = "service-name";
+const DESCRIPTION: &str = "description";
+const PUBLISHER: &str = "publisher";
+const MODE: &str = "mode";
+const INTERNAL_PORT: &str = "internal-port";
+const INTERNAL_SCHEME: &str = "internal-scheme";
+const INTERNAL_TLS_VERIFY: &str = "internal-tls-verify";
+const SKIP_PATH_REGEX: &str = "skip-path-regex";
+const INTERCEPT: &str = "intercept-header-auth";
+const ALL: [&str; 11] = [
+    EXTERNAL_HOST,
+    SLUG,
+    NAME,
+    DESCRIPTION,
+    PUBLISHER,
+    MODE,
+    INTERNAL_PORT,
+    INTERNAL_SCHEME,
+    INTERNAL_TLS_VERIFY,
+    SKIP_PATH_REGEX,
+    INTERCEPT,
+];
+
+/// A labelled object as Kubernetes has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labelled {
+    /// Which one it is.
+    pub source: Source,
+    /// The value of [`LABEL`].
+    pub label: String,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// What depends on its kind.
+    pub spec: Spec,
+}
+
+/// What a labelled object leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spec {
+    /// A Service, with its ports.
+    Service(Ports),
+    /// An Ingress, with the hosts of its rules.
+    Ingress(Vec<Host>),
+}
+
+/// A host of an Ingress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Whether the Ingress has a certificate for it.
+    pub tls: bool,
+}
+
+/// An application as it should be at authentik.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredApplication {
+    /// Who asks for it.
+    pub source: Source,
+    /// Slug of the application.
+    pub slug: String,
+    /// Name of the application.
+    pub name: String,
+    /// Its description.
+    pub description: String,
+    /// Its publisher.
+    pub publisher: String,
+    /// Settings of its provider.
+    pub provider: Provider,
+}
+
+/// The fields of a proxy provider that annotations decide about, as authentik has them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Provider {
+    /// The external address of the application; without a slash at the end of a bare host.
+    pub external_host: String,
+    /// Where the outpost finds it; empty with forward auth.
+    #[serde(default)]
+    pub internal_host: String,
+    /// `proxy` or `forward_single`, or what only others set.
+    pub mode: String,
+    /// Whether the outpost verifies the certificate of `internal_host`.
+    pub internal_host_ssl_validation: bool,
+    /// Expressions of paths that need no login, one a line.
+    #[serde(default)]
+    pub skip_path_regex: String,
+    /// Whether the outpost looks at `Authorization`.
+    pub intercept_header_auth: bool,
+}
+
+impl Provider {
+    /// The address as requests are routed by it; what is no address, as it is.
+    pub(in crate::discover) fn address(&self) -> String {
+        routed(&self.external_host)
+    }
+}
+
+fn routed(external_host: &str) -> String {
+    let url = ExternalUrl::parse(external_host);
+    url.map_or_else(|_| external_host.to_owned(), |url| url.routed())
+}
+
+/// Something wrong with the annotations of an object, or odd about them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    key: &'static str,
+    text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, text } = self;
+        if *key == LABEL {
+            write!(f, "label {LABEL} {text}")
+        } else {
+            write!(f, "annotation {PREFIX}{key} {text}")
+        }
+    }
+}
+
+/// What an object asks for: an application, nothing, or something that cannot be.
+pub fn desired_application(
+    labelled: &Labelled,
+    cluster_domain: &str,
+) -> Result<Option<DesiredApplication>, Vec<Problem>> {
+    match labelled.label.as_str() {
+        ENABLED => {}
+        label if DISABLED.contains(&label) => return Ok(None),
+        label => {
+            let text = format!("is {label:?}; expected {ENABLED:?} or {:?}", DISABLED[0]);
+            return Err(vec![Problem { key: LABEL, text }]);
+        }
+    }
+    let mut reader = Reader {
+        labelled,
+        problems: Vec::new(),
+    };
+    let wanted = reader.wanted(cluster_domain);
+    if reader.problems.is_empty() {
+        Ok(wanted)
+    } else {
+        Err(reader.problems)
+    }
+}
+
+/// What an object asks for that only one can have, as far as it can be read; whatever else may be
+/// wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Slug of the application.
+    pub slug: Option<String>,
+    /// Its external host, by which requests are routed.
+    pub address: Option<String>,
+}
+
+/// Reads [`Claim`].
+#[must_use]
+pub fn claim(labelled: &Labelled) -> Claim {
+    let mut reader = Reader {
+        labelled,
+        problems: Vec::new(),
+    };
+    Claim {
+        slug: reader.slug(),
+        address: reader.external_host().map(|host| routed(&host)),
+    }
+}
+
+/// Annotations in our name that mean nothing, each with what was probably meant.
+#[must_use]
+pub fn unknown(labelled: &Labelled) -> Vec<String> {
+    let names = labelled.annotations.keys();
+    let known = names.filter_map(|name| name.strip_prefix(PREFIX));
+    known
+        .filter(|name| !ALL.contains(name))
+        .map(|name| {
+            let near = ALL
+                .iter()
+                .map(|known| (strsim::osa_distance(name, known), known));
+            let near = near.filter(|(distance, _)| *distance <= 3).min();
+            let hint = near.map_or_else(String::new, |(_, known)| {
+                format!("; did you mean {PREFIX}{known}?")
+            });
+            format!("annotation {PREFIX}{name} is unknown and has no effect{hint}")
+        })
+        .collect()
+}
+
+/// Reads annotations and keeps what is wrong with them.
+struct Reader<'a> {
+    labelled: &'a Labelled,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    /// `None` only if a problem was recorded.
+    fn wanted(&mut self, cluster_domain: &str) -> Option<DesiredApplication> {
+        let labelled = self.labelled;
+        let name = &labelled.source.name;
+        let text = |key| self.text(key).unwrap_or_default().to_owned();
+        let (description, publisher) = (text(DESCRIPTION), text(PUBLISHER));
+        let title = self.text(NAME).unwrap_or(name).to_owned();
+        let slug = self.slug();
+        let external_host = self.external_host();
+        let proxied = self.is_proxied();
+        let internal_host = match &labelled.spec {
+            Spec::Service(ports) if proxied => self.internal_host(ports, cluster_domain),
+            _ => Some(String::new()),
+        };
+        let verify = self.flag(INTERNAL_TLS_VERIFY);
+        let intercept_header_auth = self.flag(INTERCEPT);
+        let skip_path_regex = self.skip_path_regex();
+        Some(DesiredApplication {
+            source: labelled.source.clone(),
+            slug: slug?,
+            name: title,
+            description,
+            publisher,
+            provider: Provider {
+                external_host: external_host?,
+                internal_host: internal_host?,
+                mode: if proxied { "proxy" } else { "forward_single" }.to_owned(),
+                internal_host_ssl_validation: verify,
+                skip_path_regex,
+                intercept_header_auth,
+            },
+        })
+    }
+
+    /// The value of an annotation; an empty one counts as absent.
+    fn text(&self, key: &str) -> Option<&str> {
+        let value = self.labelled.annotations.get(&format!("{PREFIX}{key}"))?;
+        Some(value.trim()).filter(|value| !value.is_empty())
+    }
+
+    fn problem(&mut self, key: &'static str, text: impl Into<String>) {
+        let text = text.into();
+        self.problems.push(Problem { key, text });
+    }
+
+    fn slug(&mut self) -> Option<String> {
+        let slug = self
+            .text(SLUG)
+            .unwrap_or(&self.labelled.source.name)
+            .to_owned();
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if slug.chars().all(fits) {
+            return Some(slug);
+        }
+        let text = format!("{slug:?} may have letters, digits, \"-\" and \"_\" only");
+        self.problem(SLUG, text);
+        None
+    }
+
+    fn flag(&mut self, key: &'static str) -> bool {
+        match self.text(key) {
+            None | Some("true") => true,
+            Some("false") => false,
+            Some(other) => {
+                let text = format!("is {other:?}; expected \"true\" or \"false\"");
+                self.problem(key, text);
+                true
+            }
+        }
+    }
+
+    /// Whether requests go through the outpost.
+    fn is_proxied(&mut self) -> bool {
+        let is_service = self.labelled.source.kind == Kind::Service;
+        match self.text(MODE) {
+            None => is_service,
+            Some("proxy") if is_service => true,
+            Some("forward_single") => false,
+            Some("proxy") => {
+                self.problem(
+                    MODE,
+                    "is \"proxy\", for which there has to be a Service: label that instead",
+                );
+                false
+            }
+            Some(other) => {
+                let text = format!("is {other:?}; expected \"proxy\" or \"forward_single\"");
+                self.problem(MODE, text);
+                is_service
+            }
+        }
+    }
+
+    fn external_host(&mut self) -> Option<String> {
+        let found = match (self.text(EXTERNAL_HOST), &self.labelled.spec) {
+            (Some(text), _) => external(text),
+            (None, Spec::Service(_)) => Err(
+                "is missing; expected the URL that users open, for example https://app.example.com"
+                    .to_owned(),
+            ),
+            (None, Spec::Ingress(hosts)) => of_ingress(hosts),
+        };
+        found.map_err(|text| self.problem(EXTERNAL_HOST, text)).ok()
+    }
+
+    fn internal_host(&mut self, ports: &Ports, cluster_domain: &str) -> Option<String> {
+        let Source {
+            namespace, name, ..
+        } = &self.labelled.source;
+        let scheme = match self.text(INTERNAL_SCHEME) {
+            None => "http",
+            Some(scheme @ ("http" | "https")) => scheme,
+            Some(other) => {
+                let text = format!("is {other:?}; expected \"http\" or \"https\"");
+                self.problem(INTERNAL_SCHEME, text);
+                return None;
+            }
+        };
+        match ports.choose(self.text(INTERNAL_PORT)) {
+            Ok(port) => Some(format!(
+                "{scheme}://{name}.{namespace}.svc.{cluster_domain}:{port}"
+            )),
+            Err(text) => {
+                self.problem(INTERNAL_PORT, text);
+                None
+            }
+        }
+    }
+
+    /// Every line has to be an expression: the outpost would leave out one that is not.
+    fn skip_path_regex(&mut self) -> String {
+        let text = self.text(SKIP_PATH_REGEX).unwrap_or_default();
+        let lines: Vec<_> = text
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .collect();
+        let text = lines.join("\n");
+        let wrong = lines.into_iter().find(|line| Regex::new(line).is_err());
+        if let Some(wrong) = wrong {
+            let wrong = format!("{wrong:?} is not a regular expression");
+            self.problem(SKIP_PATH_REGEX, wrong);
+        }
+        text
+    }
+}
+
+/// An external address; without a scheme it is https.
+fn external(text: &str) -> Result<String, String> {
+    let full = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("https://{text}")
+    };
+    let wrong =
+        || format!("{text:?} is not the address of a host, for example https://app.example.com");
+    let url = Url::parse(&full).map_err(|_| wrong())?;
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !plain {
+        return Err(wrong());
+    }
+    // authentik makes redirect URIs of it, in which the slash of a bare host would show.
+    let path = url.path();
+    let url = if path == "/" {
+        url.as_str().trim_end_matches('/')
+    } else {
+        url.as_str()
+    };
+    Ok(url.to_owned())
+}
+
+/// An Ingress has to leave no doubt: a wrong scheme would only show at the first login.
+fn of_ingress(hosts: &[Host]) -> Result<String, String> {
+    match hosts {
+        [host] if host.name.starts_with('*') => Err(format!(
+            "is missing, and the Ingress is for {} hosts",
+            host.name
+        )),
+        [host] if host.tls => external(&host.name),
+        [host] => Err(format!(
+            "is missing, and the Ingress has no certificate for {}; say whether it is http or https",
+            host.name
+        )),
+        [] => Err("is missing, and the Ingress names no host".to_owned()),
+        several => {
+            let names: Vec<_> = several.iter().map(|host| host.name.as_str()).collect();
+            Err(format!(
+                "is missing, and the Ingress has several hosts: {}",
+                names.join(", ")
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "labels_tests.rs"]
+mod tests;
