@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 pub const IDLE_TIME: Duration = Duration::from_mins(1);
 /// Interval of probes.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(15);
-/// Unanswered probes after which the connection is closed.
+/// Number of probes without a response after which the connection is closed.
 pub const MAX_PROBES: u32 = 4;
 
 /// Enables keepalive on an accepted connection.

@@ -91,12 +91,8 @@ impl<'a> Hosts<'a, '_> {
     pub(crate) fn routed(&self) -> Result<RoutedHost<'a>, RoutedHostError> {
         match self.request.dialect {
             Dialect::Nginx | Dialect::IngressNginx => self.nginx(),
-            Dialect::Caddy => {
-                let earlier = self.compare_earlier()?;
-                let own = self.compare_own(CADDY)?;
-                Ok(earlier.unwrap_or(own))
-            }
-            Dialect::Traefik => Ok(self.compare_earlier()?.unwrap_or(VERIFIED)),
+            Dialect::Caddy => Ok(self.compare_earlier(self.compare_own(CADDY)?)?),
+            Dialect::Traefik => Ok(self.compare_earlier(VERIFIED)?),
             // Its URL has the host that it routes by, and it sends no other one.
             Dialect::Envoy => Ok(VERIFIED),
         }
@@ -128,18 +124,26 @@ impl<'a> Hosts<'a, '_> {
         }
     }
 
-    /// Compares the other elements of an `X-Forwarded-Host` that is a list, and returns the first by
-    /// which the request may have been routed elsewhere. An element that is not a host names no
-    /// application.
-    fn compare_earlier(&self) -> Result<Option<RoutedHost<'a>>, HostMismatch> {
-        let mut elsewhere = None;
+    /// Compares the other elements of an `X-Forwarded-Host` that is a list. An element that is not a
+    /// host names no application. The result has one host by which the request may have been routed
+    /// elsewhere; two are refused, since a client could hide one behind another.
+    fn compare_earlier(&self, known: RoutedHost<'a>) -> Result<RoutedHost<'a>, HostMismatch> {
+        let mut routed = known;
         for host in self.request.inbound.earlier_hosts() {
-            if let Ok(host) = Authority::parse(host) {
-                let routed = self.compare(self.request.routes(host), EARLIER)?;
-                elsewhere = elsewhere.or(routed.elsewhere.is_some().then_some(routed));
+            let Ok(host) = Authority::parse(host) else {
+                continue;
+            };
+            let host = self.request.routes(host);
+            let other = self.compare(host, EARLIER)?;
+            match (routed.elsewhere, other.elsewhere) {
+                (None, Some(_)) => routed = other,
+                (Some(known), Some(another)) if !is_same(&known, &another) => {
+                    return Err(self.mismatch(host, EARLIER));
+                }
+                _ => {}
             }
         }
-        Ok(elsewhere)
+        Ok(routed)
     }
 
     fn compare_own(&self, source: HostSource) -> Result<RoutedHost<'a>, HostMismatch> {

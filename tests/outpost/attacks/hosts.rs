@@ -288,6 +288,10 @@ async fn ap_2026_01_over_http_2_the_authority_counts() {
 #[tokio::test]
 async fn ap_2026_01_of_a_list_of_hosts_the_last_counts_and_none_contradicts_it() {
     let world = world(&[]).await;
+    // Caddy's own host is not hidden by an element of the list.
+    let hosts = "other.home.test, open.home.test";
+    let answer = ask(&world, CADDY, "secret.home.test", hosts, &[]).await;
+    assert_eq!(answer.status(), 400);
     for path in [TRAEFIK, CADDY] {
         for (hosts, status) in [
             ("public.test", 200),
@@ -299,6 +303,7 @@ async fn ap_2026_01_of_a_list_of_hosts_the_last_counts_and_none_contradicts_it()
             ("open.home.test", 200),
             ("secret.home.test, open.home.test", 302),
             ("@, secret.home.test, open.home.test", 302),
+            ("other.home.test, secret.home.test, open.home.test", 400),
             ("public.test, internal.test", 400),
             ("internal.test, public.test", 400),
             ("internal.test, evil.test, public.test", 400),
