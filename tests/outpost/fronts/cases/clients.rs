@@ -70,7 +70,7 @@ impl Site {
         self.get(APP, target, headers).await
     }
 
-    async fn websocket(
+    pub(super) async fn websocket(
         &self,
         cookies: &str,
     ) -> Result<(WebSocketStream<Box<dyn Stream>>, Response<()>), Box<Error>> {

@@ -13,7 +13,7 @@ fn page(server: Server) -> &'static str {
         Server::Nginx(_) => "nginx",
         Server::Ingress => "ingress-nginx",
         Server::Caddy(_) => "caddy",
-        Server::Traefik => "traefik",
+        Server::Traefik | Server::TraefikOfAuthentik => "traefik",
         Server::HaProxy(_) => "haproxy",
         Server::Envoy | Server::EnvoyGrpc => "envoy",
     }

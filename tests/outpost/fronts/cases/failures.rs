@@ -17,7 +17,7 @@ fn expected(server: Server) -> &'static [u16] {
         // What auth_request makes of every failure.
         Server::Nginx(_) | Server::Ingress => &[500],
         Server::Caddy(_) => &[502, 504],
-        Server::Traefik => &[500, 502, 503, 504],
+        Server::Traefik | Server::TraefikOfAuthentik => &[500, 502, 503, 504],
         Server::HaProxy(_) | Server::Envoy | Server::EnvoyGrpc => &[503],
     }
 }

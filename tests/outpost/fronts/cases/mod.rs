@@ -8,6 +8,7 @@ mod domain;
 mod failures;
 mod identities;
 mod sign_in;
+mod vendor;
 
 use std::net::SocketAddr;
 

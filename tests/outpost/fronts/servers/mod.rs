@@ -30,6 +30,8 @@ pub(super) enum Server {
     Ingress,
     Caddy(caddy::Release),
     Traefik,
+    /// Traefik with the configuration of authentik's documentation.
+    TraefikOfAuthentik,
     HaProxy(haproxy::Release),
     Envoy,
     EnvoyGrpc,
@@ -143,6 +145,10 @@ impl Server {
                 let arguments = traefik_arguments();
                 boxed(Traefik::start(address, &traefik(behind), &arguments).await)
             }
+            Self::TraefikOfAuthentik => {
+                let configuration = traefik_of_authentik(behind);
+                boxed(Traefik::start(address, &configuration, &[]).await)
+            }
             Self::HaProxy(release) => {
                 let configuration = haproxy(behind, address, files.path());
                 boxed(HaProxy::start(release, address, &configuration).await)
@@ -163,7 +169,7 @@ impl Server {
             tls: behind.certificate.is_some(),
             program: Box::new((program, files)),
         };
-        if self == Self::Traefik {
+        if matches!(self, Self::Traefik | Self::TraefikOfAuthentik) {
             // It listens before it has its routers.
             within(has_routers(&front, behind.sites[0].0)).await;
         }
@@ -276,6 +282,58 @@ fn traefik(behind: &Behind<'_>) -> String {
         }
     }
     whole.to_string()
+}
+
+/// The settings of "Standalone traefik" in authentik's documentation, which
+/// `docs/reverse-proxies/traefik.md` compares with the recipe.
+fn traefik_of_authentik(behind: &Behind<'_>) -> String {
+    let outpost = format!("http://{}/outpost.goauthentik.io", behind.outpost);
+    let identity = [
+        "username",
+        "groups",
+        "entitlements",
+        "email",
+        "name",
+        "uid",
+        "jwt",
+        "meta-jwks",
+        "meta-outpost",
+        "meta-provider",
+        "meta-app",
+        "meta-version",
+    ];
+    let service = |url: String| json!({"loadBalancer": {"servers": [{"url": url}]}});
+    let mut routers = json!({});
+    let mut services = json!({"authentik": service(outpost.clone())});
+    for (host, application) in behind.sites {
+        let rule = format!("Host(`{host}`)");
+        routers[format!("app-{host}")] = json!({
+            "rule": rule, "priority": 10, "middlewares": ["authentik"],
+            "service": format!("app-{host}"), "tls": {},
+        });
+        routers[format!("auth-{host}")] = json!({
+            "rule": format!("{rule} && PathPrefix(`/outpost.goauthentik.io/`)"), "priority": 15,
+            "service": "authentik", "tls": {},
+        });
+        services[format!("app-{host}")] = service(format!("http://{application}"));
+    }
+    let certificate = behind.certificate.expect("a certificate");
+    json!({
+        "http": {
+            "middlewares": {"authentik": {"forwardAuth": {
+                "address": format!("{outpost}/auth/traefik"),
+                "trustForwardHeader": true,
+                "maxResponseBodySize": 4_194_304,
+                "authResponseHeaders": identity.map(|name| format!("X-authentik-{name}")),
+            }}},
+            "routers": routers,
+            "services": services,
+        },
+        "tls": {"certificates": [
+            {"certFile": certificate.chain(), "keyFile": certificate.key()},
+        ]},
+    })
+    .to_string()
 }
 
 /// Several applications take an `acl` and a backend each. The script is written into `directory`.
