@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::actual::{Actual, Outpost};
 use super::authentik::{Authentik, AuthentikError, Flows};
+use crate::discover::desired::labels::DesiredApplication;
 use crate::discover::plan::Plan;
 use crate::discover::plan::item::{Action, Change, Item};
 
@@ -72,17 +73,22 @@ impl Run<'_> {
             return Ok(());
         };
         let authentik = self.authentik;
+        let mut created = None;
         let pk = if let Some(pk) = item.provider {
             pk
         } else {
             let flows = self.flows().await?;
             let pk = authentik.create_provider(desired, flows).await?;
             self.outcome.done += 1;
-            pk
+            *created.insert(pk)
         };
         for change in changes {
             match change {
-                Change::CreateApplication => authentik.create_application(desired, pk).await?,
+                Change::CreateApplication => {
+                    if let Err(error) = authentik.create_application(desired, pk).await {
+                        return Err(self.take_back(desired, created, error).await);
+                    }
+                }
                 Change::UpdateApplication(slug, _) => {
                     authentik.update_application(slug, desired).await?;
                 }
@@ -102,6 +108,24 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Deletes the provider that was just created for an application that authentik does not
+    /// accept: nothing would ever use it. After other failures it stays, and the next run goes on.
+    async fn take_back(
+        &mut self,
+        desired: &DesiredApplication,
+        created: Option<i64>,
+        error: AuthentikError,
+    ) -> AuthentikError {
+        if let (Some(pk), AuthentikError::Invalid { .. }) = (created, &error) {
+            // Should this fail, too, the next run finds the provider by its name.
+            let deleted = self.authentik.delete_provider(pk, &desired.source).await;
+            if deleted.is_ok() {
+                self.outcome.done -= 1;
+            }
+        }
+        error
     }
 
     async fn delete(&mut self, item: &Item, slug: Option<&str>) -> Result<(), AuthentikError> {

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use futures_util::stream::{BoxStream, SelectAll};
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::core::v1::{Namespace, Service, ServicePort};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{Api, ListParams};
@@ -18,9 +20,18 @@ use kube::{Client, Config, Resource};
 use serde::de::DeserializeOwned;
 
 use super::ownership_marker::{Kind, Source};
-use crate::discover::desired::labels::{Host, LABEL, Labelled, Spec};
+use crate::discover::desired::address::Host;
+use crate::discover::desired::labels::{LABEL, Labelled, Spec};
 use crate::discover::desired::ports::{Port, Ports, Target};
 use crate::web::client::classify;
+use crate::web::client::rest::PRODUCT;
+
+/// Objects in one response of the API server, as with `kubectl get`.
+const PAGE_OBJECTS: u32 = 500;
+/// Responses to one list, so that a server that always names another page ends the run.
+const MAX_PAGES: usize = 1000;
+/// How often a list is begun anew because the server has forgotten its state in between.
+const MAX_LIST_ATTEMPTS: usize = 3;
 
 /// Why Kubernetes could not be asked. Each text names the cause and the fix.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +65,9 @@ pub enum ClusterError {
         /// What has to have the rule.
         role: &'static str,
     },
+    /// A namespace that was asked for does not exist.
+    #[error("there is no namespace {0:?}; correct --namespace, or create the namespace first")]
+    NoNamespace(String),
     /// Anything else.
     #[error("the Kubernetes API answered: {0}")]
     Answer(String),
@@ -76,7 +90,7 @@ impl Cluster {
         timeout: Duration,
     ) -> Result<Self, ClusterError> {
         let unknown = |error: &dyn std::error::Error| ClusterError::Config(one_line(error));
-        let config = match context {
+        let mut config = match context {
             None => Config::infer().await.map_err(|error| unknown(&error))?,
             Some(context) => {
                 let file = Kubeconfig::read().map_err(|error| unknown(&error))?;
@@ -88,6 +102,9 @@ impl Cluster {
                 config.map_err(|error| unknown(&error))?
             }
         };
+        config
+            .headers
+            .push((USER_AGENT, HeaderValue::from_static(PRODUCT)));
         let client = Client::try_from(config).map_err(|error| unknown(&error))?;
         Ok(Self {
             client,
@@ -106,6 +123,11 @@ impl Cluster {
     pub async fn labelled(&self) -> Result<Vec<Labelled>, ClusterError> {
         let mut found = self.list(service).await?;
         found.extend(self.list(ingress).await?);
+        for name in &self.namespaces {
+            if found.iter().all(|object| object.source.namespace != *name) {
+                self.check_namespace(name).await?;
+            }
+        }
         Ok(found)
     }
 
@@ -115,15 +137,56 @@ impl Cluster {
     {
         let mut found = Vec::new();
         for (api, namespace) in self.apis::<K>() {
-            let parameters = ListParams::default().labels(LABEL);
-            let list = tokio::time::timeout(self.timeout, api.list(&parameters)).await;
-            let list = match list {
-                Err(_) => return Err(ClusterError::Unreachable("no answer in time".to_owned())),
-                Ok(list) => list.map_err(|error| explain::<K>(&error, "list", namespace))?,
-            };
-            found.extend(list.items.into_iter().filter_map(read));
+            let objects = self.pages(&api, namespace).await?;
+            found.extend(objects.into_iter().filter_map(read));
         }
         Ok(found)
+    }
+
+    /// A list of one kind, page by page.
+    async fn pages<K: Watched>(
+        &self,
+        api: &Api<K>,
+        namespace: Option<&str>,
+    ) -> Result<Vec<K>, ClusterError> {
+        let first = ListParams::default().labels(LABEL).limit(PAGE_OBJECTS);
+        let (mut parameters, mut objects, mut attempts) = (first.clone(), Vec::new(), 1);
+        for _ in 0..MAX_PAGES {
+            match self.within_timeout(api.list(&parameters)).await? {
+                // The state that the next page would have been of is compacted.
+                Err(kube::Error::Api(status))
+                    if status.code == 410 && attempts < MAX_LIST_ATTEMPTS =>
+                {
+                    (parameters, attempts) = (first.clone(), attempts + 1);
+                    objects.clear();
+                }
+                Err(error) => return Err(explain::<K>(&error, "list", namespace)),
+                Ok(page) => {
+                    objects.extend(page.items);
+                    match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                        None => return Ok(objects),
+                        Some(token) => parameters.continue_token = Some(token),
+                    }
+                }
+            }
+        }
+        let text = format!("more than {MAX_PAGES} pages of {}", K::RESOURCE);
+        Err(ClusterError::Answer(text))
+    }
+
+    /// An empty list is what a server answers for a namespace that does not exist, too. A token
+    /// that may not read namespaces leaves that open.
+    async fn check_namespace(&self, name: &str) -> Result<(), ClusterError> {
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        match self.within_timeout(namespaces.get_opt(name)).await? {
+            Ok(None) => Err(ClusterError::NoNamespace(name.to_owned())),
+            Ok(Some(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn within_timeout<T>(&self, answer: impl Future<Output = T>) -> Result<T, ClusterError> {
+        let answer = tokio::time::timeout(self.timeout, answer).await;
+        answer.map_err(|_| ClusterError::Unreachable("no answer in time".to_owned()))
     }
 
     /// An item for every change of a labelled object. A connection that ends is made anew, after

@@ -9,6 +9,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+/// Objects in one message, so that thousands with the same mistake do not name each other.
+const MAX_LISTED: usize = 10;
+
 /// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -37,6 +40,17 @@ impl fmt::Display for Source {
             Kind::Ingress => "ingress",
         };
         write!(f, "{kind} {}/{}", self.namespace, self.name)
+    }
+}
+
+/// The objects, one after the other; of many, [`MAX_LISTED`] and the number of the others.
+pub(in crate::discover) fn list<'a>(sources: impl IntoIterator<Item = &'a Source>) -> String {
+    let mut sources = sources.into_iter();
+    let listed = sources.by_ref().take(MAX_LISTED).map(Source::to_string);
+    let listed = listed.collect::<Vec<_>>().join(", ");
+    match sources.count() {
+        0 => listed,
+        others => format!("{listed} and {others} more"),
     }
 }
 

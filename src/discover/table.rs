@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use crate::discover::ownership_marker::list;
 use crate::discover::plan::Plan;
 use crate::discover::plan::item::{Action, Change, Field, Item};
-use crate::discover::plan::orphans::list;
 
 /// Shows a plan as a table: a line for every step.
 #[derive(Debug)]

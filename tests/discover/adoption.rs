@@ -6,7 +6,7 @@ use std::time::Duration;
 use authentik_standin::{Endpoint, Fault};
 use serde_json::Value;
 
-use crate::cluster::{ingress, service};
+use crate::objects::{ingress, service};
 use crate::{GRAFANA, World, within};
 
 /// What bindings, certificates and sessions hang on.

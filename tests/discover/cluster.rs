@@ -33,8 +33,11 @@ struct State {
     version: u64,
     /// Watches from before this version are told that it is too old.
     oldest: u64,
+    namespaces: BTreeSet<String>,
     denied: BTreeSet<&'static str>,
     refuse_everybody: bool,
+    /// The next page of a list is told that its state is forgotten.
+    expire_list: bool,
     watches: usize,
 }
 
@@ -101,6 +104,8 @@ impl Cluster {
                 Some("Ingress") => "ingresses",
                 _ => "services",
             };
+            let namespace = object["metadata"]["namespace"].as_str();
+            state.namespaces.extend(namespace.map(str::to_owned));
             state.version += 1;
             let version = state.version;
             let mut object = object;
@@ -136,7 +141,7 @@ impl Cluster {
         });
     }
 
-    /// Answers 403 for `services` or `ingresses`.
+    /// Answers 403 for `services`, `ingresses`, `namespaces`, or to every `watch`.
     pub(crate) fn deny(&self, resource: &'static str) {
         self.state
             .send_modify(|state| state.denied.extend([resource]));
@@ -155,6 +160,11 @@ impl Cluster {
             state.oldest = state.version;
             state.events.clear();
         });
+    }
+
+    /// Forgets the state of the list that is being read, once.
+    pub(crate) fn expire_list(&self) {
+        self.state.send_modify(|state| state.expire_list = true);
     }
 
     /// Waits until `count` watches have been asked for.
@@ -181,6 +191,17 @@ fn answer(state: &Arc<watch::Sender<State>>, request: &Request<Incoming>) -> Res
     let expected = format!("Bearer {TOKEN}");
     if state.borrow().refuse_everybody || sent.is_none_or(|sent| *sent != expected) {
         return status(401, "Unauthorized", "Unauthorized");
+    }
+    let agent = request.headers().get(header::USER_AGENT);
+    let agent = agent.and_then(|agent| agent.to_str().ok());
+    assert!(
+        agent.is_some_and(|agent| agent.starts_with("authentik-proxy/")),
+        "{agent:?}"
+    );
+    if let ["", "api", "v1", "namespaces", name] =
+        request.uri().path().split('/').collect::<Vec<_>>()[..]
+    {
+        return namespace(&state.borrow(), name);
     }
     let Some((resource, namespace)) = place(request.uri()) else {
         return status(
@@ -209,11 +230,22 @@ fn answer(state: &Arc<watch::Sender<State>>, request: &Request<Incoming>) -> Res
         metadata_only: is_metadata_only(request.headers()),
     };
     if parameter("watch").is_none() {
-        return list(&state.borrow(), &wish);
+        let number = |name: &str| parameter(name).and_then(|text| text.parse().ok());
+        let (from, limit) = (number("continue").unwrap_or(0), number("limit"));
+        let expires = |state: &mut State| from > 0 && std::mem::take(&mut state.expire_list);
+        if state.send_if_modified(expires) {
+            let message = "The provided continue parameter is too old";
+            return status(410, "Expired", message);
+        }
+        return list(&state.borrow(), &wish, from, limit);
     }
     assert_eq!(parameter("allowWatchBookmarks").as_deref(), Some("true"));
     let since = parameter("resourceVersion").and_then(|version| version.parse().ok());
     state.send_modify(|state| state.watches += 1);
+    if state.borrow().denied.contains("watch") {
+        let message = format!("{resource} is forbidden: cannot watch resource \"{resource}\"");
+        return status(403, "Forbidden", &message);
+    }
     stream_events(state, wish, since.expect("a version"))
 }
 
@@ -254,6 +286,19 @@ fn is_metadata_only(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.contains("as=PartialObjectMetadata"))
 }
 
+/// A namespace exists if there was an object in it.
+fn namespace(state: &State, name: &str) -> Response<Body> {
+    if state.denied.contains("namespaces") {
+        return status(403, "Forbidden", "namespaces is forbidden");
+    }
+    if state.namespaces.contains(name) {
+        let body = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}});
+        return json_answer(StatusCode::OK, &body);
+    }
+    let message = format!("namespaces \"{name}\" not found");
+    status(404, "NotFound", &message)
+}
+
 fn place(uri: &Uri) -> Option<(&'static str, Option<String>)> {
     let segments: Vec<_> = uri.path().trim_matches('/').split('/').collect();
     let (rest, resource) = match segments.as_slice() {
@@ -268,12 +313,15 @@ fn place(uri: &Uri) -> Option<(&'static str, Option<String>)> {
     }
 }
 
-fn list(state: &State, wish: &Wish) -> Response<Body> {
+/// At most `limit` objects from number `from` on; the token of the next page is its number.
+fn list(state: &State, wish: &Wish, from: usize, limit: Option<usize>) -> Response<Body> {
     let found = state
         .objects
         .iter()
         .filter(|(resource, object)| wish.wants(resource, object));
-    let items: Vec<_> = found.map(|(_, object)| wish.show(object)).collect();
+    let mut rest = found.skip(from).map(|(_, object)| wish.show(object));
+    let items: Vec<_> = rest.by_ref().take(limit.unwrap_or(usize::MAX)).collect();
+    let more = rest.next().map(|_| (from + items.len()).to_string());
     let (kind, version) = match (wish.metadata_only, wish.resource) {
         (true, _) => ("PartialObjectMetadataList", "meta.k8s.io/v1"),
         (false, "services") => ("ServiceList", "v1"),
@@ -282,7 +330,10 @@ fn list(state: &State, wish: &Wish) -> Response<Body> {
     let body = json!({
         "kind": kind,
         "apiVersion": version,
-        "metadata": {"resourceVersion": state.version.to_string()},
+        "metadata": {
+            "resourceVersion": state.version.to_string(),
+            "continue": more.unwrap_or_default(),
+        },
         "items": items,
     });
     json_answer(StatusCode::OK, &body)
@@ -373,74 +424,4 @@ fn json_answer(status: StatusCode, body: &Value) -> Response<Body> {
         http::HeaderValue::from_static("application/json"),
     );
     answer
-}
-
-/// A Service as a real server has it, with one port.
-pub(crate) fn service(namespace: &str, name: &str, annotations: &[(&str, &str)]) -> Value {
-    let mut all = json!({"authentik.io/external-host": format!("https://{name}.home.example")});
-    for (key, value) in annotations {
-        all[format!("authentik.io/{key}")] = (*value).into();
-    }
-    json!({
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "uid": "7f3c0b0e-8a44-4f0e-9a40-000000000000",
-            "creationTimestamp": "2026-11-01T10:00:00Z",
-            "labels": {
-                "app.kubernetes.io/managed-by": "Helm",
-                "app.kubernetes.io/name": name,
-                "authentik.io/proxy": "enabled",
-            },
-            "annotations": all,
-            "managedFields": [{
-                "manager": "helm-controller",
-                "operation": "Update",
-                "apiVersion": "v1",
-                "time": "2026-11-01T10:00:00Z",
-                "fieldsType": "FieldsV1",
-                "fieldsV1": {"f:spec": {"f:type": {}}},
-            }],
-        },
-        "spec": {
-            "ports": [{"name": "http", "protocol": "TCP", "port": 80, "targetPort": "http"}],
-            "selector": {"app.kubernetes.io/name": name},
-            "clusterIP": "10.96.12.7",
-            "clusterIPs": ["10.96.12.7"],
-            "type": "ClusterIP",
-            "sessionAffinity": "None",
-            "ipFamilies": ["IPv4"],
-            "ipFamilyPolicy": "SingleStack",
-            "internalTrafficPolicy": "Cluster",
-        },
-        "status": {"loadBalancer": {}},
-    })
-}
-
-/// An Ingress as a real server has it, with a certificate for its host.
-pub(crate) fn ingress(namespace: &str, name: &str) -> Value {
-    let host = format!("{name}.home.example");
-    json!({
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "generation": 1,
-            "labels": {"authentik.io/proxy": "enabled"},
-            "annotations": {"authentik.io/service-name": "By Ingress"},
-        },
-        "spec": {
-            "ingressClassName": "nginx",
-            "tls": [{"hosts": [host], "secretName": "tls"}],
-            "rules": [{"host": host, "http": {"paths": [{
-                "path": "/",
-                "pathType": "Prefix",
-                "backend": {"service": {"name": name, "port": {"number": 80}}},
-            }]}}],
-        },
-        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}},
-    })
 }

@@ -2,7 +2,7 @@
 
 use authentik_standin::{Endpoint, Fault};
 
-use crate::cluster::service;
+use crate::objects::service;
 use crate::{GRAFANA, World, finish};
 
 #[tokio::test]
@@ -140,6 +140,39 @@ async fn what_can_be_done_is_done_when_something_fails() {
         said.out
     );
     assert_eq!(world.provider(GRAFANA)["skip_path_regex"], "^/public/");
+}
+
+#[tokio::test]
+async fn a_provider_without_an_application_that_authentik_accepts_is_taken_back() {
+    let world = World::new().await;
+    let slug = "s".repeat(60);
+    world
+        .cluster
+        .put(service("apps", "long", &[("slug", &slug)]));
+    world.cluster.put(service("apps", "wiki", &[]));
+    for made in [3, 0] {
+        let said = world.run(&["--apply"]).await;
+        assert_eq!(said.code, Some(1), "{said:?}");
+        let expected = "service apps/long: authentik does not create applications: slug: Ensure this field has no more than 50 characters.";
+        assert!(said.complaints.contains(expected), "{said:?}");
+        let expected = format!("{made} changes made, 1 failed\n");
+        assert!(said.out.ends_with(&expected), "{said:?}");
+        assert_eq!(world.authentik.admin_providers().len(), 1);
+        assert_eq!(world.authentik.admin_assigned()[0].len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_does_not_exist_is_reported() {
+    let world = World::new().await;
+    let said = world.run(&["--namespace", "none-such"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let expected = "there is no namespace \"none-such\"";
+    assert!(said.complaints.contains(expected), "{said:?}");
+    // A token that may not read namespaces leaves it open.
+    world.cluster.deny("namespaces");
+    let said = world.run(&["--namespace", "none-such"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
 }
 
 #[tokio::test]

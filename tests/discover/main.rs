@@ -4,6 +4,8 @@
 mod adoption;
 mod cluster;
 mod failures;
+mod many;
+mod objects;
 mod ports;
 mod watch;
 
@@ -13,7 +15,8 @@ use authentik_standin::{Endpoint, Fault, Standin};
 use serde_json::Value;
 use tokio::process::Command;
 
-use cluster::{Cluster, ingress, service};
+use cluster::Cluster;
+use objects::{ingress, service};
 
 const TOKEN: &str = "admin-token-0123456789";
 const OUTPOST_TOKEN: &str = "outpost-token-0123456789";
@@ -339,7 +342,7 @@ async fn what_others_assign_meanwhile_is_not_lost() {
     authentik.fault(Endpoint::Outposts, Fault::Slow(Duration::ZERO));
     authentik.fault(Endpoint::Any, Fault::Hang);
     let meanwhile = async {
-        let held = authentik.wait_requests(1, |request| request.path.contains("/applications/"));
+        let held = authentik.wait_requests(1, |request| request.path.ends_with("/users/me/"));
         within(held).await;
         let foreign = authentik.add_admin_application("theirs", "https://theirs.test");
         authentik.clear_faults();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::World;
-use crate::cluster::service;
+use crate::objects::service;
 
 fn with_ports(name: &str, headless: bool, ports: Value, annotations: &[(&str, &str)]) -> Value {
     let mut object = service("apps", name, annotations);

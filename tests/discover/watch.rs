@@ -8,7 +8,8 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 
-use crate::cluster::{self, service};
+use crate::cluster;
+use crate::objects::service;
 use crate::{GRAFANA, OUTPOST_TOKEN, TOKEN, World, within};
 
 /// The command, running.
@@ -55,7 +56,7 @@ impl Watching {
     }
 
     /// Asks it to stop, and expects that it does so in peace.
-    async fn stop(mut self) {
+    async fn stop(mut self) -> Vec<String> {
         let id = i32::try_from(self.child.id().expect("it runs")).expect("process ids are small");
         signal::kill(Pid::from_raw(id), Signal::SIGTERM).expect("it is ours");
         while let Some(line) = within(self.lines.next_line()).await.expect("text") {
@@ -68,6 +69,7 @@ impl Watching {
                 assert!(!line.contains(secret), "{line}");
             }
         }
+        self.all
     }
 }
 
@@ -206,4 +208,26 @@ async fn what_a_look_makes_free_is_had_soon() {
     assert_eq!(counts(&line), [3, 0, 3, 0], "{line}");
     assert_eq!(world.slugs(), ["grafana", "graphs", "longhorn"]);
     watching.stop().await;
+}
+
+#[tokio::test]
+async fn a_missing_right_to_watch_is_logged_once_and_the_interval_goes_on() {
+    let world = World::new().await;
+    world.cluster.put(service("apps", "wiki", &[]));
+    world.cluster.deny("watch");
+    let mut watching = Watching::start(&world, &["--apply"]);
+    watching.until("does not permit to watch services").await;
+    watching.until("discovery is through").await;
+    // Several attempts each.
+    within(world.cluster.wait_watches(6)).await;
+    let all = watching.stop().await;
+    for (text, expected) in [("watch services", 1), ("watch ingresses", 1)] {
+        let found = all.iter().filter(|line| line.contains(text)).count();
+        assert_eq!(found, expected, "{text} in {all:#?}");
+    }
+    assert!(
+        !all.iter().any(|line| line.contains("\"logger\":\"kube")),
+        "{all:#?}"
+    );
+    assert_eq!(world.slugs(), ["wiki"]);
 }

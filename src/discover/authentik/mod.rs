@@ -3,25 +3,29 @@
 mod error;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub use error::AuthentikError;
 use error::{found_or_none, gone, to};
-use wire::{ApplicationRecord, Created, Flow, OutpostRecord, ProviderRecord};
+use wire::{ApplicationRecord, Created, Flow, Me, OutpostRecord, ProviderRecord};
 
 use super::actual::{Actual, ActualProvider, Application, Outpost};
 use super::ownership_marker::{OwnershipMarker, Source};
 use crate::config::Discovery;
 use crate::discover::desired::labels::DesiredApplication;
 use crate::web::client::BackChannel;
-use crate::web::client::rest::{Rest, RestError};
+use crate::web::client::rest::{PRODUCT, Rest, RestError};
 
 /// What marks the outpost inside of authentik's server.
 const EMBEDDED: &str = "goauthentik.io/outposts/embedded";
+
+/// Requests for single applications at a time.
+const READS_AT_ONCE: usize = 8;
 
 /// The flows of new providers.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +44,8 @@ impl<'a> Authentik<'a> {
     /// A client with the token of `settings`.
     #[must_use]
     pub fn new(settings: &'a Discovery, back_channel: &'a BackChannel) -> Self {
-        let user_agent = concat!("authentik-proxy/", env!("CARGO_PKG_VERSION")).to_owned();
-        let rest = Rest::new(&settings.host, &settings.token, user_agent, back_channel);
+        let (host, token) = (&settings.host, &settings.token);
+        let rest = Rest::new(host, token, PRODUCT.to_owned(), back_channel);
         Self { rest, settings }
     }
 
@@ -54,14 +58,20 @@ impl<'a> Authentik<'a> {
         let (outpost, embedded) = self.outposts().await?;
         // Applications before providers: an application that is created meanwhile, from the
         // same object, comes with a provider that is then in the list.
-        let mut applications = BTreeMap::new();
-        self.applications(slugs, &mut applications).await?;
+        let mut applications = if self.is_superuser().await {
+            self.all_applications().await?
+        } else {
+            self.applications(slugs.map(str::to_owned)).await?
+        };
         let providers = self.providers().await?;
         let owned = providers
             .iter()
             .filter(|provider| OwnershipMarker::read(&provider.name, self.owner()).is_some());
-        let slugs = owned.filter_map(|provider| provider.application.as_deref());
-        self.applications(slugs, &mut applications).await?;
+        let more = owned.filter_map(|provider| provider.application.clone());
+        let more: BTreeSet<_> = more
+            .filter(|slug| !applications.contains_key(slug))
+            .collect();
+        applications.extend(self.applications(more).await?);
         Ok(Actual {
             providers,
             applications,
@@ -70,21 +80,41 @@ impl<'a> Authentik<'a> {
         })
     }
 
-    /// Reads applications that are not known yet, one by one: authentik's list leaves out what the
-    /// token's user may not open.
+    /// Whether the token's user is a superuser. What else is wrong shows with the next request.
+    async fn is_superuser(&self) -> bool {
+        let me = self.rest.get::<Me>("core/users/me/").await;
+        me.is_ok_and(|me| me.user.is_superuser)
+    }
+
+    /// All applications, for a superuser: to others, authentik before 2026.8 lists what they may
+    /// open, from a cache of a day.
+    async fn all_applications(&self) -> Result<BTreeMap<String, Application>, AuthentikError> {
+        let attempt = to("list applications", "authentik_core.view_application");
+        let path = "core/applications/?superuser_full_list=true";
+        let records = self.rest.list(path).await;
+        let records = records.map_err(|error| attempt.failed(error))?;
+        let decode = |record: Value| {
+            let slug = record["slug"].as_str()?.to_owned();
+            let application = ApplicationRecord::deserialize(record).ok()?;
+            Some((slug, application.into()))
+        };
+        Ok(records.into_iter().filter_map(decode).collect())
+    }
+
+    /// Applications by their slugs, some at a time.
     async fn applications(
         &self,
-        slugs: impl Iterator<Item = &str>,
-        known: &mut BTreeMap<String, Application>,
-    ) -> Result<(), AuthentikError> {
-        for slug in slugs {
-            if !known.contains_key(slug)
-                && let Some(application) = self.application(slug).await?
-            {
-                known.insert(slug.to_owned(), application);
-            }
-        }
-        Ok(())
+        slugs: impl IntoIterator<Item = String>,
+    ) -> Result<BTreeMap<String, Application>, AuthentikError> {
+        let read = async |slug: String| {
+            let found = self.application(&slug).await?;
+            Ok(found.map(|application| (slug, application)))
+        };
+        let found = stream::iter(slugs).map(read).buffered(READS_AT_ONCE);
+        found
+            .try_filter_map(async |found| Ok(found))
+            .try_collect()
+            .await
     }
 
     async fn outposts(&self) -> Result<(Outpost, Option<Outpost>), AuthentikError> {

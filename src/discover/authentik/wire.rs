@@ -78,3 +78,15 @@ pub(super) struct Created {
 pub(super) struct Flow {
     pub(super) pk: Uuid,
 }
+
+/// `core/users/me/`.
+#[derive(Deserialize)]
+pub(super) struct Me {
+    pub(super) user: User,
+}
+
+#[derive(Deserialize)]
+pub(super) struct User {
+    #[serde(default)]
+    pub(super) is_superuser: bool,
+}

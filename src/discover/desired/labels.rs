@@ -5,8 +5,8 @@ use std::fmt;
 
 use regex::Regex;
 use serde::Serialize;
-use url::Url;
 
+use crate::discover::desired::address::{Host, external, of_ingress};
 use crate::discover::desired::ports::Ports;
 use crate::discover::ownership_marker::{Kind, Source};
 use crate::model::ExternalUrl;
@@ -46,6 +46,17 @@ const ALL: [&str; 11] = [
     INTERCEPT,
 ];
 
+/// Slugs that authentik needs for its own URLs below `/application/o/`; it refuses applications
+/// with them.
+const RESERVED_SLUGS: [&str; 6] = [
+    "authorize",
+    "device",
+    "introspect",
+    "revoke",
+    "token",
+    "userinfo",
+];
+
 /// A labelled object as Kubernetes has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labelled {
@@ -66,15 +77,6 @@ pub enum Spec {
     Service(Ports),
     /// An Ingress, with the hosts of its rules.
     Ingress(Vec<Host>),
-}
-
-/// A host of an Ingress.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
-    /// Its name.
-    pub name: String,
-    /// Whether the Ingress has a certificate for it.
-    pub tls: bool,
 }
 
 /// An application as it should be at authentik.
@@ -269,10 +271,13 @@ impl Reader<'_> {
             .unwrap_or(&self.labelled.source.name)
             .to_owned();
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if slug.chars().all(fits) {
+        let text = if RESERVED_SLUGS.contains(&slug.as_str()) {
+            format!("{slug:?} is reserved by authentik; choose another slug")
+        } else if !slug.chars().all(fits) {
+            format!("{slug:?} may have letters, digits, \"-\" and \"_\" only")
+        } else {
             return Some(slug);
-        }
-        let text = format!("{slug:?} may have letters, digits, \"-\" and \"_\" only");
+        };
         self.problem(SLUG, text);
         None
     }
@@ -362,56 +367,6 @@ impl Reader<'_> {
             self.problem(SKIP_PATH_REGEX, wrong);
         }
         text
-    }
-}
-
-/// An external address; without a scheme it is https.
-fn external(text: &str) -> Result<String, String> {
-    let full = if text.contains("://") {
-        text.to_owned()
-    } else {
-        format!("https://{text}")
-    };
-    let wrong =
-        || format!("{text:?} is not the address of a host, for example https://app.example.com");
-    let url = Url::parse(&full).map_err(|_| wrong())?;
-    let plain = url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    if !matches!(url.scheme(), "http" | "https") || !plain {
-        return Err(wrong());
-    }
-    // authentik makes redirect URIs of it, in which the slash of a bare host would show.
-    let path = url.path();
-    let url = if path == "/" {
-        url.as_str().trim_end_matches('/')
-    } else {
-        url.as_str()
-    };
-    Ok(url.to_owned())
-}
-
-/// An Ingress has to leave no doubt: a wrong scheme would only show at the first login.
-fn of_ingress(hosts: &[Host]) -> Result<String, String> {
-    match hosts {
-        [host] if host.name.starts_with('*') => Err(format!(
-            "is missing, and the Ingress is for {} hosts",
-            host.name
-        )),
-        [host] if host.tls => external(&host.name),
-        [host] => Err(format!(
-            "is missing, and the Ingress has no certificate for {}; say whether it is http or https",
-            host.name
-        )),
-        [] => Err("is missing, and the Ingress names no host".to_owned()),
-        several => {
-            let names: Vec<_> = several.iter().map(|host| host.name.as_str()).collect();
-            Err(format!(
-                "is missing, and the Ingress has several hosts: {}",
-                names.join(", ")
-            ))
-        }
     }
 }
 

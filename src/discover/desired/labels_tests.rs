@@ -133,13 +133,79 @@ fn addresses_are_written_one_way() {
         "https://h/?q",
         "https://h/#f",
         "https://",
-        "a b",
     ] {
         let problems = refused(&service(&[(EXTERNAL_HOST, text)], &[(80, None)]));
         assert!(
             problems[0].contains("is not the address of a host"),
             "{problems:?}"
         );
+    }
+}
+
+#[test]
+fn what_authentik_would_refuse_is_refused_before_it_is_asked() {
+    for (key, text, expected) in [
+        (
+            EXTERNAL_HOST,
+            "https://*.home.example",
+            "without \"*\" or \"_\"",
+        ),
+        (
+            EXTERNAL_HOST,
+            "https://my_app.home.example",
+            "\"my_app.home.example\" is refused",
+        ),
+        (
+            EXTERNAL_HOST,
+            "https://-a.home.example",
+            "refused by authentik as a host",
+        ),
+        (
+            EXTERNAL_HOST,
+            "https://a..home.example",
+            "refused by authentik as a host",
+        ),
+        (
+            EXTERNAL_HOST,
+            "https://a.test, https://b.test",
+            "has to be one address",
+        ),
+        (EXTERNAL_HOST, "a.test,b.test", "label one object for each"),
+        (
+            EXTERNAL_HOST,
+            "https://a.test/ https://b.test/",
+            "has to be one address",
+        ),
+        (
+            EXTERNAL_HOST,
+            "https://a.test/x\nhttps://b.test/",
+            "has to be one address",
+        ),
+        (SLUG, "token", "is reserved by authentik"),
+        (SLUG, "authorize", "is reserved by authentik"),
+        (SLUG, "device", "is reserved by authentik"),
+        (SLUG, "userinfo", "is reserved by authentik"),
+        (SLUG, "introspect", "is reserved by authentik"),
+        (SLUG, "revoke", "is reserved by authentik"),
+    ] {
+        let mut annotations = vec![(key, text)];
+        if key != EXTERNAL_HOST {
+            annotations.push(HOST);
+        }
+        let problems = refused(&service(&annotations, &[(80, None)]));
+        assert!(problems[0].contains(expected), "{text}: {problems:?}");
+    }
+    for text in [
+        "https://tokens.example",
+        "https://10.0.0.1",
+        "https://[::1]:8443",
+        "https://xn--bcher-kva.example",
+        "localhost",
+    ] {
+        asked(&service(
+            &[(EXTERNAL_HOST, text), (SLUG, "tokens")],
+            &[(80, None)],
+        ));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The applications that labelled objects describe, before they are compared with authentik.
 
+pub mod address;
 pub mod labels;
 pub mod ports;
 
@@ -8,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::discover::desired::labels::{
     Claim, DesiredApplication, Labelled, Problem, claim, desired_application, unknown,
 };
-use crate::discover::ownership_marker::Source;
+use crate::discover::ownership_marker::{Source, list};
 
 /// Everything that the labelled objects describe.
 #[derive(Debug, Clone, Default)]
@@ -64,12 +65,7 @@ impl Desired {
         }
         for (shared, sources) in claimants.into_iter().filter(|(_, s)| s.len() > 1) {
             for source in &sources {
-                let others: Vec<_> = sources
-                    .iter()
-                    .filter(|other| *other != source)
-                    .map(Source::to_string)
-                    .collect();
-                let others = others.join(", ");
+                let others = list(sources.iter().filter(|other| *other != source));
                 let text = format!("the {what} {shared:?} is asked for by {others} as well");
                 self.asked.insert(source.clone(), Err(text));
             }

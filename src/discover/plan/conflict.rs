@@ -1,15 +1,42 @@
 //! Conflicts: a desired application that would change records of another owner or object.
 
+use std::collections::HashMap;
+
 use crate::discover::actual::{Actual, ActualProvider};
 use crate::discover::desired::Desired;
 use crate::discover::desired::labels::DesiredApplication;
 use crate::discover::ownership_marker::{OwnershipMarker, Source};
 use crate::discover::plan::orphans::{Found, Owned, is_whole};
 
+/// Proxy providers by what they are searched for: a plan searches once for every object.
+pub(in crate::discover) struct ProviderIndex<'a> {
+    by_pk: HashMap<i64, &'a ActualProvider>,
+    by_address: HashMap<String, Vec<&'a ActualProvider>>,
+}
+
+impl<'a> ProviderIndex<'a> {
+    pub(in crate::discover) fn new(providers: &'a [ActualProvider]) -> Self {
+        let mut by_address: HashMap<_, Vec<_>> = HashMap::new();
+        for provider in providers {
+            let same = by_address.entry(provider.settings.address()).or_default();
+            same.push(provider);
+        }
+        Self {
+            by_pk: providers.iter().map(|it| (it.pk, it)).collect(),
+            by_address,
+        }
+    }
+
+    fn at(&self, address: &str) -> &[&'a ActualProvider] {
+        self.by_address.get(address).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// The desired and the actual state, side by side.
 pub(in crate::discover) struct Comparison<'a> {
     pub(in crate::discover) desired: &'a Desired,
     pub(in crate::discover) actual: &'a Actual,
+    pub(in crate::discover) providers: ProviderIndex<'a>,
     pub(in crate::discover) owner: &'a str,
     pub(in crate::discover) owned: &'a Owned<'a>,
     pub(in crate::discover) in_scope: &'a dyn Fn(&str) -> bool,
@@ -25,8 +52,9 @@ impl Comparison<'_> {
         let pk = found.map(|found| found.provider.pk);
         let application = self.actual.applications.get(&desired.slug);
         if let Some(application) = application.filter(|it| pk.is_none() || it.provider != pk) {
-            let mut providers = self.actual.providers.iter();
-            let other = providers.find(|other| Some(other.pk) == application.provider);
+            let other = application
+                .provider
+                .and_then(|pk| self.providers.by_pk.get(&pk));
             let resolution = other.map(|other| self.resolution(desired, found, other));
             return Some(format!(
                 "the application {:?} was not created from this object{}",
@@ -44,9 +72,8 @@ impl Comparison<'_> {
             ));
         }
         let address = desired.provider.address();
-        let same_address =
-            |other: &&ActualProvider| Some(other.pk) != pk && other.settings.address() == address;
-        let other = self.actual.providers.iter().find(same_address)?;
+        let mut same_address = self.providers.at(&address).iter();
+        let other = same_address.find(|other| Some(other.pk) != pk)?;
         Some(format!(
             "{} is the address of the provider {:?} already{}",
             desired.provider.external_host,

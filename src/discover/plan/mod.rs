@@ -10,7 +10,7 @@ use crate::discover::actual::{Actual, ActualProvider, Application, Outpost};
 use crate::discover::desired::Desired;
 use crate::discover::desired::labels::{DesiredApplication, Provider};
 use crate::discover::ownership_marker::{OwnershipMarker, Source};
-use crate::discover::plan::conflict::Comparison;
+use crate::discover::plan::conflict::{Comparison, ProviderIndex};
 use crate::discover::plan::item::{Action, Change, Field, Item};
 use crate::discover::plan::orphans::{Found, Orphans, Owned};
 
@@ -45,6 +45,7 @@ impl Plan {
         let comparison = Comparison {
             desired: &desired,
             actual,
+            providers: ProviderIndex::new(&actual.providers),
             owner,
             owned: &by_source,
             in_scope: &in_scope,

@@ -4,12 +4,12 @@
 //! over what was made from the old one: policies and bindings hang on that, and an application that
 //! is deleted and created anew has no policies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::discover::actual::ActualProvider;
 use crate::discover::desired::Desired;
 use crate::discover::desired::labels::{Claim, DesiredApplication};
-use crate::discover::ownership_marker::{OwnershipMarker, Source};
+use crate::discover::ownership_marker::{OwnershipMarker, Source, list};
 use crate::discover::plan::item::{Action, Item};
 
 /// Providers with our ownership marker, by the object that they were created from.
@@ -23,14 +23,65 @@ pub(in crate::discover) struct Found<'a> {
 }
 
 /// Providers with our ownership marker whose object is gone or no longer labelled.
-pub(in crate::discover) struct Orphans<'a>(Vec<Orphan<'a>>);
+pub(in crate::discover) struct Orphans<'a> {
+    all: Vec<Orphan<'a>>,
+    /// Indexes into `all` by the slug of the marker.
+    by_slug: HashMap<&'a str, Vec<usize>>,
+}
 
 struct Orphan<'a> {
     found: Found<'a>,
     /// Objects that claim its slug or its address.
-    claimants: Vec<&'a Source>,
+    claimants: BTreeSet<&'a Source>,
     /// Objects without a provider whose slug or address is invalid.
     unclear: Vec<&'a Source>,
+}
+
+/// What the labelled objects claim, by slug and by address.
+struct Claims<'a> {
+    by_slug: HashMap<&'a str, Vec<&'a Source>>,
+    by_address: HashMap<&'a str, Vec<&'a Source>>,
+    /// Objects without a provider whose slug or address is invalid.
+    unclear: Vec<&'a Source>,
+}
+
+impl<'a> Claims<'a> {
+    fn new(desired: &'a Desired, owned: &Owned<'a>) -> Self {
+        let mut claims = Self {
+            by_slug: HashMap::new(),
+            by_address: HashMap::new(),
+            unclear: Vec::new(),
+        };
+        for (source, Claim { slug, address }) in &desired.claims {
+            if (slug.is_none() || address.is_none()) && !owned.contains_key(source) {
+                claims.unclear.push(source);
+            }
+            if let Some(slug) = slug {
+                claims.by_slug.entry(slug).or_default().push(source);
+            }
+            if let Some(address) = address {
+                claims.by_address.entry(address).or_default().push(source);
+            }
+        }
+        claims
+    }
+
+    /// The objects that `found` blocks, and those of which it is not known.
+    fn orphan(&self, found: Found<'a>, owned: &Owned<'a>) -> Orphan<'a> {
+        let Found { provider, mark } = found;
+        let same_slug = self.by_slug.get(mark.slug.as_str()).into_iter().flatten();
+        let same_slug = same_slug
+            .filter(|source| provider.application.is_some() || !owned.contains_key(**source));
+        let address = provider.settings.address();
+        let same_address = self.by_address.get(address.as_str()).into_iter().flatten();
+        let claimants: BTreeSet<_> = same_slug.chain(same_address).copied().collect();
+        let unclear = self.unclear.iter().copied();
+        Orphan {
+            found,
+            unclear: unclear.filter(|it| !claimants.contains(it)).collect(),
+            claimants,
+        }
+    }
 }
 
 impl<'a> Orphans<'a> {
@@ -42,24 +93,16 @@ impl<'a> Orphans<'a> {
         let gone = owned.iter().filter(|(source, _)| {
             !desired.asked.contains_key(source) && in_scope(&source.namespace)
         });
-        let orphan = |(provider, mark): &'a (&'a ActualProvider, OwnershipMarker)| {
-            let found = Found { provider, mark };
-            let mut orphan = Orphan {
-                found,
-                claimants: Vec::new(),
-                unclear: Vec::new(),
-            };
-            for (source, claim) in &desired.claims {
-                let has_own = owned.contains_key(source);
-                if found.is_asked_for(claim, has_own) {
-                    orphan.claimants.push(source);
-                } else if !has_own && (claim.slug.is_none() || claim.address.is_none()) {
-                    orphan.unclear.push(source);
-                }
-            }
-            orphan
-        };
-        Self(gone.map(|(_, owned)| orphan(owned)).collect())
+        let claims = Claims::new(desired, owned);
+        let all: Vec<_> = gone
+            .map(|(_, (provider, mark))| claims.orphan(Found { provider, mark }, owned))
+            .collect();
+        let mut by_slug: HashMap<_, Vec<_>> = HashMap::new();
+        for (index, orphan) in all.iter().enumerate() {
+            let same = by_slug.entry(orphan.found.mark.slug.as_str()).or_default();
+            same.push(index);
+        }
+        Self { all, by_slug }
     }
 
     /// The orphan that an object without a provider takes over: the one with its slug. Where
@@ -68,9 +111,13 @@ impl<'a> Orphans<'a> {
         &self,
         desired: &DesiredApplication,
     ) -> Result<Option<Found<'a>>, String> {
-        let same_slug = self.0.iter().filter(|Orphan { found, .. }| {
-            found.mark.slug == desired.slug && is_whole(found.provider, &found.mark.slug)
-        });
+        let same_slug = self.by_slug.get(desired.slug.as_str());
+        let same_slug = same_slug
+            .into_iter()
+            .flatten()
+            .map(|index| &self.all[*index]);
+        let same_slug =
+            same_slug.filter(|Orphan { found, .. }| is_whole(found.provider, &found.mark.slug));
         let (complete, bare): (Vec<_>, Vec<_>) =
             same_slug.partition(|orphan| orphan.found.provider.application.is_some());
         let candidates = if complete.is_empty() { bare } else { complete };
@@ -100,19 +147,9 @@ impl<'a> Orphans<'a> {
 
     /// Orphans that no object has taken over.
     pub(in crate::discover) fn items(self, taken: &BTreeSet<i64>) -> impl Iterator<Item = Item> {
-        let left = self.0.into_iter();
+        let left = self.all.into_iter();
         left.filter(|orphan| !taken.contains(&orphan.found.provider.pk))
             .map(Orphan::item)
-    }
-}
-
-impl Found<'_> {
-    /// Whether this provider blocks an object with this claim.
-    fn is_asked_for(&self, claim: &Claim, has_own: bool) -> bool {
-        let Self { provider, mark } = self;
-        let slug = claim.slug.as_ref() == Some(&mark.slug);
-        let address = provider.settings.address();
-        claim.address == Some(address) || slug && (provider.application.is_some() || !has_own)
     }
 }
 
@@ -147,10 +184,4 @@ impl Orphan<'_> {
 pub(in crate::discover) fn is_whole(provider: &ActualProvider, slug: &str) -> bool {
     let application = provider.application.as_deref();
     application.is_none_or(|application| application == slug)
-}
-
-/// Objects, one after the other.
-pub(in crate::discover) fn list<'a>(sources: impl IntoIterator<Item = &'a Source>) -> String {
-    let texts = sources.into_iter().map(Source::to_string);
-    texts.collect::<Vec<_>>().join(", ")
 }

@@ -12,6 +12,8 @@ use url::Url;
 use super::{BackChannel, FetchError};
 use crate::model::{Hint, HintText};
 
+/// `User-Agent` of everything but the outpost's own requests, which name its protocol version.
+pub const PRODUCT: &str = concat!("authentik-proxy/", env!("CARGO_PKG_VERSION"));
 /// Entries per page; what the vendor's outpost asks for.
 const PAGE_SIZE: u32 = 100;
 /// Maximum number of pages of a list.
@@ -133,8 +135,9 @@ impl<'a> Rest<'a> {
     pub async fn list(&self, path: &str) -> Result<Vec<Value>, RestError> {
         let mut entries = Vec::new();
         for number in 1..=MAX_PAGES {
+            let query = if path.contains('?') { '&' } else { '?' };
             let page: Page = self
-                .get(&format!("{path}?page={number}&page_size={PAGE_SIZE}"))
+                .get(&format!("{path}{query}page={number}&page_size={PAGE_SIZE}"))
                 .await?;
             let next = page.next();
             entries.extend(page.results);

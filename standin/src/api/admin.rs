@@ -11,6 +11,9 @@ use crate::random;
 use crate::state::admin::Admin;
 use crate::state::{Outpost, Shared, State};
 
+/// What authentik 2025.6 and others accept.
+const MAX_SLUG_CHARS: usize = 50;
+
 /// Answers a request with the administrator's token; `path` are the segments after `api/v3`.
 pub(super) fn answer(
     shared: &Shared,
@@ -28,6 +31,7 @@ pub(super) fn answer(
         ["providers", "proxy", ..] => "authentik_providers_proxy.{}_proxyprovider",
         ["core", "applications", ..] => "authentik_core.{}_application",
         ["outposts", "instances", ..] => "authentik_outposts.{}_outpost",
+        ["core", "users", "me", ..] => "",
         _ => "authentik_flows.{}_flow",
     };
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
@@ -51,6 +55,16 @@ pub(super) fn answer(
             Ok(pk) if admin.providers.contains_key(&pk) => provider(admin, method, pk, body),
             _ => no_match("ProxyProvider"),
         },
+        (&Method::GET, ["core", "users", "me", ""]) => me(admin.is_superuser),
+        // Others are listed what they may open, which is no application here.
+        (&Method::GET, ["core", "applications", ""]) => {
+            let records: Vec<_> = if admin.is_superuser {
+                admin.applications.values().cloned().collect()
+            } else {
+                Vec::new()
+            };
+            paging::page(shared.settings.dialect, &request.query, &records)
+        }
         (&Method::POST, ["core", "applications", ""]) => create_application(admin, body),
         (method, ["core", "applications", slug, ""]) => application(admin, method, slug, body),
         (&Method::GET, ["flows", "instances", slug, ""]) => match admin.flows.get(slug) {
@@ -85,6 +99,13 @@ pub(super) fn answer(
             json!({"detail": "Method not allowed."}),
         ),
     }
+}
+
+/// The user of the token, as far as it matters; any user may ask.
+pub(super) fn me(is_superuser: bool) -> ApiAnswer {
+    let user =
+        json!({"pk": 1, "username": "user", "is_active": true, "is_superuser": is_superuser});
+    (StatusCode::OK, json!({"user": user}))
 }
 
 fn invalid(field: &str, text: &str) -> ApiAnswer {
@@ -185,6 +206,9 @@ fn provider(admin: &mut Admin, method: &Method, pk: i64, body: Value) -> ApiAnsw
 
 pub(crate) fn create_application(admin: &mut Admin, body: Value) -> ApiAnswer {
     let slug = body["slug"].as_str().unwrap_or_default().to_owned();
+    if slug.len() > MAX_SLUG_CHARS {
+        return invalid("slug", "Ensure this field has no more than 50 characters.");
+    }
     if admin.applications.contains_key(&slug) {
         return invalid("slug", "Application with this slug already exists.");
     }

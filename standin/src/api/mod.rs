@@ -39,6 +39,7 @@ pub(crate) fn answer(shared: &Shared, request: &Incoming, path: &[&str]) -> Answ
             keypairs::answer(shared.settings.dialect, &state, id, rest)
         }
         (&Method::POST, ["events", "events", ""]) => events::create(&mut state, &request.body),
+        (&Method::GET, ["core", "users", "me", ""]) => admin::me(false),
         (_, ["providers" | "core" | "flows", ..]) => {
             denied("You do not have permission to perform this action.")
         }
@@ -69,6 +70,7 @@ fn exists(path: &[&str]) -> bool {
         | ["providers", "proxy", _]
         | ["core", "applications"]
         | ["core", "applications", _]
+        | ["core", "users", "me"]
         | ["outposts", "instances" | "proxy"]
         | ["flows" | "outposts", "instances", _]
         | ["outposts", "instances", _, "health"]

@@ -20,6 +20,11 @@ impl Standin {
         self.admin(|admin| admin.denied.extend([permission.to_owned()]));
     }
 
+    /// Makes the administrator a superuser.
+    pub fn promote_admin(&self) {
+        self.admin(|admin| admin.is_superuser = true);
+    }
+
     /// Gives all permissions back.
     pub fn allow_admin(&self) {
         self.admin(|admin| admin.denied.clear());

@@ -22,6 +22,7 @@ pub(crate) struct Admin {
     pub(crate) embedded: Uuid,
     pub(crate) flows: BTreeMap<&'static str, Uuid>,
     pub(crate) denied: BTreeSet<String>,
+    pub(crate) is_superuser: bool,
     pub(crate) last_pk: i64,
 }
 
@@ -35,6 +36,7 @@ impl Admin {
             embedded: Uuid::new_v4(),
             flows: FLOWS.map(|slug| (slug, Uuid::new_v4())).into(),
             denied: BTreeSet::new(),
+            is_superuser: false,
             last_pk: 0,
         }
     }
