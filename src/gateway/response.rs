@@ -12,6 +12,7 @@ use crate::model::Diagnostic;
 use crate::route::{LiveSession, Site};
 use crate::telemetry::metrics::Rejection;
 use crate::web::page::{POLICY, Page};
+use crate::web::request::navigation::may_be_browser;
 
 /// A response, and what the log and the metrics need.
 pub(crate) struct GatewayResponse {
@@ -123,9 +124,20 @@ pub(crate) fn unauthorized_text(reason: Rejection) -> &'static str {
     }
 }
 
-/// 401: nginx redirects browsers to `/start` on it. Other clients get the reason, if the response is
-/// shown to them.
-pub(crate) fn unauthorized(site: &Arc<Site>, is_shown: bool, reason: Rejection) -> GatewayResponse {
+/// Programs that ask their user for a password show the realm.
+const BASIC: HeaderValue =
+    HeaderValue::from_static("Basic realm=\"authentik app password\", charset=\"UTF-8\"");
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"authentik\"");
+
+/// 401 for a request with these headers: nginx redirects browsers to `/start` on it. Other clients get
+/// the reason, if the response is shown to them, and the schemes that they can use (RFC 9110
+/// section 15.5.2).
+pub(crate) fn unauthorized(
+    site: &Arc<Site>,
+    headers: &HeaderMap,
+    is_shown: bool,
+    reason: Rejection,
+) -> GatewayResponse {
     site.metrics.rejections.count(reason);
     let status = StatusCode::UNAUTHORIZED;
     let response = if is_shown {
@@ -140,10 +152,11 @@ pub(crate) fn unauthorized(site: &Arc<Site>, is_shown: bool, reason: Rejection) 
                 "url": site.application.external.as_str(),
             }),
         );
-        let challenge = HeaderValue::from_static("Bearer realm=\"authentik\"");
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, challenge);
+        let challenges = response.headers_mut();
+        if site.application.intercept_header_auth && !may_be_browser(headers) {
+            challenges.append(header::WWW_AUTHENTICATE, BASIC);
+        }
+        challenges.append(header::WWW_AUTHENTICATE, BEARER);
         response
     } else {
         let mut response = Response::new(Body::empty());

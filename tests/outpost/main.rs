@@ -12,4 +12,5 @@ mod operations;
 mod proxy;
 mod redis;
 mod regressions;
+mod reports;
 mod support;

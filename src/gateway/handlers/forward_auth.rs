@@ -129,7 +129,10 @@ impl ForwardAuth {
                 let target = target::of(application, Some(&url.to_string()));
                 self.login.start(method, site, headers, target)
             }
-            Admission::Refused(reason) => Ok(unauthorized(site, auth.shows_response(), reason)),
+            Admission::Refused(reason) => {
+                let is_shown = auth.shows_response();
+                Ok(unauthorized(site, headers, is_shown, reason))
+            }
         }
     }
 }

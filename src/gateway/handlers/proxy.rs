@@ -111,7 +111,7 @@ impl ReverseProxy {
             }
             Admission::Refused(reason) => Ok(GatewayResponse {
                 grpc_message: Some(unauthorized_text(reason)),
-                ..unauthorized(site, true, reason)
+                ..unauthorized(site, headers, true, reason)
             }),
         }
     }

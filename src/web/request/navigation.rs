@@ -7,7 +7,8 @@ use crate::web::header::names;
 
 /// Whether the request is a navigation, so that the user would see a redirect to a sign-in page.
 /// Browsers send Fetch Metadata (`Sec-Fetch-Mode`) over secure connections; otherwise other headers
-/// identify scripts and websockets.
+/// identify scripts and websockets. Every browser accepts HTML when it navigates; scripts, images,
+/// event streams and API clients often name what they accept instead.
 #[must_use]
 pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     if is_background(headers) {
@@ -16,7 +17,8 @@ pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     if headers.contains_key(FETCH_MODE) {
         return is(headers, FETCH_MODE, "navigate");
     }
-    matches!(*method, Method::GET | Method::HEAD) || accepts_html(headers)
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    accepts_html(headers) || (is_read && !accepts_something_else(headers))
 }
 
 /// Whether the request is a prefetch (Resource Hints, `Sec-Purpose` of the Fetch standard, `Purpose`
@@ -88,6 +90,17 @@ fn is_websocket(headers: &HeaderMap) -> bool {
         || headers.contains_key(header::SEC_WEBSOCKET_KEY)
 }
 
+/// Whether a browser may have sent the request: it says so, or it names no program at all. A browser
+/// shows a dialog of its own for a Basic challenge, even to what a script fetches.
+#[must_use]
+pub fn may_be_browser(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
+    let is_named = agent.is_some_and(|agent| {
+        !agent.is_empty() && !agent.starts_with(b"Mozilla/") && !agent.starts_with(b"Opera/")
+    });
+    !is_named || headers.contains_key(FETCH_MODE) || headers.contains_key(header::ORIGIN)
+}
+
 fn is_background(headers: &HeaderMap) -> bool {
     is_websocket(headers)
         || is(headers, "x-requested-with", "XMLHttpRequest")
@@ -101,6 +114,26 @@ fn accepts_html(headers: &HeaderMap) -> bool {
             .any(|part| part.eq_ignore_ascii_case(b"text/html"))
     };
     headers.get_all(header::ACCEPT).iter().any(html)
+}
+
+/// Whether `Accept` names media types (RFC 9110 section 12.5.1), and none that HTML belongs to. `*/*`
+/// names none.
+fn accepts_something_else(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter();
+    let ranges = values
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .map(|range| range.split(|b| *b == b';').next().unwrap_or_default())
+        .map(<[u8]>::trim_ascii)
+        .filter(|range| !range.is_empty() && *range != b"*/*");
+    let mut names_any = false;
+    for range in ranges {
+        let is = |html: &str| range.eq_ignore_ascii_case(html.as_bytes());
+        if is("text/html") || is("text/*") || is("application/xhtml+xml") {
+            return false;
+        }
+        names_any = true;
+    }
+    names_any
 }
 
 /// Whether an `Origin` or `Referer` has this host. The port may differ, because a port mapping in
@@ -144,7 +177,41 @@ mod tests {
         for (method, headers, expected) in [
             ("GET", &[][..], true),
             ("GET", &[("accept", "text/html,*/*;q=0.8")], true),
-            ("GET", &[("accept", "application/json")], true),
+            ("GET", &[("accept", "*/*")], true),
+            ("GET", &[("accept", "")], true),
+            ("GET", &[("accept", "*/*;q=0.8, text/*")], true),
+            ("HEAD", &[("accept", "Application/XHTML+xml;q=0.9")], true),
+            ("GET", &[("accept", "application/json")], false),
+            ("HEAD", &[("accept", "application/json")], false),
+            // axios; EventSource; an image and a stylesheet of Chromium; an image of Firefox.
+            (
+                "GET",
+                &[("accept", "application/json, text/plain, */*")],
+                false,
+            ),
+            ("GET", &[("accept", "text/event-stream")], false),
+            (
+                "GET",
+                &[(
+                    "accept",
+                    "image/avif,image/webp,image/apng,image/*,*/*;q=0.8",
+                )],
+                false,
+            ),
+            ("GET", &[("accept", "text/css,*/*;q=0.1")], false),
+            (
+                "GET",
+                &[("accept", "image/png,image/svg+xml,*/*;q=0.5")],
+                false,
+            ),
+            (
+                "GET",
+                &[
+                    ("accept", "application/json"),
+                    ("sec-fetch-mode", "navigate"),
+                ],
+                true,
+            ),
             ("GET", &[("sec-fetch-mode", "navigate")], true),
             (
                 "GET",
@@ -183,6 +250,37 @@ mod tests {
                 expected,
                 "{method} {headers:?}"
             );
+        }
+    }
+
+    /// The names are those of gvfs, git, the clients of Windows and macOS for shared folders, and browsers.
+    #[test]
+    fn a_program_that_names_itself_and_sends_nothing_of_a_browser_is_none() {
+        for (headers, expected) in [
+            (&[("user-agent", "gvfs/1.50.3")][..], false),
+            (&[("user-agent", "git/2.43.0")], false),
+            (
+                &[("user-agent", "Microsoft-WebDAV-MiniRedir/10.0.19045")],
+                false,
+            ),
+            (
+                &[("user-agent", "WebDAVFS/3.0.0 (03008000) Darwin/23.1.0")],
+                false,
+            ),
+            (
+                &[("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0)")],
+                true,
+            ),
+            (&[("user-agent", "Opera/9.80 (X11; Linux i686)")], true),
+            (
+                &[("user-agent", "curl/8"), ("sec-fetch-mode", "cors")],
+                true,
+            ),
+            (&[("user-agent", "x"), ("origin", "https://a.test")], true),
+            (&[("user-agent", "")], true),
+            (&[], true),
+        ] {
+            assert_eq!(may_be_browser(&map(headers)), expected, "{headers:?}");
         }
     }
 

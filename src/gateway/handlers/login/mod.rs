@@ -81,11 +81,16 @@ impl LoginFlow {
             .await?
         {
             // An API client that nginx redirected here after the 401 of the authorization request.
-            return Ok(unauthorized(site, true, Rejection::InvalidCredentials));
+            return Ok(unauthorized(
+                site,
+                headers,
+                true,
+                Rejection::InvalidCredentials,
+            ));
         }
         if !may_start_login(site, method, headers) {
             // A script that nginx redirected here would get authentik's page.
-            return Ok(unauthorized(site, true, Rejection::LoginRequired));
+            return Ok(unauthorized(site, headers, true, Rejection::LoginRequired));
         }
         if !matches!(*method, Method::GET | Method::HEAD | Method::POST) {
             return Err(GatewayError::PageMethod {
