@@ -2,6 +2,7 @@
 //! outpost. Each case names its report.
 
 mod auth_requests;
+mod browser;
 mod challenges;
 mod clients;
 mod cookies;
