@@ -220,6 +220,33 @@ fn every_value_has_its_effect_and_the_schemas_accept_it() {
     ] {
         assert_eq!(template.pointer(pointer), Some(&expected), "{pointer}");
     }
+    other_objects(&find, name);
+
+    let monitor = "deploy/kustomize/components/servicemonitor/servicemonitor.yaml";
+    let mut expected = parse(monitor, &read(monitor)).remove(0);
+    expected["spec"]["selector"]["matchLabels"] = selector;
+    let endpoint = &mut expected["spec"]["endpoints"][0];
+    endpoint["relabelings"] = json!([{"action": "labeldrop", "regex": "pod"}]);
+    endpoint["metricRelabelings"] = json!([]);
+    let found = find("ServiceMonitor");
+    assert_eq!(found["spec"], expected["spec"]);
+    assert_eq!(
+        found["metadata"]["labels"]["release"],
+        "kube-prometheus-stack"
+    );
+
+    let rendered = tempfile::NamedTempFile::with_suffix(".yaml").expect("a file");
+    let texts: Vec<_> = documents.iter().map(Value::to_string).collect();
+    std::fs::write(rendered.path(), texts.join("\n---\n")).expect("written");
+    let path = rendered.path().to_str().expect("text");
+    let said = run("kubernetes-validate", &["--strict", "--no-warn", path]);
+    assert!(!said.contains("ERROR"), "{said}");
+    assert_eq!(said.matches("passed for resource").count(), 9, "{said}");
+}
+
+/// What [`EVERYTHING`] makes of other objects than the pods, and the variables of both.
+fn other_objects<'a>(find: &dyn Fn(&str) -> &'a Value, name: &str) {
+    let deployment = find("Deployment");
     assert_eq!(deployment["spec"]["replicas"], 2);
     assert_eq!(deployment["spec"]["revisionHistoryLimit"], 3);
     assert_eq!(deployment["metadata"]["annotations"]["keel"], "off");
@@ -227,7 +254,7 @@ fn every_value_has_its_effect_and_the_schemas_accept_it() {
         find("ServiceAccount")["metadata"]["annotations"]["team"],
         "home"
     );
-    let variables = &template["spec"]["containers"][0]["env"];
+    let variables = &deployment["spec"]["template"]["spec"]["containers"][0]["env"];
     for (name, pointer, expected) in [
         (
             "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ",
@@ -256,27 +283,6 @@ fn every_value_has_its_effect_and_the_schemas_accept_it() {
         find("HTTPRoute")["spec"]["rules"][0]["backendRefs"][0]["name"],
         name
     );
-
-    let monitor = "deploy/kustomize/components/servicemonitor/servicemonitor.yaml";
-    let mut expected = parse(monitor, &read(monitor)).remove(0);
-    expected["spec"]["selector"]["matchLabels"] = selector;
-    let endpoint = &mut expected["spec"]["endpoints"][0];
-    endpoint["relabelings"] = json!([{"action": "labeldrop", "regex": "pod"}]);
-    endpoint["metricRelabelings"] = json!([]);
-    let found = find("ServiceMonitor");
-    assert_eq!(found["spec"], expected["spec"]);
-    assert_eq!(
-        found["metadata"]["labels"]["release"],
-        "kube-prometheus-stack"
-    );
-
-    let rendered = tempfile::NamedTempFile::with_suffix(".yaml").expect("a file");
-    let texts: Vec<_> = documents.iter().map(Value::to_string).collect();
-    std::fs::write(rendered.path(), texts.join("\n---\n")).expect("written");
-    let path = rendered.path().to_str().expect("text");
-    let said = run("kubernetes-validate", &["--strict", "--no-warn", path]);
-    assert!(!said.contains("ERROR"), "{said}");
-    assert_eq!(said.matches("passed for resource").count(), 9, "{said}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What values of the chart change beyond the base.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use crate::helm::{CHART, template};
@@ -130,7 +132,7 @@ fn rows(schema: &Value, defaults: &Value, prefix: &str) -> String {
             default => format!("`{default}`"),
         };
         if name != "global" {
-            text += &format!("| `{key}` | {shown} | {description} |\n");
+            let _ = writeln!(text, "| `{key}` | {shown} | {description} |");
         }
         if !leaf {
             text += &rows(schema, default, &format!("{key}."));
