@@ -16,8 +16,12 @@ lint:
     cargo clippy --workspace --all-targets --all-features -- -D warnings
 
 # one benchmark, or all that measure requests and the store
-bench *name="auth_check routing login upstream store":
+bench *name="auth_check routing login store":
     cargo bench --all-features {{ prepend("--bench ", name) }}
+
+# the program next to others, from outside, see docs/PERFORMANCE.md
+compare *arguments:
+    python3 benches/compare {{ arguments }}
 
 # look at an outpost's configuration and surroundings, with the environment of the server
 doctor *arguments:

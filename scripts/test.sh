@@ -86,11 +86,18 @@ tests() {
 }
 step build cargo test --workspace --all-features --no-run --quiet
 step tools tools
-benches=(--bench auth_check --bench routing --bench login --bench upstream --bench store)
+benches=(--bench auth_check --bench routing --bench login --bench store)
 if [ "$full" ]; then
   step benchmarks cargo bench --workspace --all-features "${benches[@]}" -- --quick
+  release=(--outpost "$IMAGE_ROOT/usr/local/bin/authentik-proxy")
+  # Not time, which depends on what else the machine does.
+  step instructions python3 benches/compare/instructions.py "${release[@]}"
+  step compare python3 benches/compare --smoke "${release[@]}"
 else
   step benchmarks cargo test --workspace --all-features "${benches[@]}"
+  step compare python3 benches/compare --smoke --outpost "$IMAGE_ROOT/usr/local/bin/authentik-proxy" \
+    --helpers "$target/debug/authentik-proxy-compare"
+  left_out+=("the count of instructions: it needs all optimizations")
   left_out+=("benchmarks that measure: each was run once, without optimizations")
   left_out+=("the command helm: the chart was rendered by Helm's library, see tests/deploy/helm.py")
 fi

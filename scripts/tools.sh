@@ -20,7 +20,10 @@ caddy caddy
 haproxy haproxy
 chromium chromium
 chromedriver chromium-driver
+wrk wrk
 PROGRAMS
+# Its callgrind counts instructions.
+[ "$full" != --full ] || command -v valgrind >/dev/null || need+=(valgrind)
 # Prometheus' pages and AlertManager's templates have to lie where the programs look for them.
 [ -d /usr/share/prometheus ] || [ "$(id -u)" = 0 ] || need+=(prometheus prometheus-alertmanager)
 if [ "${#need[@]}" -gt 0 ]; then

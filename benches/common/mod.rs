@@ -10,8 +10,13 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Signs alice in through the outpost; returns the session cookie.
-pub(crate) async fn sign_in(authentik: &Standin, outpost: SocketAddr, host: &str) -> String {
+/// Signs a user in through the outpost; returns the session cookie.
+pub(crate) async fn sign_in(
+    authentik: &Standin,
+    outpost: SocketAddr,
+    host: &str,
+    user: &str,
+) -> String {
     let get = |target: &str, cookie: &str| {
         Request::builder()
             .uri(target)
@@ -26,17 +31,22 @@ pub(crate) async fn sign_in(authentik: &Standin, outpost: SocketAddr, host: &str
     let authorize = begun.headers()[header::LOCATION]
         .to_str()
         .expect("a location");
-    let target = authentik.authorize(authorize, "alice");
-    let (done, _) = client.send(get(&target, &cookie_of(&begun))).await;
+    let target = authentik.authorize(authorize, user);
+    let (done, _) = client.send(get(&target, &cookies_of(&begun))).await;
     assert_eq!(done.status(), StatusCode::FOUND, "the login is finished");
-    cookie_of(&done)
+    cookies_of(&done)
 }
 
-/// The cookie that an answer sets, `name=value`.
-fn cookie_of(response: &Response<()>) -> String {
-    let set = &response.headers()[header::SET_COOKIE];
-    let text = set.to_str().expect("a cookie");
-    text.split(';').next().unwrap_or_default().to_owned()
+/// The cookies that an answer sets, as a request has them; not those that it deletes.
+pub(crate) fn cookies_of(response: &Response<()>) -> String {
+    let set = response.headers().get_all(header::SET_COOKIE).iter();
+    let pairs = set.filter_map(|line| line.to_str().ok()?.split(';').next());
+    let has_value = |pair: &&str| {
+        pair.split_once('=')
+            .is_some_and(|(_, value)| !value.is_empty())
+    };
+    let kept: Vec<_> = pairs.filter(has_value).collect();
+    kept.join("; ")
 }
 
 /// One kept connection.

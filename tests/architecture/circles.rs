@@ -16,7 +16,7 @@ const CRATES: &[&str] = &[
     "tests/deploy",
     "tests/discover",
     "tests/outpost",
-    "benches/upstream",
+    "benches/compare/src",
 ];
 
 /// Groups of files that import each other in a circle, with the uses among them.

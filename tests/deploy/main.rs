@@ -5,7 +5,6 @@
 mod custom;
 mod evidence;
 mod helm;
-mod helm_values;
 mod kubernetes;
 mod links;
 mod monitoring;

@@ -79,7 +79,7 @@ impl Nginx {
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if nginx is not installed.
     pub async fn passing(address: SocketAddr, upstream: SocketAddr) -> io::Result<Self> {
-        Self::passing_with(address, upstream, &[]).await
+        Self::run(address, |work| passing(work, address, &[upstream], LARGE)).await
     }
 
     /// Starts the same with the buffers that nginx has by itself.
@@ -87,27 +87,7 @@ impl Nginx {
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if nginx is not installed.
     pub async fn passing_lightly(address: SocketAddr, upstream: SocketAddr) -> io::Result<Self> {
-        Self::run(address, |work| passing(work, address, &[upstream], "", "")).await
-    }
-
-    /// Starts the same with large buffers, which adds headers to each request: names and values.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::NotFound`] if nginx is not installed.
-    pub async fn passing_with(
-        address: SocketAddr,
-        upstream: SocketAddr,
-        headers: &[(String, String)],
-    ) -> io::Result<Self> {
-        let mut added = String::new();
-        for (name, value) in headers {
-            // Writing to a string cannot fail.
-            let _ = writeln!(added, "proxy_set_header {name} \"{value}\";");
-        }
-        Self::run(address, |work| {
-            passing(work, address, &[upstream], LARGE, &added)
-        })
-        .await
+        Self::run(address, |work| passing(work, address, &[upstream], "")).await
     }
 
     /// Starts the same, which passes requests on to several upstreams in turns.
@@ -115,7 +95,7 @@ impl Nginx {
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if nginx is not installed.
     pub async fn spreading(address: SocketAddr, upstreams: &[SocketAddr]) -> io::Result<Self> {
-        Self::run(address, |work| passing(work, address, upstreams, "", "")).await
+        Self::run(address, |work| passing(work, address, upstreams, "")).await
     }
 
     /// Starts a release of nginx with server blocks and what else stands inside of `http { … }`, one
@@ -190,13 +170,7 @@ http {{
 const LARGE: &str = "client_header_buffer_size 64k; proxy_buffers 16 64k; proxy_buffer_size 64k;
   proxy_busy_buffers_size 128k;";
 
-fn passing(
-    work: &Path,
-    address: SocketAddr,
-    upstreams: &[SocketAddr],
-    buffers: &str,
-    headers: &str,
-) -> String {
+fn passing(work: &Path, address: SocketAddr, upstreams: &[SocketAddr], buffers: &str) -> String {
     let servers = servers(upstreams, "");
     let blocks = format!(
         "  keepalive_requests 1000000000; client_max_body_size 0; {buffers}
@@ -209,7 +183,6 @@ fn passing(
       proxy_pass http://app;
       proxy_http_version 1.1; proxy_set_header Host $http_host;
       proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
-      {headers}
       proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_read_timeout 1h;
     }}
   }}"
