@@ -127,7 +127,7 @@ pub(crate) fn unauthorized_text(reason: Rejection) -> &'static str {
 /// Programs that ask their user for a password show the realm.
 const BASIC: HeaderValue =
     HeaderValue::from_static("Basic realm=\"authentik app password\", charset=\"UTF-8\"");
-const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"authentik\"");
+pub(crate) const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"authentik\"");
 
 /// 401 for a request with these headers: nginx redirects browsers to `/start` on it. Other clients get
 /// the reason, if the response is shown to them, and the schemes that they can use (RFC 9110

@@ -13,8 +13,11 @@ use crate::{documents, read, run};
 
 /// Which package has the models of an API group.
 const PACKAGES: &[(&str, &str)] = &[
+    ("argoproj.io", "argo-cd"),
     ("external-secrets.io", "external-secrets"),
+    ("gateway.envoyproxy.io", "envoy-gateway"),
     ("gateway.networking.k8s.io", "gateway-api"),
+    ("helm.toolkit.fluxcd.io", "flux-cd"),
     ("kustomize.toolkit.fluxcd.io", "flux-cd"),
     ("monitoring.coreos.com", "prometheus-operator"),
     ("source.toolkit.fluxcd.io", "flux-cd"),
@@ -22,7 +25,7 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 /// Groups that are not looked at here: Kubernetes' own are validated elsewhere, kustomize and Helm
-/// (`v2`) read their own, and nobody publishes models of Envoy Gateway's.
+/// (`v2`) read their own.
 const ELSEWHERE: &[&str] = &[
     "",
     "v1",
@@ -33,7 +36,6 @@ const ELSEWHERE: &[&str] = &[
     "policy",
     "rbac.authorization.k8s.io",
     "kustomize.config.k8s.io",
-    "gateway.envoyproxy.io",
 ];
 
 /// What the validators may say: they know the standard channel of the Gateway API, and that filter
@@ -50,7 +52,11 @@ struct Resource {
 
 fn resources() -> Vec<Resource> {
     let mut found = Vec::new();
-    for (file, document) in documents() {
+    for (file, mut document) in documents() {
+        // Envoy Gateway has it since 1.9; the models are of an earlier version.
+        if let Some(Value::Object(settings)) = document.pointer_mut("/spec/extAuth") {
+            settings.remove("statusOnError");
+        }
         let version = document["apiVersion"].as_str().unwrap_or_default();
         let group = version.split('/').next().unwrap_or_default();
         if ELSEWHERE.contains(&group) {

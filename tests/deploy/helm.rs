@@ -15,7 +15,7 @@ const EVERYTHING: &[&str] = &[
     "--set=serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboard.enabled=true",
     "--set=extAuthz.enabled=true,replicas=2,priorityClassName=high",
     "--set-string=image.tag=1",
-    "--set-json=env={\"AUTHENTIK_REDIS__HOST\":\"redis\",\"AUTHENTIK_INSECURE\":true}",
+    "--set-json=env={\"AUTHENTIK_REDIS__HOST\":\"redis\",\"AUTHENTIK_INSECURE\":true,\"AUTHENTIK_REDIS__PORT\":67108864}",
     "--set-json=extraEnv=[{\"name\":\"AUTHENTIK_REDIS__PASSWORD\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"redis\",\"key\":\"password\"}}}]",
     "--set-json=extraVolumes=[{\"name\":\"dashboard-token\",\"projected\":{\"sources\":[{\"serviceAccountToken\":{\"path\":\"token\"}}]}}]",
     "--set-json=extraVolumeMounts=[{\"name\":\"dashboard-token\",\"mountPath\":\"/run/secrets/dashboard\",\"readOnly\":true}]",
@@ -26,6 +26,20 @@ const EVERYTHING: &[&str] = &[
     "--set-json=tolerations=[{\"key\":\"edge\",\"operator\":\"Exists\"}]",
     "--set-json=topologySpreadConstraints=[{\"maxSkew\":1,\"topologyKey\":\"zone\",\"whenUnsatisfiable\":\"ScheduleAnyway\"}]",
     "--set-json=affinity={\"nodeAffinity\":{}}",
+    "--set-json=envFrom=[{\"secretRef\":{\"name\":\"more\"}}]",
+    "--set-json=initContainers=[{\"name\":\"wait\",\"image\":\"busybox\"}]",
+    "--set-json=extraContainers=[{\"name\":\"beside\",\"image\":\"busybox\"}]",
+    "--set-json=dnsConfig={\"searches\":[\"home.example\"]}",
+    "--set-json=hostAliases=[{\"ip\":\"192.0.2.1\",\"hostnames\":[\"authentik.home.example\"]}]",
+    "--set-json=lifecycle={\"preStop\":{\"sleep\":{\"seconds\":3}}}",
+    "--set-json=commonLabels={\"owner\":\"platform\"}",
+    "--set-json=commonAnnotations={\"home.example/by\":\"helm\"}",
+    "--set-json=serviceMonitor.relabelings=[{\"action\":\"labeldrop\",\"regex\":\"pod\"}]",
+    "--set=dnsPolicy=ClusterFirst,runtimeClassName=gvisor,revisionHistoryLimit=3",
+    "--set=serviceAccount.annotations.team=home,deploymentAnnotations.keel=off",
+    "--set=ingress.enabled=true,ingress.className=nginx,ingress.hosts[0]=grafana.home.example",
+    "--set=httpRoute.enabled=true,httpRoute.parentRefs[0].name=home",
+    "--set=httpRoute.hostnames[0]=wiki.home.example",
 ];
 
 pub(crate) fn template(release: &str, values: &[&str]) -> Vec<Value> {
@@ -44,9 +58,18 @@ pub(crate) fn refusal(option: &str) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+fn by_name(list: &mut Value, name: &str) {
+    let list = list.as_array_mut().expect("a list");
+    list.sort_by_key(|item| item[name].to_string());
+}
+
 /// What is left when the marks of the tool that rendered it are gone, by kind.
 fn plain(documents: Vec<Value>) -> BTreeMap<String, Value> {
-    let plain = documents.into_iter().map(|mut document| {
+    // The pod of `helm test` is a hook, and nothing that is installed.
+    let installed = documents
+        .into_iter()
+        .filter(|document| document["kind"] != "Pod");
+    let plain = installed.map(|mut document| {
         let labels = document["metadata"]["labels"].as_object_mut();
         let labels = labels.expect("everything has labels");
         labels.retain(|label, _| label.starts_with("app.kubernetes.io/name"));
@@ -58,14 +81,15 @@ fn plain(documents: Vec<Value>) -> BTreeMap<String, Value> {
                 let file = &mut document["data"]["authentik-proxy.yaml"];
                 *file = parse("the file", file.as_str().expect("text")).remove(0);
             }
+            // Their order has no meaning.
+            "Service" => by_name(&mut document["spec"]["ports"], "name"),
+            "NetworkPolicy" => by_name(&mut document["spec"]["ingress"][0]["ports"], "port"),
             "Deployment" => {
                 let template = &mut document["spec"]["template"];
                 template["spec"]["volumes"][0]["configMap"]["name"] = json!(OURS);
-                // Their order has no meaning.
                 let container = &mut template["spec"]["containers"][0];
                 for list in ["env", "ports"] {
-                    let list = container[list].as_array_mut().expect("a list");
-                    list.sort_by_key(|item| item["name"].to_string());
+                    by_name(&mut container[list], "name");
                 }
                 if let Some(annotations) = template["metadata"].as_object_mut() {
                     annotations.remove("annotations");
@@ -140,8 +164,19 @@ fn every_value_has_its_effect_and_the_schemas_accept_it() {
     let selector = json!({"app.kubernetes.io/name": name});
     for document in &documents {
         let dashboard = document["metadata"]["labels"]["grafana_dashboard"] == "1";
-        let suffix = if dashboard { "-dashboard" } else { "" };
+        let suffix = match document["kind"].as_str() {
+            Some("Pod") => "-doctor",
+            _ if dashboard => "-dashboard",
+            _ => "",
+        };
         assert_eq!(document["metadata"]["name"], format!("{name}{suffix}"));
+        if suffix != "-doctor" {
+            assert_eq!(document["metadata"]["labels"]["owner"], "platform");
+            assert_eq!(
+                document["metadata"]["annotations"]["home.example/by"],
+                "helm"
+            );
+        }
         if dashboard {
             let file = read("deploy/grafana/authentik-proxy.json");
             assert_eq!(document["data"]["authentik-proxy.json"], file);
@@ -165,22 +200,18 @@ fn every_value_has_its_effect_and_the_schemas_accept_it() {
         ("/spec/topologySpreadConstraints/0/maxSkew", json!(1)),
         ("/spec/affinity", json!({"nodeAffinity": {}})),
         ("/spec/containers/0/image", json!(format!("{OURS}:1"))),
+        ("/metadata/labels/owner", json!("platform")),
+        ("/spec/runtimeClassName", json!("gvisor")),
+        ("/spec/dnsPolicy", json!("ClusterFirst")),
+        ("/spec/dnsConfig/searches/0", json!("home.example")),
+        ("/spec/hostAliases/0/ip", json!("192.0.2.1")),
+        ("/spec/initContainers/0/name", json!("wait")),
+        ("/spec/containers/1/name", json!("beside")),
         (
-            "/spec/containers/0/env/4",
-            json!({"name": "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ", "value": "0.0.0.0:9001"}),
+            "/spec/containers/0/lifecycle/preStop/sleep/seconds",
+            json!(3),
         ),
-        (
-            "/spec/containers/0/env/5",
-            json!({"name": "AUTHENTIK_INSECURE", "value": "true"}),
-        ),
-        (
-            "/spec/containers/0/env/7",
-            json!({"name": "AUTHENTIK_REDIS__HOST", "value": "redis"}),
-        ),
-        (
-            "/spec/containers/0/env/8/valueFrom/secretKeyRef/key",
-            json!("password"),
-        ),
+        ("/spec/containers/0/envFrom/0/secretRef/name", json!("more")),
         ("/spec/volumes/2/name", json!("dashboard-token")),
         (
             "/spec/containers/0/volumeMounts/2/mountPath",
@@ -189,11 +220,14 @@ fn every_value_has_its_effect_and_the_schemas_accept_it() {
     ] {
         assert_eq!(template.pointer(pointer), Some(&expected), "{pointer}");
     }
-    assert_eq!(deployment["spec"]["replicas"], 2);
+    other_objects(&find, name);
 
     let monitor = "deploy/kustomize/components/servicemonitor/servicemonitor.yaml";
     let mut expected = parse(monitor, &read(monitor)).remove(0);
     expected["spec"]["selector"]["matchLabels"] = selector;
+    let endpoint = &mut expected["spec"]["endpoints"][0];
+    endpoint["relabelings"] = json!([{"action": "labeldrop", "regex": "pod"}]);
+    endpoint["metricRelabelings"] = json!([]);
     let found = find("ServiceMonitor");
     assert_eq!(found["spec"], expected["spec"]);
     assert_eq!(
@@ -207,7 +241,48 @@ fn every_value_has_its_effect_and_the_schemas_accept_it() {
     let path = rendered.path().to_str().expect("text");
     let said = run("kubernetes-validate", &["--strict", "--no-warn", path]);
     assert!(!said.contains("ERROR"), "{said}");
-    assert_eq!(said.matches("passed for resource").count(), 7, "{said}");
+    assert_eq!(said.matches("passed for resource").count(), 9, "{said}");
+}
+
+/// What [`EVERYTHING`] makes of other objects than the pods, and the variables of both.
+fn other_objects<'a>(find: &dyn Fn(&str) -> &'a Value, name: &str) {
+    let deployment = find("Deployment");
+    assert_eq!(deployment["spec"]["replicas"], 2);
+    assert_eq!(deployment["spec"]["revisionHistoryLimit"], 3);
+    assert_eq!(deployment["metadata"]["annotations"]["keel"], "off");
+    assert_eq!(
+        find("ServiceAccount")["metadata"]["annotations"]["team"],
+        "home"
+    );
+    let variables = &deployment["spec"]["template"]["spec"]["containers"][0]["env"];
+    for (name, pointer, expected) in [
+        (
+            "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ",
+            "/value",
+            "0.0.0.0:9001",
+        ),
+        ("AUTHENTIK_INSECURE", "/value", "true"),
+        ("AUTHENTIK_REDIS__HOST", "/value", "redis"),
+        ("AUTHENTIK_REDIS__PORT", "/value", "67108864"),
+        (
+            "AUTHENTIK_REDIS__PASSWORD",
+            "/valueFrom/secretKeyRef/key",
+            "password",
+        ),
+    ] {
+        let found = variable(variables, name);
+        assert_eq!(found.pointer(pointer), Some(&json!(expected)), "{name}");
+    }
+    let doctor = &find("Pod")["spec"]["containers"][0];
+    assert_eq!(doctor["args"], json!(["doctor"]));
+    assert_eq!(doctor["env"], *variables);
+    let paths = &find("Ingress")["spec"]["rules"][0]["http"]["paths"];
+    assert_eq!(paths[0]["path"], "/outpost.goauthentik.io");
+    assert_eq!(paths[0]["backend"]["service"]["name"], name);
+    assert_eq!(
+        find("HTTPRoute")["spec"]["rules"][0]["backendRefs"][0]["name"],
+        name
+    );
 }
 
 #[test]
@@ -246,6 +321,40 @@ fn values_that_do_not_exist_are_refused() {
         ("env.authentik_insecure=x", "authentik_insecure"),
         ("extraVolumes[0].name=tmp", "extraVolumes"),
         ("extraVolumeMounts[0].name=tmp", "mountPath"),
+        (
+            "env.AUTHENTIK_TOKEN=secret",
+            "it follows from the value secret",
+        ),
+        (
+            "env.AUTHENTIK_PROXY_CONFIG=/x",
+            "it follows from the value config",
+        ),
+        (
+            "env.AUTHENTIK_LISTEN__HTTP=0.0.0.0:8080",
+            "follows from the ports of pods, probes and Services",
+        ),
+        (
+            "extraEnv[0].name=AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS",
+            "it follows from the value trustedProxies",
+        ),
+        (
+            "env.A=1,extraEnv[0].name=A",
+            "A is set twice, in env and extraEnv",
+        ),
+        ("extraEnv[0].name=A,extraEnv[1].name=A", "A is set twice"),
+        (
+            "podLabels.app\\.kubernetes\\.io/name=x",
+            "set fullnameOverride",
+        ),
+        (
+            "commonLabels.app\\.kubernetes\\.io/name=x",
+            "set fullnameOverride",
+        ),
+        ("ingress.enabled=true", "ingress.hosts: name the hosts"),
+        (
+            "httpRoute.enabled=true",
+            "httpRoute.parentRefs: name the Gateway",
+        ),
     ] {
         let said = refusal(&format!("--set={value}"));
         assert!(said.contains(expected), "{value}: {said}");
@@ -254,17 +363,29 @@ fn values_that_do_not_exist_are_refused() {
 
 #[test]
 #[ignore = "needs Helm"]
-fn replicas_without_a_shared_store_are_warned_of() {
+fn unshared_sessions_and_lost_client_addresses_are_warned_of() {
     let dry = ["install", OURS, CHART, "--dry-run=client"];
     for (values, warned) in [
         ("replicas=2", true),
         ("replicas=1", false),
         ("replicas=2,env.AUTHENTIK_REDIS__HOST=redis", false),
+        ("autoscaling.enabled=true", true),
+        ("service.type=LoadBalancer", true),
+        (
+            "service.type=NodePort,service.spec.externalTrafficPolicy=Local",
+            false,
+        ),
     ] {
         let text = run("helm", &[&dry[..], &["--set", values]].concat());
         assert!(text.contains("authentik-proxy doctor"), "{text}");
         assert_eq!(text.contains("WARNING"), warned, "{text}");
     }
+}
+
+fn variable<'a>(variables: &'a Value, name: &str) -> &'a Value {
+    let mut found = variables.as_array().expect("a list").iter();
+    let found = found.find(|variable| variable["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {variables}"))
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod custom;
 mod evidence;
 mod helm;
+mod helm_values;
 mod kubernetes;
 mod links;
 mod monitoring;

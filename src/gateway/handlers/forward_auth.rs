@@ -6,7 +6,7 @@ use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use tracing::Level;
 
-use super::login::{LoginFlow, may_start_login, target};
+use super::login::{LoginFlow, form, may_start_login, target};
 use crate::gateway::auth::authenticator::{Admission, Authenticator};
 use crate::gateway::auth::authorize::Permit;
 use crate::gateway::error::GatewayError;
@@ -122,6 +122,11 @@ impl ForwardAuth {
                     append_cookie(&mut permitted.response, &cookie);
                 }
                 Ok(permitted)
+            }
+            Admission::Refused(Rejection::LoginRequired)
+                if auth.shows_response() && form::is_submission(method, headers) =>
+            {
+                Ok(form::lost(site, headers, &url))
             }
             Admission::Refused(Rejection::LoginRequired)
                 if auth.shows_response() && may_start_login(site, method, headers) =>

@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::login::{may_start_login, target};
+use super::login::{form, may_start_login, target};
 use crate::gateway::auth::authenticator::{Admission, Authenticator};
 use crate::gateway::auth::authorize::Permit;
 use crate::gateway::auth::session_watch::{SessionWatch, session_ended, watched};
@@ -90,7 +90,13 @@ impl ReverseProxy {
         };
         let source = inbound.source();
         let admission = self.authenticator.admit(site, &request, headers, source);
-        match admission.await? {
+        let admission = admission.await?;
+        if matches!(admission, Admission::Refused(Rejection::LoginRequired))
+            && form::is_submission(method, headers)
+        {
+            return Ok(form::lost(site, headers, &url));
+        }
+        match admission {
             Admission::Permitted {
                 permit,
                 cookie,

@@ -1,11 +1,16 @@
 //! Cookies of the outpost among those of others.
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
 
-use super::WAYS;
+use super::{WAYS, Way};
 use crate::forward_auth::dialects::Surface;
-use crate::support::upstream::HOST;
-use crate::support::{Browser, NAVIGATION, World, location};
+use crate::support::upstream::{HOST, alice};
+use crate::support::{Browser, NAVIGATION, World, location, within};
 
 /// thomseddon/traefik-forward-auth#238, oauth2-proxy/oauth2-proxy#2163: a cookie for each login that
 /// starts, until servers refuse the header.
@@ -70,6 +75,32 @@ async fn a_login_succeeds_beside_cookies_of_the_same_name() {
             assert_eq!(answer.status(), 200, "{more} {first}");
         }
     }
+}
+
+/// cloudflare/pingora#892, mitmproxy/mitmproxy#5337: browsers send each cookie in a field of its own over
+/// HTTP/2, and an application that speaks HTTP/1.1 reads one of them.
+#[tokio::test]
+async fn cookies_of_an_http2_client_reach_an_application_in_one_field() {
+    let (world, mut application) = Way::Proxied.world().await;
+    let own = alice(&world).await;
+    let stream = TcpStream::connect(world.address())
+        .await
+        .expect("it listens");
+    let executor = TokioExecutor::new();
+    let handshake = http2::handshake(executor, TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.expect("HTTP/2");
+    tokio::spawn(connection);
+    let mut request = Request::builder().uri(format!("http://{HOST}/page"));
+    for cookie in ["first=1", "_csrf=x=y", &own, "last=\"a b\""] {
+        request = request.header("cookie", cookie);
+    }
+    let request = request.body(Empty::<Bytes>::new()).expect("a request");
+    let answer = within(sender.send_request(request))
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let sent = application.next().await.one("cookie");
+    assert_eq!(sent, "first=1; _csrf=x=y; last=\"a b\"");
 }
 
 /// trahloff/Aldine#26, amphp/http#5: what other applications of the host set is no cookie by the letter.

@@ -1,7 +1,9 @@
 //! What users of forward auth servers and authenticating proxies reported of these, tried on the
 //! outpost. Each case names its report.
 
+mod applications;
 mod auth_requests;
+mod browser;
 mod challenges;
 mod clients;
 mod cookies;

@@ -3,6 +3,7 @@
 mod attempts;
 mod callback;
 mod cookies;
+pub(crate) mod form;
 #[cfg(test)]
 mod recorded;
 mod sign_out;

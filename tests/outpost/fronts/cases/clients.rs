@@ -13,7 +13,7 @@ use super::{APP, Plan, Site, request, shown};
 use crate::fronts::behind_each_server;
 use crate::fronts::client::{Protocol, Stream, connect};
 use crate::fronts::servers::Server;
-use crate::support::{location, text, within};
+use crate::support::{NAVIGATION, location, text, within};
 
 /// What tells scripts from pages.
 const SCRIPTS: [&[(&str, &str)]; 2] = [
@@ -147,6 +147,39 @@ async fn an_upload_arrives_whole_and_from_users_alone(server: Server) {
             .await;
         assert!(matches!(answer.status().as_u16(), 302 | 401), "{answer:?}");
     }
+}
+
+behind_each_server!(a_form_and_a_program_are_told_that_they_are_not_signed_in);
+
+async fn a_form_and_a_program_are_told_that_they_are_not_signed_in(server: Server) {
+    let site = Plan::new(server).start().await;
+    let body = Bytes::from_static(b"a=b");
+    let page = format!("https://{APP}/edit");
+    let form = [&NAVIGATION[..], &[("referer", page.as_str())]].concat();
+    let answer = site
+        .send(request(Method::POST, APP, "/save", &form, body))
+        .await;
+    if redirects_401(server) {
+        assert_eq!(answer.status(), 302, "{answer:?}");
+    } else {
+        assert_eq!(answer.status(), 401, "{answer:?}");
+        let shown = text(&answer);
+        assert!(
+            shown.contains("was not passed on") && shown.contains("%2Fedit"),
+            "{shown}"
+        );
+    }
+    let program = [("user-agent", "gvfs/1.50.3"), ("accept", "application/xml")];
+    let answer = site.followed(&program).await;
+    assert_eq!(answer.status(), 401, "{answer:?}");
+    let challenges = answer.headers().get_all(header::WWW_AUTHENTICATE).iter();
+    let challenges: Vec<_> = challenges
+        .map(|value| value.to_str().expect("text"))
+        .collect();
+    assert!(
+        challenges.iter().any(|value| value.starts_with("Basic ")),
+        "{challenges:?}"
+    );
 }
 
 behind_each_server!(an_api_client_gets_what_its_credentials_say);
