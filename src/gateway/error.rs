@@ -47,7 +47,10 @@ pub(crate) enum GatewayError {
     NoApplication(String),
     /// The reverse proxy does not describe the user's request.
     #[error("{0}")]
-    MalformedAuthRequest(#[from] MalformedAuthRequest),
+    MalformedAuthRequest(MalformedAuthRequest),
+    /// A reverse proxy passes on a URL of a client that is none.
+    #[error("the client's URL is not valid: {0}")]
+    ClientUrl(MalformedAuthRequest),
     /// An authorization request whose hosts name different applications.
     #[error("{0}")]
     HostMismatch(#[from] HostMismatch),
@@ -171,6 +174,7 @@ impl GatewayError {
             Self::TransferCoding => Rejection::UnsupportedTransferCoding,
             Self::NoApplication(_) => Rejection::UnknownHost,
             Self::MalformedAuthRequest(_) => Rejection::MisconfiguredProxy,
+            Self::ClientUrl(_) => Rejection::InvalidUrl,
             Self::HostMismatch(_) => Rejection::ConflictingHosts,
             Self::NotOffered(_) => Rejection::NotOffered,
             Self::NotFound(_) | Self::ProxyMode(_) => Rejection::NotFound,
@@ -212,7 +216,17 @@ impl From<RoutedHostError> for GatewayError {
     fn from(error: RoutedHostError) -> Self {
         match error {
             RoutedHostError::Mismatch(error) => Self::HostMismatch(error),
-            RoutedHostError::Malformed(error) => Self::MalformedAuthRequest(error),
+            RoutedHostError::Malformed(error) => error.into(),
+        }
+    }
+}
+
+impl From<MalformedAuthRequest> for GatewayError {
+    fn from(error: MalformedAuthRequest) -> Self {
+        if error.is_from_client() {
+            Self::ClientUrl(error)
+        } else {
+            Self::MalformedAuthRequest(error)
         }
     }
 }

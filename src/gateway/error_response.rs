@@ -122,6 +122,7 @@ impl GatewayError {
             | Self::TwoHosts
             | Self::TwoApplications { .. }
             | Self::HostMismatch(_)
+            | Self::ClientUrl(_)
             | Self::NoApplication(_) => StatusCode::BAD_REQUEST,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::MalformedAuthRequest(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -150,6 +151,7 @@ impl GatewayError {
             Self::Host(_)
             | Self::TwoHosts
             | Self::TwoApplications { .. }
+            | Self::ClientUrl(_)
             | Self::HostMismatch(_) => ("Bad request", "The address of this request is not valid."),
             Self::TransferCoding => (
                 "Not implemented",
@@ -216,6 +218,7 @@ impl GatewayError {
                 Self::Denied { .. }
                 | Self::AmbiguousPath(_)
                 | Self::HostMismatch(_)
+                | Self::ClientUrl(_)
                 | Self::LimitExceeded(..) => StatusCode::FORBIDDEN,
                 Self::ProxyMode(_) | Self::NotOffered(_) => StatusCode::NOT_FOUND,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,

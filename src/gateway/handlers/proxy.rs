@@ -252,7 +252,7 @@ fn set_headers<'a>(site: &'a Site, session: Option<&'a Arc<LiveSession>>) -> Set
 /// Sends the browser to the outpost's page that begins a login.
 fn start(site: &Arc<Site>, url: &RequestedUrl<'_>) -> GatewayResponse {
     let application = &site.application;
-    let target = target::of(application, Some(&url.path_and_query()));
+    let target = target::of_own(application, &url.path_and_query());
     let home = application.external.as_str().trim_end_matches('/');
     let target = utf8_percent_encode(&target, ENCODED);
     let location = format!("{home}/outpost.goauthentik.io/start?rd={target}");

@@ -21,7 +21,25 @@ pub(crate) struct MalformedAuthRequest {
 
 impl Hint for MalformedAuthRequest {
     fn hint(&self) -> Option<HintText> {
+        if self.is_from_client() {
+            return None;
+        }
         Some(self.hint.into())
+    }
+}
+
+impl MalformedAuthRequest {
+    /// Whether the user's own request is at fault: reverse proxies pass on bytes that are not allowed
+    /// in a URL (RFC 3986 section 2), and its length, as the client sent them.
+    pub(crate) fn is_from_client(&self) -> bool {
+        self.header != PROTO
+            && matches!(
+                self.reason,
+                MalformedReason::Once(OnceError::NotAscii)
+                    | MalformedReason::Unusable(
+                        RequestedUrlError::Character | RequestedUrlError::TooLong
+                    )
+            )
     }
 }
 
@@ -34,6 +52,9 @@ enum MalformedReason {
     #[error("ignored: the peer is not a trusted proxy")]
     Untrusted,
 }
+
+/// The header that no client's bytes reach: reverse proxies write one of a few words.
+const PROTO: &str = "X-Forwarded-Proto";
 
 /// The value of `X-Sent-From` of ingress-nginx.
 const INGRESS_NGINX: &str = "nginx-ingress-controller";
@@ -112,11 +133,10 @@ impl<'a> AuthRequest<'a> {
                     }
                     once(headers, key).map_err(|e| malformed(name, e.into(), FORWARDED))
                 };
-                let scheme = header("X-Forwarded-Proto", "x-forwarded-proto")?;
+                let scheme = header(PROTO, "x-forwarded-proto")?;
                 let scheme =
                     Scheme::parse_forwarded(nearest(scheme)).ok_or(RequestedUrlError::Scheme);
-                let scheme =
-                    scheme.map_err(|e| malformed("X-Forwarded-Proto", e.into(), FORWARDED))?;
+                let scheme = scheme.map_err(|e| malformed(PROTO, e.into(), FORWARDED))?;
                 let host = header("X-Forwarded-Host", "x-forwarded-host")?;
                 let authority =
                     Authority::parse(nearest_host(host)).map_err(RequestedUrlError::from);
@@ -127,9 +147,16 @@ impl<'a> AuthRequest<'a> {
                     .map_err(|e| malformed("X-Forwarded-Uri", e.into(), FORWARDED))
             }
             Dialect::Envoy => {
-                let malformed = |error: RequestedUrlError| malformed("Host", error.into(), ENVOY);
                 // Envoy sets no X-Forwarded-Host: one that comes through is the client's.
-                let own = self.own_host.map_err(|e| malformed(e.into()))?;
+                let own = self.own_host.map_err(|error| {
+                    let reason = match once(headers, "host") {
+                        Err(error @ OnceError::NotAscii) => error.into(),
+                        _ => RequestedUrlError::from(error).into(),
+                    };
+                    malformed("Host", reason, ENVOY)
+                })?;
+                let malformed =
+                    |error: RequestedUrlError| malformed("the path", error.into(), ENVOY);
                 let target = self.argument;
                 let path = target.split('?').next().unwrap_or_default();
                 // Envoy passes X-Forwarded-Proto on only where it is configured to.

@@ -66,6 +66,8 @@ label! {
         NotOffered = "not_offered",
         /// The reverse proxy did not send the original request.
         MisconfiguredProxy = "misconfigured_proxy",
+        /// The reverse proxy passes on a URL of a client that is none.
+        InvalidUrl = "invalid_url",
         /// The session store is unavailable.
         StoreUnavailable = "store_unavailable",
         /// authentik is unavailable, so that credentials cannot be checked.

@@ -6,3 +6,4 @@ mod domains;
 pub(crate) mod refresh;
 mod sign_in;
 mod sign_out;
+mod targets;

@@ -5,7 +5,7 @@ use authentik_standin::{Endpoint, Fault, Provider};
 use crate::support::{Browser, World, location, text};
 
 const HOST: &str = "grafana.test";
-const PAGE: &str = "http://grafana.test/d/x%2Fy?orgId=1&var=%20a+b&{c}";
+const PAGE: &str = "http://grafana.test/d/x%2Fy?orgId=1&var=%20a+b&%7Bc%7D";
 
 #[tokio::test]
 async fn signs_in_lands_on_the_page_and_passes_with_identity_headers() {

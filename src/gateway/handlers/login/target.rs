@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{
+    AsciiSet, CONTROLS, percent_decode_str, percent_encode, utf8_percent_encode,
+};
 use url::Url;
 
 use crate::model::{Application, Mode, RequestedUrl};
@@ -10,13 +12,39 @@ use crate::model::{Application, Mode, RequestedUrl};
 /// Length of a return target, in bytes; the state must fit into headers.
 const MAX_TARGET_BYTES: usize = 4096;
 
-/// The absolute URL to return to: the requested one, byte for byte, if it belongs to the application;
-/// the application's external URL otherwise.
+/// What is percent-encoded in `Location`: all that RFC 3986 allows neither in a path nor in a query.
+/// A `%` is part of an escape that the client sent, and `#` may begin a fragment.
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// What a decoded `rd` may have that no request line has.
+const SPACE: &AsciiSet = &AsciiSet::EMPTY.add(b' ');
+
+/// The absolute URL to return to: the requested one if it belongs to the application, with escapes
+/// where RFC 3986 wants them and else byte for byte; the application's external URL otherwise.
 pub(crate) fn of(application: &Application, requested: Option<&str>) -> String {
     requested
         .filter(|requested| requested.len() <= MAX_TARGET_BYTES)
         .and_then(|requested| within(application, requested))
         .unwrap_or_else(|| application.external.as_str().to_owned())
+}
+
+/// The absolute URL of a target that the application itself was asked for: `path_and_query` begins
+/// with `/`, and follows its host whatever comes then.
+pub(crate) fn of_own(application: &Application, path_and_query: &str) -> String {
+    let (origin, target) = (application.external.origin(), escaped(path_and_query));
+    format!("{origin}{target}")
 }
 
 /// The path of a requested target: several applications may share a host.
@@ -33,6 +61,8 @@ pub(crate) fn path(requested: &str) -> Option<&str> {
 /// then the target, `&` and percent-encoding included. ingress-nginx and the outpost's pages encode it:
 /// then the value ends at `&` and is decoded once. A `/` after the host, or at the start of a
 /// relative target, that is not encoded tells the first from the second.
+///
+/// Spaces and bytes beyond ASCII, which a URL has as escapes only, are percent-encoded again.
 pub(crate) fn requested(query: &str) -> Option<Cow<'_, str>> {
     let start = if query.starts_with("rd=") {
         0
@@ -49,13 +79,18 @@ pub(crate) fn requested(query: &str) -> Option<Cow<'_, str>> {
         _ => value.starts_with('/'),
     };
     if pasted {
-        return Some(Cow::Borrowed(value));
+        return Some(utf8_percent_encode(value, SPACE).into());
     }
     let value = value.split('&').next().unwrap_or_default();
-    percent_decode_str(value).decode_utf8().ok()
+    let decoded: Cow<'_, [u8]> = percent_decode_str(value).into();
+    Some(match percent_encode(&decoded, SPACE).into() {
+        Cow::Borrowed(_) if matches!(decoded, Cow::Borrowed(_)) => Cow::Borrowed(value),
+        encoded => Cow::Owned(encoded.into_owned()),
+    })
 }
 
-/// A requested target as an absolute URL of the application, or `None` if it leads elsewhere.
+/// A requested target as an absolute URL of the application, or `None` if it leads elsewhere. What
+/// is percent-encoded here cannot lead elsewhere: it follows the host.
 fn within(application: &Application, requested: &str) -> Option<String> {
     let origin = application.external.origin();
     if requested.starts_with('/') {
@@ -65,7 +100,7 @@ fn within(application: &Application, requested: &str) -> Option<String> {
         let resolved = Url::parse(&origin).ok()?.join(requested).ok()?;
         return (resolved.host_str() == Some(application.external.host())
             && url.authority().canonical_host() == application.external.host())
-        .then_some(absolute);
+        .then(|| format!("{origin}{}", escaped(requested)));
     }
     let url = RequestedUrl::parse(requested).ok()?;
     let host = url.authority().canonical_host();
@@ -75,13 +110,17 @@ fn within(application: &Application, requested: &str) -> Option<String> {
                 "{}://{}{}",
                 url.scheme().as_str(),
                 url.authority(),
-                url.path_and_query()
+                escaped(&url.path_and_query())
             )
         }),
         // The application's own scheme and port, whatever a proxy in between believes.
         Mode::Proxy | Mode::ForwardSingle => (host == application.external.host())
-            .then(|| format!("{origin}{}", url.path_and_query())),
+            .then(|| format!("{origin}{}", escaped(&url.path_and_query()))),
     }
+}
+
+fn escaped(path_and_query: &str) -> Cow<'_, str> {
+    utf8_percent_encode(path_and_query, ESCAPED).into()
 }
 
 #[cfg(test)]
@@ -102,7 +141,7 @@ mod tests {
             // nginx pastes the request URI as it is.
             (
                 "rd=https://a.test/p?q=1&r=%20a+b&s={x}",
-                "https://a.test/p?q=1&r=%20a+b&s={x}",
+                "https://a.test/p?q=1&r=%20a+b&s=%7Bx%7D",
             ),
             ("rd=https://a.test/", "https://a.test/"),
             ("rd=https://a.test", "https://a.test/"),
@@ -114,6 +153,28 @@ mod tests {
             ),
             ("rd=https%3A%2F%2Fa.test%2Fp&x=1", "https://a.test/p"),
             ("x=1&rd=%2Fp%3Fq", "https://a.test/p?q"),
+            // What a URL has as escapes only.
+            ("rd=%2Fpfad%2F%C3%BC", "https://a.test/pfad/%C3%BC"),
+            ("rd=%2Flatin%2F%FC", "https://a.test/latin/%FC"),
+            (
+                "rd=/pfad/\u{fc}?\u{fc}",
+                "https://a.test/pfad/%C3%BC?%C3%BC",
+            ),
+            ("rd=%2Fa%20b%3Fc%20d", "https://a.test/a%20b?c%20d"),
+            (
+                "rd=https%3A%2F%2Fa.test%2F%C3%BC%20b",
+                "https://a.test/%C3%BC%20b",
+            ),
+            ("rd=%2F%25C3%25BC%2520", "https://a.test/%C3%BC%20"),
+            (
+                "rd=/p?\"<>[\\]^`{|}",
+                "https://a.test/p?%22%3C%3E%5B%5C%5D%5E%60%7B%7C%7D",
+            ),
+            ("rd=/a\\b\\..\\c", "https://a.test/a%5Cb%5C..%5Cc"),
+            (
+                "rd=/-._~!$&'()*+,;=:@/?%41#",
+                "https://a.test/-._~!$&'()*+,;=:@/?%41#",
+            ),
             // The application's own scheme and port win.
             ("rd=http://a.test:8080/p", "https://a.test/p"),
         ] {
@@ -154,6 +215,13 @@ mod tests {
         for evil in [
             "//e.test",
             "/\\e.test",
+            "/\\\\e.test",
+            "/\u{fc}\n/e.test",
+            "https://a.test\u{fc}.e.test/",
+            "https://\u{fc}@e.test/",
+            "https://a.test @e.test/",
+            " //e.test",
+            "\u{fc}//e.test",
             "/\t/e.test",
             "/%09/e.test\t",
             "\\\\e.test",
