@@ -29,6 +29,7 @@ fn state(criterion: &mut Criterion) {
         sid: SessionId::random().key().to_text(),
         state: SessionId::random().to_text(),
         redirect: "https://grafana.home.test/d/abc/overview?orgId=1&from=now-6h".into(),
+        target_hash: String::new(),
         exp: NOW + 3600,
         attempt: 1,
     };

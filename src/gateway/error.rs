@@ -143,6 +143,9 @@ pub(crate) enum LoginFailure {
     /// The callback is protected instead of being passed to the outpost.
     #[error("the reverse proxy asks for a sign-in at the outpost's own callback")]
     Misrouted,
+    /// No cookie of the browser could hold the return target.
+    #[error("the URL to return to after the sign-in is longer than 8 KiB")]
+    TargetTooLong,
     /// A request to authentik failed.
     #[error("{0}")]
     Oidc(OidcError),
@@ -155,6 +158,7 @@ impl LoginFailure {
             Self::Unmatched(_) => LoginOutcome::StateMismatch,
             Self::Loop { .. } => LoginOutcome::RedirectLoop,
             Self::Misrouted => LoginOutcome::Misrouted,
+            Self::TargetTooLong => LoginOutcome::TargetTooLong,
             Self::Oidc(OidcError::Unreachable { .. }) => LoginOutcome::Unreachable,
             Self::Oidc(_) => LoginOutcome::Invalid,
         }

@@ -29,6 +29,7 @@ impl LoginFailure {
             | Self::Unmatched(_)
             | Self::Loop { .. }
             | Self::Oidc(OidcError::CodeRefused) => StatusCode::BAD_REQUEST,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Oidc(OidcError::Unreachable { .. }) => StatusCode::BAD_GATEWAY,
             Self::Misrouted | Self::Oidc(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -51,6 +52,10 @@ impl LoginFailure {
             Self::Loop { .. } => (
                 "Signed in, but not recognised",
                 "You were signed in several times in a row, but the application does not see it. Allow cookies for this site; if it goes on, tell your administrator.",
+            ),
+            Self::TargetTooLong => (
+                "The address is too long",
+                "You have to sign in, and the address that you wanted to open is too long to come back to afterwards. Sign in at the application's start page first, then open the address again.",
             ),
             Self::Oidc(OidcError::CodeRefused) => (
                 "Sign-in took too long",

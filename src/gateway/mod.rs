@@ -154,12 +154,13 @@ impl Gateway {
                 login: Arc::clone(&login),
                 echo_credentials: context.echo_credentials,
             },
-            login,
             proxy: ReverseProxy {
                 authenticator,
+                login: Arc::clone(&login),
                 upstream: context.upstream,
                 body_timeout: context.body_timeout,
             },
+            login,
         };
         Self {
             shared: Arc::new(shared),

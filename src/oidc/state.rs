@@ -12,8 +12,11 @@ pub struct LoginState {
     pub sid: String,
     /// Random value of this attempt; PKCE verifier and nonce derive from it.
     pub state: String,
-    /// The return target.
+    /// The return target; the application's external URL if that is too long.
     pub redirect: String,
+    /// SHA-256 of a return target that is too long, base64url. Empty for any other.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub target_hash: String,
     /// Until when the attempt may be finished, Unix seconds.
     pub exp: i64,
     /// 1 for a first attempt; more where a callback had to start over.
@@ -96,6 +99,7 @@ mod tests {
             sid: "b".into(),
             state: "r".into(),
             redirect: "https://a.test/p?q=1&r=%20".into(),
+            target_hash: String::new(),
             exp: 100,
             attempt: 1,
         }

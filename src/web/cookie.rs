@@ -246,8 +246,7 @@ pub fn foreign(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(bytes::Bytes::from(kept)).ok()
 }
 
-/// Attributes of an outpost's cookie (RFC 6265 section 4.1): always `HttpOnly`, `Path=/`,
-/// `SameSite=Lax`.
+/// Attributes of an outpost's cookie (RFC 6265 section 4.1): always `HttpOnly` and `SameSite=Lax`.
 #[derive(Debug, Clone, Copy)]
 pub struct Attributes<'a> {
     /// Only over TLS.
@@ -258,11 +257,18 @@ pub struct Attributes<'a> {
     pub max_age: i64,
 }
 
-/// A `Set-Cookie` value.
+/// A `Set-Cookie` value with `Path=/`.
 #[must_use]
 pub fn set(name: &str, value: &str, attributes: Attributes<'_>) -> String {
+    set_below("/", name, value, attributes)
+}
+
+/// A `Set-Cookie` value for requests whose path is `path` or below.
+#[must_use]
+pub fn set_below(path: &str, name: &str, value: &str, attributes: Attributes<'_>) -> String {
     let max_age = attributes.max_age.max(0);
-    let mut text = format!("{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Lax");
+    let mut text =
+        format!("{name}={value}; Path={path}; Max-Age={max_age}; HttpOnly; SameSite=Lax");
     if attributes.secure {
         text.push_str("; Secure");
     }

@@ -6,7 +6,7 @@ use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use tracing::Level;
 
-use super::login::{LoginFlow, form, may_start_login, target};
+use super::login::{LoginFlow, form, may_start_login, target, too_long};
 use crate::gateway::auth::authenticator::{Admission, Authenticator};
 use crate::gateway::auth::authorize::Permit;
 use crate::gateway::error::GatewayError;
@@ -132,6 +132,7 @@ impl ForwardAuth {
                 if auth.shows_response() && may_start_login(site, method, headers) =>
             {
                 let target = target::of(application, Some(&url.to_string()));
+                let target = target.map_err(|_| too_long(site))?;
                 self.login.start(method, site, headers, target)
             }
             Admission::Refused(reason) => {

@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::login::{form, may_start_login, target};
+use super::login::{LoginFlow, form, long_target, may_start_login, target, too_long};
 use crate::gateway::auth::authenticator::{Admission, Authenticator};
 use crate::gateway::auth::authorize::Permit;
 use crate::gateway::auth::session_watch::{SessionWatch, session_ended, watched};
@@ -53,6 +53,7 @@ pub(crate) struct ProxiedRequest<'a> {
 /// Proxies the requests of applications in proxy mode.
 pub(crate) struct ReverseProxy {
     pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) login: Arc<LoginFlow>,
     pub(crate) upstream: Upstream,
     /// Idle timeout while reading a request body.
     pub(crate) body_timeout: Duration,
@@ -110,16 +111,32 @@ impl ReverseProxy {
                 }
                 Ok(response)
             }
-            Admission::Refused(Rejection::LoginRequired)
-                if may_start_login(site, method, headers) =>
-            {
-                Ok(start(site, &url))
-            }
-            Admission::Refused(reason) => Ok(GatewayResponse {
+            Admission::Refused(reason) => self.refuse(proxied, &url, reason),
+        }
+    }
+
+    /// The response to a request that needs a session: a redirect to the login, or 401.
+    fn refuse(
+        &self,
+        request: ProxiedRequest<'_>,
+        url: &RequestedUrl<'_>,
+        reason: Rejection,
+    ) -> Result<GatewayResponse, GatewayError> {
+        let ProxiedRequest { site, parts, .. } = request;
+        let (method, headers) = (&parts.method, &parts.headers);
+        if !matches!(reason, Rejection::LoginRequired) || !may_start_login(site, method, headers) {
+            return Ok(GatewayResponse {
                 grpc_message: Some(unauthorized_text(reason)),
                 ..unauthorized(site, headers, true, reason)
-            }),
+            });
         }
+        let target = target::of_own(&site.application, &url.path_and_query());
+        let target = target.map_err(|_| too_long(site))?;
+        if long_target::is_long(&target) {
+            // In the address of the page that begins a login it would be longer still.
+            return self.login.start(method, site, headers, target);
+        }
+        Ok(start(site, &target))
     }
 
     /// Sends a request to its application. Takes a permit: this is the only caller of
@@ -249,12 +266,10 @@ fn set_headers<'a>(site: &'a Site, session: Option<&'a Arc<LiveSession>>) -> Set
     }
 }
 
-/// Sends the browser to the outpost's page that begins a login.
-fn start(site: &Arc<Site>, url: &RequestedUrl<'_>) -> GatewayResponse {
-    let application = &site.application;
-    let target = target::of_own(application, &url.path_and_query());
-    let home = application.external.as_str().trim_end_matches('/');
-    let target = utf8_percent_encode(&target, ENCODED);
+/// Sends the browser to the outpost's page that begins a login, which returns to `target`.
+fn start(site: &Arc<Site>, target: &str) -> GatewayResponse {
+    let home = site.application.external.as_str().trim_end_matches('/');
+    let target = utf8_percent_encode(target, ENCODED);
     let location = format!("{home}/outpost.goauthentik.io/start?rd={target}");
     GatewayResponse {
         grpc_message: Some(SIGN_IN),

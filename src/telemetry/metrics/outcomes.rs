@@ -92,6 +92,8 @@ label! {
         RedirectLoop = "redirect_loop",
         /// The reverse proxy requires a login for the outpost's own callback.
         Misrouted = "misrouted",
+        /// The return target is too long.
+        TargetTooLong = "target_too_long",
         /// authentik did not answer the token request.
         Unreachable = "unreachable",
         /// The code, the client or the token is invalid.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use axum::body::Body;
+use http::{HeaderMap, Method, Response};
 
 use super::LoginFlow;
 use super::cookies::{bound_to_browser, remove_cookies, sent_attempts};
+use super::long_target;
 use crate::gateway::auth::authentik_limiter::Attempt;
 use crate::gateway::auth::session::session_ids;
 use crate::gateway::error::{GatewayError, LoginFailure};
@@ -43,11 +45,12 @@ impl LoginFlow {
             .find(|(_, state)| *state != Err(StateError::Invalid))
             .unwrap_or((site, Err(StateError::Invalid)));
         let home = || site.application.external.as_str().to_owned();
-        let (target, attempt) = match &state {
-            Ok(state) => (state.redirect.clone(), state.attempt),
-            Err(StateError::Expired(state)) => (state.redirect.clone(), state.attempt),
-            Err(StateError::Invalid) => (home(), 1),
+        let (known, attempt) = match &state {
+            Ok(state) => (target_of(site, headers, state), state.attempt),
+            Err(StateError::Expired(state)) => (target_of(site, headers, state), state.attempt),
+            Err(StateError::Invalid) => (Some(home()), 1),
         };
+        let target = known.clone().unwrap_or_else(home);
         let fail = |failure| {
             let target = target.clone();
             Err(GatewayError::Login {
@@ -81,15 +84,16 @@ impl LoginFlow {
         };
         let reason = match redeemed {
             Ok(tokens) => {
-                return self.finish(site, headers, tokens, &target).await;
+                return self.finish(site, headers, tokens, known.as_deref()).await;
             }
             Err(reason) => reason,
         };
         if self.authenticator.identify(site, headers).await?.is_some() {
             // A parallel tab or the back button: the user is signed in already.
-            return Ok(GatewayResponse::of(site, redirect(&target)));
+            let response = landing(site, headers, known.as_deref());
+            return Ok(GatewayResponse::of(site, response));
         }
-        if attempt < MAX_ATTEMPTS {
+        if attempt < MAX_ATTEMPTS && known.is_some() {
             return self.begin(site, headers, target, attempt + 1);
         }
         fail(LoginFailure::Unmatched(reason))
@@ -123,7 +127,7 @@ impl LoginFlow {
         site: &Arc<Site>,
         headers: &HeaderMap,
         tokens: Tokens,
-        target: &str,
+        target: Option<&str>,
     ) -> Result<GatewayResponse, GatewayError> {
         let sessions = &self.authenticator.sessions;
         let replaced: Vec<_> = session_ids(site, headers).map(|id| id.key()).collect();
@@ -134,7 +138,7 @@ impl LoginFlow {
         let (session, cookie) =
             created.map_err(|error| GatewayError::Store(Arc::clone(site), error))?;
         site.metrics.logins.count(LoginOutcome::Succeeded);
-        let mut response = redirect(target);
+        let mut response = landing(site, headers, target);
         append_cookie(&mut response, &cookie);
         let (form, _) = sessions.cookies(site);
         if let Some((_, attempts)) = sent_attempts(site, headers).find(|(sent, _)| *sent == form) {
@@ -148,6 +152,25 @@ impl LoginFlow {
             ..GatewayResponse::of(site, response)
         })
     }
+}
+
+/// The return target of a login; `None` if the browser has lost it.
+fn target_of(site: &Site, headers: &HeaderMap, state: &LoginState) -> Option<String> {
+    if state.target_hash.is_empty() {
+        Some(state.redirect.clone())
+    } else {
+        long_target::kept(site, headers, &state.target_hash)
+    }
+}
+
+/// The response to a user who is signed in.
+fn landing(site: &Arc<Site>, headers: &HeaderMap, target: Option<&str>) -> Response<Body> {
+    let mut response = match target {
+        Some(target) => redirect(target),
+        None => long_target::lost_page(site),
+    };
+    long_target::remove(&mut response, site, headers);
+    response
 }
 
 /// Refuses a request that must not finish a login: a code can be used once.

@@ -4,6 +4,7 @@ mod attempts;
 mod callback;
 mod cookies;
 pub(crate) mod form;
+pub(crate) mod long_target;
 #[cfg(test)]
 mod recorded;
 mod sign_out;
@@ -100,6 +101,7 @@ impl LoginFlow {
             });
         }
         let target = target::of(&site.application, requested.as_deref());
+        let target = target.map_err(|_| too_long(site))?;
         if is_callback(&site.application.external, &target) {
             return Err(GatewayError::Login {
                 site: Arc::clone(site),
@@ -148,10 +150,16 @@ impl LoginFlow {
             });
         }
         let random = SessionId::random().to_text();
+        let (short, long) = if long_target::is_long(&target) {
+            (site.application.external.as_str().to_owned(), Some(target))
+        } else {
+            (target, None)
+        };
         let state = LoginState {
             iss: LoginState::issuer(&site.application.client.id),
             sid: browser_binding(&attempts, form),
-            redirect: target,
+            redirect: short,
+            target_hash: long.as_deref().map(long_target::hash).unwrap_or_default(),
             exp: now + self.login_timeout,
             attempt,
             state: random,
@@ -164,6 +172,9 @@ impl LoginFlow {
         site.metrics.logins.count(LoginOutcome::Started);
         let mut response = redirect(url.as_str());
         append_cookie(&mut response, &self.login_cookie(site, &attempts));
+        if let Some(target) = long {
+            long_target::keep(&mut response, site, &target, self.login_timeout);
+        }
         Ok(GatewayResponse::of(site, response))
     }
 
@@ -171,6 +182,15 @@ impl LoginFlow {
         let attributes = cookie_attributes(site, self.login_timeout);
         let (_, names) = self.authenticator.sessions.cookies(site);
         cookie::set(&names.login, &attempts.to_text(), attributes)
+    }
+}
+
+/// The failure of a login whose return target is too long.
+pub(crate) fn too_long(site: &Arc<Site>) -> GatewayError {
+    GatewayError::Login {
+        site: Arc::clone(site),
+        failure: LoginFailure::TargetTooLong,
+        target: site.application.external.as_str().to_owned(),
     }
 }
 

@@ -9,8 +9,8 @@ use url::Url;
 
 use crate::model::{Application, Mode, RequestedUrl};
 
-/// Length of a return target, in bytes; the state must fit into headers.
-const MAX_TARGET_BYTES: usize = 4096;
+/// Length of a return target, in bytes: 8 KiB of path and query, and the host.
+pub(super) const MAX_TARGET_BYTES: usize = 8 * 1024 + 512;
 
 /// What is percent-encoded in `Location`: all that RFC 3986 allows neither in a path nor in a query.
 /// A `%` is part of an escape that the client sent, and `#` may begin a fragment.
@@ -33,18 +33,41 @@ const SPACE: &AsciiSet = &AsciiSet::EMPTY.add(b' ');
 
 /// The absolute URL to return to: the requested one if it belongs to the application, with escapes
 /// where RFC 3986 wants them and else byte for byte; the application's external URL otherwise.
-pub(crate) fn of(application: &Application, requested: Option<&str>) -> String {
-    requested
-        .filter(|requested| requested.len() <= MAX_TARGET_BYTES)
-        .and_then(|requested| within(application, requested))
-        .unwrap_or_else(|| application.external.as_str().to_owned())
+pub(crate) fn of(
+    application: &Application,
+    requested: Option<&str>,
+) -> Result<String, TargetTooLong> {
+    let Some(requested) = requested else {
+        return Ok(application.external.as_str().to_owned());
+    };
+    limited(requested)?;
+    match within(application, requested) {
+        Some(target) => limited(&target).map(|()| target),
+        None => Ok(application.external.as_str().to_owned()),
+    }
+}
+
+/// The return target is longer than 8 KiB.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TargetTooLong;
+
+fn limited(target: &str) -> Result<(), TargetTooLong> {
+    if target.len() > MAX_TARGET_BYTES {
+        return Err(TargetTooLong);
+    }
+    Ok(())
 }
 
 /// The absolute URL of a target that the application itself was asked for: `path_and_query` begins
 /// with `/`, and follows its host whatever comes then.
-pub(crate) fn of_own(application: &Application, path_and_query: &str) -> String {
+pub(crate) fn of_own(
+    application: &Application,
+    path_and_query: &str,
+) -> Result<String, TargetTooLong> {
+    limited(path_and_query)?;
     let (origin, target) = (application.external.origin(), escaped(path_and_query));
-    format!("{origin}{target}")
+    let target = format!("{origin}{target}");
+    limited(&target).map(|()| target)
 }
 
 /// The path of a requested target: several applications may share a host.
@@ -129,7 +152,7 @@ mod tests {
     use crate::model::CookieDomain;
 
     fn landing(application: &Application, query: &str) -> String {
-        of(application, requested(query).as_deref())
+        of(application, requested(query).as_deref()).expect("short")
     }
 
     #[test]
@@ -256,10 +279,24 @@ mod tests {
                 assert!(landed.bytes().all(|b| b.is_ascii_graphic()), "{landed:?}");
             }
         }
-        assert_eq!(
-            landing(&single, &format!("rd=/{}", "a".repeat(5000))),
-            "https://a.test"
-        );
+    }
+
+    #[test]
+    fn targets_above_8_kib_are_refused_however_they_grow() {
+        let single = Application::sample("https://a.test", Mode::ForwardSingle);
+        let of = |target: &str| super::of(&single, Some(target));
+        let exact = format!("https://a.test/{}", "a".repeat(8191));
+        assert_eq!(of(&exact), Ok(exact.clone()));
+        assert_eq!(of_own(&single, &exact["https://a.test".len()..]), Ok(exact));
+        for long in [
+            format!("/{}", "a".repeat(9000)),
+            format!("/?{}", "{".repeat(3000)),
+            format!("https://e.test/{}", "a".repeat(17_000)),
+        ] {
+            assert_eq!(of(&long), Err(TargetTooLong));
+        }
+        let growing = format!("/?{}", "{".repeat(3000));
+        assert_eq!(of_own(&single, &growing), Err(TargetTooLong));
     }
 
     fn utf8(text: &str) -> String {
