@@ -8,7 +8,9 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http::{HeaderValue, Response, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
 
 use super::session::Sessions;
 use super::token_refresh::Refresher;
@@ -18,6 +20,27 @@ use crate::store::StoreError;
 
 /// How often the session is looked up at least, in case the message that ended it was lost.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a request runs before its session is watched for more than messages about its end. Most
+/// requests are done by then.
+const WATCHED_AFTER: Duration = Duration::from_secs(1);
+
+/// How long the rest of a finite response body may take after the end of its session. A body of
+/// unknown length that has lasted for as long counts as a stream.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Media types of bodies that have no end: server-sent events, gRPC, one document after the other.
+const STREAMS: [&str; 9] = [
+    "text/event-stream",
+    "multipart/x-mixed-replace",
+    "application/grpc",
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/json-seq",
+    "application/stream+json",
+    "application/connect+",
+];
 
 /// The session of a response or a tunnel.
 pub(crate) struct SessionWatch {
@@ -32,13 +55,42 @@ pub(crate) struct SessionWatch {
 /// Waits until the session ends; for ever without a session. An open response or tunnel counts as
 /// use: the session's tokens are refreshed as by a request, and the session is not idle.
 pub(crate) async fn session_ended(watch: Option<SessionWatch>) {
-    let Some(mut watch) = watch else {
+    match watch {
+        Some(watch) => ended(watch, false).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The same for a request that waits for its response, which hardly ever takes long.
+pub(crate) async fn session_ended_meanwhile(
+    session: Option<&Arc<LiveSession>>,
+    watch: impl Fn() -> Option<SessionWatch>,
+) {
+    let Some(session) = session else {
         return std::future::pending().await;
     };
+    tokio::select! {
+        () = session.changed() => {}
+        () = tokio::time::sleep(WATCHED_AFTER) => {}
+    }
+    if let Some(watch) = watch() {
+        // Boxed, because it is rare and large.
+        let ended: BoxFuture<'static, ()> = Box::pin(ended(watch, true));
+        ended.await;
+    }
+}
+
+/// Waits until the session ends. With `at_once` it is looked up first.
+async fn ended(mut watch: SessionWatch, mut at_once: bool) {
     loop {
+        let pause = if std::mem::take(&mut at_once) {
+            Duration::ZERO
+        } else {
+            watch.pause()
+        };
         let timer_elapsed = tokio::select! {
             () = watch.session.changed() => false,
-            () = tokio::time::sleep(watch.pause()) => true,
+            () = tokio::time::sleep(pause) => true,
         };
         let now = watch.sessions.clock.now();
         match watch.look_up().await {
@@ -91,16 +143,67 @@ impl SessionWatch {
     }
 }
 
-/// A body that fails when the session ends.
-pub(crate) fn watched<B>(body: B, watch: SessionWatch) -> Body
+/// A response whose body fails when the session ends; a finite one [`GRACE`] later, unless it is
+/// complete by then.
+pub(crate) fn watched<B>(response: Response<B>, watch: SessionWatch) -> Response<Body>
 where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
-    Body::new(WatchedBody {
-        body,
-        ended: Box::pin(session_ended(Some(watch))),
+    let (length, begun) = (Length::of(&response), Instant::now());
+    let ended = async move {
+        session_ended(Some(watch)).await;
+        tokio::time::sleep(length.grace(begun.elapsed())).await;
+    };
+    response.map(|body| {
+        let ended = Box::pin(ended);
+        Body::new(WatchedBody { body, ended })
     })
+}
+
+/// What the head of a response tells about the length of its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    /// It has a length (RFC 9110 section 8.6).
+    Known,
+    /// It ends some time, as far as one can tell.
+    Unknown,
+    /// It goes on for as long as the client wants.
+    Endless,
+}
+
+impl Length {
+    fn of<B: HttpBody>(response: &Response<B>) -> Self {
+        let headers = response.headers();
+        if response.body().size_hint().exact().is_some() {
+            return Self::Known;
+        }
+        let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let is_stream = |media_type: &[u8]| {
+            STREAMS.iter().any(|stream| {
+                let start = media_type.get(..stream.len());
+                start.is_some_and(|start| start.eq_ignore_ascii_case(stream.as_bytes()))
+            })
+        };
+        // How applications ask reverse proxies not to wait for the end.
+        let unbuffered = headers.get("x-accel-buffering");
+        if media_type.is_some_and(is_stream)
+            || unbuffered.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no"))
+        {
+            Self::Endless
+        } else {
+            Self::Unknown
+        }
+    }
+
+    /// How long the body may go on after the end of its session, if it has lasted for `age`.
+    fn grace(self, age: Duration) -> Duration {
+        match self {
+            Self::Known => GRACE,
+            Self::Unknown if age < GRACE => GRACE,
+            Self::Unknown | Self::Endless => Duration::ZERO,
+        }
+    }
 }
 
 struct WatchedBody<B> {
@@ -149,9 +252,40 @@ mod tests {
     use std::future::{pending, ready};
     use std::task::Waker;
 
-    use http_body_util::Full;
+    use http_body_util::{Full, StreamBody};
 
     use super::*;
+
+    #[test]
+    fn streams_are_told_from_finite_bodies() {
+        type Frames = futures_util::stream::Empty<Result<Frame<Bytes>, std::io::Error>>;
+        let (young, old) = (Duration::from_secs(9), Duration::from_secs(11));
+        for (name, value, graces) in [
+            ("x", "y", [10, 0]),
+            ("content-type", "text/html", [10, 0]),
+            ("content-type", "text/event-stream", [0, 0]),
+            ("content-type", "Text/Event-Stream; charset=utf-8", [0, 0]),
+            ("content-type", "application/grpc-web+proto", [0, 0]),
+            ("content-type", "application/x-ndjson", [0, 0]),
+            (
+                "content-type",
+                "multipart/x-mixed-replace;boundary=f",
+                [0, 0],
+            ),
+            ("content-type", "application/json", [10, 0]),
+            ("x-accel-buffering", "no", [0, 0]),
+            ("x-accel-buffering", "yes", [10, 0]),
+        ] {
+            let builder = || Response::builder().header(name, value);
+            let body: StreamBody<Frames> = StreamBody::new(futures_util::stream::empty());
+            let length = Length::of(&builder().body(body).expect("a response"));
+            let found = [young, old].map(|age| length.grace(age).as_secs());
+            assert_eq!(found, graces, "{name}: {value}");
+            let whole = builder().body(Full::new(Bytes::from_static(b"x")));
+            let length = Length::of(&whole.expect("a response"));
+            assert_eq!(length.grace(old), GRACE, "with a length, {name}: {value}");
+        }
+    }
 
     #[test]
     fn a_body_that_always_has_more_ends_with_its_session() {

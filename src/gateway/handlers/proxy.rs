@@ -12,8 +12,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::login::{LoginFlow, form, long_target, may_start_login, target, too_long};
 use crate::gateway::auth::authenticator::{Admission, Authenticator};
-use crate::gateway::auth::authorize::Permit;
-use crate::gateway::auth::session_watch::{SessionWatch, session_ended, watched};
+use crate::gateway::auth::authorize::{Permit, authorize};
+use crate::gateway::auth::session_watch::{
+    SessionWatch, session_ended, session_ended_meanwhile, watched,
+};
 use crate::gateway::error::GatewayError;
 use crate::gateway::grpc;
 use crate::gateway::proxy_error::{ProxyError, ProxyFailure};
@@ -103,9 +105,15 @@ impl ReverseProxy {
                 cookie,
                 credentials_consumed,
             } => {
-                let mut response = self
-                    .pass_on(&permit, proxied, credentials_consumed, body)
-                    .await?;
+                let needs_session = || authorize(&site.application, &request, None).is_err();
+                let passed =
+                    self.pass_on(&permit, proxied, credentials_consumed, needs_session, body);
+                let Some(mut response) = passed.await? else {
+                    if form::is_submission(method, headers) {
+                        return Ok(form::interrupted(site, headers, &url));
+                    }
+                    return self.refuse(proxied, &url, Rejection::LoginRequired);
+                };
                 if let Some(cookie) = cookie {
                     append_cookie(&mut response.response, &cookie);
                 }
@@ -141,13 +149,17 @@ impl ReverseProxy {
 
     /// Sends a request to its application. Takes a permit: this is the only caller of
     /// [`Upstream::proxy`](crate::upstream::Upstream::proxy).
+    ///
+    /// `None` if its session, which it needs, ends before the response begins. What the application
+    /// was sent by then is broken off.
     async fn pass_on(
         &self,
         permit: &Permit,
         request: ProxiedRequest<'_>,
         credentials_consumed: bool,
+        needs_session: impl Fn() -> bool,
         body: Body,
-    ) -> Result<GatewayResponse, GatewayError> {
+    ) -> Result<Option<GatewayResponse>, GatewayError> {
         let ProxiedRequest { site, parts, .. } = request;
         let session = permit.session();
         let failed = |address, cause| {
@@ -185,7 +197,17 @@ impl ReverseProxy {
         let watch =
             || session.map(|session| self.authenticator.watch(site, session, &parts.headers));
         let begun = Instant::now();
-        let response = self.upstream.proxy(&upstream_request, body).await;
+        let mut sent = std::pin::pin!(self.upstream.proxy(&upstream_request, body));
+        let response = tokio::select! {
+            biased;
+            response = &mut sent => response,
+            () = session_ended_meanwhile(session, watch) => {
+                if needs_session() {
+                    return Ok(None);
+                }
+                sent.await
+            }
+        };
         if let Some(metrics) = &site.upstream_metrics
             && request.backend == &*backend
             && let Ok(_) | Err(UpstreamError::Protocol) = response
@@ -195,7 +217,7 @@ impl ReverseProxy {
         let response = match response.map_err(|error| failed(error.into()))? {
             ProxyResponse::Complete(response) => response.map(Body::new),
             ProxyResponse::Streaming(response) => match watch() {
-                Some(watch) => response.map(|body| watched(body, watch)),
+                Some(watch) => watched(response, watch),
                 None => response.map(Body::new),
             },
             ProxyResponse::Upgraded(response, tunnel) => {
@@ -203,11 +225,11 @@ impl ReverseProxy {
                 response.map(|()| Body::empty())
             }
         };
-        Ok(GatewayResponse {
+        Ok(Some(GatewayResponse {
             session: session.cloned(),
             from_upstream: true,
             ..GatewayResponse::of(site, response)
-        })
+        }))
     }
 }
 

@@ -9,6 +9,7 @@ mod frames;
 pub(crate) mod grpc;
 mod headers;
 mod identity;
+mod in_flight;
 mod live;
 mod login;
 pub(crate) mod programs;

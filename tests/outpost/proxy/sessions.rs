@@ -8,10 +8,10 @@ use crate::proxy::streams::{application, ask, head};
 use crate::support::upstream::{HOST, alice, world};
 use crate::support::{Browser, get, within};
 
-/// An application whose answer begins with a chunk, and has no end. One has to sign in for it.
+/// An application whose events begin with a chunk, and have no end. One has to sign in for it.
 async fn endless() -> Provider {
     let provider = application(|mut stream| async move {
-        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
         stream.write_all(head.as_bytes()).await?;
         std::future::pending().await
     })
@@ -59,7 +59,7 @@ async fn an_endless_answer_ends_with_its_session_and_with_no_other() {
 #[tokio::test]
 async fn an_answer_that_never_rests_ends_with_its_session() {
     let provider = application(|mut stream| async move {
-        let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+        let head = "HTTP/1.1 200 OK\r\nX-Accel-Buffering: no\r\nConnection: close\r\n\r\n";
         stream.write_all(head.as_bytes()).await?;
         loop {
             stream.write_all(&[b'x'; 16 << 10]).await?;

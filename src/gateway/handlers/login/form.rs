@@ -27,6 +27,26 @@ pub(crate) fn lost(
     headers: &HeaderMap,
     url: &RequestedUrl<'_>,
 ) -> GatewayResponse {
+    let text = "What you sent was not passed on. Sign in, then send it again.";
+    sign_in_page(site, headers, url, text)
+}
+
+/// The same for a form whose session ends while the application has it, in part or as a whole.
+pub(crate) fn interrupted(
+    site: &Arc<Site>,
+    headers: &HeaderMap,
+    url: &RequestedUrl<'_>,
+) -> GatewayResponse {
+    let text = "Your session ended before the application answered what you sent. Sign in, then look whether it was processed.";
+    sign_in_page(site, headers, url, text)
+}
+
+fn sign_in_page(
+    site: &Arc<Site>,
+    headers: &HeaderMap,
+    url: &RequestedUrl<'_>,
+    text: &str,
+) -> GatewayResponse {
     site.metrics.rejections.count(Rejection::LoginRequired);
     let application = &site.application;
     let target = page(&application.external, headers, url)
@@ -39,7 +59,7 @@ pub(crate) fn lost(
     }
     let page = Page {
         title: "You are not signed in",
-        text: "What you sent was not passed on. Sign in, then send it again.",
+        text,
         application: Some(&application.title),
         retry: Some(&start),
         ..Page::default()
