@@ -114,21 +114,9 @@ mod tests {
             ("https://a.test@other.test/", None),
             ("javascript:alert(1)", None),
             ("/wiki/edit", None),
-            (
-                "POST",
-                "https://a.test/outpost.goauthentik.io/sign_out",
-                None,
-            ),
-            (
-                "POST",
-                "https://a.test/wiki/outpost.goauthentik.io/start",
-                None,
-            ),
-            (
-                "POST",
-                "https://a.test/wiki?X-authentik-auth-callback=true",
-                None,
-            ),
+            ("https://a.test/outpost.goauthentik.io/sign_out", None),
+            ("https://a.test/wiki/outpost.goauthentik.io/start", None),
+            ("https://a.test/wiki?X-authentik-auth-callback=true", None),
         ] {
             let mut headers = HeaderMap::new();
             if !referer.is_empty() {
