@@ -27,6 +27,9 @@ pub(super) enum ApiError {
     Rest(RestError),
     #[error("authentik refuses the token ({status} from {url})")]
     Token { url: String, status: StatusCode },
+    /// authentik refuses with 403 and JSON.
+    #[error("something other than authentik refuses the request ({status} from {url})")]
+    Foreign { url: String, status: StatusCode },
     #[error("the token belongs to no outpost")]
     NoOutpost,
     #[error("the token does not list outpost {configured}, but {listed}")]
@@ -36,11 +39,14 @@ pub(super) enum ApiError {
 impl From<RestError> for ApiError {
     fn from(error: RestError) -> Self {
         match error {
-            RestError::Status { url, status, .. }
-                if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
-            {
-                Self::Token { url, status }
-            }
+            RestError::Status {
+                url,
+                status: status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
+                detail,
+            } => match status {
+                StatusCode::FORBIDDEN if !detail.is_empty() => Self::Token { url, status },
+                _ => Self::Foreign { url, status },
+            },
             error => Self::Rest(error),
         }
     }
@@ -52,6 +58,9 @@ impl Hint for ApiError {
             Self::Rest(error) => return error.hint(),
             Self::Token { .. } => {
                 "in authentik: Applications > Outposts > View Deployment Info > copy the token, update the Secret that AUTHENTIK_TOKEN comes from, restart the pods"
+            }
+            Self::Foreign { .. } => {
+                "AUTHENTIK_HOST leads to an application or to a reverse proxy that asks for credentials of its own; set it to authentik itself, inside a cluster to its Service, for example http://authentik-server.authentik.svc.cluster.local"
             }
             Self::NoOutpost => {
                 "create an outpost of type \"proxy\" in authentik (Applications > Outposts), and use its token"
@@ -67,7 +76,7 @@ impl ApiError {
     pub(super) fn is_outage(&self) -> bool {
         match self {
             Self::Rest(RestError::Status { status, .. }) => status.is_server_error(),
-            Self::Rest(_) => true,
+            Self::Rest(_) | Self::Foreign { .. } => true,
             Self::Token { .. } | Self::NoOutpost | Self::OtherOutpost { .. } => false,
         }
     }

@@ -37,6 +37,8 @@ pub struct Listed {
     pub proxies: bool,
     /// The names of its providers.
     pub providers: Vec<String>,
+    /// The names of those that have no application, which authentik does not serve to outposts.
+    pub without_application: Vec<String>,
 }
 
 impl Listed {
@@ -44,14 +46,20 @@ impl Listed {
     fn read(record: &Value) -> Option<Self> {
         let outpost = wire::Outpost::deserialize(record).ok()?;
         let providers = record["providers_obj"].as_array();
-        let providers = providers.into_iter().flatten();
-        let names = providers.filter_map(|provider| provider["name"].as_str());
+        let names = |only: fn(&Value) -> bool| {
+            let providers = providers.into_iter().flatten();
+            let names = providers
+                .filter(|it| only(it))
+                .filter_map(|it| it["name"].as_str());
+            names.map(str::to_owned).collect()
+        };
         Some(Self {
             id: outpost.pk,
             embedded: outpost.is_embedded(),
             name: outpost.name,
             proxies: record["type"].as_str().is_none_or(|kind| kind == "proxy"),
-            providers: names.map(str::to_owned).collect(),
+            providers: names(|_| true),
+            without_application: names(|provider| provider["assigned_application_slug"] == ""),
         })
     }
 }

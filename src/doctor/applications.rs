@@ -69,7 +69,8 @@ pub(super) async fn examine(
     // The examined ones last, so that each of them is the one that is reported.
     let ordered = others.into_iter().chain(examined.iter().copied());
     shared_addresses(ordered.map(|site| &site.application), &meant, report);
-    browsers::examine(config, trust, examined.iter().map(|site| &***site), report).await;
+    let sites = examined.iter().map(|site| &***site);
+    browsers::examine(config, trust, snapshot.outpost.as_ref(), sites, report).await;
     let examined = examined.into_iter().map(|site| application(&look, site));
     let mut examined = stream::iter(examined).buffered(MAX_CONCURRENT);
     while let Some(found) = examined.next().await {

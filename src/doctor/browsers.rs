@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 
 use super::report::Report;
 use crate::config::{Config, is_internal};
-use crate::model::ExternalUrl;
+use crate::model::{ExternalUrl, Outpost};
 use crate::route::Site;
 use crate::web::client::trust::Trust;
 use crate::web::client::{BackChannel, FetchError};
@@ -19,6 +19,7 @@ const CHECK: &str = "browser host";
 pub(super) async fn examine(
     config: &Config,
     trust: &Trust,
+    outpost: Option<&Outpost>,
     sites: impl Iterator<Item = &Site>,
     report: &mut Report,
 ) {
@@ -29,7 +30,16 @@ pub(super) async fn examine(
         pages.entry(origin).or_default().push(site);
     }
     for (origin, sites) in pages {
-        address(config, trust, &origin, &sites, report).await;
+        let configured = outpost.and_then(|outpost| outpost.authentik_host.as_ref());
+        let configured = configured.filter(|host| host.origin() != config.authentik.host.origin());
+        // Without a setting here, authentik's record of the outpost decides.
+        let fix = match (&config.authentik.host_browser, configured) {
+            (None, Some(host)) if host.origin().ascii_serialization() == origin => {
+                "correct authentik_host in the outpost's configuration at authentik (Applications > Outposts > edit > Advanced settings), or set AUTHENTIK_HOST_BROWSER to the address of authentik that browsers use"
+            }
+            _ => "set AUTHENTIK_HOST_BROWSER to the address of authentik that browsers use",
+        };
+        address(config, trust, &origin, &sites, fix, report).await;
     }
 }
 
@@ -39,9 +49,9 @@ async fn address(
     trust: &Trust,
     origin: &str,
     sites: &[&Site],
+    fix: &str,
     report: &mut Report,
 ) {
-    const FIX: &str = "set AUTHENTIK_HOST_BROWSER to the address of authentik that browsers use";
     let page = &sites[0].relying_party.endpoints().authorization;
     let host = page.host_str().unwrap_or_default();
     let any = |is: fn(&ExternalUrl) -> bool| sites.iter().any(|s| is(&s.application.external));
@@ -49,16 +59,16 @@ async fn address(
     let is_meant = config.authentik.host_browser.is_some() && !is_service(host);
     if is_internal(page) && !is_meant {
         let found = format!("browsers would be sent to {host}, which only the cluster knows");
-        return report.failed(CHECK, found, FIX);
+        return report.failed(CHECK, found, fix);
     }
     if is_loopback(host) && any(|external| !is_loopback(external.host())) {
         let found = format!("browsers are sent to {host}, which is each browser's own machine");
-        return report.warning(CHECK, found, FIX);
+        return report.warning(CHECK, found, fix);
     }
     if page.scheme() == "http" && any(ExternalUrl::is_https) {
         let found =
             format!("browsers sign in at {origin}, without TLS: passwords travel in the clear");
-        return report.warning(CHECK, found, FIX);
+        return report.warning(CHECK, found, fix);
     }
     if page.origin() == config.authentik.host.origin() {
         return report.ok(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::report::{Report, Status};
-use crate::config::Config;
+use crate::config::{Config, is_internal};
 use crate::control::{Listed, Probe, Stored};
 use crate::model::Outpost;
 use crate::route::Snapshot;
@@ -43,11 +43,37 @@ pub(super) async fn load(
     };
     let outpost = snapshot.outpost.as_ref()?;
     served(config, outpost, &listed, report);
+    let own = listed.iter().filter(|listed| listed.id == outpost.id);
+    for provider in own.flat_map(|own| &own.without_application) {
+        report.failed(
+            "outpost",
+            format!("provider {provider:?} is assigned, but has no application: it is not served"),
+            "in authentik: Applications > Applications > create one with this provider",
+        );
+    }
+    recorded_host(config, outpost, report);
     if !outpost.embedded {
         embedded(config, probe, &listed, report).await;
     }
     version(outpost.version.as_deref(), report);
     Some(snapshot)
+}
+
+/// Without `AUTHENTIK_HOST_BROWSER`, requests to authentik name the host of its own record of the outpost.
+fn recorded_host(config: &Config, outpost: &Outpost, report: &mut Report) {
+    let (host, browsers) = (&config.authentik.host, &config.authentik.host_browser);
+    let recorded = outpost.authentik_host.as_ref();
+    let Some(recorded) = recorded.filter(|it| is_internal(it) && it.origin() != host.origin())
+    else {
+        return;
+    };
+    if browsers.is_none() && !is_internal(host) {
+        report.warning(
+            "outpost",
+            format!("its authentik_host at authentik is {recorded}, which only the cluster knows: requests to {host} name it as their host, and what answers there may refuse that"),
+            format!("correct authentik_host in the outpost's configuration at authentik (Applications > Outposts > edit > Advanced settings), or set AUTHENTIK_HOST_BROWSER={host}"),
+        );
+    }
 }
 
 /// Which of the outposts that the token lists is served.
@@ -171,7 +197,10 @@ pub(super) async fn websocket(probe: &Probe, snapshot: &Snapshot, report: &mut R
         return;
     };
     match probe.websocket(outpost).await {
-        Ok(()) => report.ok("websocket", "connected, and the hello was acknowledged"),
+        Ok(()) => report.ok(
+            "websocket",
+            "connected, and the hello was acknowledged; for a minute authentik shows this check as another instance",
+        ),
         Err(error) => report.diagnostic("websocket", Status::Failed, &error),
     }
 }

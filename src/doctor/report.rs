@@ -7,6 +7,10 @@ use serde::Serialize;
 
 use crate::model::Hint;
 
+/// Widest column of checks, in characters: a longer name, of an application with a long slug, moves its
+/// own line alone.
+const MAX_COLUMN: usize = 28;
+
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -150,7 +154,10 @@ impl fmt::Display for Table<'_> {
         let findings = &self.report.findings;
         // One width, and std pads to it: a helper would have to know colours and the second line.
         let names = findings.iter().map(|finding| finding.check.chars().count());
-        let width = names.max().unwrap_or(0);
+        let width = names
+            .filter(|width| *width <= MAX_COLUMN)
+            .max()
+            .unwrap_or(0);
         for finding in findings {
             let (word, colour) = match finding.status {
                 Status::Ok => ("ok     ", "32"),
@@ -203,6 +210,14 @@ mod tests {
              \u{20}                   -> mend it\n\
              4 checks, 1 failed, 1 with warnings\n"
         );
+        let long = format!("{}: issuer", "s".repeat(60));
+        report.ok(long.clone(), "it answers");
+        let with_long = report.table(false).to_string();
+        let expected = table.replace(
+            "4 checks",
+            &format!("ok       {long}  it answers\n5 checks"),
+        );
+        assert_eq!(with_long, expected, "the other lines stay where they are");
         let json = serde_json::to_value(&report).expect("JSON");
         assert_eq!(json["findings"][1]["status"], "failed");
         assert_eq!(json["findings"][0].get("fix"), None);

@@ -43,10 +43,12 @@ pub(super) fn providers(shared: &Shared, state: &State, request: &Incoming) -> A
     let mut records: Vec<Value> = if state.outposts.is_empty() {
         Vec::new()
     } else {
-        let proper = state
+        // Those without an application are only in the outpost's record.
+        let served = state
             .providers
             .iter()
-            .map(|entry| entry.wire(dialect, &request.base));
+            .filter(|entry| !entry.slug().is_empty());
+        let proper = served.map(|entry| entry.wire(dialect, &request.base));
         proper.chain(state.raw_providers.iter().cloned()).collect()
     };
     if let Some(name) = request.query.get("name") {

@@ -2,6 +2,7 @@
 
 use authentik_standin::{Endpoint, Fault, Provider, Standin};
 use serde_json::Value;
+use url::Url;
 
 use super::{authentik, doctor, found, says};
 use crate::operations::process::Process;
@@ -69,6 +70,28 @@ async fn an_address_that_browsers_do_not_find_is_a_warning() {
         let (code, findings) = doctor(&authentik, &[], &environment).await;
         assert_eq!(code, 0, "{findings:?}");
         says(&findings, "browser host", "warning", found, fix);
+    }
+}
+
+/// The outpost's record at authentik decides where browsers go, if no setting does.
+#[tokio::test]
+async fn an_internal_address_in_the_outposts_record_is_named() {
+    let internal = "http://authentik-server.authentik.svc.cluster.local";
+    let internal = || Standin::builder().browser_url(Url::parse(internal).expect("a URL"));
+    for (authentik, check, status, found) in [
+        (internal(), "outpost", "warning", "may refuse that"),
+        (
+            internal().managed_embedded(),
+            "browser host",
+            "failed",
+            "only the cluster knows",
+        ),
+    ] {
+        let authentik = authentik.start().await.expect("started");
+        authentik.add_provider(Provider::forward_single("app", "https://app.test"));
+        let (_, findings) = doctor(&authentik, &[], &[]).await;
+        let fix = "correct authentik_host in the outpost's configuration at authentik";
+        says(&findings, check, status, found, fix);
     }
 }
 
