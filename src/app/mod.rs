@@ -15,7 +15,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::admin::{self, Readiness};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, is_v6_only};
 use crate::control::{self, Control, Probe};
 use crate::gateway::{self, Gateway, Refresher};
 use crate::model::IdleTimeout;
@@ -65,17 +65,21 @@ pub struct App {
 impl App {
     /// Starts listeners and tasks. Returns once all addresses are bound; the configuration from
     /// authentik arrives later.
+    #[expect(
+        clippy::unused_async,
+        reason = "listeners and tasks need a runtime, which a future has"
+    )]
     pub async fn start(config: &Config, level: LevelHandle) -> Result<Self, StartError> {
         features(config)?;
         let trust = Trust::load(config.tls.ca_file.as_deref())?;
         let control = control(config, &trust, level)?;
         let limits = limits(config);
-        let http = bind(&config.listen.http, "AUTHENTIK_LISTEN__HTTP").await?;
-        let https = bind(&config.listen.https, "AUTHENTIK_LISTEN__HTTPS").await?;
-        let forward_auth = bind(&config.listen.forward_auth, FORWARD_AUTH).await?;
-        let admin = bind(&config.listen.metrics, "AUTHENTIK_LISTEN__METRICS").await?;
+        let http = bind(&config.listen.http, "AUTHENTIK_LISTEN__HTTP")?;
+        let https = bind(&config.listen.https, "AUTHENTIK_LISTEN__HTTPS")?;
+        let forward_auth = bind(&config.listen.forward_auth, FORWARD_AUTH)?;
+        let admin = bind(&config.listen.metrics, "AUTHENTIK_LISTEN__METRICS")?;
         #[cfg(feature = "ext-authz")]
-        let ext_authz = bind(&config.listen.ext_authz, EXT_AUTHZ).await?;
+        let ext_authz = bind(&config.listen.ext_authz, EXT_AUTHZ)?;
         let (reporter, misconfigurations) = Reporter::channel();
         let (refresher, due) = Refresher::channel();
         let max_age = seconds(config.session.absolute_lifetime);
@@ -313,13 +317,10 @@ fn features(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn bind(
-    addresses: &[SocketAddr],
-    setting: &'static str,
-) -> Result<Vec<TcpListener>, StartError> {
+fn bind(addresses: &[SocketAddr], setting: &'static str) -> Result<Vec<TcpListener>, StartError> {
     let mut listeners = Vec::with_capacity(addresses.len());
     for &address in addresses {
-        let bound = server::bind(address).await;
+        let bound = server::bind(address, is_v6_only(address, addresses));
         listeners.push(bound.map_err(|reason| StartError::Listen {
             address,
             setting,

@@ -123,7 +123,10 @@ pub fn healthcheck(cli: &Cli, vars: &Vars) -> Result<(), Unhealthy> {
     let addresses = Config::health_addresses(cli.config.as_deref(), vars)?;
     let mut failures = String::new();
     // One response is enough: the server does not run without all of its listeners.
-    for address in addresses.into_iter().map(reachable) {
+    for address in addresses
+        .iter()
+        .map(|&address| reachable(address, &addresses))
+    {
         match ping(address) {
             Ok(204) => return Ok(()),
             Ok(status) => append(
@@ -404,14 +407,21 @@ mod tests {
     }
 
     #[test]
-    fn loopback_keeps_the_family() {
-        for (address, expected) in [
-            ("0.0.0.0:9300", "127.0.0.1:9300"),
-            ("[::]:9300", "[::1]:9300"),
-            ("192.0.2.7:9300", "192.0.2.7:9300"),
+    fn listeners_are_reached_by_loopback() {
+        for (addresses, expected) in [
+            (["0.0.0.0:9300"].as_slice(), "127.0.0.1:9300"),
+            (&["[::]:9300"], "127.0.0.1:9300"),
+            (&["[::]:9300", "0.0.0.0:9300"], "[::1]:9300"),
+            (&["[::]:9300", "0.0.0.0:9000"], "127.0.0.1:9300"),
+            (&["[::1]:9300"], "[::1]:9300"),
+            (&["192.0.2.7:9300"], "192.0.2.7:9300"),
         ] {
-            let address: SocketAddr = address.parse().expect("an address");
-            assert_eq!(reachable(address).to_string(), expected);
+            let parsed = addresses
+                .iter()
+                .map(|text| text.parse().expect("an address"));
+            let parsed: Vec<SocketAddr> = parsed.collect();
+            let found = reachable(parsed[0], &parsed).to_string();
+            assert_eq!(found, expected, "{addresses:?}");
         }
     }
 

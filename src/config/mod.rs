@@ -41,7 +41,7 @@ pub use render::{Language, environment_help, example, settings_table};
 pub use settings::{
     Authentik, Control, CookiePrefix, Discover, ForwardAuth, Identity, Listen, Log, LogLevel, Node,
     RedisOptions, RedisTopology, Session, Shutdown, Tls, TlsReqs, UnknownLogLevel, Upstream,
-    WhenDown, reachable,
+    WhenDown, is_v6_only, reachable,
 };
 pub use show::effective_settings;
 pub use traces::Traces;

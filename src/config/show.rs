@@ -78,7 +78,7 @@ mod tests {
                 "authentik.token (not shown) AUTHENTIK_TOKEN",
             ),
             ("listen.http ", "listen.http [::]:9000 file"),
-            ("listen.metrics", "listen.metrics 0.0.0.0:9300 default"),
+            ("listen.metrics", "listen.metrics [::]:9300 default"),
             (
                 "redis.host",
                 "redis.host (not shown) AUTHENTIK_REDIS__HOST (env://WHERE)",

@@ -54,15 +54,15 @@ fn two_variables_are_enough() {
     assert_eq!(config.authentik.token.expose_secret(), "hunter2");
     assert_eq!(
         config.listen.http,
-        ["0.0.0.0:9000".parse().expect("an address")]
+        ["[::]:9000".parse().expect("an address")]
     );
     assert_eq!(
         config.listen.https,
-        ["0.0.0.0:9443".parse().expect("an address")]
+        ["[::]:9443".parse().expect("an address")]
     );
     assert_eq!(
         config.listen.metrics,
-        ["0.0.0.0:9300".parse().expect("an address")]
+        ["[::]:9300".parse().expect("an address")]
     );
     assert_eq!(config.listen.trusted_proxies.len(), 6);
     assert_eq!(config.listen.max_connections, 10_240);
@@ -239,10 +239,7 @@ fn values_can_stand_elsewhere() {
     ])
     .expect("usable");
     assert_eq!(config.authentik.token.expose_secret(), "hunter3");
-    assert_eq!(
-        config.listen.http,
-        ["0.0.0.0:1".parse().expect("an address")]
-    );
+    assert_eq!(config.listen.http, ["[::]:1".parse().expect("an address")]);
 
     let in_file = file(
         ".yaml",
@@ -324,7 +321,7 @@ fn secrets_are_never_shown() {
 #[test]
 fn listeners_must_differ_and_one_must_serve() {
     let same = problems(load(&[("AUTHENTIK_LISTEN__HTTPS", ":9000")]));
-    assert_eq!(same, ["listen: 0.0.0.0:9000 is given more than once"]);
+    assert_eq!(same, ["listen: [::]:9000 is given more than once"]);
     let none = problems(load(&[
         ("AUTHENTIK_LISTEN__HTTP", "none"),
         ("AUTHENTIK_LISTEN__HTTPS", "none"),

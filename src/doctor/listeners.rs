@@ -4,12 +4,12 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use http::{HeaderMap, StatusCode};
-use tokio::net::TcpListener;
 
 use super::report::{Report, Status};
 use super::{local_request, running_server};
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Config, is_v6_only, reachable};
+use crate::server;
 use crate::web::client::FetchError;
 use crate::web::client::trust::Trust;
 
@@ -89,8 +89,8 @@ pub(super) async fn listeners(
         ),
     ] {
         for address in addresses {
-            if listener(&kind, *address, trust, report).await && kind.check == METRICS {
-                taken.get_or_insert(*address);
+            if listener(&kind, *address, addresses, trust, report).await && kind.check == METRICS {
+                taken.get_or_insert(reachable(*address, addresses));
             }
         }
     }
@@ -98,9 +98,15 @@ pub(super) async fn listeners(
 }
 
 /// Whether an outpost listens there.
-async fn listener(kind: &Kind, address: SocketAddr, trust: &Trust, report: &mut Report) -> bool {
+async fn listener(
+    kind: &Kind,
+    address: SocketAddr,
+    addresses: &[SocketAddr],
+    trust: &Trust,
+    report: &mut Report,
+) -> bool {
     let check = kind.check;
-    let Err(error) = TcpListener::bind(address).await else {
+    let Err(error) = server::bind(address, is_v6_only(address, addresses)) else {
         report.ok(check, format!("{address} is free"));
         return false;
     };
@@ -115,8 +121,9 @@ async fn listener(kind: &Kind, address: SocketAddr, trust: &Trust, report: &mut 
     if error.kind() != ErrorKind::AddrInUse {
         return cannot(report);
     }
+    let local = reachable(address, addresses);
     let answer =
-        local_request::get(kind.scheme, address, "/outpost.goauthentik.io/ping", trust).await;
+        local_request::get(kind.scheme, local, "/outpost.goauthentik.io/ping", trust).await;
     let found = match answer {
         Ok(answer) if (kind.is_ours)(answer.status(), answer.headers()) => {
             let found = format!("{address} is in use by an outpost: the server, if it runs here");

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 
-use crate::config::reachable;
 use crate::web::client::trust::Trust;
 use crate::web::client::{BackChannel, FetchError};
 
@@ -20,8 +19,7 @@ pub(super) async fn get(
     path: &str,
     trust: &Trust,
 ) -> Result<Response<Bytes>, FetchError> {
-    let local = reachable(address);
     BackChannel::over(trust, true, PING_TIMEOUT)
-        .get(&format!("{scheme}://{local}{path}"))
+        .get(&format!("{scheme}://{address}{path}"))
         .await
 }

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::client::{OidcError, RelyingParty, Tokens, bare, malformed};
 use super::token::read;
-use crate::model::Claims;
+use crate::model::{Claims, Hint, HintText};
 
 /// An answer of the introspection endpoint (RFC 7662 section 2.2).
 #[derive(Deserialize)]
@@ -42,6 +42,47 @@ impl Audience {
     }
 }
 
+/// Why credentials of a program are refused. The text says the cause, [`Hint`] what to do; neither
+/// holds anything of the credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// `active` is false.
+    #[error(
+        "authentik reports the bearer token as inactive: it has expired, was revoked, or another provider issued it"
+    )]
+    Inactive,
+    /// `active` is true, and `aud` or `client_id` are of another provider. authentik answers so for
+    /// tokens of the providers that it federates (`jwt_federation_providers`).
+    #[error("the bearer token is live, and another provider issued it, such as a federated one")]
+    OtherProvider,
+    /// `active` is true, and `exp` has passed or is absent.
+    #[error("the bearer token has no time of expiry, or it has passed")]
+    Expired,
+    /// authentik publishes no introspection endpoint.
+    #[error("the provider has no introspection endpoint, so bearer tokens cannot be checked")]
+    NoIntrospection,
+    /// The token endpoint refuses a user name with an app password.
+    #[error("authentik does not accept the user name and app password")]
+    Password,
+}
+
+impl Hint for Refusal {
+    fn hint(&self) -> Option<HintText> {
+        let hint = match self {
+            Self::Inactive => {
+                "request a new token with the client ID of this application's provider"
+            }
+            Self::OtherProvider => {
+                "request the token with the client ID of this application's provider: tokens of federated providers are not accepted, or exchange them at authentik's token endpoint first"
+            }
+            Self::Expired => "request a new token, and check the clock of this host",
+            Self::NoIntrospection => "check the version of authentik",
+            Self::Password => "check both, and whether the user may use the application",
+        };
+        Some(hint.into())
+    }
+}
+
 /// An answer of the token endpoint to client credentials.
 #[derive(Deserialize)]
 struct Issued {
@@ -57,33 +98,37 @@ impl RelyingParty {
         Ok(found.is_none_or(|found| found.active))
     }
 
-    /// The claims of a token that a program brings; `None` if authentik does not stand by it, or
+    /// The claims of a token that a program brings; refused if authentik does not stand by it, or
     /// if it was issued for another application (CVE-2024-47077).
     pub async fn introspect(
         &self,
         token: &SecretString,
         now: i64,
-    ) -> Result<Option<Claims>, OidcError> {
+    ) -> Result<Result<Claims, Refusal>, OidcError> {
         let Some(found) = self.ask(token).await? else {
-            return Ok(None);
+            return Ok(Err(Refusal::NoIntrospection));
         };
+        if !found.active {
+            return Ok(Err(Refusal::Inactive));
+        }
         let is_audience = found.aud.includes(&self.client_id)
             && found.client_id.is_none_or(|id| id == self.client_id);
-        if !(found.active && is_audience) {
-            return Ok(None);
+        if !is_audience {
+            return Ok(Err(Refusal::OtherProvider));
         }
         let claims = read(found.claims)?;
-        Ok(claims.exp.is_some_and(|exp| exp > now).then_some(claims))
+        let is_live = claims.exp.is_some_and(|exp| exp > now);
+        Ok(is_live.then_some(claims).ok_or(Refusal::Expired))
     }
 
     /// Tokens for a user's name and app password (RFC 6749 section 4.4, with authentik's
-    /// extension); `None` if authentik refuses them.
+    /// extension).
     pub async fn client_credentials(
         &self,
         username: &str,
         password: &SecretString,
         now: i64,
-    ) -> Result<Option<Tokens>, OidcError> {
+    ) -> Result<Result<Tokens, Refusal>, OidcError> {
         let scopes: Vec<&str> = self.scopes.iter().map(|scope| scope.as_str()).collect();
         let url = &self.endpoints.token;
         let form = [
@@ -96,7 +141,9 @@ impl RelyingParty {
         let found = self.send(post(url, &form)?).await?;
         match found.status() {
             StatusCode::OK => {}
-            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => return Ok(None),
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => {
+                return Ok(Err(Refusal::Password));
+            }
             status => {
                 return Err(OidcError::Malformed {
                     url: bare(url.as_str()),
@@ -112,7 +159,7 @@ impl RelyingParty {
             self.fetch_keys().await?;
         }
         let claims = self.verifier.verify(token, now)?;
-        Ok(Some(Tokens {
+        Ok(Ok(Tokens {
             claims,
             access_token: issued.access_token.into(),
             refresh_token: None,

@@ -10,6 +10,7 @@ mod recorded;
 mod state;
 mod token;
 
+pub use api_clients::Refusal;
 pub use client::{ClientError, OidcError, RelyingParty, Tokens};
 pub use endpoints::{Endpoints, EndpointsError, Origin, ProviderUrls};
 pub use keys::Keys;

@@ -61,7 +61,10 @@ async fn read_proxy_header(
             Header::Incomplete | Header::Absent => balancer,
             Header::Present(length, client) => {
                 prefix.advance(length);
-                client.unwrap_or(balancer)
+                client.map_or(balancer, |client| {
+                    // HAProxy may send IPv4 clients of a dual-stack listener as TCP6.
+                    SocketAddr::new(client.ip().to_canonical(), client.port())
+                })
             }
             Header::Malformed => {
                 let reason = "the PROXY header is malformed";

@@ -3,6 +3,7 @@
 mod activity;
 mod connection_limiter;
 mod handshake;
+mod listener;
 mod proxy_protocol;
 mod send_budget;
 
@@ -33,6 +34,8 @@ use crate::web::request::inbound::{Peer, TrustedProxies};
 use connection_limiter::{Bounds, ConnectionLimiter, ConnectionPermit};
 use handshake::Accepted;
 use send_budget::SendBudget;
+
+pub use listener::bind;
 
 /// How long a connection may stay without its first byte.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -122,11 +125,6 @@ impl ConnectionHandle {
             drop((in_flight, handle));
         });
     }
-}
-
-/// Binds a listener.
-pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
 }
 
 impl Server {
@@ -324,6 +322,7 @@ impl Server {
     ) -> Option<(TcpStream, SocketAddr, ConnectionPermit)> {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let peer = listener::canonical(peer);
                 let Some(permit) = self.limiter.acquire(peer.ip()) else {
                     if self.warnings.should_log("limit") {
                         tracing::warn!(
@@ -415,7 +414,7 @@ mod tests {
             drain_timeout: Duration::ZERO,
         };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = bind(address).await.expect("a port");
+        let listener = bind(address, false).expect("a port");
         let address = listener.local_addr().expect("an address");
         let client = TcpStream::connect(address).await.expect("a connection");
         let trusted = TrustedProxies::new(Vec::new());

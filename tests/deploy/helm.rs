@@ -256,11 +256,7 @@ fn other_objects<'a>(find: &dyn Fn(&str) -> &'a Value, name: &str) {
     );
     let variables = &deployment["spec"]["template"]["spec"]["containers"][0]["env"];
     for (name, pointer, expected) in [
-        (
-            "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ",
-            "/value",
-            "0.0.0.0:9001",
-        ),
+        ("AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ", "/value", "[::]:9001"),
         ("AUTHENTIK_INSECURE", "/value", "true"),
         ("AUTHENTIK_REDIS__HOST", "/value", "redis"),
         ("AUTHENTIK_REDIS__PORT", "/value", "67108864"),

@@ -14,14 +14,16 @@ use crate::model::Dialects;
 section! {
     /// Listeners, and the limits of their connections.
     pub struct Listen in "listen" {
-        /// Addresses for HTTP; ":9000" is 0.0.0.0:9000
-        http: Vec<SocketAddr> = ADDRESSES, default("0.0.0.0:9000"), vendor("AUTHENTIK_LISTEN__HTTP");
+        /// Addresses for HTTP; ":9000" is every interface, IPv6 and IPv4
+        ///
+        /// On a host without IPv6, IPv4 alone; as `0.0.0.0:9000` everywhere.
+        http: Vec<SocketAddr> = ADDRESSES, default("[::]:9000"), vendor("AUTHENTIK_LISTEN__HTTP");
         /// Addresses for HTTPS
         ///
         /// `none` if a reverse proxy terminates TLS.
-        https: Vec<SocketAddr> = ADDRESSES, default("0.0.0.0:9443"), vendor("AUTHENTIK_LISTEN__HTTPS");
+        https: Vec<SocketAddr> = ADDRESSES, default("[::]:9443"), vendor("AUTHENTIK_LISTEN__HTTPS");
         /// Addresses for metrics and health checks
-        metrics: Vec<SocketAddr> = ADDRESSES, default("0.0.0.0:9300"), vendor("AUTHENTIK_LISTEN__METRICS");
+        metrics: Vec<SocketAddr> = ADDRESSES, default("[::]:9300"), vendor("AUTHENTIK_LISTEN__METRICS");
         /// Addresses for authorization requests of reverse proxies only
         ///
         /// If set, `/outpost.goauthentik.io/auth/…` is served there and nowhere else over HTTP; besides

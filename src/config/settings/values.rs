@@ -129,12 +129,28 @@ pub enum TlsReqs {
     Required,
 }
 
-/// The address by which a listener is reached on this host: loopback if it listens on all interfaces.
+/// Whether a listener at `address` leaves IPv4 to another one of `addresses`, on the same port.
 #[must_use]
-pub fn reachable(address: SocketAddr) -> SocketAddr {
+pub fn is_v6_only(address: SocketAddr, addresses: &[SocketAddr]) -> bool {
+    let is_same_port = |other: &&SocketAddr| other.port() == address.port() && address.port() != 0;
+    address.is_ipv6()
+        && addresses
+            .iter()
+            .filter(is_same_port)
+            .any(SocketAddr::is_ipv4)
+}
+
+/// The address by which a listener at `address`, one of `addresses`, is reached on this host: loopback
+/// if it listens on all interfaces. That is IPv4 for `[::]`, which is bound for both families and, on
+/// hosts without IPv6, for IPv4 alone.
+#[must_use]
+pub fn reachable(address: SocketAddr, addresses: &[SocketAddr]) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() && is_v6_only(address, addresses) => {
+            Ipv6Addr::LOCALHOST.into()
+        }
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         ip => ip,
     };
     SocketAddr::new(ip, address.port())

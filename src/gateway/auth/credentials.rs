@@ -11,8 +11,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::authentik_limiter::{Attempt, AuthentikLimiter};
 use super::session::{Sessions, session_ids};
 use crate::gateway::error::GatewayError;
-use crate::model::{SessionId, SessionKey};
-use crate::oidc::{OidcError, Tokens};
+use crate::model::{Hint as _, SessionId, SessionKey};
+use crate::oidc::{OidcError, Refusal, Tokens};
 use crate::route::{LiveSession, Site};
 use crate::store::StoreError;
 use crate::telemetry::Throttle;
@@ -134,16 +134,6 @@ impl Credentials {
             .session_of(SecretString::from(spelled).expose_secret().as_bytes())
     }
 
-    /// Why authentik refuses them, for the log.
-    fn refusal(&self) -> &'static str {
-        match self {
-            Self::Bearer(_) => {
-                "authentik reports the bearer token as inactive: it has expired, or another provider issued it"
-            }
-            Self::Basic(..) => "authentik does not accept the user name and app password",
-        }
-    }
-
     /// The kind of attempt, for the limiter.
     fn attempt(&self) -> Attempt<'_> {
         match self {
@@ -201,7 +191,11 @@ impl CredentialCache {
             return Ok(CredentialCheck::Absent);
         }
         let Some(credentials) = Credentials::read(headers) else {
-            self.log_refused(site, "the Authorization header is neither Basic nor Bearer");
+            self.log_refused(
+                site,
+                "the Authorization header is neither Basic nor Bearer",
+                None,
+            );
             return Ok(CredentialCheck::Invalid);
         };
         let id = credentials.session_id(site);
@@ -223,24 +217,24 @@ impl CredentialCache {
             running.map_err(|limit| GatewayError::LimitExceeded(Arc::clone(site), limit))?;
         let checked = self.check_at_authentik(site, &credentials).await;
         match &checked {
-            Ok(Some(_)) => {
+            Ok(Ok(_)) => {
                 self.proven.insert(key, ());
                 drop(running);
             }
-            Ok(None) => {
+            Ok(Err(refusal)) => {
                 self.proven.remove(&key);
                 running.failed();
-                self.log_refused(site, credentials.refusal());
+                self.log_refused(site, &refusal.to_string(), refusal.hint().as_deref());
             }
             // The credentials are neither valid nor invalid.
             Err(_) => drop(running),
         }
         let (result, cookie) = match checked {
-            Ok(Some(tokens)) => match self.sessions.create(site, &id, tokens).await {
+            Ok(Ok(tokens)) => match self.sessions.create(site, &id, tokens).await {
                 Ok((session, cookie)) => (CredentialResult::Valid(session), Some(cookie)),
                 Err(failure) => (CredentialResult::StoreFailed(failure), None),
             },
-            Ok(None) => {
+            Ok(Err(_)) => {
                 // They may have been valid before.
                 store.revoke_best_effort(&key).await;
                 (CredentialResult::Invalid, None)
@@ -254,10 +248,10 @@ impl CredentialCache {
         check_of(site, cached.result, cookie)
     }
 
-    fn log_refused(&self, site: &Site, error: &'static str) {
+    fn log_refused(&self, site: &Site, error: &str, hint: Option<&str>) {
         let application = site.application.slug.as_str();
         if self.refused.should_log(&format!("{application} {error}")) {
-            tracing::warn!(application, error, "credentials refused");
+            tracing::warn!(application, error, hint, "credentials refused");
         }
     }
 
@@ -265,7 +259,7 @@ impl CredentialCache {
         &self,
         site: &Site,
         credentials: &Credentials,
-    ) -> Result<Option<Tokens>, OidcError> {
+    ) -> Result<Result<Tokens, Refusal>, OidcError> {
         let now = self.sessions.clock.now();
         let party = &site.relying_party;
         match credentials {

@@ -320,6 +320,30 @@ async fn http2_with_prior_knowledge_is_served() {
 }
 
 #[tokio::test]
+async fn ipv6_and_ipv4_addresses_of_one_port_are_served() {
+    let free = std::net::TcpListener::bind("[::]:0").expect("a port");
+    let port = free.local_addr().expect("an address").port();
+    drop(free);
+    for addresses in [
+        format!("[::]:{port}"),
+        format!("0.0.0.0:{port},[::]:{port}"),
+        format!("[::]:{port},127.0.0.1:{port}"),
+    ] {
+        let settings = [
+            ("AUTHENTIK_LISTEN__HTTP", addresses.as_str()),
+            ("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS", "127.0.0.1,::1"),
+        ];
+        let world = world(&settings).await;
+        for host in ["127.0.0.1", "[::1]"] {
+            let address = format!("{host}:{port}").parse().expect("an address");
+            let answer = get(address, "/outpost.goauthentik.io/ready", "x", &[]).await;
+            assert_eq!(answer.status(), 200, "{addresses}: {address}");
+        }
+        world.outpost.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn several_addresses_are_served() {
     let mut addresses = "127.0.0.1:0,127.0.0.1:0".to_owned();
     if std::net::TcpListener::bind("[::1]:0").is_ok() {

@@ -87,6 +87,60 @@ async fn cve_2024_47077_a_token_of_another_application_is_refused() {
     }
 }
 
+/// authentik 2026.5 answers `active: true` to a provider's questions about tokens of the providers that
+/// it federates, with the other provider's audience.
+#[tokio::test]
+async fn the_cause_of_a_refused_token_is_logged_without_the_token() {
+    let authentik = Standin::builder().start().await.expect("started");
+    authentik.add_user(User::new("robot", PASSWORD));
+    let grafana = Provider::forward_single("grafana", "http://grafana.test");
+    let client_id = grafana.client_id.clone();
+    let world = World::running(authentik, vec![grafana], &[]).await;
+    let federated = json!({"aud": "another-client"});
+    let token = world.authentik.mint(&client_id, "robot", federated);
+    for (token, cause, hint) in [
+        (
+            token.as_str(),
+            "another provider issued it, such as a federated one",
+            "are not accepted",
+        ),
+        (
+            "unknown-token",
+            "reports the bearer token as inactive",
+            "request a new token",
+        ),
+    ] {
+        for _ in 0..2 {
+            let authorization = format!("Bearer {token}");
+            let headers = [("authorization", authorization.as_str())];
+            let answer = Surface::Nginx.ask(&world, HOST, "/api", &headers).await;
+            assert_eq!(answer.status(), 401);
+        }
+        let logged = || {
+            let lines = world.outpost.lines();
+            let lines = lines
+                .into_iter()
+                .filter(|line| line.to_string().contains(cause));
+            lines.collect::<Vec<_>>()
+        };
+        let line = world.outpost.wait_line(cause).await;
+        assert_eq!(line["level"], "warning", "{line}");
+        assert_eq!(line["application"], "grafana", "{line}");
+        assert!(
+            line["hint"]
+                .as_str()
+                .is_some_and(|said| said.contains(hint)),
+            "{line}"
+        );
+        assert_eq!(logged().len(), 1, "once a minute");
+        let all = format!("{:?}", world.outpost.lines());
+        assert!(
+            !all.contains(token) && !all.contains("another-client"),
+            "{all}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn wrong_credentials_are_refused_without_a_login() {
     let world = world().await;

@@ -257,7 +257,7 @@ async fn help_and_version_need_no_environment() {
         "--config <PATH>",
         "Environment variables:",
         "AUTHENTIK_HOST\n",
-        "[default: 0.0.0.0:9000]",
+        "[default: [::]:9000]",
         "Exit codes:\n  0  success\n",
     ] {
         assert!(output.contains(wanted), "{wanted} in\n{output}");

@@ -57,8 +57,8 @@ annotations:
 {{- $all := dict "AUTHENTIK_HOST" (dict "valueFrom" $host) "AUTHENTIK_TOKEN" (dict "valueFrom" $token)
   "AUTHENTIK_PROXY_CONFIG" (dict "value" "/etc/authentik-proxy/authentik-proxy.yaml") }}
 {{- range $name, $value := dict "AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS" (join "," .Values.trustedProxies)
-  "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ" (.Values.extAuthz.enabled | ternary "0.0.0.0:9001" "")
-  "AUTHENTIK_PROXY_LISTEN__FORWARD_AUTH" (.Values.forwardAuth.enabled | ternary "0.0.0.0:9002" "") }}
+  "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ" (.Values.extAuthz.enabled | ternary "[::]:9001" "")
+  "AUTHENTIK_PROXY_LISTEN__FORWARD_AUTH" (.Values.forwardAuth.enabled | ternary "[::]:9002" "") }}
 {{- if $value }}{{ $_ := set $all $name (dict "value" $value) }}{{ end }}
 {{- end }}
 {{- $given := list }}

@@ -4,7 +4,7 @@
 pub(super) mod parser;
 
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -193,10 +193,10 @@ pub(crate) fn dialects(text: &str) -> Result<Dialects, ParseError> {
 /// Addresses to listen on, separated by commas; `none` is an empty list.
 pub(crate) fn addresses(text: &str) -> Result<Vec<SocketAddr>, ParseError> {
     list(text, |part| match part.strip_prefix(':') {
-        // As in Go, only a port means every interface; IPv6 is asked for with `[::]`.
+        // As in Go, only a port means every interface of both families.
         Some(port) => port
             .parse()
-            .map(|port| (Ipv4Addr::UNSPECIFIED, port).into())
+            .map(|port| (Ipv6Addr::UNSPECIFIED, port).into())
             .map_err(|_| "is not a port".to_owned()),
         None => part.parse().map_err(|_| address_problem(part).to_owned()),
     })
