@@ -74,6 +74,8 @@ pub(crate) enum GatewayError {
         site: Arc<Site>,
         /// Why, for operators.
         reason: String,
+        /// Whether the user has a session, so that another account may help.
+        is_signed_in: bool,
     },
     /// A path that a server behind the outpost may take for one of another application of the host.
     #[error(
@@ -123,14 +125,9 @@ pub(crate) enum GatewayError {
 /// Why a login ends with a page instead of a redirect.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoginFailure {
-    /// authentik refused the login (RFC 6749 section 4.1.2.1).
-    #[error("authentik ended the login with {code:?}: {description}")]
-    Denied {
-        /// `error`.
-        code: String,
-        /// `error_description`.
-        description: String,
-    },
+    /// authentik refused the login.
+    #[error("{0}")]
+    Denied(Denied),
     /// The state or the browser's login cookie is lost, again.
     #[error("the login could not be matched to this browser, even after starting over: {0}")]
     Unmatched(&'static str),
@@ -151,10 +148,73 @@ pub(crate) enum LoginFailure {
     Oidc(OidcError),
 }
 
+/// authentik's error response (RFC 6749 section 4.1.2.1).
+#[derive(Debug, thiserror::Error)]
+#[error("authentik ended the login with {code:?}: {description}")]
+pub(crate) struct Denied {
+    /// `error`, 64 characters at most.
+    pub(crate) code: String,
+    /// `error_description`, 256 characters at most.
+    pub(crate) description: String,
+    /// Whether the response belongs to a login that this browser started, so that authentik wrote it.
+    pub(crate) is_genuine: bool,
+}
+
+/// The error codes of RFC 6749 section 4.1.2.1 and OIDC Core section 3.1.2.6.
+const ERROR_CODES: [&str; 16] = [
+    "access_denied",
+    "account_selection_required",
+    "consent_required",
+    "interaction_required",
+    "invalid_request",
+    "invalid_request_object",
+    "invalid_request_uri",
+    "invalid_scope",
+    "login_required",
+    "registration_not_supported",
+    "request_not_supported",
+    "request_uri_not_supported",
+    "server_error",
+    "temporarily_unavailable",
+    "unauthorized_client",
+    "unsupported_response_type",
+];
+
+impl Denied {
+    /// Reads an error response, of which nothing is known yet.
+    pub(crate) fn new(code: &str, description: &str) -> Self {
+        let cut = |text: &str, length| {
+            let characters = text.chars().filter(|character| !character.is_control());
+            characters.take(length).collect()
+        };
+        Self {
+            code: cut(code, 64),
+            description: cut(description, 256),
+            is_genuine: false,
+        }
+    }
+
+    /// Whether the user, or a policy for the user, denied.
+    pub(crate) fn is_access_denied(&self) -> bool {
+        self.code == "access_denied"
+    }
+
+    /// What a page shows of it: of a response that anyone may have written, a registered code only.
+    pub(crate) fn shown(&self) -> Option<String> {
+        match (self.is_genuine, self.description.is_empty()) {
+            (true, false) => Some(format!("{}: {}", self.code, self.description)),
+            (true, true) => Some(self.code.clone()),
+            (false, _) => ERROR_CODES
+                .contains(&self.code.as_str())
+                .then(|| self.code.clone()),
+        }
+    }
+}
+
 impl LoginFailure {
     fn outcome(&self) -> LoginOutcome {
         match self {
-            Self::Denied { .. } => LoginOutcome::Denied,
+            Self::Denied(_) => LoginOutcome::Denied,
             Self::Unmatched(_) => LoginOutcome::StateMismatch,
             Self::Loop { .. } => LoginOutcome::RedirectLoop,
             Self::Misrouted => LoginOutcome::Misrouted,

@@ -1,6 +1,7 @@
 //! The HTTP response of every failure: status, text for users, headers. The only place where an error
 //! becomes HTTP.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -11,7 +12,7 @@ use tracing::Level;
 use super::error::{GatewayError, LoginFailure};
 use super::proxy_error::{ProxyError, ProxyFailure};
 use super::response::{GatewayResponse, RequestId, append_cookie, html, json};
-use crate::gateway::request::endpoint::{Endpoint, start_url};
+use crate::gateway::request::endpoint::{Endpoint, sign_out_url, start_url};
 use crate::model::{Diagnostic, Hint as _};
 use crate::oidc::OidcError;
 use crate::upstream::UpstreamError;
@@ -24,8 +25,8 @@ const REASON: HeaderName = HeaderName::from_static("x-authentik-proxy-error");
 impl LoginFailure {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Denied { code, .. } if code == "access_denied" => StatusCode::FORBIDDEN,
-            Self::Denied { .. }
+            Self::Denied(denied) if denied.is_access_denied() => StatusCode::FORBIDDEN,
+            Self::Denied(_)
             | Self::Unmatched(_)
             | Self::Loop { .. }
             | Self::Oidc(OidcError::CodeRefused) => StatusCode::BAD_REQUEST,
@@ -37,11 +38,11 @@ impl LoginFailure {
 
     fn public_text(&self) -> (&'static str, &'static str) {
         match self {
-            Self::Denied { code, .. } if code == "access_denied" => (
+            Self::Denied(denied) if denied.is_access_denied() => (
                 "Access denied",
                 "You are not permitted to use this application. Ask its administrator for access.",
             ),
-            Self::Denied { .. } => (
+            Self::Denied(_) => (
                 "Sign-in was not completed",
                 "The sign-in service ended the sign-in. Please try again.",
             ),
@@ -194,6 +195,35 @@ impl GatewayError {
         }
     }
 
+    /// What a user can do next: labels and targets, the best first.
+    fn links(&self) -> Vec<(&'static str, Cow<'_, str>)> {
+        const OTHER_ACCOUNT: &str = "Sign out to use another account";
+        match self {
+            Self::Login {
+                site,
+                failure,
+                target,
+            } => {
+                let retry = ("Try again", start_url(target).into());
+                // authentik would deny again until it asks for another account.
+                let denied =
+                    matches!(failure, LoginFailure::Denied(denied) if denied.is_access_denied());
+                let end = site.relying_party.end_session_url().filter(|_| denied);
+                let end = end.map(|url| (OTHER_ACCOUNT, url.as_str().into()));
+                end.into_iter().chain([retry]).collect()
+            }
+            Self::Denied {
+                site,
+                is_signed_in: true,
+                ..
+            } => {
+                let url = sign_out_url(&site.application.external);
+                vec![(OTHER_ACCOUNT, url.into())]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The `grpc-message` for a gRPC call to an application. Failures that do not concern an
     /// application in proxy mode keep their page.
     fn grpc_message(&self) -> Option<&'static str> {
@@ -243,12 +273,14 @@ impl GatewayError {
             )
         } else {
             let (title, text) = self.public_text();
-            let retry = match &self {
-                Self::Login { target, .. } => Some(start_url(target)),
-                _ => None,
-            };
+            let links = self.links();
+            let links: Vec<_> = links.iter().map(|(label, to)| (*label, &**to)).collect();
             let detail = match &self {
                 Self::Upstream(error) if error.shows_detail() => Some(error.with_hint()),
+                Self::Login {
+                    failure: LoginFailure::Denied(denied),
+                    ..
+                } => denied.shown(),
                 _ => None,
             };
             let application = site.as_ref().map(|site| site.application.title.as_str());
@@ -258,7 +290,7 @@ impl GatewayError {
                 text,
                 detail: detail.as_deref(),
                 application,
-                retry: retry.as_deref(),
+                links: &links,
                 request_id: &id,
                 ..Page::default()
             };

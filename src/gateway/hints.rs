@@ -43,7 +43,7 @@ impl Hint for LoginFailure {
                     .into(),
             ),
             Self::Oidc(error) => error.hint(),
-            Self::Denied { .. } | Self::Unmatched(_) | Self::TargetTooLong => None,
+            Self::Denied(_) | Self::Unmatched(_) | Self::TargetTooLong => None,
         }
     }
 }

@@ -9,12 +9,14 @@ pub struct Page<'a> {
     pub title: &'a str,
     /// What happened and what to do, in one or two sentences.
     pub text: &'a str,
-    /// Details for administrators only.
+    /// What was reported, for administrators.
     pub detail: Option<&'a str>,
     /// Name of the application, if known.
     pub application: Option<&'a str>,
-    /// Target of "Try again".
-    pub retry: Option<&'a str>,
+    /// Links, label and target; the first stands out.
+    pub links: &'a [(&'a str, &'a str)],
+    /// An absolute URL that the browser is led on to at once.
+    pub next: Option<&'a str>,
     /// A question to the user.
     pub question: Option<Question<'a>>,
     /// Request id, to find the details in the log.
@@ -35,14 +37,19 @@ pub struct Question<'a> {
 }
 
 const STYLE: &str = "\
-:root{color-scheme:light dark;--fg:#1b1f24;--muted:#59636e;--bg:#f6f8fa;--card:#fff;--line:#d1d9e0;--accent:#b8381f}\
-@media(prefers-color-scheme:dark){:root{--fg:#f0f3f6;--muted:#9ea7b3;--bg:#0d1117;--card:#161b22;--line:#30363d;--accent:#ff7b5c}}\
-*{box-sizing:border-box}body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1rem;\
-background:var(--bg);color:var(--fg);font:1rem/1.5 system-ui,sans-serif}\
-main{width:100%;max-width:32rem;padding:2rem;background:var(--card);border:1px solid var(--line);border-radius:.75rem}\
-h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.25;overflow-wrap:anywhere}p{margin:0 0 1rem;overflow-wrap:anywhere}\
-a,button{display:inline-block;padding:.6rem 1.1rem;border:0;border-radius:.5rem;background:var(--accent);color:var(--card);\
-text-decoration:none;font:inherit;font-weight:600;cursor:pointer}.quiet{background:none;color:var(--fg)}small{display:block;margin-top:1.5rem;color:var(--muted);overflow-wrap:anywhere}";
+:root{color-scheme:light dark;--fg:#1b1f24;--muted:#59636e;--bg:#f6f8fa;--card:#fff;--line:#d1d9e0;--edge:#7d8590;--accent:#b8381f}\
+@media(prefers-color-scheme:dark){:root{--fg:#f0f3f6;--muted:#9ea7b3;--bg:#0d1117;--card:#161b22;--line:#30363d;--edge:#7d8590;--accent:#ff7b5c}}\
+*{box-sizing:border-box}body{margin:0;min-height:100vh;min-height:100svh;display:grid;place-items:center;padding:1rem;\
+background:var(--bg);color:var(--fg);font:1rem/1.5 system-ui,sans-serif;overflow-wrap:anywhere}\
+main{width:100%;max-width:32rem;padding:clamp(1.25rem,6vw,2rem);background:var(--card);border:1px solid var(--line);border-radius:.75rem}\
+h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.25}p{margin:0 0 1rem}\
+code{display:block;padding:.6rem .75rem;background:var(--bg);border:1px solid var(--line);border-radius:.5rem;font:.875rem/1.5 ui-monospace,monospace}\
+.actions{display:flex;flex-wrap:wrap;gap:.75rem;margin:1.5rem 0 0}\
+a,button{padding:.6rem 1.1rem;border:1px solid var(--accent);border-radius:.5rem;background:var(--accent);color:var(--card);\
+text-align:center;text-decoration:none;font:inherit;font-weight:600;cursor:pointer}.quiet{background:none;border-color:var(--edge);color:var(--fg)}\
+a:hover,button:hover{text-decoration:underline}:focus-visible{outline:3px solid var(--fg);outline-offset:2px}\
+footer{margin-top:1.5rem;padding-top:1rem;border-top:1px solid var(--line);color:var(--muted);font-size:.875rem}\
+@media(max-width:26rem){.actions>*{flex:1 0 100%}}";
 
 /// Content security policy of the pages: their own style and nothing else.
 pub const POLICY: &str =
@@ -58,7 +65,15 @@ impl Page<'_> {
                 head {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
-                    title { (self.title) }
+                    meta name="robots" content="noindex";
+                    @if let Some(next) = self.next {
+                        // No script: a policy that a reverse proxy adds would stop it.
+                        meta http-equiv="refresh" content=(format!("0;url={next}"));
+                    }
+                    title {
+                        (self.title)
+                        @if let Some(application) = self.application { " · " (application) }
+                    }
                     style { (PreEscaped(STYLE)) }
                 }
                 body {
@@ -66,19 +81,30 @@ impl Page<'_> {
                         h1 { (self.title) }
                         p { (self.text) }
                         @if let Some(detail) = self.detail { p { code { (detail) } } }
-                        @if let Some(retry) = self.retry { p { a href=(retry) { "Try again" } } }
-                        @if let Some(question) = &self.question {
-                            form method="post" action=(question.action) {
-                                button { (question.yes) }
-                                " " a.quiet href=(question.back) { (question.no) }
+                        @if let Some(next) = self.next {
+                            p.actions { a href=(next) { "Continue" } }
+                        }
+                        @if !self.links.is_empty() {
+                            p.actions {
+                                @for (index, (label, to)) in self.links.iter().enumerate() {
+                                    a href=(to) class=[(index > 0).then_some("quiet")] { (label) }
+                                }
                             }
                         }
-                        small {
-                            @if let Some(application) = self.application {
-                                (application)
-                                @if !self.request_id.is_empty() { " · " }
+                        @if let Some(question) = &self.question {
+                            form method="post" action=(question.action) class="actions" {
+                                button { (question.yes) }
+                                a.quiet href=(question.back) { (question.no) }
                             }
-                            @if !self.request_id.is_empty() { "Request " (self.request_id) }
+                        }
+                        @if self.application.is_some() || !self.request_id.is_empty() {
+                            footer {
+                                @if let Some(application) = self.application {
+                                    (application)
+                                    @if !self.request_id.is_empty() { " · " }
+                                }
+                                @if !self.request_id.is_empty() { "Request " (self.request_id) }
+                            }
                         }
                     }
                 }
@@ -97,13 +123,20 @@ mod tests {
         let page = Page {
             title: "<b>",
             text: "\"x\" & y",
-            retry: Some("/a?b=\"c"),
+            detail: Some("<i>"),
+            links: &[("First", "/a?b=\"c"), ("Second", "/b")],
+            next: Some("https://a.test/?a=\"><script>&b;url=x"),
             ..Page::default()
         };
         let html = page.render();
         assert!(
             html.contains("&lt;b&gt;") && html.contains("&amp; y") && html.contains("b=&quot;c")
         );
+        assert!(html.contains("&lt;i&gt;") && html.contains("href=\"/b\" class=\"quiet\""));
+        let next = "https://a.test/?a=&quot;&gt;&lt;script&gt;&amp;b;url=x";
+        assert!(html.contains(&format!("http-equiv=\"refresh\" content=\"0;url={next}\"")));
+        assert!(html.contains(&format!("href=\"{next}\"")));
+        let html = html.replace(next, "");
         assert!(
             !html.contains("<script") && !html.contains("http://") && !html.contains("https://")
         );

@@ -62,11 +62,13 @@ impl Authenticator {
         source: Source,
     ) -> Result<Admission, GatewayError> {
         let application = &site.application;
+        let session = self.identify(site, headers).await?;
+        let is_signed_in = session.is_some();
         let denied = |reason| GatewayError::Denied {
             site: Arc::clone(site),
             reason,
+            is_signed_in,
         };
-        let session = self.identify(site, headers).await?;
         match authorize(application, request, session) {
             Ok(permit) => {
                 return Ok(Admission::Permitted {

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::gateway::request::dialect::refine;
-use crate::model::{Dialect, Dialects};
+use crate::model::{Dialect, Dialects, ExternalUrl};
 
 /// The path of the outpost's own endpoints.
 const OUTPOST_PATH: &str = "/outpost.goauthentik.io";
@@ -163,6 +163,12 @@ fn last_encoded(read: &[u8]) -> Option<(usize, u8)> {
 pub(crate) fn start_url(target: &str) -> String {
     let target = utf8_percent_encode(target, NON_ALPHANUMERIC);
     format!("{OUTPOST_PATH}/start?rd={target}")
+}
+
+/// A link that signs out of an application.
+pub(crate) fn sign_out_url(external: &ExternalUrl) -> String {
+    let base = external.as_str().trim_end_matches('/');
+    format!("{base}{OUTPOST_PATH}/sign_out")
 }
 
 /// Whether the query has `name=true`; authentik's error redirects continue with a second `?`.

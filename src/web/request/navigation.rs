@@ -107,7 +107,9 @@ fn is_background(headers: &HeaderMap) -> bool {
         || is_prefetch(headers)
 }
 
-fn accepts_html(headers: &HeaderMap) -> bool {
+/// Whether the client wants HTML, so that a page is shown. Browsers do in every navigation.
+#[must_use]
+pub fn accepts_html(headers: &HeaderMap) -> bool {
     let html = |accept: &HeaderValue| {
         let text = accept.as_bytes();
         text.windows(b"text/html".len())

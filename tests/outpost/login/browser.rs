@@ -34,7 +34,7 @@ impl Chromium {
         let profile = tempfile::tempdir().expect("a directory");
         let options = json!({"acceptInsecureCerts": true, "goog:chromeOptions": {"args": [
             "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--disable-background-networking", "--disable-features=BackForwardCache", "--disable-component-update", "--disable-sync",
             "--window-size=900,700", format!("--user-data-dir={}", profile.path().display()),
         ]}});
         let connector = hyper_util::client::legacy::connect::HttpConnector::new();

@@ -3,6 +3,7 @@
 mod api_clients;
 pub(crate) mod browser;
 mod domains;
+mod history;
 pub(crate) mod refresh;
 mod sign_in;
 mod sign_out;

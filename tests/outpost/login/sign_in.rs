@@ -2,6 +2,7 @@
 
 use authentik_standin::{Endpoint, Fault, Provider};
 
+use crate::forward_auth::dialects::Surface;
 use crate::support::{Browser, World, location, text};
 
 const HOST: &str = "grafana.test";
@@ -169,7 +170,74 @@ async fn an_error_from_authentik_is_shown_and_never_looped() {
     let target = "/outpost.goauthentik.io/callback?X-authentik-auth-callback=true?error=access_denied&error_description=%3Cb%3Eno";
     let page = browser.open(&world, HOST, target).await;
     assert_eq!(page.status(), 403);
-    assert!(text(&page).contains("Access denied") && !text(&page).contains("<b>no"));
+    let page = text(&page);
+    assert!(page.contains("Access denied") && page.contains("<code>access_denied</code>"));
+    assert!(
+        page.contains("/application/o/grafana/end-session/\">Sign out to use another account</a>"),
+        "{page}"
+    );
+}
+
+/// A state by itself proves nothing: anyone is given one, for a link to write on a page of the site.
+#[tokio::test]
+async fn only_a_login_of_this_browser_shows_what_authentik_wrote() {
+    let world = World::with_grafana().await;
+    let mut browser = Browser::default();
+    let start = browser
+        .open(&world, HOST, "/outpost.goauthentik.io/start?rd=/page")
+        .await;
+    let authorize = url::Url::parse(&location(&start)).expect("a URL");
+    let state = authorize.query_pairs().find(|(name, _)| name == "state");
+    let (_, state) = state.expect("a state");
+    let callback = |error: &str| {
+        format!(
+            "/outpost.goauthentik.io/callback?X-authentik-auth-callback=true?error={error}&error_description=Call%20%3Cb%3E0900%0A123%3C/b%3E&state={state}"
+        )
+    };
+    for (error, status, shown) in [
+        ("access_denied", 403, "access_denied"),
+        ("invalid_scope", 400, "invalid_scope"),
+        ("Call%200900", 400, "Call 0900"),
+    ] {
+        let page = browser.open(&world, HOST, &callback(error)).await;
+        assert_eq!(page.status(), status, "{error}");
+        let page = text(&page);
+        let written = format!("<code>{shown}: Call &lt;b&gt;0900123&lt;/b&gt;</code>");
+        assert!(page.contains(&written), "{page}");
+        assert!(page.contains("%2Fpage"), "\"Try again\" leads to the page");
+        for headers in [&[][..], &[("cookie", "authentik_login=x")]] {
+            let page = world.get(&callback(error), HOST, headers).await;
+            assert_eq!(page.status(), status, "{error}");
+            assert!(!text(&page).contains("0900"), "{}", text(&page));
+            assert_eq!(text(&page).contains("<code>"), error != "Call%200900");
+        }
+    }
+    // Nor does a cookie of another login.
+    let mut other = Browser::default();
+    other
+        .open(&world, HOST, "/outpost.goauthentik.io/start?rd=/page")
+        .await;
+    let page = other.open(&world, HOST, &callback("access_denied")).await;
+    assert!(!text(&page).contains("0900"), "{}", text(&page));
+}
+
+#[tokio::test]
+async fn a_denied_user_is_offered_another_account() {
+    let authentik = authentik_standin::Standin::builder();
+    let authentik = authentik.start().await.expect("started");
+    let providers = vec![Provider::forward_single("grafana", "http://grafana.test")];
+    let file = "applications: {grafana: {rules: [{path: ^/never, action: deny}]}}";
+    let world = World::with_file(authentik, providers, file, &[]).await;
+    let mut browser = Browser::default();
+    browser.log_in(&world, HOST, "/").await;
+    let cookies = browser.cookies(HOST);
+    let link = "<a href=\"http://grafana.test/outpost.goauthentik.io/sign_out\">Sign out to use another account</a>";
+    for (cookies, offered) in [(cookies.as_str(), true), ("", false)] {
+        let headers = [("cookie", cookies)];
+        let page = Surface::Traefik.ask(&world, HOST, "/never", &headers).await;
+        assert_eq!(page.status(), 403);
+        assert_eq!(text(&page).contains(link), offered, "{}", text(&page));
+    }
 }
 
 #[tokio::test]

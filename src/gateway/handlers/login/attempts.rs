@@ -22,6 +22,8 @@ pub(super) struct LoginAttempts {
     since: i64,
     target: u32,
     signed_in: bool,
+    /// Starts that followed a successful login.
+    repeats: u8,
 }
 
 impl LoginAttempts {
@@ -36,14 +38,15 @@ impl LoginAttempts {
         let sent = sent.min_by_key(|sent| (!counts(sent), sent.weight));
         match sent {
             Some(sent) if counts(&sent) => {
-                let more = if sent.signed_in {
-                    WEIGHT_AFTER_SIGN_IN
+                let (more, repeat) = if sent.signed_in {
+                    (WEIGHT_AFTER_SIGN_IN, 1)
                 } else {
-                    1
+                    (1, 0)
                 };
                 Self {
                     weight: sent.weight.saturating_add(more),
                     signed_in: false,
+                    repeats: sent.repeats.saturating_add(repeat),
                     ..sent
                 }
             }
@@ -55,6 +58,7 @@ impl LoginAttempts {
                     since: now,
                     target,
                     signed_in: false,
+                    repeats: 0,
                 }
             }
         }
@@ -70,7 +74,20 @@ impl LoginAttempts {
 
     /// The same browser, nothing counted.
     pub(super) fn reset(self) -> Self {
-        Self { weight: 0, ..self }
+        Self {
+            weight: 0,
+            repeats: 0,
+            ..self
+        }
+    }
+
+    /// Starts towards `target` that followed a successful login within [`WINDOW_SECONDS`].
+    pub(super) fn repeats_towards(&self, target: &str) -> u8 {
+        if self.target == fingerprint(target) {
+            self.repeats
+        } else {
+            0
+        }
     }
 
     /// Whether the browser keeps starting logins for the same page without a session.
@@ -81,17 +98,23 @@ impl LoginAttempts {
     /// Reads the cookie's value.
     pub(super) fn parse(value: &[u8]) -> Option<Self> {
         let mut fields = std::str::from_utf8(value).ok()?.split('.');
+        let browser = SessionId::parse(fields.next()?.as_bytes())?;
+        let weight = fields.next()?.parse().ok()?;
+        let since = fields.next()?.parse().ok()?;
+        let target = fields.next()?.parse().ok()?;
+        let progress: u16 = fields.next()?.parse().ok()?;
         let attempts = Self {
-            browser: SessionId::parse(fields.next()?.as_bytes())?,
-            weight: fields.next()?.parse().ok()?,
-            since: fields.next()?.parse().ok()?,
-            target: fields.next()?.parse().ok()?,
-            signed_in: fields.next()? == "1",
+            browser,
+            weight,
+            since,
+            target,
+            signed_in: progress % 2 == 1,
+            repeats: u8::try_from(progress / 2).ok()?,
         };
         fields.next().is_none().then_some(attempts)
     }
 
-    /// The cookie's value.
+    /// The cookie's value. The last number is twice the repeats, plus one once the login succeeded.
     pub(super) fn to_text(&self) -> String {
         format!(
             "{}.{}.{}.{}.{}",
@@ -99,7 +122,7 @@ impl LoginAttempts {
             self.weight,
             self.since,
             self.target,
-            u8::from(self.signed_in)
+            2 * u16::from(self.repeats) + u16::from(self.signed_in)
         )
     }
 }
@@ -144,6 +167,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn counts_starts_that_follow_a_successful_login() {
+        assert_eq!(starts(10, |sent| sent).repeats_towards("/a"), 0);
+        for count in 1..=4 {
+            let attempts = starts(count, LoginAttempts::succeeded);
+            let repeats = u8::try_from(count - 1).expect("few");
+            assert_eq!(attempts.repeats_towards("/a"), repeats);
+            assert_eq!(attempts.repeats_towards("/b"), 0);
+            let succeeded = attempts.succeeded();
+            assert_eq!(succeeded.repeats_towards("/a"), repeats, "at the callback");
+            let later = LoginAttempts::next([succeeded.clone()].into_iter(), "/a", 160);
+            assert_eq!(later.repeats_towards("/a"), 0, "a minute later");
+            assert_eq!(succeeded.reset().repeats_towards("/a"), 0);
+        }
+    }
+
     /// Another host of the domain says that this browser goes in circles.
     #[test]
     fn ap_2026_05_a_cookie_of_another_host_makes_no_loop() {
@@ -169,6 +208,8 @@ mod tests {
             "",
             "a",
             "a.1.2.3.1",
+            &format!("{}.1.2.3.512", SessionId::random().to_text()),
+            &format!("{}.1.2.3.x", SessionId::random().to_text()),
             &format!("{}.1.2.3.1.4", SessionId::random().to_text()),
         ] {
             assert_eq!(LoginAttempts::parse(value.as_bytes()), None, "{value}");

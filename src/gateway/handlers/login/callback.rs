@@ -3,25 +3,30 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::LoginFlow;
 use super::cookies::{bound_to_browser, remove_cookies, sent_attempts};
 use super::long_target;
 use crate::gateway::auth::authentik_limiter::Attempt;
 use crate::gateway::auth::session::session_ids;
-use crate::gateway::error::{GatewayError, LoginFailure};
+use crate::gateway::error::{Denied, GatewayError, LoginFailure};
 use crate::gateway::request::target::RequestTarget;
-use crate::gateway::response::{GatewayResponse, append_cookie, redirect};
+use crate::gateway::response::{GatewayResponse, append_cookie, html, redirect};
 use crate::model::SessionId;
 use crate::oidc::{LoginState, OidcError, StateError, Tokens};
 use crate::route::Site;
 use crate::telemetry::metrics::LoginOutcome;
+use crate::web::page::Page;
 use crate::web::request::inbound::Source;
-use crate::web::request::navigation::is_prefetch;
+use crate::web::request::navigation::{accepts_html, is_prefetch};
 
+/// Clear Site Data, section 3.1.
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 /// Callbacks that cannot be matched before an error page is shown instead of another login.
 const MAX_ATTEMPTS: u8 = 2;
+/// Logins after each other, without an effect, from which on the browser is told to empty its cache.
+const REPEATS_BEFORE_CLEARING: u8 = 2;
 
 impl LoginFlow {
     /// `/callback`: finishes a login, and redirects the browser to the return target.
@@ -60,7 +65,12 @@ impl LoginFlow {
             })
         };
         if let Some(denied) = callback.denied {
-            return fail(denied);
+            // Anyone can start a login, and write a link with its state.
+            let is_genuine = matches!(&state, Ok(state) if bound_to_browser(site, headers, state));
+            return fail(LoginFailure::Denied(Denied {
+                is_genuine,
+                ..denied
+            }));
         }
         let mismatch = match &state {
             Err(StateError::Invalid) => Some("the state is missing or not the outpost's"),
@@ -90,13 +100,36 @@ impl LoginFlow {
         };
         if self.authenticator.identify(site, headers).await?.is_some() {
             // A parallel tab or the back button: the user is signed in already.
-            let response = landing(site, headers, known.as_deref());
+            let response = self.land(site, headers, known.as_deref());
             return Ok(GatewayResponse::of(site, response));
         }
         if attempt < MAX_ATTEMPTS && known.is_some() {
             return self.begin(site, headers, target, attempt + 1);
         }
         fail(LoginFailure::Unmatched(reason))
+    }
+
+    /// Leads the browser to the return target.
+    ///
+    /// After a login that should have been needless the browser probably replays a stored redirect to
+    /// the start, and does so for all redirects of a navigation through its history. A page ends this
+    /// navigation, and its own asks the server. What is fresh in the cache is replayed even then, until
+    /// the cache is empty.
+    fn land(&self, site: &Arc<Site>, headers: &HeaderMap, target: Option<&str>) -> Response<Body> {
+        let (form, _) = self.authenticator.sessions.cookies(site);
+        let mut sent = sent_attempts(site, headers).filter(|(sent, _)| *sent == form);
+        let attempts = sent.next().map(|(_, attempts)| attempts);
+        let repeats = |target| attempts.map_or(0, |attempts| attempts.repeats_towards(target));
+        let mut response = match target {
+            Some(target) => match repeats(target) {
+                0 => redirect(target),
+                _ if !accepts_html(headers) => redirect(target),
+                repeats => landing_page(site, target, repeats),
+            },
+            None => long_target::lost_page(site),
+        };
+        long_target::remove(&mut response, site, headers);
+        response
     }
 
     async fn redeem(
@@ -138,7 +171,7 @@ impl LoginFlow {
         let (session, cookie) =
             created.map_err(|error| GatewayError::Store(Arc::clone(site), error))?;
         site.metrics.logins.count(LoginOutcome::Succeeded);
-        let mut response = landing(site, headers, target);
+        let mut response = self.land(site, headers, target);
         append_cookie(&mut response, &cookie);
         let (form, _) = sessions.cookies(site);
         if let Some((_, attempts)) = sent_attempts(site, headers).find(|(sent, _)| *sent == form) {
@@ -163,13 +196,20 @@ fn target_of(site: &Site, headers: &HeaderMap, state: &LoginState) -> Option<Str
     }
 }
 
-/// The response to a user who is signed in.
-fn landing(site: &Arc<Site>, headers: &HeaderMap, target: Option<&str>) -> Response<Body> {
-    let mut response = match target {
-        Some(target) => redirect(target),
-        None => long_target::lost_page(site),
+/// The page that leads on to the return target.
+fn landing_page(site: &Site, target: &str, repeats: u8) -> Response<Body> {
+    let page = Page {
+        title: "Signed in",
+        text: "The page that you asked for opens in a moment.",
+        application: Some(&site.application.title),
+        next: Some(target),
+        ..Page::default()
     };
-    long_target::remove(&mut response, site, headers);
+    let mut response = html(StatusCode::OK, &page);
+    if repeats >= REPEATS_BEFORE_CLEARING {
+        let cache = HeaderValue::from_static("\"cache\"");
+        response.headers_mut().insert(CLEAR_SITE_DATA, cache);
+    }
     response
 }
 
@@ -189,7 +229,7 @@ fn check_callback(site: &Arc<Site>, target: RequestTarget<'_>) -> Result<(), Gat
 pub(super) struct Callback {
     pub(super) code: String,
     pub(super) state: String,
-    pub(super) denied: Option<LoginFailure>,
+    pub(super) denied: Option<Denied>,
 }
 
 impl Callback {
@@ -204,13 +244,9 @@ impl Callback {
         Self {
             code: value("code").unwrap_or_default(),
             state: value("state").unwrap_or_default(),
-            denied: value("error").map(|code| LoginFailure::Denied {
-                code: code.chars().take(64).collect(),
-                description: value("error_description")
-                    .unwrap_or_default()
-                    .chars()
-                    .take(256)
-                    .collect(),
+            denied: value("error").map(|code| {
+                let description = value("error_description").unwrap_or_default();
+                Denied::new(&code, &description)
             }),
         }
     }

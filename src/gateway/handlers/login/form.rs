@@ -61,7 +61,7 @@ fn sign_in_page(
         title: "You are not signed in",
         text,
         application: Some(&application.title),
-        retry: Some(&start),
+        links: &[("Sign in", &start)],
         ..Page::default()
     };
     let mut response = html(StatusCode::UNAUTHORIZED, &page);

@@ -1,7 +1,6 @@
 //! Redirects to the callback as two real servers sent them.
 
 use super::callback::Callback;
-use crate::gateway::error::LoginFailure;
 use crate::gateway::request::endpoint::Endpoint;
 use crate::recordings::{both, text};
 
@@ -24,9 +23,8 @@ fn recorded_error_redirects_are_denials() {
             let callback = callback_of(redirect);
             assert_eq!(callback.state, text(&redirect["state"]));
             assert_eq!(callback.code, "");
-            let Some(LoginFailure::Denied { code, description }) = callback.denied else {
-                panic!("{redirect} is no denial");
-            };
+            let denied = callback.denied.expect("a denial");
+            let (code, description) = (denied.code, denied.description);
             assert!(description.starts_with("The ") && description.contains("uthorization"));
             codes.push(code);
         }
