@@ -18,7 +18,7 @@ use authentik_proxy::config::Config;
 use authentik_proxy::gateway::{Context, Gateway, Refresher};
 use authentik_proxy::model::Dialects;
 use authentik_proxy::telemetry::Reporter;
-use authentik_proxy::telemetry::log::{self, LevelHandle};
+use authentik_proxy::telemetry::log::{self, LogHandle};
 use authentik_proxy::telemetry::metrics::Metrics;
 use authentik_proxy::telemetry::traces::Traces;
 use authentik_proxy::upstream::{Timeouts, Upstream};
@@ -69,7 +69,7 @@ impl Outpost {
         ])
         .expect("a configuration");
         let trusted = TrustedProxies::new(config.listen.trusted_proxies.clone());
-        let app = App::start(&config, LevelHandle::disconnected())
+        let app = App::start(&config, LogHandle::disconnected())
             .await
             .expect("an outpost");
         let configured = async {

@@ -143,10 +143,14 @@ fn discover(settings: &Discovery, options: &cli::discover::Arguments) -> ExitCod
         Ok(runtime) => runtime,
         Err(error) => return fail(cli::EXIT_FAILURE, &error),
     };
-    // Nobody changes the level: authentik tells it outposts only.
-    let _level = options
+    // Its level stays: authentik sets that of outposts only.
+    let log = options
         .watch
         .then(|| log::init(settings.log.level.as_str()));
+    let _log = match log.transpose() {
+        Ok(log) => log,
+        Err(error) => return fail(cli::EXIT_FAILURE, &error),
+    };
     runtime.block_on(async {
         let mut signals = StopSignals::listen();
         let stop = CancellationToken::new();
@@ -194,11 +198,15 @@ fn print_summary(summary: &cli::discover::Summary) -> ExitCode {
 }
 
 fn serve(config: &Config) -> ExitCode {
+    // The guard is dropped after the runtime: what its tasks log at last is written as well.
+    let (log, _guard) = match log::init(config.log.level.as_str()) {
+        Ok(log) => log,
+        Err(error) => return fail(cli::EXIT_FAILURE, &error),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(cli::EXIT_FAILURE, &error),
     };
-    let level = log::init(config.log.level.as_str());
     for warning in &config.warnings {
         tracing::warn!(hint = warning.hint.as_deref(), "{warning}");
     }
@@ -206,7 +214,7 @@ fn serve(config: &Config) -> ExitCode {
     runtime.block_on(async {
         // Before readiness is reported: a signal without a handler would end the process at once.
         let mut signals = StopSignals::listen();
-        let app = match App::start(config, level).await {
+        let app = match App::start(config, log).await {
             Ok(app) => app,
             Err(error) => return fail(cli::EXIT_FAILURE, &error.with_hint()),
         };

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use authentik_proxy::app::App;
 use authentik_proxy::config::Config;
-use authentik_proxy::telemetry::log::LevelHandle;
+use authentik_proxy::telemetry::log::LogHandle;
 use authentik_standin::nginx::{Nginx, Release, free_address};
 use authentik_standin::{Provider, Standin, User as Account};
 use axum::Router;
@@ -73,7 +73,7 @@ impl Demo {
     pub(crate) async fn start(
         ports: &Ports,
         wanted: Front,
-        level: LevelHandle,
+        log: LogHandle,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self, Failure> {
         let application = free_address()?;
@@ -104,7 +104,7 @@ impl Demo {
         serve(TcpListener::bind(application).await?, links);
         progress("the applications are ready");
 
-        let outpost = start_outpost(&authentik, ports, front, level).await?;
+        let outpost = start_outpost(&authentik, ports, front, log).await?;
         authentik.wait_websocket().await;
         progress("authentik-proxy has its configuration from authentik");
         Ok(Self {
@@ -222,7 +222,7 @@ async fn start_outpost(
     authentik: &Standin,
     ports: &Ports,
     front: Front,
-    level: LevelHandle,
+    log: LogHandle,
 ) -> Result<App, Failure> {
     let listen = match front {
         Front::Nginx => ports.outpost,
@@ -239,7 +239,7 @@ async fn start_outpost(
         ("AUTHENTIK_PROXY_CONTROL__REFRESH_JITTER", "0"),
         ("AUTHENTIK_PROXY_SHUTDOWN__DELAY", "0"),
     ])?;
-    Ok(App::start(&config, level).await?)
+    Ok(App::start(&config, log).await?)
 }
 
 fn links(ports: &Ports, front: Front) -> Links {
@@ -301,8 +301,8 @@ mod tests {
 
     async fn story(front: Front) {
         let ports = Ports::any().expect("ports");
-        let level = LevelHandle::disconnected();
-        let demo = Demo::start(&ports, front, level, &mut |_| ()).await;
+        let log = LogHandle::disconnected();
+        let demo = Demo::start(&ports, front, log, &mut |_| ()).await;
         let demo = demo.expect("it starts");
         assert_eq!(demo.front(), front);
         for application in &APPLICATIONS {

@@ -11,7 +11,7 @@ mod ports;
 
 use std::io::Write as _;
 
-use authentik_proxy::telemetry::log::{self, LevelHandle};
+use authentik_proxy::telemetry::log::{self, LogHandle};
 
 use crate::applications::{APPLICATIONS, Front};
 use crate::demo::{Demo, USERS};
@@ -21,12 +21,15 @@ type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let level = match std::env::args().nth(1).as_deref() {
-        None => LevelHandle::disconnected(),
-        Some("--log") => log::init("info"),
+    let (log, _guard) = match std::env::args().nth(1).as_deref() {
+        None => (LogHandle::disconnected(), None),
+        Some("--log") => {
+            let (log, guard) = log::init("info")?;
+            (log, Some(guard))
+        }
         Some(_) => return Err("usage: cargo run --package authentik-proxy-demo [-- --log]".into()),
     };
-    let demo = Demo::start(&Ports::memorable()?, Front::Nginx, level, &mut progress).await?;
+    let demo = Demo::start(&Ports::memorable()?, Front::Nginx, log, &mut progress).await?;
     introduce(&demo)?;
     tokio::signal::ctrl_c().await?;
     demo.stop().await?;

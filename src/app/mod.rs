@@ -24,7 +24,7 @@ use crate::server::{self, Limits, Server};
 use crate::store::SetupError;
 use crate::tasks::Tasks;
 use crate::telemetry::Reporter;
-use crate::telemetry::log::LevelHandle;
+use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 use crate::tls;
@@ -69,10 +69,10 @@ impl App {
         clippy::unused_async,
         reason = "listeners and tasks need a runtime, which a future has"
     )]
-    pub async fn start(config: &Config, level: LevelHandle) -> Result<Self, StartError> {
+    pub async fn start(config: &Config, log: LogHandle) -> Result<Self, StartError> {
         features(config)?;
         let trust = Trust::load(config.tls.ca_file.as_deref())?;
-        let control = control(config, &trust, level)?;
+        let control = control(config, &trust, log)?;
         let limits = limits(config);
         let http = bind(&config.listen.http, "AUTHENTIK_LISTEN__HTTP")?;
         let https = bind(&config.listen.https, "AUTHENTIK_LISTEN__HTTPS")?;
@@ -171,7 +171,7 @@ impl App {
     pub fn probe(config: &Config) -> Result<Probe, StartError> {
         features(config)?;
         let trust = Trust::load(config.tls.ca_file.as_deref())?;
-        let control = control(config, &trust, LevelHandle::disconnected())?;
+        let control = control(config, &trust, LogHandle::disconnected())?;
         // Whether the server could export them is all that is asked.
         Traces::new(config.traces)?;
         Ok(Probe::new(control, trust))
@@ -180,7 +180,7 @@ impl App {
     /// Loads what is protected once, for commands; serves nothing.
     pub async fn load(config: &Config) -> Result<Live, StartError> {
         let trust = Trust::load(config.tls.ca_file.as_deref())?;
-        let control = control(config, &trust, LevelHandle::disconnected())?;
+        let control = control(config, &trust, LogHandle::disconnected())?;
         let live = control.live.clone();
         Control::new(control).load_once().await?;
         Ok(live)
@@ -330,12 +330,8 @@ fn bind(addresses: &[SocketAddr], setting: &'static str) -> Result<Vec<TcpListen
     Ok(listeners)
 }
 
-fn control(
-    config: &Config,
-    trust: &Trust,
-    level: LevelHandle,
-) -> Result<control::Context, StartError> {
-    let (clock, metrics) = (Clock::system(), Metrics::new());
+fn control(config: &Config, trust: &Trust, log: LogHandle) -> Result<control::Context, StartError> {
+    let (clock, metrics) = (Clock::system(), Metrics::counting(log.lost_lines()));
     let (insecure, timeout) = (config.authentik.insecure, config.control.request_timeout);
     let policies = config.applications.values();
     let sources = policies.flat_map(|policy| policy.headers.iter().map(|(_, source)| source));
@@ -348,7 +344,7 @@ fn control(
         clock,
         metrics,
         readiness: Readiness::default(),
-        level,
+        log,
     })
 }
 

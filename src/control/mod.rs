@@ -35,7 +35,7 @@ use crate::config::Policies;
 use crate::model::{Hint, HintText, Outpost};
 use crate::route::{Live, Snapshot, Store};
 use crate::tasks::Tasks;
-use crate::telemetry::log::LevelHandle;
+use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{CHECKED, Misconfiguration, Throttle};
 use crate::web::client::BackChannel;
@@ -102,8 +102,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Readiness, set once a configuration is loaded.
     pub readiness: Readiness,
-    /// The log's level, which authentik may change.
-    pub level: LevelHandle,
+    /// The log, whose level authentik may change.
+    pub log: LogHandle,
 }
 
 impl Context {
@@ -307,7 +307,7 @@ impl<'a> Refresher<'a> {
         let control = self.control;
         let outpost = answers.outpost(control.settings.outpost_id)?;
         if let Some(level) = &outpost.log_level {
-            control.level.set(level);
+            control.log.set_level(level);
         }
         // Names and hosts of the outpost are part of every application.
         let reuse = self.served.as_ref() == Some(&outpost);

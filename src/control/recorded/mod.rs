@@ -22,7 +22,7 @@ use crate::model::Outpost;
 use crate::recordings::{Recording, both, text};
 use crate::replay::Replay;
 use crate::route::{Live, Site, Store};
-use crate::telemetry::log::LevelHandle;
+use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::web::client::BackChannel;
 use crate::web::client::rest::RestError;
@@ -56,7 +56,7 @@ fn control(base: &str, browser: Option<Url>) -> Context {
         clock,
         metrics: Metrics::new(),
         readiness: Readiness::default(),
-        level: LevelHandle::disconnected(),
+        log: LogHandle::disconnected(),
     }
 }
 

@@ -71,6 +71,12 @@ impl Metrics {
     /// Registers the metrics.
     #[must_use]
     pub fn new() -> Self {
+        Self::counting(Counter::default())
+    }
+
+    /// Registers the metrics, with the counter of log lines that were lost.
+    #[must_use]
+    pub fn counting(lost_lines: Counter) -> Self {
         let mut registry = Registry::with_prefix("authentik_outpost");
         let requests: Family<_, _, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(BUCKETS));
@@ -103,6 +109,8 @@ impl Metrics {
         let stale = Gauge::default();
         let help = "1 while the saved configuration is in use because authentik is unavailable";
         registry.register("config_stale", help, stale.clone());
+        let help = "Log lines that were not written";
+        registry.register("log_lines_lost", help, lost_lines);
         let store = StoreMetrics::register(&mut registry);
         let rejections = Family::default();
         let help = "Requests that were rejected, by reason";

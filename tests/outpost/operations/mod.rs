@@ -2,6 +2,7 @@
 
 mod healthcheck;
 mod image;
+mod log;
 mod metrics;
 pub(crate) mod process;
 mod rules;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use authentik_proxy::app::App;
 use authentik_proxy::config::Config;
-use authentik_proxy::telemetry::log::LevelHandle;
+use authentik_proxy::telemetry::log::LogHandle;
 use authentik_standin::{Provider, Standin, User};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
@@ -180,7 +180,7 @@ pub(crate) fn settings(authentik: &Standin, more: &[(&str, &str)]) -> Vec<(Strin
 pub(crate) async fn start(authentik: &Standin, more: &[(&str, &str)]) -> App {
     log();
     let config = Config::from_pairs(settings(authentik, more)).expect("a configuration");
-    App::start(&config, LevelHandle::disconnected())
+    App::start(&config, LogHandle::disconnected())
         .await
         .expect("the outpost starts")
 }
