@@ -10,6 +10,7 @@ use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
 use tower::{Service as _, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -65,12 +66,14 @@ pub struct App {
 impl App {
     /// Starts listeners and tasks. Returns once all addresses are bound; the configuration from
     /// authentik arrives later.
-    #[expect(
-        clippy::unused_async,
-        reason = "listeners and tasks need a runtime, which a future has"
-    )]
+    ///
+    /// # Panics
+    /// Never: making a certificate does not panic.
     pub async fn start(config: &Config, log: LogHandle) -> Result<Self, StartError> {
         features(config)?;
+        // The first random numbers of a process take about 20 ms of processor time: meanwhile, all
+        // that needs none starts.
+        let fallback = spawn_blocking(tls::Fallback::generate);
         let trust = Trust::load(config.tls.ca_file.as_deref())?;
         let control = control(config, &trust, log)?;
         let limits = limits(config);
@@ -127,11 +130,6 @@ impl App {
         app.forward_auth = app.serve_requests(forward_auth, &server, &authorizing);
         #[cfg(feature = "ext-authz")]
         app.serve_ext_authz(ext_authz, &server, &gateway);
-        if !https.is_empty() {
-            let certificates = app.live.clone();
-            let tls = tls::server(move |name| certificates.load().certificate(name))?;
-            app.https = app.serve_requests(https, &server.with_tls(tls), &gateway);
-        }
         // A server of its own: clients cannot use up the connections of probes and scrapes.
         let limits = Limits {
             max_connections: MAX_ADMIN_CONNECTIONS,
@@ -140,7 +138,7 @@ impl App {
             write_timeout: limits.write_timeout.min(ADMIN_WRITE_TIMEOUT),
             ..limits
         };
-        let server = Server::new(limits, trusted, proxy_protocol);
+        let admin_server = Server::new(limits, trusted, proxy_protocol);
         let router = admin::router(
             control.metrics.clone(),
             control.store.clone(),
@@ -148,7 +146,7 @@ impl App {
             control.readiness.clone(),
             control.clock.clone(),
         );
-        app.serve_admin(admin, &server, &router);
+        app.serve_admin(admin, &admin_server, &router);
         if !control.store.is_shared() {
             tracing::info!(
                 hint = "set AUTHENTIK_REDIS__HOST to share sessions and keep them across restarts",
@@ -164,6 +162,12 @@ impl App {
         let watched = control.header_files.clone();
         app.control_tasks.spawn(|stop| watched.watch(stop));
         Control::new(control).spawn(&app.control_tasks, misconfigurations);
+        if !https.is_empty() {
+            let certificates = app.live.clone();
+            let fallback = fallback.await.expect("it does not panic")?;
+            let tls = tls::server(fallback, move |name| certificates.load().certificate(name))?;
+            app.https = app.serve_requests(https, &server.with_tls(tls), &gateway);
+        }
         Ok(app)
     }
 

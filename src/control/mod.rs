@@ -17,6 +17,7 @@ pub(crate) mod recorded;
 mod reports;
 mod wire;
 
+use std::cell::LazyCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -184,12 +185,13 @@ async fn run(
 ) {
     let mut refresher = Refresher::new(control);
     let mut back_off = BackOff::new(control.settings.reconnect_backoff_max);
-    let offset = random_below(control.settings.refresh_jitter);
+    // Drawn when it is needed: the first random numbers of a process take about 20 ms.
+    let offset = LazyCell::new(|| random_below(control.settings.refresh_jitter));
     let mut due = Instant::now();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = signals.update.notified() => due = due.min(Instant::now() + offset),
+            () = signals.update.notified() => due = due.min(Instant::now() + *offset),
             () = user_signal.received() => due = Instant::now(),
             () = sleep_until(due) => {
                 let next = tokio::select! {

@@ -51,20 +51,28 @@ fn certified(
     Ok(CertifiedKey::from_der(chain, key, &provider)?)
 }
 
-/// The TLS configuration of a server: certificates by name from `find`, a self-signed one for all
-/// other names; TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, session resumption.
-pub fn server<F>(find: F) -> Result<Arc<ServerConfig>, KeyPairError>
+/// A self-signed certificate, for names without one.
+pub struct Fallback(Arc<CertifiedKey>);
+
+impl Fallback {
+    /// Generates its key.
+    pub fn generate() -> Result<Self, KeyPairError> {
+        let made = rcgen::generate_simple_self_signed([FALLBACK.to_owned()])
+            .map_err(|error| KeyPairError::Generate(error.to_string()))?;
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let certified = certified(vec![made.cert.der().clone()], key.into())?;
+        Ok(Self(Arc::new(certified)))
+    }
+}
+
+/// The TLS configuration of a server: certificates by name from `find`, `fallback` for all other
+/// names; TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, session resumption.
+pub fn server<F>(fallback: Fallback, find: F) -> Result<Arc<ServerConfig>, KeyPairError>
 where
     F: Fn(Option<&str>) -> Option<Arc<CertifiedKey>> + Send + Sync + 'static,
 {
-    let made = rcgen::generate_simple_self_signed([FALLBACK.to_owned()])
-        .map_err(|error| KeyPairError::Generate(error.to_string()))?;
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let fallback = certified(vec![made.cert.der().clone()], key.into())?;
-    let resolver = ByName {
-        find,
-        fallback: Arc::new(fallback),
-    };
+    let Fallback(fallback) = fallback;
+    let resolver = ByName { find, fallback };
     let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&versions)?
