@@ -24,8 +24,9 @@ def run(command, cores, seconds, stdin=None):
     return done.stdout
 
 
-def wrk(server, path, headers, connections, seconds, cores=None, script=None):
-    """Requests per second, and processor time of the server per request in microseconds."""
+def wrk(server, path, headers, connections, seconds, cores=None, script=None, size=None):
+    """Requests per second, and processor time of the server per request in microseconds. Bodies of a large
+    `size` are counted by bytes: few are complete within the time."""
     threads = min(connections, 1 if cores else WRK_THREADS)
     command = [PATHS["wrk"], f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout=20s"]
     for name, value in headers.items():
@@ -39,8 +40,14 @@ def wrk(server, path, headers, connections, seconds, cores=None, script=None):
     for wrong in ("Non-2xx", "Socket errors"):
         if wrong in text:
             raise Failure(f"{server.command[0]}: {text}")
-    requests = int(re.search(r"(\d+) requests in", text)[1])
+    requests, took, read, unit = re.search(r"(\d+) requests in ([\d.]+)s, ([\d.]+)([KMG]?)B read", text).groups()
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])
+    requests = int(requests)
+    if size:
+        requests = float(read) * 1024 ** " KMG".index(unit or " ") / size
+        rate = requests / float(took)
+    if not requests:
+        raise Failure(f"{server.command[0]}: no response: {text}")
     return rate, cpu / requests * 1e6
 
 
@@ -87,17 +94,16 @@ def interleaved(servers, rounds, once):
     return {name: tuple(map(statistics.median, zip(*rows))) for name, rows in results.items()}
 
 
-def latency(server, path, headers, connections, rate, seconds, cores=None):
-    """Latencies in microseconds at a rate, from the time at which each request was due."""
+def latency(what, server, path, headers, connections, rate, seconds, cores=None):
+    """Latencies in microseconds at a rate, from the time at which each request was due; `what` is for reservations."""
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     text = run([PATHS["helpers"], "load", f"127.0.0.1:{server.port}", connections, f"{rate:.1f}", seconds], cores,
                seconds, f"GET {path} HTTP/1.1\r\n{head}\r\n")
     result = json.loads(text)
-    what = f"{os.path.basename(str(server.command[0]))}, {connections} connections"
     if result["rate"] < 0.95 * rate:
         missing.append(f"latency of {what}: the machine reached {result['rate']:.0f} of {rate:.0f} requests per second")
         return {}
     if result["late_p99"] > MAX_LATE:
-        missing.append(f"latency of {what} without that of the generator, which had to wait for a processor for "
-                       f"{result['late_p99']:.0f} µs (p99)")
+        missing.append(f"latency of {what}: the generator waited for a processor itself, "
+                       f"{result['late_p99']:.0f} µs (p99), which is part of the figures")
     return {name: result[name] for name in ("p50", "p99", "p99.9")}

@@ -176,7 +176,7 @@ http {{
   client_header_buffer_size 64k; proxy_buffers 16 64k; proxy_buffer_size 64k; proxy_busy_buffers_size 128k;
   underscores_in_headers on; ignore_invalid_headers off;
   map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
-  upstream app {{ server 127.0.0.1:{application.port}; keepalive 128; keepalive_requests 1000000000; }}
+  upstream app {{ server 127.0.0.1:{application.port}; keepalive 1024; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{self.port} backlog=4096;
     location / {{

@@ -95,8 +95,8 @@ def markdown(results, instructions, load, full, took):
         text += (f"\n### Sessions\n\nAccess tokens have {max(sizes):,} bytes and five groups; a user has 100 sessions. "
                  "Checks come on 32 connections, for one session after the other. Memory is the process's (RSS).\n\n")
         text += table(
-            ["server", "store", "sessions", "RSS (MiB)", "KB per session", "KB per session in Redis", "checks per second",
-             "CPU µs each"],
+            ["server", "store", "sessions", "RSS (MiB)", "KB per session", "KB per session in Redis",
+             "checks per second", "CPU µs each"],
             [[row["name"], row["store"], f"{row['sessions']:,}", mebibytes(row["resident"]),
               *(number(each / 1000 if each else None, 1) for each in (row["each"], row["each_redis"])),
               number(row["rate"]), number(row["cpu"], 1)] for row in rows])

@@ -134,7 +134,8 @@ def measure(plan, targets, where, transfer, connections, base, latency):
         if transfer == "websocket":
             host = target.headers["Host"]
             return load.websockets(target.process, host, target.cookie, connections, plan.seconds, cores)
-        return load.wrk(target.process, target.path, target.headers, connections, plan.seconds, cores)
+        size = 16 << 20 if transfer == "16 MiB" else None
+        return load.wrk(target.process, target.path, target.headers, connections, plan.seconds, cores, size=size)
 
     for target in targets.values():
         once(target)
@@ -145,7 +146,8 @@ def measure(plan, targets, where, transfer, connections, base, latency):
                "cpu": cpu, "share": rate / results[base][0] if base in results else None}
         if latency:
             target = targets[name]
-            row |= load.latency(target.process, target.path, target.headers, connections, rate / 2, plan.steady,
+            what = f"{name}, {transfer}, {where}, {connections} connections"
+            row |= load.latency(what, target.process, target.path, target.headers, connections, rate / 2, plan.steady,
                                 cores)
         rows.append(row)
         print(f"  {where}, {transfer}, {connections}: {name}: {rate:,.0f}/s, {cpu:.1f} µs"
@@ -203,7 +205,8 @@ def transfers(plan):
                 for target in targets.values():
                     target.path = "/" + transfer.replace(" ", "")
                 for count in connections:
-                    latency = (pinned or plan.full) and transfer in ("256 B", "64 KiB") and count in plan.transfer_latency
+                    latency = ((pinned or plan.full) and transfer in ("256 B", "64 KiB")
+                               and count in plan.transfer_latency)
                     rows += measure(plan, targets, where, transfer, count, LOGGING, latency)
     return rows
 

@@ -50,7 +50,13 @@ impl Connection {
         loop {
             match self.stream.read(buffer) {
                 Ok(0) => return Err("the server closed a connection".into()),
-                Ok(read) => self.received.extend_from_slice(&buffer[..read]),
+                Ok(read) => {
+                    self.received.extend_from_slice(&buffer[..read]);
+                    // There was no more, and the next event tells of more: epoll(7).
+                    if read < buffer.len() {
+                        break;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
