@@ -195,33 +195,6 @@ async fn each_mistake_is_found_and_named() {
             "use the Service",
         ),
         (
-            // An application behind an outpost, or a reverse proxy with a password.
-            &[],
-            |a| a.fault(Endpoint::Outposts, Fault::Status(401)),
-            "authentik",
-            "something other than authentik refuses the request (401",
-            "set it to authentik itself",
-        ),
-        (
-            &[],
-            |a| a.fault(Endpoint::Outposts, Fault::Status(403)),
-            "authentik",
-            "something other than authentik refuses the request (403",
-            "set it to authentik itself",
-        ),
-        (
-            &[],
-            |a| {
-                a.add_provider(Provider {
-                    slug: String::new(),
-                    ..Provider::forward_single("lonely", "https://lonely.test")
-                });
-            },
-            "outpost",
-            "provider \"lonely\" is assigned, but has no application",
-            "create one with this provider",
-        ),
-        (
             &[],
             |a| a.refuse_websockets(true),
             "websocket",
@@ -265,6 +238,38 @@ async fn each_mistake_is_found_and_named() {
         ),
     ] {
         is_found(environment, breaks, check, expected, fix).await;
+    }
+}
+
+#[tokio::test]
+async fn what_answers_for_authentik_and_what_authentik_leaves_out_is_named() {
+    for (breaks, check, expected, fix) in [
+        (
+            // An application behind an outpost, or a reverse proxy with a password.
+            (|a| a.fault(Endpoint::Outposts, Fault::Status(401))) as Break,
+            "authentik",
+            "something other than authentik refuses the request (401",
+            "set it to authentik itself",
+        ),
+        (
+            |a| a.fault(Endpoint::Outposts, Fault::Status(403)),
+            "authentik",
+            "something other than authentik refuses the request (403",
+            "set it to authentik itself",
+        ),
+        (
+            |a| {
+                a.add_provider(Provider {
+                    slug: String::new(),
+                    ..Provider::forward_single("lonely", "https://lonely.test")
+                });
+            },
+            "outpost",
+            "provider \"lonely\" is assigned, but has no application",
+            "create one with this provider",
+        ),
+    ] {
+        is_found(&[], breaks, check, expected, fix).await;
     }
 }
 
