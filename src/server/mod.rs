@@ -15,6 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use futures_util::future::{Either, ready};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -39,9 +42,6 @@ pub use listener::bind;
 
 /// How long a connection may stay without its first byte.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
-/// HTTP/1.1: header lines of one request; their bytes are limited by [`Limits::max_header_bytes`].
-/// hyper's own limit is 100. Its parser allocates 64 bytes a line for each request.
-const MAX_HEADER_LINES: usize = 256;
 /// HTTP/2: concurrent streams of a connection. Fewer than the 100 of RFC 9113 section 6.5.2: a
 /// response that is not read takes about 40 KiB with its connection to the application.
 const MAX_CONCURRENT_STREAMS: u32 = 32;
@@ -264,7 +264,7 @@ impl Server {
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let shared = &handle.0;
-        let (stop, permit) = (shared.stop.clone(), &shared.permit);
+        let (stop, permit) = (&shared.stop, &shared.permit);
         let activity = &permit.activity;
         let budget = SendBudget::default();
         let service = service_fn(|mut request: Request<Incoming>| {
@@ -274,41 +274,52 @@ impl Server {
             if request.headers().contains_key(header::UPGRADE) {
                 request.extensions_mut().insert(handle.clone());
             }
-            let response = (!is_refused).then(|| respond(peer, request));
+            // Combinators, because an `async` block that awaits what it captured has room for it twice.
+            let response = if is_refused {
+                Either::Right(ready(overloaded()))
+            } else {
+                Either::Left(respond(peer, request))
+            };
             let budget = budget.clone();
-            async move {
-                let response = match response {
-                    Some(response) => response.await,
-                    None => overloaded(),
-                };
+            response.map(move |response| {
                 Ok::<_, Infallible>(budget.apply(response, version, in_flight))
-            }
+            })
         });
         let stream = TokioIo::new(stream);
         let connection = self.builder.serve_connection_with_upgrades(stream, service);
         let mut connection = pin!(connection);
-        let mut closing = false;
-        loop {
+        // Resolves to whether the connection closes after its requests, or to `None` if at once.
+        let close = |closing: bool| async move {
             // hyper limits the time of an HTTP/1.1 head from its first byte. Idle connections before
             // that, and HTTP/2 connections without requests, are closed here.
             let idle = tokio::time::sleep(self.limits.idle_timeout);
             tokio::select! {
-                ended = connection.as_mut() => return ended,
-                () = stop.cancelled(), if !closing => closing = true,
-                () = permit.evicted.cancelled(), if !closing => {
-                    if activity.is_idle() {
-                        return Ok(());
-                    }
-                    closing = true;
-                }
+                () = stop.cancelled(), if !closing => Some(true),
+                () = permit.evicted.cancelled(), if !closing => (!activity.is_idle()).then_some(true),
                 // A client that neither reads its response nor ends its request gets two of these
                 // time-outs.
                 () = idle => match (activity.was_idle(), closing) {
-                    (false, _) => {}
-                    (true, false) => closing = true,
-                    (true, true) => return Ok(()),
+                    (false, _) => Some(closing),
+                    (true, false) => Some(true),
+                    (true, true) => None,
                 },
             }
+        };
+        // A set polls a future only when that was woken, and not whenever the connection was: polling
+        // this one takes a lock that all connections share.
+        let mut events = FuturesUnordered::new();
+        let mut closing = false;
+        loop {
+            events.push(close(closing));
+            let event = tokio::select! {
+                biased;
+                ended = connection.as_mut() => return ended,
+                event = events.select_next_some() => event,
+            };
+            let Some(event) = event else {
+                return Ok(());
+            };
+            closing = event;
             if closing {
                 connection.as_mut().graceful_shutdown();
             }
@@ -374,11 +385,12 @@ fn overloaded() -> Response<Body> {
 
 fn builder(limits: Limits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
+    // HTTP/1.1: 100 header lines, hyper's own limit. With any other it allocates its tables for each
+    // request.
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_headers(MAX_HEADER_LINES)
         .max_buf_size(limits.max_header_bytes.max(8192));
     builder
         .http2()
