@@ -18,12 +18,10 @@ use authentik_proxy::model::{Claims, IdentityOptions, Session, SessionId};
 use authentik_proxy::route::{LiveSession, Store};
 use authentik_proxy::store::SessionContext;
 use authentik_proxy::telemetry::metrics::Metrics;
-use authentik_proxy::web::header::identity;
+use authentik_proxy::web::header::identity::{self, Identity};
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::{StreamExt as _, stream};
-use http::HeaderMap;
 use redis::aio::MultiplexedConnection;
-use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -37,21 +35,19 @@ const MILLION: &str = "BENCH_MILLION";
 struct Grafana;
 
 impl SessionContext for Grafana {
-    type Prepared = HeaderMap;
+    type Prepared = Identity;
 
     fn seal_key(&self) -> &[u8; 32] {
         &[7; 32]
     }
 
-    fn prepare(&self, session: &Session) -> HeaderMap {
-        let token = session.access_token.expose_secret();
+    fn prepare(&self, session: &Session) -> Identity {
+        let token = &session.access_token;
         identity::user(&session.claims, token, None, IdentityOptions::default())
     }
 
-    fn prepared_bytes(headers: &HeaderMap) -> usize {
-        let fields = headers.iter();
-        let bytes = fields.map(|(name, value)| name.as_str().len() + value.len() + 64);
-        bytes.sum()
+    fn prepared_bytes(identity: &Identity) -> usize {
+        identity.heap_bytes()
     }
 }
 

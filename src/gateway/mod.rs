@@ -39,6 +39,7 @@ use access_log::AccessLine;
 use auth::authenticator::Authenticator;
 use auth::session::Sessions;
 pub use auth::token_refresh::{self, Refresher};
+use auth::verified_cookies::VerifiedCookies;
 use error::GatewayError;
 #[cfg(feature = "ext-authz")]
 pub use handlers::ext_authz;
@@ -132,6 +133,7 @@ impl Gateway {
             clock: context.clock,
             cookie_form: context.cookie_form,
             max_age: context.max_age,
+            verified: VerifiedCookies::default(),
         };
         let authenticator = Arc::new(Authenticator::new(sessions, context.refresher));
         let login = Arc::new(LoginFlow {
@@ -363,11 +365,13 @@ impl Shared {
             error,
             grpc_message,
         } = response;
-        if !from_upstream {
-            response.headers_mut().insert(POWERED_BY, POWERED_BY_VALUE);
+        let headers = response.headers_mut();
+        if from_upstream {
+            headers.entry(REQUEST_ID).or_insert_with(|| id.value());
+        } else {
+            headers.insert(POWERED_BY, POWERED_BY_VALUE);
+            headers.insert(REQUEST_ID, id.value());
         }
-        let ids = response.headers_mut().entry(REQUEST_ID);
-        ids.or_insert_with(|| id.value());
         let response = match grpc_message {
             Some(message) if grpc::is_call(parts) => grpc::as_grpc(&response, message),
             _ => response,

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tracing::Level;
 
 use crate::model::Diagnostic;
 use crate::route::{LiveSession, Site};
 use crate::telemetry::metrics::Rejection;
+pub(crate) use crate::web::header::names::REQUEST_ID;
 use crate::web::page::{POLICY, Page};
 use crate::web::request::navigation::may_be_browser;
 
@@ -169,15 +170,17 @@ pub(crate) fn unauthorized(
     }
 }
 
-/// Header with the id of the request.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 /// Length of an id that is taken over, in bytes.
 const MAX_ID_BYTES: usize = 128;
 
 /// The id of a request, in its response and in the log.
 #[derive(Debug)]
-pub(crate) struct RequestId(HeaderValue);
+pub(crate) enum RequestId {
+    /// Given by a trusted reverse proxy.
+    Given(HeaderValue),
+    /// Hexadecimal digits.
+    Own([u8; 16]),
+}
 
 impl RequestId {
     /// The id that a trusted reverse proxy gave the request, or a new one.
@@ -185,7 +188,7 @@ impl RequestId {
         let given = headers.get(&REQUEST_ID);
         given
             .filter(|id| is_acceptable(id.as_bytes()) && trusted())
-            .map_or_else(Self::new, |id| Self(id.clone()))
+            .map_or_else(Self::new, |id| Self::Given(id.clone()))
     }
 
     /// The next id: a random start for the process, then counted, since every request has one.
@@ -196,18 +199,28 @@ impl RequestId {
             let _ = aws_lc_rs::rand::fill(&mut bytes);
             AtomicU64::new(u64::from_ne_bytes(bytes))
         });
-        let id = format!("{:016x}", NEXT.fetch_add(1, Ordering::Relaxed));
-        Self(HeaderValue::from_str(&id).expect("hexadecimal digits are visible ASCII"))
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self::Own(std::array::from_fn(|at| {
+            b"0123456789abcdef"[(number >> (60 - 4 * at) & 0xf) as usize]
+        }))
     }
 
     /// As the value of [`REQUEST_ID`].
     pub(crate) fn value(&self) -> HeaderValue {
-        self.0.clone()
+        match self {
+            Self::Given(id) => id.clone(),
+            Self::Own(digits) => {
+                HeaderValue::from_bytes(digits).expect("hexadecimal digits are visible ASCII")
+            }
+        }
     }
 
     /// As text.
     pub(crate) fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
+        match self {
+            Self::Given(id) => id.to_str().unwrap_or_default(),
+            Self::Own(digits) => std::str::from_utf8(digits).unwrap_or_default(),
+        }
     }
 }
 

@@ -28,6 +28,8 @@ pub use policy::{
     UpstreamProtocol, is_framing_header,
 };
 pub use requested_url::{RequestedUrl, RequestedUrlError, Scheme};
+pub use session::access_token::AccessToken;
 pub use session::claims::{Claims, ProxyClaims};
 pub use session::idle::IdleTimeout;
+pub use session::shared::Names;
 pub use session::{Refresh, Session, SessionId, SessionKey};

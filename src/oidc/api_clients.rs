@@ -2,14 +2,14 @@
 
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use openidconnect::{HttpRequest, HttpResponse};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::client::{OidcError, RelyingParty, Tokens, bare, malformed};
 use super::token::read;
-use crate::model::{Claims, Hint, HintText};
+use crate::model::{AccessToken, Claims, Hint, HintText};
 
 /// An answer of the introspection endpoint (RFC 7662 section 2.2).
 #[derive(Deserialize)]
@@ -93,7 +93,7 @@ struct Issued {
 impl RelyingParty {
     /// Whether authentik still stands by a token. Without an introspection endpoint there is
     /// no request that could deny it.
-    pub async fn is_active(&self, access_token: &SecretString) -> Result<bool, OidcError> {
+    pub async fn is_active(&self, access_token: &AccessToken) -> Result<bool, OidcError> {
         let found = self.ask(access_token).await?;
         Ok(found.is_none_or(|found| found.active))
     }
@@ -167,7 +167,10 @@ impl RelyingParty {
     }
 
     /// `None` without an introspection endpoint.
-    async fn ask(&self, token: &SecretString) -> Result<Option<Introspection>, OidcError> {
+    async fn ask(
+        &self,
+        token: &impl ExposeSecret<str>,
+    ) -> Result<Option<Introspection>, OidcError> {
         let Some(url) = &self.endpoints.introspection else {
             return Ok(None);
         };

@@ -1,14 +1,18 @@
 //! Keys derived from an application's cookie secret, one for each purpose, so that nothing signed
 //! for one use can be replayed as another (CVE-2026-19349).
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 
-use crate::model::SessionId;
+use crate::model::{AccessToken, SessionId};
 
 /// The keys of one application. Every replica derives the same ones.
 pub struct Keys {
+    /// Tells these keys from all others of this process.
+    pub number: u64,
     /// Signs session cookies.
     pub session: hmac::Key,
     /// Signs the login state, HS256.
@@ -25,6 +29,7 @@ impl Keys {
     /// Derives the keys from the application's `cookie_secret` and `client_id`.
     #[must_use]
     pub fn derive(cookie_secret: &str, client_id: &str) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
         let root = hmac::Key::new(hmac::HMAC_SHA256, cookie_secret.as_bytes());
         let derive = |purpose: &str| {
             let mut key = [0; 32];
@@ -37,6 +42,7 @@ impl Keys {
         };
         let mac = |purpose: &str| hmac::Key::new(hmac::HMAC_SHA256, &derive(purpose));
         Self {
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
             session: mac("session"),
             state: derive("state"),
             seal: derive("seal"),
@@ -64,14 +70,14 @@ impl Keys {
     /// What the form of the page carries that asks before a session ends, so that no other page can
     /// send it. `session` is a secret of the session.
     #[must_use]
-    pub fn sign_out_token(&self, session: &SecretString) -> String {
+    pub fn sign_out_token(&self, session: &AccessToken) -> String {
         let session = session.expose_secret().as_bytes();
         URL_SAFE_NO_PAD.encode(hmac::sign(&self.sign_out, session))
     }
 
     /// Whether `token` is the one that [`Keys::sign_out_token`] gave for this session.
     #[must_use]
-    pub fn is_sign_out_token(&self, token: &str, session: &SecretString) -> bool {
+    pub fn is_sign_out_token(&self, token: &str, session: &AccessToken) -> bool {
         let session = session.expose_secret().as_bytes();
         URL_SAFE_NO_PAD
             .decode(token)

@@ -7,7 +7,7 @@ mod table;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use secrecy::ExposeSecret as _;
 
 use crate::model::{Application, Authority, Diagnostic, Outpost, Session};
@@ -17,15 +17,16 @@ use crate::telemetry::metrics::{Metrics, SiteMetrics, UpstreamMetrics};
 use crate::tls::CertifiedKey;
 use crate::web::cookie::Cookies;
 use crate::web::header::files::{HeaderFiles, LiveValue};
-use crate::web::header::identity;
+use crate::web::header::identity::{self, Identity};
+use crate::web::header::names::{POWERED_BY, POWERED_BY_VALUE, REQUEST_ID};
 pub use health::ControlHealth;
 pub use table::{HostRoutes, Table};
 
 /// The session store, which keeps the identity headers of each session, rendered once.
-pub type Store = store::Store<HeaderMap>;
+pub type Store = store::Store<Identity>;
 
 /// A session in the [`Store`]; what is prepared are its identity headers.
-pub type LiveSession = store::LiveSession<HeaderMap>;
+pub type LiveSession = store::LiveSession<Identity>;
 
 /// Everything that a request needs to know, consistent in itself and never changed.
 #[derive(Default)]
@@ -114,6 +115,9 @@ pub struct Site {
     pub cookies: Cookies,
     /// `X-authentik-meta-*`, rendered once.
     pub meta: HeaderMap,
+    /// The head of positive responses to authorization requests, to be copied: what is the same in all
+    /// of them, and an empty value for whatever else they have. A copy has no room for more names.
+    pub permitted: HeaderMap,
     /// Further headers for the application, set last.
     pub extra: Vec<(HeaderName, LiveValue)>,
     /// The TLS certificate, if authentik has one for it.
@@ -158,11 +162,12 @@ impl Site {
             &version,
         ];
         let empty = HeaderValue::from_static("");
-        let meta = identity::META
+        let meta: HeaderMap = identity::META
             .into_iter()
             .zip(values)
             .map(|(name, text)| (name, identity::value(text).unwrap_or_else(|| empty.clone())))
             .collect();
+        let permitted = permitted(&meta, &application.policy.identity_headers);
         let extra = application.policy.headers.iter();
         let extra = extra.map(|(name, source)| (name.clone(), files.live(source)));
         let extra = extra.collect();
@@ -172,6 +177,7 @@ impl Site {
             keys,
             cookies,
             meta,
+            permitted,
             extra,
             certificate: None,
             metrics,
@@ -182,27 +188,41 @@ impl Site {
 
 impl SessionContext for Site {
     /// The identity headers of the user.
-    type Prepared = HeaderMap;
+    type Prepared = Identity;
 
     fn seal_key(&self) -> &[u8; 32] {
         &self.keys.seal
     }
 
-    fn prepare(&self, session: &Session) -> HeaderMap {
+    fn prepare(&self, session: &Session) -> Identity {
         let application = &self.application;
         identity::user(
             &session.claims,
-            session.access_token.expose_secret(),
+            &session.access_token,
             application.basic_auth.as_ref(),
             application.policy.identity,
         )
     }
 
-    fn prepared_bytes(headers: &HeaderMap) -> usize {
-        let fields = headers.iter();
-        let bytes = fields.map(|(name, value)| name.as_str().len() + value.len() + 64);
-        bytes.sum()
+    fn prepared_bytes(identity: &Identity) -> usize {
+        identity.heap_bytes()
     }
+}
+
+/// See [`Site::permitted`].
+fn permitted(meta: &HeaderMap, reserved: &[HeaderName]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for name in identity::USER.iter().chain(reserved) {
+        headers.insert(name, identity::EMPTY);
+    }
+    for (name, value) in meta {
+        headers.insert(name, value.clone());
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(POWERED_BY, POWERED_BY_VALUE);
+    headers.insert(REQUEST_ID, identity::EMPTY);
+    headers.insert(header::USER_AGENT, identity::EMPTY);
+    headers
 }
 
 impl std::fmt::Debug for Site {

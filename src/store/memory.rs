@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 
 use super::session::{LiveSession, Prepared};
 use crate::clock::Clock;
@@ -173,30 +173,71 @@ impl<P: Prepared> MemoryStore<P> {
     }
 }
 
-/// Session keys by name; a name without sessions has no entry.
+/// Session keys by name; a name without sessions has no entry. The names are those of the sessions.
 #[derive(Default)]
-struct Index(DashMap<Box<str>, HashSet<SessionKey>>);
+struct Index(DashMap<Arc<str>, Keys>);
+
+/// The sessions of a name. Most names have one, and a set of one would be ten times as large.
+enum Keys {
+    One(SessionKey),
+    #[expect(clippy::box_collection, reason = "the set itself is larger than a key")]
+    Several(Box<HashSet<SessionKey>>),
+}
+
+impl Keys {
+    /// Returns their number.
+    fn insert(&mut self, key: SessionKey) -> usize {
+        match self {
+            Self::One(one) if *one == key => 1,
+            Self::One(one) => {
+                *self = Self::Several(Box::new(HashSet::from([*one, key])));
+                2
+            }
+            Self::Several(keys) => {
+                keys.insert(key);
+                keys.len()
+            }
+        }
+    }
+
+    /// Returns whether none is left.
+    fn remove(&mut self, key: &SessionKey) -> bool {
+        match self {
+            Self::One(one) => one == key,
+            Self::Several(keys) => {
+                keys.remove(key);
+                keys.is_empty()
+            }
+        }
+    }
+
+    fn to_vec(&self) -> Vec<SessionKey> {
+        match self {
+            Self::One(key) => vec![*key],
+            Self::Several(keys) => keys.iter().copied().collect(),
+        }
+    }
+}
 
 impl Index {
     /// Returns the number of sessions of the name.
-    fn insert(&self, name: &str, key: SessionKey) -> usize {
-        let mut keys = self.0.entry(name.into()).or_default();
-        keys.insert(key);
-        keys.len()
+    fn insert(&self, name: &Arc<str>, key: SessionKey) -> usize {
+        match self.0.entry(Arc::clone(name)) {
+            Entry::Occupied(mut keys) => keys.get_mut().insert(key),
+            Entry::Vacant(entry) => {
+                entry.insert(Keys::One(key));
+                1
+            }
+        }
     }
 
     fn remove(&self, name: &str, key: &SessionKey) {
-        if let Some(mut keys) = self.0.get_mut(name) {
-            keys.remove(key);
-        }
-        self.0.remove_if(name, |_, keys| keys.is_empty());
+        self.0.remove_if_mut(name, |_, keys| keys.remove(key));
     }
 
     fn keys(&self, name: &str) -> Vec<SessionKey> {
-        self.0
-            .get(name)
-            .map(|keys| keys.iter().copied().collect())
-            .unwrap_or_default()
+        let keys = self.0.get(name);
+        keys.map(|keys| keys.to_vec()).unwrap_or_default()
     }
 }
 

@@ -9,8 +9,9 @@ use tokio::sync::Notify;
 
 use crate::model::Session;
 
-/// Estimated size of a session without its variable parts, with the entries in the indexes.
-const BASE_BYTES: usize = 1024;
+/// What a session takes beside itself: the entries in the cache and in the indexes, and what the
+/// allocator rounds up.
+const ENTRY_BYTES: usize = 512;
 
 /// What an application can prepare from a session. `Clone` is there for what the store derives; it
 /// clones shared sessions only.
@@ -169,11 +170,11 @@ fn exchange(value: &AtomicI64, expected: i64, new: i64) -> bool {
 }
 
 fn weight<C: SessionContext + ?Sized>(session: &Session, _: &C, prepared: &C::Prepared) -> u64 {
-    let groups = session.claims.groups.iter();
-    let claims = groups.map(|group| group.len() + 24).sum::<usize>()
-        + session.claims.ak_proxy.user_attributes.len() * 128;
     let token = session.access_token.expose_secret().len();
-    (BASE_BYTES + C::prepared_bytes(prepared) + claims + token) as u64
+    let refresh = session.refresh.as_ref();
+    let refresh = refresh.map_or(0, |refresh| refresh.token.expose_secret().len());
+    let parts = C::prepared_bytes(prepared) + session.claims.heap_bytes() + token + refresh;
+    (ENTRY_BYTES + size_of::<LiveSession<C::Prepared>>() + parts) as u64
 }
 
 /// An application that prepares nothing.
@@ -199,7 +200,7 @@ impl SessionContext for NoContext {
 impl<P: Default> LiveSession<P> {
     /// [`Session::sample`] in the store.
     pub(crate) fn sample() -> Self {
-        Self::from_parts(Session::sample(), P::default(), BASE_BYTES as u64)
+        Self::from_parts(Session::sample(), P::default(), 1024)
     }
 }
 

@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::model::{Backend, UpstreamProtocol};
+use crate::web::header::identity::Identity;
 use crate::web::request::inbound::Inbound;
 
 /// Where a request goes, and over which kind of connection.
@@ -44,7 +45,7 @@ pub(crate) struct ProxyRequest<'a> {
 #[derive(Clone)]
 pub(crate) struct SetHeaders<'a> {
     /// About the user.
-    pub(crate) user: Cow<'a, HeaderMap>,
+    pub(crate) user: Cow<'a, Identity>,
     /// About the application.
     pub(crate) application: &'a HeaderMap,
     /// By configuration.

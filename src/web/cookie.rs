@@ -10,6 +10,9 @@ use crate::model::SessionId;
 /// Length of a MAC in its text form: 32 bytes of unpadded base64url.
 const MAC_LENGTH: usize = 43;
 
+/// Length of the value of a session cookie: id, dot, MAC.
+pub const VALUE_LENGTH: usize = SessionId::TEXT_LENGTH + 1 + MAC_LENGTH;
+
 /// How the names of the outpost's cookies start at every application, after a prefix.
 const NAME_START: &[u8] = b"authentik_proxy_";
 
@@ -22,7 +25,7 @@ const PREFIXES: [&[u8]; 4] = [b"__host-http-", b"__host-", b"__secure-", b"__htt
 
 /// The form of an outpost's cookie. The signed value includes it, so that a cookie of one form is
 /// not accepted as one of the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
     /// With the name that every release accepts.
     Plain,
@@ -138,7 +141,7 @@ pub fn sign(key: &hmac::Key, id: &SessionId, form: Form) -> String {
 /// Whether a value has the form of a signed id; checked before the MAC is computed.
 #[must_use]
 pub fn has_shape(value: &[u8]) -> bool {
-    value.len() == SessionId::TEXT_LENGTH + 1 + MAC_LENGTH && value[SessionId::TEXT_LENGTH] == b'.'
+    value.len() == VALUE_LENGTH && value[SessionId::TEXT_LENGTH] == b'.'
 }
 
 /// The id in a signed cookie of this form; `None` unless it was signed with `key`.
@@ -154,12 +157,11 @@ pub fn verify(key: &hmac::Key, value: &[u8], form: Form) -> Option<SessionId> {
         .decode_slice(mac, &mut tag)
         .ok()
         .filter(|length| *length == 32)?;
-    let id = SessionId::parse(text)?;
     let mut computed = hmac::Context::with_key(key);
     computed.update(form.context().as_bytes());
     computed.update(text);
     constant_time::verify_slices_are_equal(computed.sign().as_ref(), &tag).ok()?;
-    Some(id)
+    SessionId::parse(text)
 }
 
 /// Whether a `Set-Cookie` value, or one cookie of a `Cookie` header, has a name of the outpost's

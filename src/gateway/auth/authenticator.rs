@@ -9,7 +9,7 @@ use http::HeaderMap;
 use super::authentik_limiter::AuthentikLimiter;
 use super::authorize::{Denial, Permit, authorize};
 use super::credentials::{self, CredentialCache, CredentialCheck};
-use super::session::{Sessions, session_ids};
+use super::session::Sessions;
 use super::session_watch::SessionWatch;
 use super::token_refresh::Refresher;
 use crate::gateway::error::GatewayError;
@@ -139,7 +139,9 @@ impl Authenticator {
     ) -> SessionWatch {
         SessionWatch {
             session: Arc::clone(session),
-            ids: session_ids(site, headers)
+            ids: self
+                .sessions
+                .ids(site, headers)
                 .chain(credentials::session_id(site, headers))
                 .collect(),
             site: Arc::clone(site),

@@ -9,7 +9,7 @@ use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::authentik_limiter::{Attempt, AuthentikLimiter};
-use super::session::{Sessions, session_ids};
+use super::session::Sessions;
 use crate::gateway::error::GatewayError;
 use crate::model::{Hint as _, SessionId, SessionKey};
 use crate::oidc::{OidcError, Refusal, Tokens};
@@ -172,7 +172,9 @@ impl CredentialCache {
     /// session's cookie is sent with it. It is then for the outpost, and not for the application.
     pub(crate) fn opened_session(&self, site: &Site, headers: &HeaderMap) -> bool {
         session_id(site, headers).is_some_and(|id| {
-            session_ids(site, headers).any(|session| session == id)
+            self.sessions
+                .ids(site, headers)
+                .any(|session| session == id)
                 || self.results.peek(&id.key()).is_some_and(|cached| {
                     // Credentials that authentik refused may be the application's.
                     matches!(cached.result, CredentialResult::Valid(_))

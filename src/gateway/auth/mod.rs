@@ -8,3 +8,4 @@ pub(crate) mod failures;
 pub(crate) mod session;
 pub(crate) mod session_watch;
 pub mod token_refresh;
+pub(crate) mod verified_cookies;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::verified_cookies::VerifiedCookies;
 use crate::clock::Clock;
 use crate::model::{CookieDomain, Refresh, Session, SessionId};
 use crate::oidc::Tokens;
@@ -28,6 +29,7 @@ pub(crate) struct Sessions {
     pub(crate) cookie_form: Form,
     /// Lifetime of a session that is refreshed, in seconds.
     pub(crate) max_age: i64,
+    pub(crate) verified: VerifiedCookies,
 }
 
 impl Sessions {
@@ -39,7 +41,7 @@ impl Sessions {
         site: &Site,
         headers: &HeaderMap,
     ) -> Result<Option<(SessionId, Arc<LiveSession>, i64)>, StoreError> {
-        for id in session_ids(site, headers) {
+        for id in self.ids(site, headers) {
             let Some(session) = self.store.load(&id, site).await? else {
                 continue;
             };
@@ -52,6 +54,24 @@ impl Sessions {
             }
         }
         Ok(None)
+    }
+
+    /// The ids of the sessions that the request's cookies name.
+    pub(crate) fn ids<'a>(
+        &'a self,
+        site: &'a Site,
+        headers: &'a HeaderMap,
+    ) -> impl Iterator<Item = SessionId> + 'a {
+        let signed = move |(form, names): (Form, &'a Names)| {
+            cookie::values(headers, &names.session)
+                .filter(|value| cookie::has_shape(value))
+                .take(MAX_VERIFIED_COOKIES)
+                .filter_map(move |value| self.verified.session_id(&site.keys, value, form))
+        };
+        site.cookies
+            .all()
+            .flat_map(signed)
+            .take(MAX_SESSION_COOKIES)
     }
 
     /// Stores the session of verified tokens under `id`, and makes its cookie.
@@ -84,23 +104,6 @@ impl Sessions {
     }
 }
 
-/// The ids of the sessions that the request's cookies name.
-pub(crate) fn session_ids<'a>(
-    site: &'a Site,
-    headers: &'a HeaderMap,
-) -> impl Iterator<Item = SessionId> + 'a {
-    let signed = move |(form, names): (Form, &'a Names)| {
-        cookie::values(headers, &names.session)
-            .filter(|value| cookie::has_shape(value))
-            .take(MAX_VERIFIED_COOKIES)
-            .filter_map(move |value| cookie::verify(&site.keys.session, value, form))
-    };
-    site.cookies
-        .all()
-        .flat_map(signed)
-        .take(MAX_SESSION_COOKIES)
-}
-
 /// The session of verified tokens.
 pub(crate) fn new_session(site: &Site, tokens: Tokens, started_at: i64) -> Session {
     let Tokens {
@@ -111,7 +114,7 @@ pub(crate) fn new_session(site: &Site, tokens: Tokens, started_at: i64) -> Sessi
     let expires_at = claims.exp.unwrap_or_default();
     let client_id = &site.application.client.id;
     let refresh = refresh_token.map(|token| Refresh { token, started_at });
-    Session::new(client_id, claims, access_token, expires_at).refreshable(refresh)
+    Session::new(client_id, claims, access_token.into(), expires_at).refreshable(refresh)
 }
 
 /// A new session with its identity headers rendered, whose size is observed.

@@ -19,7 +19,6 @@ use crate::model::{AuthorizationRequest, Dialect, Mode};
 use crate::route::Site;
 use crate::telemetry::metrics::Rejection;
 use crate::web::cookie::{self, Foreign};
-use crate::web::header::identity;
 use crate::web::request::navigation::{is_preflight, overrides_method};
 
 /// `x-envoy-auth-headers-to-remove`: request headers that Envoy removes before the application gets
@@ -196,20 +195,18 @@ fn secret(mut value: HeaderValue) -> HeaderValue {
 
 /// 200 with the identity headers, which the reverse proxy copies to the application.
 fn permitted(site: &Arc<Site>, permit: &Permit, request: &HeaderMap) -> GatewayResponse {
-    let mut headers = match permit.session() {
-        Some(session) => session.prepared().clone(),
-        None => identity::anonymous(),
-    };
-    for name in &site.application.policy.identity_headers {
-        headers.entry(name).or_insert(identity::EMPTY);
+    let mut headers = site.permitted.clone();
+    let agent = request.get(header::USER_AGENT);
+    if agent.is_none() {
+        headers.remove(header::USER_AGENT);
     }
-    for (name, value) in &site.meta {
-        headers.insert(name, value.clone());
+    if let Some(session) = permit.session() {
+        session.prepared().write_to(&mut headers);
     }
     for (name, value) in &site.extra {
         headers.insert(name, value.current());
     }
-    if let Some(agent) = request.get(header::USER_AGENT) {
+    if let Some(agent) = agent {
         headers.insert(header::USER_AGENT, agent.clone());
     }
     let mut response = Response::new(Body::empty());

@@ -29,7 +29,7 @@ use crate::telemetry::metrics::Rejection;
 use crate::upstream::{
     Destination, ProxyRequest, ProxyResponse, SetHeaders, Tunnel, Upstream, UpstreamError,
 };
-use crate::web::header::identity;
+use crate::web::header::identity::Identity;
 use crate::web::request::inbound::Inbound;
 use crate::web::request::navigation::{is_preflight, overrides_method};
 
@@ -278,7 +278,7 @@ fn set_headers<'a>(site: &'a Site, session: Option<&'a Arc<LiveSession>>) -> Set
     SetHeaders {
         user: match session {
             Some(session) => Cow::Borrowed(session.prepared()),
-            None => Cow::Owned(identity::anonymous()),
+            None => Cow::Owned(Identity::anonymous()),
         },
         application: &site.meta,
         additional: additional

@@ -1,13 +1,14 @@
 //! The authorization requests of reverse proxies, in each dialect of forward auth.
 
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header};
 
 use crate::model::{
     Authority, AuthorityError, Dialect, Dialects, Hint, HintText, Policy, RequestedUrl,
     RequestedUrlError, Scheme,
 };
 use crate::route::{HostRoutes, Table};
+use crate::web::header::names;
 use crate::web::request::inbound::{Inbound, OnceError, nearest, nearest_host, once, own_host};
 
 /// An authorization request that does not describe the user's request.
@@ -123,7 +124,8 @@ impl<'a> AuthRequest<'a> {
         match self.dialect {
             Dialect::Nginx | Dialect::IngressNginx => {
                 let malformed = |reason| malformed("X-Original-URL", reason, NGINX);
-                let text = once(headers, "x-original-url").map_err(|e| malformed(e.into()))?;
+                let text =
+                    once(headers, &names::X_ORIGINAL_URL).map_err(|e| malformed(e.into()))?;
                 RequestedUrl::parse(text).map_err(|e| malformed(e.into()))
             }
             Dialect::Traefik | Dialect::Caddy => {
@@ -133,23 +135,23 @@ impl<'a> AuthRequest<'a> {
                     }
                     once(headers, key).map_err(|e| malformed(name, e.into(), FORWARDED))
                 };
-                let scheme = header(PROTO, "x-forwarded-proto")?;
+                let scheme = header(PROTO, &names::X_FORWARDED_PROTO)?;
                 let scheme =
                     Scheme::parse_forwarded(nearest(scheme)).ok_or(RequestedUrlError::Scheme);
                 let scheme = scheme.map_err(|e| malformed(PROTO, e.into(), FORWARDED))?;
-                let host = header("X-Forwarded-Host", "x-forwarded-host")?;
+                let host = header("X-Forwarded-Host", &names::X_FORWARDED_HOST)?;
                 let authority =
                     Authority::parse(nearest_host(host)).map_err(RequestedUrlError::from);
                 let authority =
                     authority.map_err(|e| malformed("X-Forwarded-Host", e.into(), FORWARDED))?;
-                let target = header("X-Forwarded-Uri", "x-forwarded-uri")?;
+                let target = header("X-Forwarded-Uri", &names::X_FORWARDED_URI)?;
                 RequestedUrl::of_parts(scheme, authority, target)
                     .map_err(|e| malformed("X-Forwarded-Uri", e.into(), FORWARDED))
             }
             Dialect::Envoy => {
                 // Envoy sets no X-Forwarded-Host: one that comes through is the client's.
                 let own = self.own_host.map_err(|error| {
-                    let reason = match once(headers, "host") {
+                    let reason = match once(headers, &header::HOST) {
                         Err(error @ OnceError::NotAscii) => error.into(),
                         _ => RequestedUrlError::from(error).into(),
                     };
@@ -178,10 +180,10 @@ impl<'a> AuthRequest<'a> {
         };
         match self.dialect {
             Dialect::Nginx | Dialect::IngressNginx if policy.original_method => {
-                method("x-original-method")
+                method(&names::X_ORIGINAL_METHOD)
             }
             Dialect::Traefik | Dialect::Caddy if self.inbound.trusted => {
-                method("x-forwarded-method")
+                method(&names::X_FORWARDED_METHOD)
             }
             Dialect::Envoy => Some(self.parts.method.clone()),
             _ => None,
@@ -197,7 +199,7 @@ impl<'a> AuthRequest<'a> {
 /// Tells ingress-nginx from nginx, which has the same endpoint. While that dialect is switched off,
 /// `X-Sent-From` is ignored.
 pub(crate) fn refine(dialect: Dialect, headers: &HeaderMap, enabled: Dialects) -> Dialect {
-    let sender = || once(headers, "x-sent-from");
+    let sender = || once(headers, &names::X_SENT_FROM);
     if dialect == Dialect::Nginx
         && enabled.contains(Dialect::IngressNginx)
         && sender().is_ok_and(|sender| sender == INGRESS_NGINX)

@@ -1,7 +1,14 @@
 //! The claims of an access token that make a session.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
+
+use super::shared::{self, Names};
+
+/// Estimated size of an attribute of a user.
+const ATTRIBUTE_BYTES: usize = 128;
 
 /// The claims of an access token that are used (`OpenID` Connect Core section 2, and authentik's
 /// `ak_proxy` scope). Anything else in the token is ignored.
@@ -9,11 +16,11 @@ use serde_json::{Map, Value};
 #[serde(default)]
 pub struct Claims {
     /// Issuer.
-    #[serde(deserialize_with = "or_default")]
-    pub iss: String,
+    #[serde(deserialize_with = "issuer", serialize_with = "as_text")]
+    pub iss: Arc<str>,
     /// The user, stable for this outpost's applications.
-    #[serde(deserialize_with = "or_default")]
-    pub sub: String,
+    #[serde(deserialize_with = "text", serialize_with = "as_text")]
+    pub sub: Arc<str>,
     /// End of validity, Unix seconds. Required; absent is refused at verification.
     #[serde(deserialize_with = "seconds")]
     pub exp: Option<i64>,
@@ -24,8 +31,11 @@ pub struct Claims {
     #[serde(deserialize_with = "seconds")]
     pub iat: Option<i64>,
     /// Hex SHA-256 of authentik's session key; absent in client-credentials tokens.
-    #[serde(deserialize_with = "or_default")]
-    pub sid: Option<String>,
+    #[serde(
+        deserialize_with = "optional_text",
+        serialize_with = "as_optional_text"
+    )]
+    pub sid: Option<Arc<str>>,
     /// Echo of the value that was sent to the authorization endpoint.
     #[serde(deserialize_with = "or_default")]
     pub nonce: Option<String>,
@@ -40,10 +50,10 @@ pub struct Claims {
     pub preferred_username: String,
     /// Names of the groups.
     #[serde(deserialize_with = "or_default")]
-    pub groups: Vec<String>,
+    pub groups: Names,
     /// Names of the application entitlements.
     #[serde(deserialize_with = "or_default")]
-    pub entitlements: Vec<String>,
+    pub entitlements: Names,
     /// Claims for proxies only.
     #[serde(deserialize_with = "or_default")]
     pub ak_proxy: ProxyClaims,
@@ -99,6 +109,21 @@ impl Claims {
             _ => keep_if(&mut token, "ak_proxy", Value::is_null, &mut left_out),
         }
         Ok((serde_json::from_value(Value::Object(token))?, left_out))
+    }
+}
+
+impl Claims {
+    /// Approximate size beyond that of the value itself, in bytes. The names of groups count in
+    /// full, though users with the same ones share them.
+    #[must_use]
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let names = self.groups.iter().chain(&*self.entitlements);
+        let names = names.map(|name| size_of::<String>() + name.len());
+        let sid = self.sid.as_deref().map_or(0, str::len);
+        let texts = [&self.email, &self.name, &self.preferred_username];
+        let texts = texts.map(String::len).iter().sum::<usize>();
+        let attributes = self.ak_proxy.user_attributes.len() * ATTRIBUTE_BYTES;
+        names.sum::<usize>() + self.sub.len() + sid + texts + attributes
     }
 }
 
@@ -159,6 +184,31 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    or_default::<_, String>(deserializer).map(Arc::from)
+}
+
+fn issuer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    or_default::<_, String>(deserializer).map(|issuer| shared::text(&issuer))
+}
+
+fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<str>>, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    Ok(text.map(Arc::from))
+}
+
+fn as_text<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+fn as_optional_text<S: Serializer>(
+    text: &Option<Arc<str>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    text.as_deref().serialize(serializer)
 }
 
 /// `NumericDate` (RFC 7519 section 2) may carry a fraction.
@@ -230,8 +280,8 @@ mod tests {
         let read = |text: &str| Claims::read(serde_json::from_str(text).expect("an object"));
         let (claims, _) =
             read(r#"{"groups":[1,"b"],"entitlements":"one","name":5}"#).expect("claims");
-        assert_eq!(claims.groups, ["1", "b"]);
-        assert_eq!(claims.entitlements, ["one"]);
+        assert_eq!(*claims.groups, ["1", "b"]);
+        assert_eq!(*claims.entitlements, ["one"]);
         assert_eq!(claims.name, "5");
     }
 

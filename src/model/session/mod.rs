@@ -1,17 +1,25 @@
 //! The session of a user at one application: a plain value. What is live about it is the store's.
 
+pub(super) mod access_token;
 pub(super) mod claims;
 pub(super) mod idle;
+pub(super) mod shared;
+
+use std::sync::Arc;
 
 use aws_lc_rs::{digest, hmac, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
 
-use crate::model::Claims;
+use crate::model::{AccessToken, Claims};
 
 /// The session id: 256 random bits in the browser's cookie. Never stored, never logged.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SessionId([u8; 32]);
+pub struct SessionId {
+    secret: [u8; 32],
+    /// Hashed once, since every look-up needs it.
+    key: SessionKey,
+}
 
 impl SessionId {
     /// Length of the text form, in characters.
@@ -25,7 +33,14 @@ impl SessionId {
     pub fn random() -> Self {
         let mut bytes = [0; 32];
         rand::fill(&mut bytes).expect("the system's random source works");
-        Self(bytes)
+        Self::new(bytes)
+    }
+
+    fn new(secret: [u8; 32]) -> Self {
+        let mut key = [0; 32];
+        key.copy_from_slice(digest::digest(&digest::SHA256, &secret).as_ref());
+        let key = SessionKey(key);
+        Self { secret, key }
     }
 
     /// An id derived from a MAC of 256 bits.
@@ -35,7 +50,7 @@ impl SessionId {
     #[must_use]
     pub fn derived(mac: &hmac::Tag) -> Self {
         let bytes = mac.as_ref().try_into();
-        Self(bytes.expect("HMAC-SHA256 has 256 bits"))
+        Self::new(bytes.expect("HMAC-SHA256 has 256 bits"))
     }
 
     /// Parses the text form; `None` unless it is 32 bytes of unpadded base64url.
@@ -46,7 +61,7 @@ impl SessionId {
         }
         let mut bytes = [0; 32];
         match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
-            Ok(32) => Some(Self(bytes)),
+            Ok(32) => Some(Self::new(bytes)),
             _ => None,
         }
     }
@@ -54,20 +69,18 @@ impl SessionId {
     /// The text form: unpadded base64url.
     #[must_use]
     pub fn to_text(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0)
+        URL_SAFE_NO_PAD.encode(self.secret)
     }
 
     /// The bytes, to derive keys from; not for storage or logs.
     pub(crate) fn secret(&self) -> &[u8; 32] {
-        &self.0
+        &self.secret
     }
 
     /// The key of the session in the store.
     #[must_use]
     pub fn key(&self) -> SessionKey {
-        let mut key = [0; 32];
-        key.copy_from_slice(digest::digest(&digest::SHA256, &self.0).as_ref());
-        SessionKey(key)
+        self.key
     }
 }
 
@@ -117,11 +130,11 @@ const REFRESH_RETRY_SECONDS: std::ops::RangeInclusive<i64> = 1..=10;
 /// The session of a user at one application.
 pub struct Session {
     /// The application's `client_id`; a session is valid for this application only.
-    pub client_id: Box<str>,
+    pub client_id: Arc<str>,
     /// The claims of the user.
     pub claims: Claims,
-    /// The access token as received: sent to the application as `X-authentik-jwt`, and introspected.
-    pub access_token: SecretString,
+    /// The access token: sent to the application as `X-authentik-jwt`, and introspected.
+    pub access_token: AccessToken,
     /// End of validity, Unix seconds.
     pub expires_at: i64,
     /// The refresh token, if the session can outlive its access token.
@@ -134,11 +147,16 @@ impl Session {
     pub fn new(
         client_id: &str,
         claims: Claims,
-        access_token: SecretString,
+        access_token: AccessToken,
         expires_at: i64,
     ) -> Self {
+        // Only the login that asked for it compares it.
+        let claims = Claims {
+            nonce: None,
+            ..claims
+        };
         Self {
-            client_id: client_id.into(),
+            client_id: shared::text(client_id),
             claims,
             access_token,
             expires_at,
@@ -199,8 +217,7 @@ impl Session {
     /// Whether `other` has the same access token: it is this session, and no refresh lies between.
     #[must_use]
     pub fn has_same_token(&self, other: &Self) -> bool {
-        use secrecy::ExposeSecret as _;
-        self.access_token.expose_secret() == other.access_token.expose_secret()
+        self.access_token == other.access_token
     }
 }
 

@@ -3,17 +3,19 @@
 use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use super::names;
-use crate::model::{BasicAuth, Claims, HeaderEncoding, IdentityOptions};
+use crate::model::{AccessToken, BasicAuth, Claims, HeaderEncoding, IdentityOptions};
 
 /// Headers about the user, in the order in which they are sent. Each is on every positive response,
 /// possibly empty: a reverse proxy that copies them would otherwise leave the client's own header of
 /// that name in place (CVE-2026-30851).
-pub const USER: [HeaderName; 7] = [
+pub static USER: [HeaderName; 7] = [
     HeaderName::from_static("x-authentik-username"),
     HeaderName::from_static("x-authentik-groups"),
     HeaderName::from_static("x-authentik-entitlements"),
@@ -32,16 +34,70 @@ pub const META: [HeaderName; 5] = [
     HeaderName::from_static("x-authentik-meta-version"),
 ];
 
+/// The headers of one user, as long as there is a session: without the space that a [`HeaderMap`]
+/// takes, of which each response has its own.
+#[derive(Clone)]
+pub struct Identity {
+    /// The values of [`USER`].
+    user: [HeaderValue; 7],
+    /// Basic credentials, and `additionalHeaders`.
+    further: Box<[(HeaderName, HeaderValue)]>,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self::anonymous()
+    }
+}
+
+impl Identity {
+    /// The headers of an anonymous request: every name of [`USER`], empty.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        let (user, further) = ([EMPTY; 7], Box::default());
+        Self { user, further }
+    }
+
+    /// The headers, in the order in which they are sent.
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let further = self.further.iter().map(|(name, value)| (name, value));
+        USER.iter().zip(&self.user).chain(further)
+    }
+
+    /// Sets the headers in `headers`.
+    pub fn write_to(&self, headers: &mut HeaderMap) {
+        for (name, value) in self.iter() {
+            match headers.get_mut(name) {
+                Some(old) => *old = value.clone(),
+                None => {
+                    headers.insert(name.clone(), value.clone());
+                }
+            }
+        }
+    }
+
+    /// Size beyond that of the value itself, in bytes; the access token counts at its session.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let [texts @ .., _token] = &self.user;
+        let further = self.further.iter();
+        let further = further.map(|(name, value)| {
+            size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value.len()
+        });
+        texts.iter().map(HeaderValue::len).sum::<usize>() + further.sum::<usize>()
+    }
+}
+
 /// The headers of one user: [`USER`], basic credentials, then `additionalHeaders`.
 #[must_use]
 pub fn user(
     claims: &Claims,
-    access_token: &str,
+    access_token: &AccessToken,
     basic_auth: Option<&BasicAuth>,
     options: IdentityOptions,
-) -> HeaderMap {
+) -> Identity {
     let attributes = &claims.ak_proxy.user_attributes;
-    let values = [
+    let texts = [
         exact(&claims.preferred_username),
         &joined(&claims.groups),
         &joined(&claims.entitlements),
@@ -49,16 +105,12 @@ pub fn user(
         // For display only.
         claims.name.trim(),
         exact(&claims.sub),
-        if options.sends_jwt() {
-            access_token
-        } else {
-            ""
-        },
     ];
-    let mut headers = HeaderMap::with_capacity(24);
-    for (name, text) in USER.into_iter().zip(values) {
-        headers.insert(name, encoded(text, options.encoding).unwrap_or(EMPTY));
-    }
+    let [username, groups, entitlements, email, name, uid] = packed(&texts, options.encoding);
+    let jwt = options.sends_jwt().then(|| token(access_token, options));
+    let jwt = jwt.flatten().unwrap_or(EMPTY);
+    let user = [username, groups, entitlements, email, name, uid, jwt];
+    let mut headers = HeaderMap::new();
     if let Some(credentials) = basic_auth.and_then(|basic| basic_credentials(basic, claims)) {
         headers.insert(header::AUTHORIZATION, credentials);
     }
@@ -75,7 +127,36 @@ pub fn user(
             }
         }
     }
-    headers
+    let further = headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
+    let further = further.collect();
+    Identity { user, further }
+}
+
+/// The values of texts, in one piece of memory; empty where [`encoded`] has none.
+fn packed<const N: usize>(texts: &[&str; N], encoding: HeaderEncoding) -> [HeaderValue; N] {
+    let values = texts.map(|text| encoded(text, encoding).unwrap_or(EMPTY));
+    let all: Vec<u8> = values
+        .iter()
+        .flat_map(HeaderValue::as_bytes)
+        .copied()
+        .collect();
+    let mut rest = Bytes::from(all.into_boxed_slice());
+    values.map(|value| {
+        let own = rest.split_to(value.len());
+        HeaderValue::from_maybe_shared(own).unwrap_or(value)
+    })
+}
+
+/// The value of the access token, in the memory of the token.
+fn token(token: &AccessToken, options: IdentityOptions) -> Option<HeaderValue> {
+    let text = token.expose_secret();
+    let value = encoded(text, options.encoding)?;
+    if value != text {
+        return Some(value);
+    }
+    HeaderValue::from_maybe_shared(token.to_bytes()).ok()
 }
 
 /// Names joined by `|`, as applications parse them. A name is omitted if it has a control character,
@@ -95,12 +176,6 @@ fn exact(text: &str) -> &str {
 
 fn is_exact(text: &str) -> bool {
     text.trim() == text
-}
-
-/// The headers of an anonymous request: every name of [`USER`], empty.
-#[must_use]
-pub fn anonymous() -> HeaderMap {
-    USER.into_iter().map(|name| (name, EMPTY)).collect()
 }
 
 /// Characters that are percent-encoded.
@@ -167,6 +242,22 @@ mod tests {
         serde_json::from_str(json).expect("claims")
     }
 
+    fn user(
+        claims: &Claims,
+        token: &str,
+        basic_auth: Option<&BasicAuth>,
+        options: IdentityOptions,
+    ) -> HeaderMap {
+        written(&super::user(claims, &token.into(), basic_auth, options))
+    }
+
+    fn written(identity: &Identity) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        identity.write_to(&mut headers);
+        assert_eq!(headers.len(), identity.iter().count());
+        headers
+    }
+
     #[test]
     fn renders_what_authentik_documents() {
         let claims = claims(
@@ -205,7 +296,7 @@ mod tests {
         let control = claims(r#"{"preferred_username":"a\nb"}"#);
         for headers in [
             user(&control, "", None, IdentityOptions::default()),
-            anonymous(),
+            written(&Identity::anonymous()),
         ] {
             for name in &USER {
                 assert_eq!(

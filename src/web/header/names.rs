@@ -6,8 +6,28 @@ use http::{HeaderName, HeaderValue};
 
 /// Names the program that made a response; on every response that is not an application's.
 pub const POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
+/// The id of the request, in its response and in what is passed on of it.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The value of [`POWERED_BY`]: that of the vendor's outpost.
 pub const POWERED_BY_VALUE: HeaderValue = HeaderValue::from_static("authentik_proxy2");
+
+/// Headers in which reverse proxies describe the request that they pass on. Parsed once: they are read
+/// for every request.
+pub static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// See [`X_FORWARDED_FOR`].
+pub static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// See [`X_FORWARDED_FOR`].
+pub static X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+/// See [`X_FORWARDED_FOR`].
+pub static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// See [`X_FORWARDED_FOR`].
+pub static X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+/// See [`X_FORWARDED_FOR`].
+pub static X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
+/// See [`X_FORWARDED_FOR`].
+pub static X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
+/// See [`X_FORWARDED_FOR`].
+pub static X_SENT_FROM: HeaderName = HeaderName::from_static("x-sent-from");
 
 /// Whether a name has letters, digits and `-` only, so that no application takes it for another.
 #[must_use]

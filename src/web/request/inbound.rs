@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use http::{HeaderMap, Version, header, request::Parts};
+use http::{HeaderMap, HeaderName, Version, header, request::Parts};
 use ipnet::IpNet;
 
 use crate::model::Scheme;
+use crate::web::header::names::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// Networks whose forwarded headers are trusted.
 #[derive(Debug, Clone)]
@@ -29,7 +30,7 @@ impl TrustedProxies {
 /// Longest `X-Forwarded-Host` that is read, in elements: each is looked up.
 const MAX_FORWARDED_HOSTS: usize = 8;
 /// Headers that reverse proxies add about the original request.
-const FORWARDED: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+static FORWARDED: [&HeaderName; 3] = [&X_FORWARDED_FOR, &X_FORWARDED_HOST, &X_FORWARDED_PROTO];
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,15 +89,15 @@ impl<'a> Inbound<'a> {
                 earlier_hosts: None,
             };
         }
-        let forwarded_scheme = text(headers, "x-forwarded-proto")
+        let forwarded_scheme = text(headers, &X_FORWARDED_PROTO)
             .and_then(|schemes| Scheme::parse_forwarded(nearest(schemes)));
-        let hosts = text(headers, "x-forwarded-host");
+        let hosts = text(headers, &X_FORWARDED_HOST);
         let host = hosts.map(nearest_host);
         let client = forwarded_client(headers, peer, trusted);
         Self {
             peer,
             client,
-            is_client_address: headers.contains_key("x-forwarded-for") && client != peer,
+            is_client_address: headers.contains_key(&X_FORWARDED_FOR) && client != peer,
             scheme: forwarded_scheme.unwrap_or(scheme),
             host: host.unwrap_or_else(|| own_host(parts)),
             trusted: true,
@@ -114,7 +115,7 @@ impl<'a> Inbound<'a> {
 pub fn own_host(parts: &Parts) -> &str {
     let host = match parts.uri.authority() {
         Some(authority) => Some(authority.as_str()),
-        None => text(&parts.headers, header::HOST.as_str()),
+        None => text(&parts.headers, &header::HOST),
     };
     host.unwrap_or_default()
 }
@@ -198,7 +199,7 @@ pub enum OnceError {
 }
 
 /// The value of a header that has to occur exactly once.
-pub fn once<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, OnceError> {
+pub fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, OnceError> {
     let mut values = headers.get_all(name).into_iter();
     let value = values.next().ok_or(OnceError::Missing)?;
     if values.next().is_some() {
@@ -229,7 +230,7 @@ fn is_too_long(hosts: &str) -> bool {
     hosts.split(',').nth(MAX_FORWARDED_HOSTS).is_some()
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let text = once(headers, name).ok()?.trim();
     (!text.is_empty()).then_some(text)
 }
@@ -238,7 +239,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// ends the walk: elements left of it cannot be trusted either.
 fn forwarded_client(headers: &HeaderMap, peer: IpAddr, trusted: &TrustedProxies) -> IpAddr {
     let mut client = peer;
-    for line in headers.get_all("x-forwarded-for").into_iter().rev() {
+    for line in headers.get_all(&X_FORWARDED_FOR).into_iter().rev() {
         let Ok(line) = line.to_str() else {
             return client;
         };

@@ -98,6 +98,52 @@ async fn cve_2026_25748_the_session_of_another_application_opens_nothing() {
     }
 }
 
+/// The outpost computes the signature of a repeated cookie once.
+#[tokio::test]
+async fn cve_2026_25748_a_repeated_cookie_opens_its_session_alone_and_no_longer_than_that() {
+    let world = World::new(vec![
+        Provider::forward_single("grafana", "http://grafana.test"),
+        Provider::forward_single("other", "http://other.test"),
+    ])
+    .await;
+    let cookies = signed_in(&world).await;
+    let (name, value) = session_cookie(&cookies);
+    let mut browser = Browser::default();
+    browser.log_in(&world, "other.test", "/").await;
+    let other = browser.cookies("other.test");
+    let (other_name, other_value) = session_cookie(&other);
+    let status = async |host: &str, name: &str, value: &str| {
+        let cookie = format!("{name}={value}");
+        let headers = [("cookie", cookie.as_str())];
+        let answer = ALL[0].ask(&world, host, "/", &headers).await;
+        answer.status().as_u16()
+    };
+    let login = ALL[0].login();
+    for _ in 0..3 {
+        assert_eq!(status("grafana.test", name, value).await, 200);
+        assert_eq!(status("other.test", other_name, other_value).await, 200);
+        assert_eq!(status("other.test", other_name, value).await, login);
+        assert_eq!(status("grafana.test", name, other_value).await, login);
+        for at in [0, value.len() / 2 + 1, value.len() - 1] {
+            let mut changed = value.to_owned();
+            let other = if &value[at..=at] == "A" { "B" } else { "A" };
+            changed.replace_range(at..=at, other);
+            assert_eq!(status("grafana.test", name, &changed).await, login, "{at}");
+        }
+    }
+    let snapshot = world.outpost.live().load_full();
+    let mut sites = snapshot.table.sites().iter();
+    let grafana = sites.find(|site| site.application.slug.as_str() == "grafana");
+    let client = &grafana.expect("an application").application.client;
+    for (key, session) in world.outpost.store().sweep() {
+        if *session.client_id == *client.id {
+            world.outpost.store().revoke(&key).await;
+        }
+    }
+    assert_eq!(status("grafana.test", name, value).await, login);
+    assert_eq!(status("other.test", other_name, other_value).await, 200);
+}
+
 #[tokio::test]
 async fn cve_2026_25748_an_expired_session_opens_nothing() {
     for provider in modes() {

@@ -178,8 +178,8 @@ async fn reads_everywhere_what_was_written(replicas: &Replicas) {
     let id = insert(&replicas.here, &sub, Some(&sid), 100).await;
     for store in [&replicas.here, &replicas.there] {
         let found = store.load(&id, &APP).await.expect("loaded").expect("live");
-        assert_eq!((&*found.client_id, &found.claims.sub), ("client", &sub));
-        assert_eq!(found.claims.sid, Some(sid.clone()));
+        assert_eq!((&*found.client_id, &*found.claims.sub), ("client", &*sub));
+        assert_eq!(found.claims.sid.as_deref(), Some(&*sid));
         assert_eq!(found.access_token.expose_secret(), "token");
         assert_eq!(*found.prepared(), format!("{sub} token"));
         assert_eq!(found.expires_at, NOW + 100);

@@ -98,7 +98,7 @@ async fn a_redis_that_restarts_empty_is_filled_again_by_who_has_sessions() {
     let ended = replicas.there.load(&ended, &APP).await;
     assert!(!matches!(ended, Ok(Some(_))), "not what had ended");
     let (_, due) = within(replicas.here.next_introspection()).await;
-    assert_eq!(due.claims.sub, "alice", "authentik is asked about it");
+    assert_eq!(&*due.claims.sub, "alice", "authentik is asked about it");
     // The index is there again, too.
     replicas.there.revoke_by_sid("sid").await;
     becomes(&replicas.here, &id, false).await;

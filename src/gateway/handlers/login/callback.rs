@@ -9,7 +9,6 @@ use super::LoginFlow;
 use super::cookies::{bound_to_browser, remove_cookies, sent_attempts};
 use super::long_target;
 use crate::gateway::auth::authentik_limiter::Attempt;
-use crate::gateway::auth::session::session_ids;
 use crate::gateway::error::{Denied, GatewayError, LoginFailure};
 use crate::gateway::request::target::RequestTarget;
 use crate::gateway::response::{GatewayResponse, append_cookie, html, redirect};
@@ -163,7 +162,7 @@ impl LoginFlow {
         target: Option<&str>,
     ) -> Result<GatewayResponse, GatewayError> {
         let sessions = &self.authenticator.sessions;
-        let replaced: Vec<_> = session_ids(site, headers).map(|id| id.key()).collect();
+        let replaced: Vec<_> = sessions.ids(site, headers).map(|id| id.key()).collect();
         for old in replaced {
             sessions.store.revoke(&old).await;
         }

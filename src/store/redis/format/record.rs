@@ -6,7 +6,7 @@
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Claims, Refresh, Session, SessionId};
+use crate::model::{AccessToken, Claims, Refresh, Session, SessionId};
 use crate::store::seal::Seal;
 use crate::store::session::{LiveSession, SessionContext};
 
@@ -113,7 +113,7 @@ impl Record {
             token: token.into(),
             started_at,
         });
-        let token = self.token.into();
+        let token = AccessToken::from(self.token);
         let session = Session::new(&self.client_id, self.claims, token, self.expires_at);
         let session = LiveSession::new(session.refreshable(refresh), context);
         session.set_introspected_at(self.introspected_at);

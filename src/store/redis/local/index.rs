@@ -112,6 +112,10 @@ impl<P> Index<P> {
     fn add(&self, name: &Hash, key: SessionKey, session: &Arc<LiveSession<P>>) {
         let mut entries = self.names.entry(*name).or_default();
         entries.retain(|(_, session)| session.strong_count() > 0);
+        // Most names have one session; without this, there would be room for four.
+        if entries.is_empty() {
+            entries.reserve_exact(1);
+        }
         entries.push((key, Arc::downgrade(session)));
         drop(entries);
         if self.names.len() > self.limit.load(Ordering::Relaxed) {
