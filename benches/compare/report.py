@@ -43,7 +43,8 @@ def machine(load):
             parts.append(f"{name} {found}")
     if path := PATHS.get("oauth2-proxy"):
         # Its own version is set by its makefile only.
-        parts.append(f"oauth2-proxy {version('go', 'version', '-m', path, pattern=r'mod\s+\S*/oauth2-proxy/v7\s+v([0-9.]+)')}")
+        built = version("go", "version", "-m", path, pattern=r"mod\s+\S*/oauth2-proxy/v7\s+v([0-9.]+)")
+        parts.append(f"oauth2-proxy {built or ''}".rstrip())
     if path := os.environ.get("COMPARE_OUTPOST"):
         parts.append(f"the other outpost is {os.environ.get('COMPARE_OUTPOST_NAME') or os.path.basename(path)}")
     return (f"{', '.join(parts)}. {time.strftime('%Y-%m-%d')}; {load:.1f} processes ran on average in the minute "
