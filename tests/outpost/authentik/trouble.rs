@@ -252,11 +252,8 @@ async fn trouble_that_comes_back_is_news() {
     let authentik = authentik().await;
     let mut world = World::<Process>::running(authentik, vec![grafana()], &[]).await;
     for times in 1..=2 {
-        let loaded = world.outpost.lines();
-        let loaded = loaded
-            .iter()
-            .filter(|line| is(line, "configuration loaded"))
-            .count();
+        let loaded = world.outpost.wait_lines("configuration loaded", times);
+        let loaded = loaded.await.len();
         world
             .authentik
             .fault(Endpoint::Outposts, Fault::Status(503));
@@ -280,10 +277,4 @@ async fn trouble_that_comes_back_is_news() {
             .await;
     }
     world.outpost.stop().await;
-}
-
-fn is(line: &serde_json::Value, message: &str) -> bool {
-    line["event"]
-        .as_str()
-        .is_some_and(|event| event.contains(message))
 }

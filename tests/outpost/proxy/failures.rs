@@ -150,12 +150,7 @@ async fn problems_are_reported_to_administrators_and_in_the_log() {
             }
             assert!(!page.contains("secret"), "{page}");
         }
-        let complaints = world.outpost.lines();
-        let complaint = complaints
-            .iter()
-            .map(diagnostic)
-            .find(|text| text.contains(reason))
-            .unwrap_or_else(|| panic!("{reason} in {complaints:?}"));
+        let complaint = diagnostic(&world.outpost.wait_line(reason).await);
         for part in ["\"app\"", &address, advice] {
             assert!(complaint.contains(part), "{part} in {complaint}");
         }

@@ -12,16 +12,15 @@ use crate::model::{Application, Mode, RequestedUrl};
 /// Length of a return target, in bytes: 8 KiB of path and query, and the host.
 pub(super) const MAX_TARGET_BYTES: usize = 8 * 1024 + 512;
 
-/// What is percent-encoded in `Location`: all that RFC 3986 allows neither in a path nor in a query.
-/// A `%` is part of an escape that the client sent, and `#` may begin a fragment.
+/// What is percent-encoded in `Location`: all that RFC 3986 allows neither in a path nor in a query,
+/// but for brackets, which browsers send as they are (`?a[]=1`) and which have to come back so. A `%`
+/// is part of an escape that the client sent, and `#` may begin a fragment.
 const ESCAPED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
     .add(b'<')
     .add(b'>')
-    .add(b'[')
     .add(b'\\')
-    .add(b']')
     .add(b'^')
     .add(b'`')
     .add(b'{')
@@ -191,7 +190,7 @@ mod tests {
             ("rd=%2F%25C3%25BC%2520", "https://a.test/%C3%BC%20"),
             (
                 "rd=/p?\"<>[\\]^`{|}",
-                "https://a.test/p?%22%3C%3E%5B%5C%5D%5E%60%7B%7C%7D",
+                "https://a.test/p?%22%3C%3E[%5C]%5E%60%7B%7C%7D",
             ),
             ("rd=/a\\b\\..\\c", "https://a.test/a%5Cb%5C..%5Cc"),
             (
