@@ -76,8 +76,12 @@ impl ApiError {
     pub(super) fn is_outage(&self) -> bool {
         match self {
             Self::Rest(RestError::Status { status, .. }) => status.is_server_error(),
-            Self::Rest(_) | Self::Foreign { .. } => true,
-            Self::Token { .. } | Self::NoOutpost | Self::OtherOutpost { .. } => false,
+            Self::Rest(_) => true,
+            // A refusal stays one where a reverse proxy changes authentik's response to it.
+            Self::Token { .. }
+            | Self::Foreign { .. }
+            | Self::NoOutpost
+            | Self::OtherOutpost { .. } => false,
         }
     }
 }

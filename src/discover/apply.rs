@@ -120,8 +120,8 @@ impl Run<'_> {
     ) -> AuthentikError {
         if let (Some(pk), AuthentikError::Invalid { .. }) = (created, &error) {
             // Should this fail, too, the next run finds the provider by its name.
-            let deleted = self.authentik.delete_provider(pk, &desired.source).await;
-            if deleted.is_ok() {
+            let deleted = self.authentik.delete_unused_provider(pk, &desired.source);
+            if deleted.await.is_ok_and(|deleted| deleted) {
                 self.outcome.done -= 1;
             }
         }

@@ -12,7 +12,7 @@ use crate::model::Diagnostic;
 use crate::route::{LiveSession, Site};
 use crate::telemetry::metrics::Rejection;
 pub(crate) use crate::web::header::names::REQUEST_ID;
-use crate::web::page::{POLICY, Page};
+use crate::web::page::Page;
 use crate::web::request::navigation::may_be_browser;
 
 /// A response, and what the log and the metrics need.
@@ -74,7 +74,7 @@ pub(crate) fn html(status: StatusCode, page: &Page<'_>) -> Response<Body> {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(POLICY),
+        HeaderValue::from_static(page.policy()),
     );
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(

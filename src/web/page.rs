@@ -52,10 +52,25 @@ footer{margin-top:1.5rem;padding-top:1rem;border-top:1px solid var(--line);color
 @media(max-width:26rem){.actions>*{flex:1 0 100%}}";
 
 /// Content security policy of the pages: their own style and nothing else.
-pub const POLICY: &str =
+const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+/// That of a page that leads on. The sandbox takes its origin away: otherwise the way from another
+/// site to the application would become one of the application's own, with its `SameSite=Strict`
+/// cookies (RFC 6265bis section 5.2) and `Sec-Fetch-Site: same-origin`. `allow-scripts` is what a
+/// refresh takes; `default-src` still forbids scripts.
+const LEADING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'; sandbox allow-scripts";
 
 impl Page<'_> {
+    /// The page's content security policy.
+    #[must_use]
+    pub fn policy(&self) -> &'static str {
+        if self.next.is_some() {
+            LEADING_POLICY
+        } else {
+            POLICY
+        }
+    }
+
     /// The page as HTML.
     #[must_use]
     pub fn render(&self) -> String {

@@ -345,6 +345,26 @@ impl<'a> Authentik<'a> {
         gone(self.rest.delete(&path).await, attempt)
     }
 
+    /// Deletes a provider that was created for an object, unless an application uses it: another run
+    /// may have found it meanwhile.
+    pub async fn delete_unused_provider(
+        &self,
+        pk: i64,
+        source: &Source,
+    ) -> Result<bool, AuthentikError> {
+        let attempt = to(
+            "list proxy providers",
+            "authentik_providers_proxy.view_proxyprovider",
+        );
+        let path = format!("providers/proxy/{pk}/");
+        let found = self.rest.get::<ProviderRecord>(&path).await;
+        let now = found_or_none(found, attempt)?.map(ActualProvider::from);
+        if now.is_none_or(|now| now.application.is_some()) {
+            return Ok(false);
+        }
+        self.delete_provider(pk, source).await.map(|()| true)
+    }
+
     /// Changes what an outpost serves: reads it, and writes if that differs. authentik takes whole
     /// lists only, so the time in between is kept short.
     pub async fn reassign(

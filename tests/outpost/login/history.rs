@@ -16,7 +16,7 @@ fn blocks(address: &str, application: &str, outpost: &str, directives: &str) -> 
         "server {{
            listen {application};
            default_type text/html;
-           location / {{ return 200 '<!doctype html><title>page</title><h1 id=page>$request_uri</h1>'; }}
+           location / {{ return 200 '<!doctype html><title>page</title><h1 id=page>$request_uri</h1><p id=site>$http_sec_fetch_site</p>'; }}
          }}
          server {{
            listen {address};
@@ -125,6 +125,9 @@ async fn back_to_a_stored_redirect_ends_at_the_page() {
     client.switch_to_window(tab_a).await.expect("a tab");
     client.back().await.expect("back");
     scene.shows_the_page().await;
+    // What another site began stays what another site began: `SameSite=Strict` cookies are not sent.
+    let site = scene.chromium.element("#site").await.text().await;
+    assert_eq!(site.expect("text"), "cross-site");
     scene.stop().await;
 }
 
@@ -164,6 +167,9 @@ async fn the_callback_answers_with_a_page_after_a_needless_login() {
             assert!(page.contains(&format!("content=\"0;url={next}")), "{page}");
             assert!(page.contains(&format!("href=\"{next}")), "{page}");
             assert!(!answer.headers().contains_key("location"));
+            let policy = &answer.headers()["content-security-policy"];
+            let policy = policy.to_str().expect("text");
+            assert!(policy.ends_with("; sandbox allow-scripts"), "{policy}");
         }
     }
     let cache = || Some("\"cache\"".to_owned());

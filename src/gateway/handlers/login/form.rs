@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tracing::Level;
 
+use super::long_target;
 use crate::gateway::request::endpoint::{Endpoint, start_url};
 use crate::gateway::response::{BEARER, GatewayResponse, html};
 use crate::model::{ExternalUrl, Mode, RequestedUrl};
@@ -51,6 +52,12 @@ fn sign_in_page(
     let application = &site.application;
     let target = page(&application.external, headers, url)
         .map_or_else(|| Cow::Owned(url.to_string()), Cow::Borrowed);
+    // A link has no room for what a login keeps in cookies.
+    let target = if long_target::is_long(&target) {
+        Cow::Borrowed(application.external.as_str())
+    } else {
+        target
+    };
     let mut start = start_url(&target);
     if application.mode == Mode::Proxy {
         // Nothing but the application's own path may lead to the outpost.
