@@ -232,7 +232,7 @@ mod tests {
     }
 
     const EVERYTHING: io::Result<usize> = Ok(usize::MAX);
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     #[test]
     fn lines_that_a_stalled_reader_leaves_no_space_for_are_counted() {
