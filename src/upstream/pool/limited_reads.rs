@@ -8,9 +8,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 
 /// Bytes of one read, and so of one chunk of a response body. hyper's buffers begin with 8 KiB
 /// and double whenever a read fills them, up to 400 KiB; every response that its client does not
-/// read keeps two of them. One byte less, and they stop at 16 KiB. With 32 KiB, the responses of
-/// one HTTP/2 connection could exceed what it is allowed together.
-const MAX_READ_BYTES: u64 = (16 << 10) - 1;
+/// read keeps two of them. One byte less, and they stay as they are.
+const MAX_READ_BYTES: u64 = (8 << 10) - 1;
 
 /// A connection whose reads return at most [`MAX_READ_BYTES`].
 pub(super) struct LimitedReads<S>(Take<S>);
