@@ -341,6 +341,23 @@ fn reloader_restarts_the_pods_where_it_is_wanted() {
 
 #[test]
 #[ignore = "needs kubectl"]
+fn both_reverse_proxies_are_admitted_on_the_way_from_ingress_nginx() {
+    let name = "deploy/recipes/from-ingress-nginx";
+    let documents = parse(name, &run("kubectl", &["kustomize", name]));
+    let policy = documents.iter().find(|d| d["kind"] == "NetworkPolicy");
+    let rule = &policy.expect("a policy")["spec"]["ingress"][0];
+    let from = rule["from"].as_array().expect("sources").iter();
+    let from: Vec<_> = from
+        .map(|source| &source["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"])
+        .collect();
+    assert_eq!(from, ["ingress-nginx", "gateway"]);
+    let ports = rule["ports"].as_array().expect("ports").iter();
+    let ports: Vec<_> = ports.map(|port| &port["port"]).collect();
+    assert_eq!(ports, ["http", "https", "ext-authz"]);
+}
+
+#[test]
+#[ignore = "needs kubectl"]
 fn every_component_can_be_rendered() {
     let up = "../../deploy";
     let components = [

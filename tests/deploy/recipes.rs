@@ -2,9 +2,12 @@
 //! and browsers reach nothing of ours that holds a token.
 
 use authentik_proxy::web::header::identity::{META, USER};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{documents, files, parse, pattern, read, root};
+
+/// Where Envoy's connection manager says what becomes of names with `_`.
+const UNDERSCORES: &str = "common_http_protocol_options/headers_with_underscores_action";
 
 /// The identity headers, each in all spellings with `_`, which many applications take for the same.
 fn spellings() -> Vec<String> {
@@ -128,12 +131,16 @@ fn no_recipe_lets_clients_name_themselves() {
     );
     let part = part.as_str().expect("a part of names");
     assert!(names().iter().all(|name| name.contains(part)));
-    let underscores = "common_http_protocol_options/headers_with_underscores_action";
     assert_eq!(
-        value(file, &format!("{manager}/{underscores}")),
+        value(file, &format!("{manager}/{UNDERSCORES}")),
         "DROP_HEADER"
     );
 
+    no_gateway_lets_clients_name_themselves();
+}
+
+/// The part of [`no_recipe_lets_clients_name_themselves`] about resources of the Gateway API.
+fn no_gateway_lets_clients_name_themselves() {
     let file = "deploy/recipes/envoy-gateway/http.yaml";
     let early = value(file, "/spec/headers/earlyRequestHeaders/remove");
     all_in(file, &lower(&early));
@@ -141,6 +148,41 @@ fn no_recipe_lets_clients_name_themselves() {
     all_in(file, &lower(&ours));
     let underscores = value(file, "/spec/headers/withUnderscoresAction");
     assert_eq!(underscores, "DropHeader");
+
+    let file = "deploy/recipes/kgateway/http.yaml";
+    let early = "/spec/default/httpSettings/earlyRequestHeaderModifier/remove";
+    all_in(file, &lower(&value(file, early)));
+    let response = "/spec/extAuth/httpService/authorizationResponse/headersToBackend";
+    all_in(file, &lower(&value(file, response)));
+
+    let file = "deploy/recipes/istio/gateway.yaml";
+    let manager = "/spec/configPatches/0/patch/value/typed_config";
+    let early = value(
+        file,
+        &format!("{manager}/early_header_mutation_extensions/0/typed_config/mutations"),
+    );
+    let early = early.as_array().expect("a list").iter();
+    all_in(file, &lower(&early.map(|m| m["remove"].clone()).collect()));
+    assert_eq!(
+        value(file, &format!("{manager}/{UNDERSCORES}")),
+        "DROP_HEADER"
+    );
+    let file = "deploy/recipes/istio/mesh.yaml";
+    let ours = "/meshConfig/extensionProviders/1/envoyExtAuthzHttp/headersToUpstreamOnAllow";
+    all_in(file, &lower(&value(file, ours)));
+
+    let file = "deploy/recipes/traefik-gateway/gateway.yaml";
+    let regex = value(file, "/spec/forwardAuth/authResponseHeadersRegex");
+    let regex = pattern(regex.as_str().expect("text"));
+    assert!(
+        spellings().iter().all(|name| regex.is_match(name)),
+        "{file}"
+    );
+
+    // Over gRPC the answer removes those that have no value.
+    let file = "deploy/recipes/cilium/grpc.yaml";
+    let protocol = value(file, "/spec/rules/0/filters/0/externalAuth/protocol");
+    assert_eq!(protocol, "GRPC", "{file}");
 
     // All that can be done there.
     let file = "deploy/recipes/gateway-api/external-auth.yaml";
@@ -164,6 +206,11 @@ fn envoys_question_has_in_every_recipe_what_the_answer_depends_on() {
             "gateway-api/external-auth.yaml",
             "/spec/rules/0/filters/0/externalAuth/http/allowedHeaders",
         ),
+        (
+            "istio/mesh.yaml",
+            "/meshConfig/extensionProviders/1/envoyExtAuthzHttp/includeRequestHeadersInCheck",
+        ),
+        ("kgateway/http.yaml", "/spec/extAuth/headersToForward"),
     ] {
         let file = format!("deploy/recipes/{file}");
         assert_eq!(
@@ -172,6 +219,16 @@ fn envoys_question_has_in_every_recipe_what_the_answer_depends_on() {
             "{file}"
         );
     }
+    // Over gRPC, authorization is not sent unless it is named.
+    let file = "deploy/recipes/cilium/grpc.yaml";
+    let sent = value(
+        file,
+        "/spec/rules/0/filters/0/externalAuth/grpc/allowedHeaders",
+    );
+    let mut expected = lower(&Value::from(expected));
+    expected.push("authorization".to_owned());
+    expected.sort();
+    assert_eq!(lower(&sent), expected, "{file}");
 }
 
 #[test]
@@ -202,7 +259,18 @@ fn browsers_are_led_to_the_pages_of_a_login_alone() {
             }
         }
     }
-    assert_eq!(led, 9, "three pages in three recipes");
+    assert_eq!(led, 21, "three pages in seven recipes");
+    // The model of this resource accepts any rule: its type is a union.
+    let file = "deploy/recipes/istio/gateway.yaml";
+    let operation = json!({
+        "hosts": ["grafana.home.example", "grafana.home.example:*"],
+        "notPaths": pages,
+    });
+    let authorized = json!([{"to": [{"operation": operation}]}]);
+    let is_policy = |d: &&Value| d["kind"] == "AuthorizationPolicy";
+    let documents = parse(file, &read(file));
+    let policy = documents.iter().find(is_policy).expect("a policy");
+    assert_eq!(policy["spec"]["rules"], authorized, "{file}");
     let exact = pages
         .each_ref()
         .map(|page| format!("Path(`{page}`)"))
@@ -315,10 +383,18 @@ fn redirects_that_reverse_proxies_make_are_not_stored() {
 
 #[test]
 fn envoy_denies_while_the_outpost_fails_and_says_that_it_fails() {
-    for file in ["http.yaml", "grpc.yaml"] {
-        let file = format!("deploy/recipes/envoy-gateway/{file}");
-        assert_eq!(value(&file, "/spec/extAuth/failOpen"), false, "{file}");
-        assert_eq!(value(&file, "/spec/extAuth/statusOnError"), 503, "{file}");
+    for recipe in ["envoy-gateway", "kgateway"] {
+        for file in ["http.yaml", "grpc.yaml"] {
+            let file = format!("deploy/recipes/{recipe}/{file}");
+            assert_eq!(value(&file, "/spec/extAuth/failOpen"), false, "{file}");
+            assert_eq!(value(&file, "/spec/extAuth/statusOnError"), 503, "{file}");
+        }
+    }
+    let file = "deploy/recipes/istio/mesh.yaml";
+    for provider in ["0/envoyExtAuthzGrpc", "1/envoyExtAuthzHttp"] {
+        let provider = format!("/meshConfig/extensionProviders/{provider}");
+        assert_eq!(value(file, &format!("{provider}/failOpen")), false);
+        assert_eq!(value(file, &format!("{provider}/statusOnError")), "503");
     }
     let file = "deploy/recipes/envoy-gateway/http.yaml";
     assert_eq!(
