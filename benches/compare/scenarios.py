@@ -273,14 +273,18 @@ def single(plan):
             path = "/outpost.goauthentik.io/auth" if name == OAUTH2_PROXY else CHECK
             headers = check_headers(host, "")
             times = []
-            for _ in range(plan.starts):
+
+            def started():
                 server = start(authentik)
                 until(lambda: (get(server.port, path, headers) or [0])[0] == 401, server, "401", 0.001)
+                return server
+
+            for _ in range(plan.starts):
+                server = started()
                 times.append((time.monotonic() - server.started) * 1e3)
                 idle = server.resident()
                 server.stop()
-            server = running.add(start(authentik))
-            until(lambda: (get(server.port, path, headers) or [0])[0] == 401, server, "401", 0.001)
+            server = running.add(started())
             sign_in(authentik, server, host, 5)
             before = server.cpu()
             sign_in(authentik, server, host, plan.sign_ins)

@@ -302,7 +302,6 @@ impl App {
     }
 }
 
-/// Whether this build has what the settings ask for.
 /// Answers with 500 if the code panics that answers: a bug in one answer must not take the
 /// connection's other requests with it.
 fn guarded(answer: impl Future<Output = Response<Body>>) -> impl Future<Output = Response<Body>> {
@@ -317,6 +316,7 @@ fn guarded(answer: impl Future<Output = Response<Body>>) -> impl Future<Output =
     })
 }
 
+/// Whether this build has what the settings ask for.
 fn features(config: &Config) -> Result<(), StartError> {
     if !cfg!(feature = "ext-authz") && !config.listen.ext_authz.is_empty() {
         return Err(StartError::Feature(EXT_AUTHZ, "ext-authz"));

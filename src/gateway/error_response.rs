@@ -12,7 +12,7 @@ use tracing::Level;
 use super::error::{GatewayError, LoginFailure};
 use super::proxy_error::{ProxyError, ProxyFailure};
 use super::response::{GatewayResponse, RequestId, append_cookie, html, json};
-use crate::gateway::request::endpoint::{Endpoint, sign_out_url, start_url};
+use crate::gateway::request::endpoint::{Endpoint, OUTPOST_PATH, own_url, start_url};
 use crate::model::{Diagnostic, Hint as _};
 use crate::oidc::OidcError;
 use crate::upstream::UpstreamError;
@@ -217,7 +217,10 @@ impl GatewayError {
                 is_signed_in: true,
                 ..
             } => {
-                let url = sign_out_url(&site.application.external);
+                let url = own_url(
+                    &site.application.external,
+                    &format!("{OUTPOST_PATH}/sign_out"),
+                );
                 vec![(OTHER_ACCOUNT, url.into())]
             }
             _ => Vec::new(),

@@ -12,6 +12,7 @@ use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::listener::canonical;
 use super::proxy_protocol::{self, Header};
 use crate::model::Scheme;
 use crate::web::request::inbound::{Peer, TrustedProxies};
@@ -61,10 +62,8 @@ async fn read_proxy_header(
             Header::Incomplete | Header::Absent => balancer,
             Header::Present(length, client) => {
                 prefix.advance(length);
-                client.map_or(balancer, |client| {
-                    // HAProxy may send IPv4 clients of a dual-stack listener as TCP6.
-                    SocketAddr::new(client.ip().to_canonical(), client.port())
-                })
+                // HAProxy may send IPv4 clients of a dual-stack listener as TCP6.
+                client.map_or(balancer, canonical)
             }
             Header::Malformed => {
                 let reason = "the PROXY header is malformed";

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 
 /// How long the last responses are waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+const MAX_OVERRUN: Duration = Duration::from_secs(10);
 /// Requests of the beginning, in seconds, whose latency does not count.
 const WARM_UP: f64 = 0.5;
 
@@ -123,7 +123,7 @@ impl Load {
                 late.push(now.saturating_sub(due_at(sent)));
                 sent += 1;
             }
-            if now > Duration::from_secs_f64(self.seconds) + PATIENCE {
+            if now > Duration::from_secs_f64(self.seconds) + MAX_OVERRUN {
                 return Err(format!("{} responses are missing", total - done).into());
             }
             poll.poll(&mut events, Some(Duration::ZERO))?;

@@ -321,37 +321,15 @@ impl<'a> Authentik<'a> {
 
     /// Whether a provider is there and has the mark of `source`.
     pub async fn is_made_from(&self, pk: i64, source: &Source) -> Result<bool, AuthentikError> {
-        let attempt = to(
-            "list proxy providers",
-            "authentik_providers_proxy.view_proxyprovider",
-        );
-        let path = format!("providers/proxy/{pk}/");
-        let found = self.rest.get::<ProviderRecord>(&path).await;
-        let now = found_or_none(found, attempt)?;
-        let mark = now.and_then(|now| OwnershipMarker::read(&now.name, self.owner()));
-        Ok(mark.is_some_and(|mark| mark.source == *source))
+        Ok(self.provider_of(pk, source).await?.is_some())
     }
 
-    /// Deletes a provider, if it still has the mark of `source`.
-    pub async fn delete_provider(&self, pk: i64, source: &Source) -> Result<(), AuthentikError> {
-        let attempt = to(
-            "delete proxy providers",
-            "authentik_providers_proxy.delete_proxyprovider",
-        );
-        if !self.is_made_from(pk, source).await? {
-            return Ok(());
-        }
-        let path = format!("providers/proxy/{pk}/");
-        gone(self.rest.delete(&path).await, attempt)
-    }
-
-    /// Deletes a provider that was created for an object, unless an application uses it: another run
-    /// may have found it meanwhile.
-    pub async fn delete_unused_provider(
+    /// The provider, if it is there and has the mark of `source`.
+    async fn provider_of(
         &self,
         pk: i64,
         source: &Source,
-    ) -> Result<bool, AuthentikError> {
+    ) -> Result<Option<ActualProvider>, AuthentikError> {
         let attempt = to(
             "list proxy providers",
             "authentik_providers_proxy.view_proxyprovider",
@@ -359,10 +337,42 @@ impl<'a> Authentik<'a> {
         let path = format!("providers/proxy/{pk}/");
         let found = self.rest.get::<ProviderRecord>(&path).await;
         let now = found_or_none(found, attempt)?.map(ActualProvider::from);
-        if now.is_none_or(|now| now.application.is_some()) {
-            return Ok(false);
+        Ok(now.filter(|now| {
+            let mark = OwnershipMarker::read(&now.name, self.owner());
+            mark.is_some_and(|mark| mark.source == *source)
+        }))
+    }
+
+    /// Deletes a provider, if it still has the mark of `source`.
+    pub async fn delete_provider(&self, pk: i64, source: &Source) -> Result<(), AuthentikError> {
+        match self.provider_of(pk, source).await? {
+            Some(provider) => self.delete(&provider).await,
+            None => Ok(()),
         }
-        self.delete_provider(pk, source).await.map(|()| true)
+    }
+
+    /// Deletes a provider that was created for an object, unless an application uses it: another run
+    /// may have found it meanwhile. Returns whether it did.
+    pub async fn delete_unused_provider(
+        &self,
+        pk: i64,
+        source: &Source,
+    ) -> Result<bool, AuthentikError> {
+        match self.provider_of(pk, source).await? {
+            Some(provider) if provider.application.is_none() => {
+                self.delete(&provider).await.map(|()| true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn delete(&self, provider: &ActualProvider) -> Result<(), AuthentikError> {
+        let attempt = to(
+            "delete proxy providers",
+            "authentik_providers_proxy.delete_proxyprovider",
+        );
+        let path = format!("providers/proxy/{}/", provider.pk);
+        gone(self.rest.delete(&path).await, attempt)
     }
 
     /// Changes what an outpost serves: reads it, and writes if that differs. authentik takes whole

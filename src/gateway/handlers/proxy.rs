@@ -19,6 +19,7 @@ use crate::gateway::auth::session_watch::{
 use crate::gateway::error::GatewayError;
 use crate::gateway::grpc;
 use crate::gateway::proxy_error::{ProxyError, ProxyFailure};
+use crate::gateway::request::endpoint::{OUTPOST_PATH, own_url};
 use crate::gateway::response::{
     GatewayResponse, SIGN_IN, append_cookie, redirect, unauthorized, unauthorized_text,
 };
@@ -290,9 +291,9 @@ fn set_headers<'a>(site: &'a Site, session: Option<&'a Arc<LiveSession>>) -> Set
 
 /// Sends the browser to the outpost's page that begins a login, which returns to `target`.
 fn start(site: &Arc<Site>, target: &str) -> GatewayResponse {
-    let home = site.application.external.as_str().trim_end_matches('/');
     let target = utf8_percent_encode(target, ENCODED);
-    let location = format!("{home}/outpost.goauthentik.io/start?rd={target}");
+    let page = format!("{OUTPOST_PATH}/start?rd={target}");
+    let location = own_url(&site.application.external, &page);
     GatewayResponse {
         grpc_message: Some(SIGN_IN),
         ..GatewayResponse::of(site, redirect(&location))

@@ -7,7 +7,7 @@ use crate::gateway::request::dialect::refine;
 use crate::model::{Dialect, Dialects, ExternalUrl};
 
 /// The path of the outpost's own endpoints.
-const OUTPOST_PATH: &str = "/outpost.goauthentik.io";
+pub(crate) const OUTPOST_PATH: &str = "/outpost.goauthentik.io";
 const CALLBACK_MARKER: &str = "X-authentik-auth-callback";
 const LOGOUT_MARKER: &str = "X-authentik-logout";
 const ENVOY: &str = "/auth/envoy";
@@ -165,10 +165,10 @@ pub(crate) fn start_url(target: &str) -> String {
     format!("{OUTPOST_PATH}/start?rd={target}")
 }
 
-/// A link that signs out of an application.
-pub(crate) fn sign_out_url(external: &ExternalUrl) -> String {
-    let base = external.as_str().trim_end_matches('/');
-    format!("{base}{OUTPOST_PATH}/sign_out")
+/// The absolute URL of one of the outpost's own paths, below an application.
+pub(crate) fn own_url(external: &ExternalUrl, own_path: &str) -> String {
+    let home = external.as_str().trim_end_matches('/');
+    format!("{home}{own_path}")
 }
 
 /// Whether the query has `name=true`; authentik's error redirects continue with a second `?`.

@@ -6,7 +6,7 @@ use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::LoginFlow;
-use super::cookies::{bound_to_browser, remove_cookies, sent_attempts};
+use super::cookies::{attempts_of, bound_to_browser, remove_cookies};
 use super::long_target;
 use crate::gateway::auth::authentik_limiter::Attempt;
 use crate::gateway::error::{Denied, GatewayError, LoginFailure};
@@ -116,8 +116,7 @@ impl LoginFlow {
     /// the cache is empty.
     fn land(&self, site: &Arc<Site>, headers: &HeaderMap, target: Option<&str>) -> Response<Body> {
         let (form, _) = self.authenticator.sessions.cookies(site);
-        let mut sent = sent_attempts(site, headers).filter(|(sent, _)| *sent == form);
-        let attempts = sent.next().map(|(_, attempts)| attempts);
+        let attempts = attempts_of(site, headers, form).next();
         let repeats = |target| attempts.map_or(0, |attempts| attempts.repeats_towards(target));
         let mut response = match target {
             Some(target) => match repeats(target) {
@@ -173,7 +172,7 @@ impl LoginFlow {
         let mut response = self.land(site, headers, target);
         append_cookie(&mut response, &cookie);
         let (form, _) = sessions.cookies(site);
-        if let Some((_, attempts)) = sent_attempts(site, headers).find(|(sent, _)| *sent == form) {
+        if let Some(attempts) = attempts_of(site, headers, form).next() {
             let noted = self.login_cookie(site, &attempts.succeeded());
             append_cookie(&mut response, &noted);
         }

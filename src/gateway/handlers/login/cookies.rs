@@ -23,7 +23,7 @@ pub(super) fn browser_binding(attempts: &LoginAttempts, form: Form) -> String {
 }
 
 /// The login cookies of a request, with their form.
-pub(super) fn sent_attempts<'a>(
+fn sent_attempts<'a>(
     site: &'a Site,
     headers: &'a HeaderMap,
 ) -> impl Iterator<Item = (Form, LoginAttempts)> + 'a {
@@ -31,6 +31,16 @@ pub(super) fn sent_attempts<'a>(
         let values = cookie::values(headers, &names.login).filter_map(LoginAttempts::parse);
         values.map(move |attempts| (form, attempts))
     })
+}
+
+/// The login cookies of one form.
+pub(super) fn attempts_of<'a>(
+    site: &'a Site,
+    headers: &'a HeaderMap,
+    form: Form,
+) -> impl Iterator<Item = LoginAttempts> + 'a {
+    let sent = sent_attempts(site, headers).filter(move |(sent, _)| *sent == form);
+    sent.map(|(_, attempts)| attempts)
 }
 
 /// Removes the session cookies of these forms that the browser sent.

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tracing::Level;
 
 use super::long_target;
-use crate::gateway::request::endpoint::{Endpoint, start_url};
+use crate::gateway::request::endpoint::{Endpoint, own_url, start_url};
 use crate::gateway::response::{BEARER, GatewayResponse, html};
 use crate::model::{ExternalUrl, Mode, RequestedUrl};
 use crate::route::Site;
@@ -61,8 +61,7 @@ fn sign_in_page(
     let mut start = start_url(&target);
     if application.mode == Mode::Proxy {
         // Nothing but the application's own path may lead to the outpost.
-        let home = application.external.as_str().trim_end_matches('/');
-        start.insert_str(0, home);
+        start = own_url(&application.external, &start);
     }
     let page = Page {
         title: "You are not signed in",

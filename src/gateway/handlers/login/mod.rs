@@ -28,7 +28,7 @@ use crate::telemetry::metrics::{LoginOutcome, Rejection};
 use crate::web::cookie;
 use crate::web::request::navigation::{is_navigation, is_prefetch};
 use attempts::LoginAttempts;
-use cookies::{browser_binding, sent_attempts};
+use cookies::{attempts_of, browser_binding};
 
 /// The pages of a login: start, callback and sign-out.
 pub(crate) struct LoginFlow {
@@ -139,8 +139,7 @@ impl LoginFlow {
         let sessions = &self.authenticator.sessions;
         let now = sessions.clock.now();
         let (form, _) = sessions.cookies(site);
-        let sent = sent_attempts(site, headers).filter(|(sent, _)| *sent == form);
-        let attempts = LoginAttempts::next(sent.map(|(_, attempts)| attempts), &target, now);
+        let attempts = LoginAttempts::next(attempts_of(site, headers, form), &target, now);
         if attempts.is_loop() {
             let reset = self.login_cookie(site, &attempts.reset()).into();
             return Err(GatewayError::Login {
