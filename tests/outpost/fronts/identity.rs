@@ -102,36 +102,36 @@ async fn ap_2026_05_an_application_gets_its_own_cookies_and_credentials_and_none
     let prefixed = ours.replace("authentik_proxy_", "__Host-authentik_proxy_");
     for cookies in [
         ours.clone(),
-        format!("a=1; {ours}; b=2"),
-        format!("{ours};a=1;b=2"),
-        format!("a=1;b=2;  {ours}"),
-        format!("a=1; {prefixed}; {ours}; b=2; {prefixed}"),
-        format!("a=1; authentik_proxy_junk=1; {ours}; authentik_proxy_=; b=2"),
+        format!("first=1; {ours}; second=2"),
+        format!("{ours};first=1;second=2"),
+        format!("first=1;second=2;  {ours}"),
+        format!("first=1; {prefixed}; {ours}; second=2; {prefixed}"),
+        format!("first=1; authentik_proxy_junk=1; {ours}; authentik_proxy_=; second=2"),
     ] {
         let headers = [("cookie", cookies.as_str()), ("authorization", own)];
         let seen = shown("/page", &headers).await;
         assert!(seen.contains("x-authentik-username: alice\n"), "{seen}");
         // The application's own, such as Home Assistant's tokens.
         assert!(seen.contains(&format!("authorization: {own}\n")), "{seen}");
-        let kept = ["a=1", "b=2"].map(|pair| seen.contains(pair));
-        assert_eq!(kept, [cookies.contains("a=1"); 2], "{cookies}: {seen}");
+        let kept = ["first=1", "second=2"].map(|pair| seen.contains(pair));
+        assert_eq!(kept, [cookies.contains("first=1"); 2], "{cookies}: {seen}");
     }
     // Where everybody passes.
-    let cookies = format!("a=1; {ours}");
+    let cookies = format!("first=1; {ours}");
     let headers = [("cookie", cookies.as_str()), ("authorization", own)];
     let page = shown("/open", &headers).await;
     assert!(page.contains(&format!("authorization: {own}\n")), "{page}");
-    assert!(page.contains("a=1"), "{page}");
+    assert!(page.contains("first=1"), "{page}");
 
     // Credentials that were for us are not for the application.
     let basic = format!("Basic {}", STANDARD.encode("robot:app-pass-1"));
     for headers in [
         vec![("authorization", basic.as_str())],
-        vec![("authorization", basic.as_str()), ("cookie", "a=1")],
+        vec![("authorization", basic.as_str()), ("cookie", "first=1")],
     ] {
         let page = shown("/page", &headers).await;
         assert!(page.contains("x-authentik-username: robot\n"), "{page}");
-        assert_eq!(page.contains("a=1"), headers.len() > 1, "{page}");
+        assert_eq!(page.contains("first=1"), headers.len() > 1, "{page}");
         // Caddy 2.6 to 2.11.1 cannot take it away: docs/SECURITY.md.
         let cannot = server == Server::Caddy(authentik_standin::caddy::Release::Installed);
         assert!(cannot || !page.contains("authorization: "), "{page}");
