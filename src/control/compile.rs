@@ -30,7 +30,7 @@ pub(super) struct Compiler<'a> {
 }
 
 /// What tells a provider from others: its primary key, which a release once left out, or its name.
-fn key(record: &Value) -> String {
+pub(super) fn key(record: &Value) -> String {
     let field = |name| record.get(name).filter(|value| !value.is_null());
     let found = field("pk").or_else(|| field("name"));
     found.map(Value::to_string).unwrap_or_default()

@@ -38,7 +38,7 @@ pub(super) struct Kept {
 
 /// Why it is not kept, or not read.
 #[derive(Debug, thiserror::Error)]
-enum KeepError {
+pub(super) enum KeepError {
     #[error("{0}")]
     Store(#[from] StoreError),
     #[error("{path}: {reason}")]
@@ -62,11 +62,44 @@ impl Hint for KeepError {
     }
 }
 
-/// Where it is kept.
-enum Place {
+/// Where something is kept that outlives the process.
+pub(super) enum Place {
     File(PathBuf),
     Store(Store, String),
     Nowhere,
+}
+
+impl Place {
+    /// The place for `name`: beside the file for the configuration, or in a shared store. Its name
+    /// there is derived from the outpost's token, since several outposts may share a Redis.
+    pub(super) fn of(control: &Context, name: &str, context: &[u8], file: Option<PathBuf>) -> Self {
+        match file {
+            Some(path) => Self::File(path),
+            None if control.store.is_shared() => {
+                let token = control.settings.token.expose_secret().as_bytes();
+                let own = KeyedHash::new(token).of(context);
+                let name = format!("{name}:{}", URL_SAFE_NO_PAD.encode(own));
+                Self::Store(control.store.clone(), name)
+            }
+            None => Self::Nowhere,
+        }
+    }
+
+    pub(super) async fn write(&self, sealed: Vec<u8>) -> Result<(), KeepError> {
+        match self {
+            Self::File(path) => on_disk(path, move |path| replace(path, &sealed)).await,
+            Self::Store(store, name) => Ok(store.put_blob(name, &sealed).await?),
+            Self::Nowhere => Ok(()),
+        }
+    }
+
+    pub(super) async fn read(&self) -> Result<Option<Vec<u8>>, KeepError> {
+        match self {
+            Self::File(path) => on_disk(path, read_if_there).await,
+            Self::Store(store, name) => Ok(store.blob(name).await?),
+            Self::Nowhere => Ok(None),
+        }
+    }
 }
 
 /// See the module.
@@ -82,18 +115,9 @@ impl LastGood {
     pub(super) fn new(control: &Context) -> Self {
         let token: &SecretString = &control.settings.token;
         let token = token.expose_secret().as_bytes();
-        let place = match &control.settings.cache_file {
-            Some(path) => Place::File(path.clone()),
-            None if control.store.is_shared() => {
-                // Several outposts may share a Redis.
-                let own = KeyedHash::new(token).of(CONTEXT);
-                let name = format!("last-good:{}", URL_SAFE_NO_PAD.encode(own));
-                Place::Store(control.store.clone(), name)
-            }
-            None => Place::Nowhere,
-        };
+        let file = control.settings.cache_file.clone();
         Self {
-            place,
+            place: Place::of(control, "last-good", CONTEXT, file),
             seal: Seal::derive(b"last good configuration", &[token]),
             throttle: Throttle::default(),
             written: None,
@@ -135,7 +159,7 @@ impl LastGood {
 
     /// What was kept, if there is something and it can be read.
     pub(super) async fn read(&self) -> Option<Kept> {
-        let found = match self.load().await {
+        let found = match self.place.read().await {
             Ok(found) => found?,
             Err(error) => return self.refuse(&error),
         };
@@ -176,19 +200,7 @@ impl LastGood {
             answers,
         };
         let sealed = self.seal.seal(CONTEXT, &serde_json::to_vec(&plain)?);
-        match &self.place {
-            Place::File(path) => on_disk(path, move |path| replace(path, &sealed)).await,
-            Place::Store(store, name) => Ok(store.put_blob(name, &sealed).await?),
-            Place::Nowhere => Ok(()),
-        }
-    }
-
-    async fn load(&self) -> Result<Option<Vec<u8>>, KeepError> {
-        match &self.place {
-            Place::File(path) => on_disk(path, read_if_there).await,
-            Place::Store(store, name) => Ok(store.blob(name).await?),
-            Place::Nowhere => Ok(None),
-        }
+        self.place.write(sealed).await
     }
 }
 

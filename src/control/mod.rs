@@ -1,8 +1,9 @@
 //! The control plane: receives configuration and ended sessions from authentik.
 //!
-//! Four tasks: `run` keeps the configuration fresh, `events` holds the websocket and ends
+//! Five tasks: `run` keeps the configuration fresh, `events` holds the websocket and ends
 //! sessions the moment authentik says so, `introspection` finds those that ended while it was down,
-//! `reports` tells authentik of misconfigured reverse proxies.
+//! `presence` ends those of removed providers, `reports` tells authentik of misconfigured reverse
+//! proxies.
 
 mod api;
 mod back_off;
@@ -11,6 +12,7 @@ mod compile;
 mod events;
 mod introspection;
 mod last_good;
+mod presence;
 mod probe;
 #[cfg(test)]
 pub(crate) mod recorded;
@@ -46,6 +48,7 @@ use back_off::{BackOff, random_below};
 use certificates::Certificates;
 pub use events::WebsocketError;
 use last_good::LastGood;
+use presence::PresenceKeeper;
 pub use probe::{Listed, Probe, Stored};
 
 /// Settings of the control plane.
@@ -139,6 +142,8 @@ struct Signals {
     update: Notify,
     /// The websocket was down for a while.
     gap: Notify,
+    /// A provider was removed from the outpost, or added to it.
+    presence: Notify,
     /// The outpost, once known.
     outpost: watch::Sender<Option<Outpost>>,
 }
@@ -169,6 +174,8 @@ impl Control {
         let (this, task_signals) = (Arc::clone(&self.0), Arc::clone(&signals));
         tasks
             .spawn(move |stop| async move { introspection::run(&this, &task_signals, stop).await });
+        let (this, task_signals) = (Arc::clone(&self.0), Arc::clone(&signals));
+        tasks.spawn(move |stop| async move { presence::run(&this, &task_signals, stop).await });
         let (this, task_signals) = (Arc::clone(&self.0), signals);
         tasks.spawn(move |stop| async move {
             reports::run(&this, &task_signals, misconfigurations, stop).await;
@@ -214,6 +221,7 @@ struct Refresher<'a> {
     certificates: Certificates,
     served: Option<Outpost>,
     last_good: LastGood,
+    presence: PresenceKeeper,
     throttle: Throttle,
 }
 
@@ -225,6 +233,7 @@ impl<'a> Refresher<'a> {
             certificates: Certificates::new(),
             served: None,
             last_good: LastGood::new(control),
+            presence: PresenceKeeper::new(control),
             throttle: Throttle::default(),
         }
     }
@@ -257,6 +266,7 @@ impl<'a> Refresher<'a> {
 
     async fn fetch(&mut self, signals: &Signals) -> Result<(Duration, FetchedConfig), ApiError> {
         let api = Api::new(&self.control.settings, &self.control.back_channel);
+        let asked_at = self.control.clock.now();
         let mut answers = api.fetch().await?;
         if answers.version.is_none() {
             // It is asked again with the next refresh; what was known then is as good.
@@ -266,7 +276,10 @@ impl<'a> Refresher<'a> {
             let (providers, known) = (&answers.providers, &self.certificates);
             self.certificates = certificates::fetch(&api, providers, known).await;
         }
-        let interval = self.apply(&answers, self.control.clock.now(), signals)?;
+        let received_at = self.control.clock.now();
+        let interval = self
+            .apply(&answers, received_at, Some(asked_at), signals)
+            .await?;
         self.control.set_stale(false);
         tracing::info!(
             outpost = self.served.as_ref().map(|outpost| &*outpost.name),
@@ -283,7 +296,8 @@ impl<'a> Refresher<'a> {
             return;
         };
         let age = self.control.clock.now() - kept.received_at;
-        match self.apply(&kept.answers, kept.received_at, signals) {
+        let applied = self.apply(&kept.answers, kept.received_at, None, signals);
+        match applied.await {
             Ok(_) => {
                 self.control.set_stale(true);
                 tracing::warn!(
@@ -299,11 +313,13 @@ impl<'a> Refresher<'a> {
         }
     }
 
-    /// Serves what authentik answered at `received_at` (Unix seconds).
-    fn apply(
+    /// Serves what authentik answered at `received_at` (Unix seconds). It was asked at `asked_at`; by
+    /// an earlier process if that is `None`.
+    async fn apply(
         &mut self,
         answers: &FetchedConfig,
         received_at: i64,
+        asked_at: Option<i64>,
         signals: &Signals,
     ) -> Result<Duration, ApiError> {
         let control = self.control;
@@ -328,6 +344,8 @@ impl<'a> Refresher<'a> {
                 outpost.name,
             );
         }
+        let presence = self.presence.update(&answers.providers, &sites, asked_at);
+        let presence_changed = presence.await;
         self.sites = sites;
         self.served = Some(outpost.clone());
         control.metrics.updated(&outpost, received_at);
@@ -337,6 +355,9 @@ impl<'a> Refresher<'a> {
             table,
             refused,
         });
+        if presence_changed {
+            signals.presence.notify_one();
+        }
         control.readiness.configured();
         let interval_s = outpost.refresh_interval_s;
         signals.outpost.send_if_modified(|known| {

@@ -5,6 +5,7 @@ mod health;
 mod table;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -103,6 +104,10 @@ impl Live {
     }
 }
 
+/// Tolerated difference between the clocks of authentik, which dates sign-ins, and of the replica that
+/// saw a provider added to the outpost, in seconds.
+const MAX_CLOCK_SKEW_SECONDS: i64 = 5;
+
 /// An application with its live handles.
 pub struct Site {
     /// The protected application.
@@ -126,6 +131,8 @@ pub struct Site {
     pub metrics: SiteMetrics,
     /// Metrics of the application's own responses, in proxy mode.
     pub upstream_metrics: Option<UpstreamMetrics>,
+    /// When its provider was added to the outpost, Unix seconds; 0 if that is unknown.
+    added_at: AtomicI64,
 }
 
 impl Site {
@@ -182,7 +189,22 @@ impl Site {
             certificate: None,
             metrics,
             upstream_metrics,
+            added_at: AtomicI64::new(0),
         }
+    }
+
+    /// Records when the provider was added to the outpost, Unix seconds; 0 if that is unknown.
+    pub fn set_added_at(&self, time: i64) {
+        self.added_at.store(time, Ordering::Relaxed);
+    }
+
+    /// Whether a session is one of this application. One from before its provider was removed from the
+    /// outpost is none, wherever a copy of it was left.
+    #[must_use]
+    pub fn accepts(&self, session: &Session) -> bool {
+        let added_at = self.added_at.load(Ordering::Relaxed);
+        *session.client_id == *self.application.client.id
+            && session.started_at() >= added_at - MAX_CLOCK_SKEW_SECONDS
     }
 }
 

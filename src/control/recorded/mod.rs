@@ -94,6 +94,7 @@ async fn a_recorded_configuration_is_loaded_page_by_page() {
         let signals = Signals {
             update: Notify::new(),
             gap: Notify::new(),
+            presence: Notify::new(),
             outpost: watch::Sender::new(None),
         };
         let interval = Refresher::new(&control).fetch(&signals).await;

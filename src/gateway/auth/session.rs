@@ -45,7 +45,7 @@ impl Sessions {
             let Some(session) = self.store.load(&id, site).await? else {
                 continue;
             };
-            if *session.client_id != *site.application.client.id {
+            if !site.accepts(&session) {
                 continue;
             }
             let now = self.clock.now();
@@ -79,9 +79,11 @@ impl Sessions {
         &self,
         site: &Site,
         id: &SessionId,
-        tokens: Tokens,
+        mut tokens: Tokens,
     ) -> Result<(Arc<LiveSession>, String), StoreError> {
-        let session = live_session(site, new_session(site, tokens, self.clock.now()));
+        let now = self.clock.now();
+        tokens.claims.iat.get_or_insert(now);
+        let session = live_session(site, new_session(site, tokens, now));
         let stored = Arc::clone(&session);
         self.store.insert(id, site, stored).await?;
         let cookie = self.cookie(site, id, &session);

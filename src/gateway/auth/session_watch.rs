@@ -129,7 +129,7 @@ impl SessionWatch {
     async fn look_up(&self) -> Result<Option<(&SessionId, Arc<LiveSession>)>, StoreError> {
         for id in &self.ids {
             if let Some(session) = self.sessions.store.load(id, &*self.site).await?
-                && session.client_id == self.session.client_id
+                && self.site.accepts(&session)
                 && self
                     .sessions
                     .store

@@ -18,6 +18,8 @@ pub const PRODUCT: &str = concat!("authentik-proxy/", env!("CARGO_PKG_VERSION"))
 const PAGE_SIZE: u32 = 100;
 /// Maximum number of pages of a list.
 const MAX_PAGES: u32 = 1000;
+/// Attempts to read a list whose length changes between two pages.
+const MAX_LIST_ATTEMPTS: u32 = 3;
 /// Maximum length of the part of a response that an error keeps.
 const MAX_DETAIL_CHARS: usize = 300;
 
@@ -89,12 +91,18 @@ struct Page {
 struct Pagination {
     /// Number of the next page, 0 on the last one.
     next: Option<f64>,
+    /// Number of entries on all pages.
+    count: Option<f64>,
 }
 
 impl Page {
     fn next(&self) -> f64 {
         let pagination = self.pagination.as_ref();
         pagination.and_then(|page| page.next).unwrap_or_default()
+    }
+
+    fn count(&self) -> Option<f64> {
+        self.pagination.as_ref()?.count
     }
 }
 
@@ -131,21 +139,44 @@ impl<'a> Rest<'a> {
         json(self.url(path), &answer)
     }
 
-    /// Reads a list, all its pages.
+    /// Reads a list, all its pages. One that is incomplete is read again: pages are numbered, so that the
+    /// removal of an entry while the list is read moves another one to a page that was read before.
     pub async fn list(&self, path: &str) -> Result<Vec<Value>, RestError> {
-        let mut entries = Vec::new();
+        for _ in 0..MAX_LIST_ATTEMPTS {
+            if let Some(entries) = self.complete_list(path).await? {
+                return Ok(entries);
+            }
+        }
+        Err(RestError::Shape {
+            url: self.url(path),
+            reason: "the list is incomplete, or changes while it is read".to_owned(),
+        })
+    }
+
+    /// `None` if the number of entries changes from page to page, or is not that of the pages.
+    async fn complete_list(&self, path: &str) -> Result<Option<Vec<Value>>, RestError> {
+        let (mut entries, mut count) = (Vec::new(), None);
         for number in 1..=MAX_PAGES {
             let query = if path.contains('?') { '&' } else { '?' };
             let page: Page = self
                 .get(&format!("{path}{query}page={number}&page_size={PAGE_SIZE}"))
                 .await?;
-            let next = page.next();
+            let (next, counted) = (page.next(), page.count());
+            if count.replace(counted).is_some_and(|count| count != counted) {
+                return Ok(None);
+            }
             entries.extend(page.results);
             if next <= f64::from(number) {
                 break;
             }
         }
-        Ok(entries)
+        let length = f64::from(u32::try_from(entries.len()).unwrap_or(u32::MAX));
+        let is_complete = match count.flatten() {
+            Some(count) => length >= count,
+            // A full page without a word of the next one.
+            None => length < f64::from(PAGE_SIZE),
+        };
+        Ok(is_complete.then_some(entries))
     }
 
     /// Creates an object.
@@ -267,7 +298,53 @@ fn plain(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::replay::Replay;
+    use crate::web::client::trust::Trust;
+
+    #[tokio::test]
+    async fn a_list_counts_as_a_whole_only() {
+        let page = |next: u32, count: Option<u32>, entries: std::ops::Range<u32>| {
+            let mut pagination = json!({"next": next});
+            if let Some(count) = count {
+                pagination["count"] = count.into();
+            }
+            let body = json!({"pagination": pagination, "results": entries.collect::<Vec<_>>()});
+            json!({"status": 200, "content_type": "application/json", "body": body})
+        };
+        let bare = |entries: std::ops::Range<u32>| {
+            let body = json!({"results": entries.collect::<Vec<_>>()});
+            json!({"status": 200, "content_type": "application/json", "body": body})
+        };
+        // An entry of the first page is removed: the 101st moves there.
+        let moved = [page(2, Some(102), 0..100), page(0, Some(101), 101..102)];
+        let whole = [page(2, Some(101), 1..101), page(0, Some(101), 101..102)];
+        for (answers, expected) in [
+            (vec![page(0, Some(2), 0..2)], Some(2)),
+            (vec![page(0, Some(0), 0..0)], Some(0)),
+            (vec![bare(0..2)], Some(2)),
+            (whole.to_vec(), Some(101)),
+            ([moved.clone(), whole].concat(), Some(101)),
+            ([moved.clone(), moved.clone(), moved].concat(), None),
+            (vec![page(0, Some(2), 0..1); 3], None),
+            (vec![bare(0..100); 3], None),
+        ] {
+            let server = Replay::start().await;
+            server.plays(&answers);
+            let (host, token) = (format!("{}/", server.base), "token".into());
+            let host = Url::parse(&host).expect("a URL");
+            let trust = Trust::load(None).expect("usable");
+            let channel = BackChannel::over(&trust, false, Duration::from_mins(1));
+            let rest = Rest::new(&host, &token, String::new(), &channel);
+            let found = rest.list("outposts/proxy/").await;
+            assert_eq!(found.ok().map(|found| found.len()), expected);
+            assert_eq!(server.asked().len(), answers.len());
+        }
+    }
 
     #[test]
     fn failures_are_formatted_in_one_line() {

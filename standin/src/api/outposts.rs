@@ -47,7 +47,7 @@ pub(super) fn providers(shared: &Shared, state: &State, request: &Incoming) -> A
         let served = state
             .providers
             .iter()
-            .filter(|entry| !entry.slug().is_empty());
+            .filter(|entry| entry.is_attached && !entry.slug().is_empty());
         let proper = served.map(|entry| entry.wire(dialect, &request.base));
         proper.chain(state.raw_providers.iter().cloned()).collect()
     };
@@ -59,13 +59,17 @@ pub(super) fn providers(shared: &Shared, state: &State, request: &Incoming) -> A
 }
 
 pub(super) fn record(settings: &Settings, state: &State, outpost: &Outpost) -> Value {
-    let serves: &[Entry] = if outpost.main { &state.providers } else { &[] };
+    let serves: Vec<&Entry> = state
+        .providers
+        .iter()
+        .filter(|entry| outpost.main && entry.is_attached)
+        .collect();
     json!({
         "pk": outpost.id,
         "name": outpost.name,
         "type": "proxy",
         "providers": serves.iter().map(|entry| entry.pk).collect::<Vec<_>>(),
-        "providers_obj": serves.iter().map(|entry| summary(settings, entry)).collect::<Vec<_>>(),
+        "providers_obj": serves.iter().copied().map(|entry| summary(settings, entry)).collect::<Vec<_>>(),
         "service_connection": null,
         "service_connection_obj": null,
         "refresh_interval_s": settings.refresh_interval_s,

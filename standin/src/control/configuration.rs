@@ -66,6 +66,21 @@ impl Standin {
         state.trigger_update(ANNOUNCED);
     }
 
+    /// Takes the provider added as `name` off the outpost, or puts it on again; connected outposts are
+    /// told twice. Its application, its secrets and its tokens stay.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such provider.
+    pub fn attach_provider(&self, name: &str, attached: bool) {
+        let mut state = self.shared().lock();
+        let entry = state.providers.iter_mut().find(|entry| entry.name == name);
+        entry
+            .unwrap_or_else(|| panic!("there is no provider {name}"))
+            .is_attached = attached;
+        state.trigger_update(ANNOUNCED);
+    }
+
     /// Lists `record` among the providers as it is, however broken. Outposts are not told.
     pub fn raw_provider(&self, record: Value) {
         self.shared().lock().raw_providers.push(record);

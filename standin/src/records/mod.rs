@@ -21,7 +21,9 @@ pub(crate) struct Entry {
     pub(crate) pk: i64,
     pub(crate) signing: Signing,
     pub(crate) scopes: Vec<String>,
-    allowed_groups: Option<Vec<String>>,
+    pub(crate) allowed_groups: Option<Vec<String>>,
+    /// Whether it is on the outpost.
+    pub(crate) is_attached: bool,
     /// Every field but `oidc_configuration`, which depends on the request.
     record: Map<String, Value>,
     oidc_patch: Value,
@@ -60,6 +62,7 @@ impl Entry {
             signing: provider.signing,
             scopes: provider.scopes,
             allowed_groups: provider.allowed_groups,
+            is_attached: true,
             record,
             oidc_patch: json!({}),
         }

@@ -2,5 +2,6 @@
 
 mod control;
 mod hybrid;
+mod presence;
 pub(crate) mod tls;
 mod trouble;

@@ -6,7 +6,7 @@ mod forms;
 mod idle;
 mod last_good;
 mod outages;
-mod replicas;
+pub(crate) mod replicas;
 mod scene;
 pub(crate) mod server;
 mod trouble;

@@ -8,11 +8,11 @@ use crate::forward_auth::dialects::ALL;
 use crate::login::refresh::{age_tokens, grafana, refreshes};
 use crate::support::{Browser, World, furnish, location, start, within};
 
-pub(super) const HOST: &str = "grafana.test";
-pub(super) const PAGE: &str = "http://grafana.test/d/x";
+pub(crate) const HOST: &str = "grafana.test";
+pub(crate) const PAGE: &str = "http://grafana.test/d/x";
 
 /// An authentik with one application, without outposts.
-pub(super) async fn authentik() -> Standin {
+pub(crate) async fn authentik() -> Standin {
     let authentik = Standin::builder().start().await.expect("started");
     let grafana = Provider::forward_single("grafana", "http://grafana.test");
     furnish(&authentik, vec![grafana]);
@@ -20,7 +20,7 @@ pub(super) async fn authentik() -> Standin {
 }
 
 /// A replica that is configured; its websocket may still be connecting.
-pub(super) async fn replica(authentik: &Standin, redis: &Server) -> World {
+pub(crate) async fn replica(authentik: &Standin, redis: &Server) -> World {
     replica_with(authentik, redis, &[]).await
 }
 
@@ -44,13 +44,13 @@ pub(super) async fn replica_with(
 }
 
 /// What the replica answers to somebody with these cookies.
-pub(super) async fn status(world: &World, browser: &Browser) -> u16 {
+pub(crate) async fn status(world: &World, browser: &Browser) -> u16 {
     let cookies = browser.cookies(HOST);
     world.nginx(PAGE, &cookies, &[]).await.status().as_u16()
 }
 
 /// Waits for an answer that comes by itself.
-pub(super) async fn becomes(world: &World, browser: &Browser, wanted: u16) {
+pub(crate) async fn becomes(world: &World, browser: &Browser, wanted: u16) {
     within(async {
         while status(world, browser).await != wanted {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
