@@ -346,7 +346,7 @@ fn control(config: &Config, trust: &Trust, log: LogHandle) -> Result<control::Co
         settings: settings(config),
         live: Live::default(),
         store: store(config, &clock, &metrics)?,
-        back_channel: BackChannel::over(trust, insecure, timeout),
+        back_channel: BackChannel::over(trust, insecure, timeout, &config.proxies),
         header_files: HeaderFiles::read(sources),
         clock,
         metrics,

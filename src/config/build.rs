@@ -7,7 +7,7 @@ use super::settings::{
     Authentik, Control, Discover, ForwardAuth, Identity, Listen, Log, RedisOptions, RedisServers,
     RedisTopology, Session, Shutdown, Source as _, Tls, Upstream,
 };
-use super::{Config, Discovery, Redis, traces, warnings};
+use super::{Config, Discovery, Redis, proxies, traces, warnings};
 use crate::model::Diagnostic;
 
 /// `None` only if a problem was recorded.
@@ -23,6 +23,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let shutdown = Shutdown::read(reader)?;
     let redis = redis(reader);
     let tls = Tls::read(reader)?;
+    let proxies = proxies::read(reader);
     let traces = traces::read(reader);
     traces::check_protocol(reader, traces);
     let discover = discover(reader)?;
@@ -38,6 +39,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         shutdown,
         redis,
         tls,
+        proxies,
         traces,
         discover,
         applications: reader.take_policies(),
@@ -56,6 +58,7 @@ pub(super) fn discovery(reader: &mut Reader<'_>) -> Option<Discovery> {
     let outpost_id = reader.optional(&Authentik::outpost_id);
     let request_timeout = reader.default(&Control::request_timeout);
     let tls = Tls::read(reader)?;
+    let proxies = proxies::read(reader);
     let log = Log::read(reader)?;
     let problems = reader.problem_count();
     let discover = discover(reader);
@@ -71,6 +74,7 @@ pub(super) fn discovery(reader: &mut Reader<'_>) -> Option<Discovery> {
         insecure,
         outpost_id,
         request_timeout,
+        proxies,
         tls,
         log,
         discover: discover?,

@@ -15,6 +15,7 @@ mod build;
 mod error;
 mod file;
 mod layers;
+mod proxies;
 mod render;
 pub mod settings;
 mod show;
@@ -37,6 +38,7 @@ use uuid::Uuid;
 pub use applications::Policies;
 pub use error::ConfigErrors;
 pub use layers::Vars;
+pub use proxies::{Proxies, Proxy};
 pub use render::{Language, environment_help, example, settings_table};
 pub use settings::{
     Authentik, Control, CookiePrefix, Discover, ForwardAuth, Identity, Listen, Log, LogLevel, Node,
@@ -76,6 +78,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// Additional trusted certificates.
     pub tls: Tls,
+    /// Proxies on the way to authentik.
+    pub proxies: Proxies,
     /// Traces of requests.
     pub traces: Traces,
     /// The command `discover`.
@@ -169,6 +173,8 @@ pub struct Discovery {
     pub outpost_id: Option<Uuid>,
     /// `Control::request_timeout`, also of requests to Kubernetes.
     pub request_timeout: Duration,
+    /// Proxies on the way to authentik.
+    pub proxies: Proxies,
     /// Additional trusted certificates.
     pub tls: Tls,
     /// Logging, with `--watch`.

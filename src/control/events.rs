@@ -24,12 +24,12 @@ use super::{Context, Signals};
 use crate::model::{Hint, HintText, Outpost};
 use crate::route::user_agent;
 use crate::telemetry::Throttle;
-use crate::web::client::{Connector, FetchError};
+use crate::web::client::{FetchError, Stream};
 
 /// Time-out of the handshake, and of sending a frame.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-type Socket = WebSocketStream<TokioIo<<Connector as tower_service::Service<Uri>>::Response>>;
+type Socket = WebSocketStream<TokioIo<Stream>>;
 
 /// Why the websocket does not work. The text says the cause, [`Hint`] what to do.
 #[derive(Debug, thiserror::Error)]

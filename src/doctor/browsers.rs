@@ -97,7 +97,8 @@ async fn ask(config: &Config, trust: &Trust, site: &Site) -> Result<Response<Byt
     let id = &site.application.client.id;
     page.query_pairs_mut().clear().append_pair("client_id", id);
     let authentik = &config.authentik;
-    BackChannel::over(trust, authentik.insecure, config.control.request_timeout)
+    let timeout = config.control.request_timeout;
+    BackChannel::over(trust, authentik.insecure, timeout, &config.proxies)
         .get(page.as_str())
         .await
 }

@@ -1,19 +1,18 @@
 //! The certificates that authentik serves: names, issuers and expiry.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
+use hyper_rustls::MaybeHttpsStream;
+use rustls::pki_types::CertificateDer;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
+use crate::config::Config;
+use crate::web::client::BackChannel;
 use crate::web::client::trust::Trust;
 
 /// A certificate should have been renewed by the time that only this part of its life is left, and
@@ -27,22 +26,15 @@ const MAX_NAMES: usize = 5;
 pub(super) struct Chain(Vec<Certificate>);
 
 impl Chain {
-    /// What a host shows at its addresses within a time, whether it is trusted or not.
-    pub(super) async fn shown(
-        trust: &Trust,
-        host: &str,
-        addresses: &[SocketAddr],
-        limit: Duration,
-    ) -> Option<Self> {
-        let connector = TlsConnector::from(Arc::new(trust.client(true)));
-        let name = ServerName::try_from(host.to_owned()).ok()?;
-        let shaken = async {
-            let stream = TcpStream::connect(addresses).await.ok()?;
-            connector.connect(name, stream).await.ok()
+    /// What authentik shows, whether it is trusted or not.
+    pub(super) async fn shown(trust: &Trust, config: &Config) -> Option<Self> {
+        let uri = config.authentik.host.as_str().parse().ok()?;
+        let timeout = config.control.request_timeout;
+        let back_channel = BackChannel::over(trust, true, timeout, &config.proxies);
+        let MaybeHttpsStream::Https(stream) = back_channel.connect(uri).await.ok()? else {
+            return None;
         };
-        let stream = timeout(limit, shaken).await;
-        let shown = stream.ok()??;
-        let shown = shown.get_ref().1.peer_certificates()?;
+        let shown = stream.inner().get_ref().1.peer_certificates()?;
         let chain = shown.iter().map(read).collect::<Option<Vec<_>>>()?;
         (!chain.is_empty()).then_some(Self(chain))
     }

@@ -25,23 +25,14 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
             format!("unless authentik runs elsewhere, set AUTHENTIK_HOST to its Service, for example http://authentik-server.authentik.svc.cluster.local, and AUTHENTIK_HOST_BROWSER={host}"),
         );
     }
-    let bare = name.trim_matches(['[', ']']);
-    let addresses: Vec<_> = match tokio::net::lookup_host((bare, port)).await {
-        Ok(found) => found.collect(),
-        Err(error) => {
-            let found = format!("{name} cannot be resolved: {error}");
-            report.failed("dns", found, FetchError::Dns.hint_for_authentik());
-            return false;
-        }
-    };
-    let shown: Vec<_> = addresses.iter().map(|a| a.ip().to_string()).collect();
-    if shown == [bare] {
-        report.ok("dns", format!("{name} is an address already"));
-    } else {
-        report.ok("dns", format!("{name} is {}", shown.join(", ")));
+    let proxies = &config.proxies;
+    let uri = host.as_str().parse().unwrap_or_default();
+    if proxies.towards(&uri).is_some() {
+        report.skipped("dns", format!("the proxy resolves {name}"));
+    } else if !resolve(name, port, report).await {
+        return false;
     }
-    let patience = config.control.request_timeout;
-    let chain = Chain::shown(probe.trust(), bare, &addresses, patience);
+    let chain = Chain::shown(probe.trust(), config);
     match probe.clock_ahead().await {
         Err(error @ FetchError::Tls(_)) => {
             let shown = match chain.await {
@@ -61,7 +52,13 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
             false
         }
         Ok(ahead) => {
-            report.ok("connection", format!("{host} answers on port {port}"));
+            report.ok(
+                "connection",
+                format!(
+                    "{host} answers on port {port}, reached {}",
+                    proxies.reached(&uri)
+                ),
+            );
             if host.scheme() == "https" {
                 tls(config, chain.await, report);
             } else {
@@ -71,6 +68,25 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
             true
         }
     }
+}
+
+/// Looks for the addresses of a host; whether there are any.
+async fn resolve(name: &str, port: u16, report: &mut Report) -> bool {
+    let bare = name.trim_matches(['[', ']']);
+    let shown: Vec<_> = match tokio::net::lookup_host((bare, port)).await {
+        Ok(found) => found.map(|address| address.ip().to_string()).collect(),
+        Err(error) => {
+            let found = format!("{bare} cannot be resolved: {error}");
+            report.failed("dns", found, FetchError::Dns.hint_for_authentik());
+            return false;
+        }
+    };
+    if shown == [bare] {
+        report.ok("dns", format!("{bare} is an address already"));
+    } else {
+        report.ok("dns", format!("{bare} is {}", shown.join(", ")));
+    }
+    true
 }
 
 /// Whether an address is of the kind that browsers use.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 
+use crate::config::Proxies;
 use crate::web::client::trust::Trust;
 use crate::web::client::{BackChannel, FetchError};
 
@@ -19,7 +20,7 @@ pub(super) async fn get(
     path: &str,
     trust: &Trust,
 ) -> Result<Response<Bytes>, FetchError> {
-    BackChannel::over(trust, true, PING_TIMEOUT)
+    BackChannel::over(trust, true, PING_TIMEOUT, &Proxies::default())
         .get(&format!("{scheme}://{address}{path}"))
         .await
 }

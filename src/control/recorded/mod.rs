@@ -18,6 +18,7 @@ use super::{Context, Refresher, Settings, Signals};
 use crate::admin::Readiness;
 use crate::clock::Clock;
 use crate::config::Policies;
+use crate::config::Proxies;
 use crate::model::Outpost;
 use crate::recordings::{Recording, both, text};
 use crate::replay::Replay;
@@ -50,8 +51,12 @@ fn control(base: &str, browser: Option<Url>) -> Context {
         },
         live: Live::default(),
         store: Store::memory(clock.clone(), None),
-        back_channel: BackChannel::new(&TlsOptions::default(), Duration::from_secs(10))
-            .expect("a client"),
+        back_channel: BackChannel::new(
+            &TlsOptions::default(),
+            Duration::from_secs(10),
+            &Proxies::default(),
+        )
+        .expect("a client"),
         header_files: HeaderFiles::default(),
         clock,
         metrics: Metrics::new(),

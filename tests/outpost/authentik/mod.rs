@@ -3,5 +3,6 @@
 mod control;
 mod hybrid;
 mod presence;
+mod proxies;
 pub(crate) mod tls;
 mod trouble;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 /// Runs the doctor; returns the exit code and the findings.
-async fn doctor(
+pub(crate) async fn doctor(
     authentik: &Standin,
     arguments: &[&str],
     environment: &[(&str, &str)],

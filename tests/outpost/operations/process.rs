@@ -204,7 +204,11 @@ fn clean(program: &str, arguments: &[&str]) -> Command {
         .kill_on_drop(true);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("AUTHENTIK_") || text.starts_with("SSL_CERT_") || text == "COLUMNS" {
+        let is_proxy = text.to_ascii_uppercase().ends_with("_PROXY");
+        let decides = ["AUTHENTIK_", "SSL_CERT_"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix));
+        if decides || is_proxy || text == "COLUMNS" {
             command.env_remove(name);
         }
     }
