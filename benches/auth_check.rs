@@ -103,6 +103,7 @@ impl Outpost {
             max_age: 3600,
             cookie_form: Form::Plain,
             echo_credentials: false,
+            reauthorize_grace_period: 900,
             refresher: Refresher::channel().0,
             readiness: Readiness::default(),
             metrics: Metrics::new(),

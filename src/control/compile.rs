@@ -175,6 +175,9 @@ impl Compiler<'_> {
             .clone()
             .unwrap_or_default();
         let mut application = application(provider, &self.control.settings.policies)?;
+        let interval = &mut application.policy.reauthorize_interval;
+        *interval = interval.or(self.control.settings.reauthorize_interval);
+        *interval = interval.filter(|interval| !interval.is_zero());
         let identity = &mut application.policy.identity;
         identity
             .send_jwt

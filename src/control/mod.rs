@@ -74,6 +74,8 @@ pub struct Settings {
     pub policies: Policies,
     /// Whether applications get the access token where `policies` say nothing.
     pub send_jwt: bool,
+    /// When authentik authorizes sessions again, where `policies` say nothing; never if `None`.
+    pub reauthorize_interval: Option<Duration>,
     /// Where the last good configuration is kept; in the store, if that is shared, if `None`.
     pub cache_file: Option<PathBuf>,
     /// Heartbeat interval of the websocket.

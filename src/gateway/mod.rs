@@ -79,6 +79,8 @@ pub struct Context {
     pub login_timeout: i64,
     /// Lifetime of a session that is refreshed, in seconds.
     pub max_age: i64,
+    /// How long a session goes on in the background after its reauthorization is due, in seconds.
+    pub reauthorize_grace_period: i64,
     /// The form of new cookies, where browsers accept it.
     pub cookie_form: Form,
     /// Whether positive responses of forward auth have `Cookie` and `Authorization` as the
@@ -134,8 +136,10 @@ impl Gateway {
             cookie_form: context.cookie_form,
             max_age: context.max_age,
             verified: VerifiedCookies::default(),
+            reauthorize_grace_period: context.reauthorize_grace_period,
         };
-        let authenticator = Arc::new(Authenticator::new(sessions, context.refresher));
+        let live = context.live.clone();
+        let authenticator = Arc::new(Authenticator::new(sessions, context.refresher, live));
         let login = Arc::new(LoginFlow {
             authenticator: Arc::clone(&authenticator),
             login_timeout: context.login_timeout,

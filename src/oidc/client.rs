@@ -44,6 +44,7 @@ pub struct RelyingParty {
 }
 
 /// A verified answer of the token endpoint.
+#[derive(Clone)]
 pub struct Tokens {
     /// The access token's claims.
     pub claims: Claims,

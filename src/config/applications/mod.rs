@@ -1,6 +1,7 @@
 //! The file's section `applications`: what is set for single applications, by their slug.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
@@ -17,12 +18,13 @@ use crate::model::{
 /// The name of the section.
 pub(super) const SECTION: &str = "applications";
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "cors_preflight",
     "header_encoding",
     "headers",
     "identity_headers",
     "original_method",
+    "reauthorize_interval",
     "redirect_scripts",
     "rules",
     "send_jwt",
@@ -31,6 +33,9 @@ const KEYS: [&str; 10] = [
 ];
 const RULE_KEYS: [&str; 5] = ["action", "groups", "methods", "networks", "path"];
 const HEADER_KEYS: [&str; 2] = ["file", "prefix"];
+
+/// The minimum of `session.reauthorize_interval`.
+const MIN_REAUTHORIZE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Settings by application slug.
 pub type Policies = HashMap<String, Policy>;
@@ -62,6 +67,7 @@ impl Reader<'_> {
             match key.as_str() {
                 "cors_preflight" => policy.cors_preflight = self.flag(&at, node),
                 "original_method" => policy.original_method = self.flag(&at, node),
+                "reauthorize_interval" => policy.reauthorize_interval = self.interval(&at, node),
                 "redirect_scripts" => policy.redirect_scripts = self.flag(&at, node),
                 "send_jwt" => policy.identity.send_jwt = Some(self.flag(&at, node)),
                 "header_encoding" => policy.identity.encoding = self.encoding(&at, node),
@@ -230,6 +236,19 @@ impl Reader<'_> {
             self.problem(at, &error.reason);
             false
         })
+    }
+
+    /// An interval for [`Session::reauthorize_interval`](super::Session); 0 turns it off.
+    fn interval(&mut self, at: &str, node: Node) -> Option<Duration> {
+        let text = self.text(at, node)?;
+        let minimum = match settings::duration(Duration::ZERO)(&text) {
+            Ok(Duration::ZERO) => return Some(Duration::ZERO),
+            _ => MIN_REAUTHORIZE_INTERVAL,
+        };
+        let interval = settings::duration(minimum)(&text);
+        interval
+            .map_err(|error| self.problem(at, &error.reason))
+            .ok()
     }
 
     fn networks(&mut self, at: &str, node: Node) -> Vec<IpNet> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::definition::{Fallback, Setting, Source, Typed, section};
 use super::values::CookiePrefix;
 use crate::config::settings::parse::parser::{
-    COOKIE_PREFIX, FLAG, MINUTE, Parser, SECOND, count, duration, size,
+    COOKIE_PREFIX, FLAG, MINUTE, Parser, SECOND, ZERO, count, duration, size,
 };
 
 section! {
@@ -28,6 +28,16 @@ section! {
         /// Requests, streams and websockets count as use. Use is recorded ten times per timeout, so a
         /// session ends after 90 to 100 % of it. Unset: no idle timeout.
         idle_timeout: Duration = duration(MINUTE), optional;
+        /// Interval after which authentik authorizes a session again
+        ///
+        /// The next navigation then goes through authentik, usually without a prompt: its policies and
+        /// groups of then apply. `applications.<slug>.reauthorize_interval` overrides it for an application.
+        /// Unset: never. [RELIABILITY.md](RELIABILITY.md#changes-at-authentik) says when sessions end.
+        reauthorize_interval: Duration = duration(MINUTE), optional;
+        /// How long scripts, streams and websockets go on after reauthorization is due
+        ///
+        /// After it the session is suspended until authentik has authorized it again.
+        reauthorize_grace_period: Duration = duration(ZERO), default("15m");
         /// How long a login can be completed after it started
         login_ttl: Duration = duration(MINUTE), default("1h"), was("session.login_timeout");
         /// Prefix of cookie names: none, or host for __Host-

@@ -46,7 +46,7 @@ fn the_minimums_in_the_documentation_are_accepted() {
         assert!(loaded.is_ok(), "{about}: {loaded:?}");
         count += 1;
     }
-    assert_eq!(count, 10);
+    assert_eq!(count, 11);
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn control(base: &str, browser: Option<Url>) -> Context {
             certificates: false,
             policies: Policies::default(),
             send_jwt: true,
+            reauthorize_interval: None,
             cache_file: None,
             refresh_jitter: Duration::ZERO,
             reconnect_backoff_max: Duration::from_secs(1),

@@ -9,12 +9,13 @@ use http::HeaderMap;
 use super::authentik_limiter::AuthentikLimiter;
 use super::authorize::{Denial, Permit, authorize};
 use super::credentials::{self, CredentialCache, CredentialCheck};
+use super::reauthorization::{Standing, may_lead_to_authentik};
 use super::session::Sessions;
 use super::session_watch::SessionWatch;
 use super::token_refresh::Refresher;
 use crate::gateway::error::GatewayError;
-use crate::model::AuthorizationRequest;
-use crate::route::{LiveSession, Site};
+use crate::model::{AuthorizationRequest, SessionId};
+use crate::route::{Live, LiveSession, Site};
 use crate::telemetry::metrics::Rejection;
 use crate::web::request::inbound::Source;
 
@@ -39,17 +40,23 @@ pub(crate) struct Authenticator {
     pub(crate) limiter: Arc<AuthentikLimiter>,
     credentials: CredentialCache,
     refresher: Refresher,
+    /// Whether authentik is connected, as far as that is known.
+    live: Live,
 }
+
+/// A session that a request names, with its id and the time of the look-up.
+type Found = (SessionId, Arc<LiveSession>, i64);
 
 impl Authenticator {
     /// An authenticator with an empty cache of credentials.
-    pub(crate) fn new(sessions: Sessions, refresher: Refresher) -> Self {
+    pub(crate) fn new(sessions: Sessions, refresher: Refresher, live: Live) -> Self {
         let (sessions, limiter) = (Arc::new(sessions), Arc::<AuthentikLimiter>::default());
         Self {
             credentials: CredentialCache::new(Arc::clone(&sessions), Arc::clone(&limiter)),
             sessions,
             limiter,
             refresher,
+            live,
         }
     }
 
@@ -62,7 +69,14 @@ impl Authenticator {
         source: Source,
     ) -> Result<Admission, GatewayError> {
         let application = &site.application;
-        let session = self.identify(site, headers).await?;
+        let session = match self.find(site, headers).await? {
+            Some((_, session, now)) if self.sessions.is_current(site, &session, now) => {
+                Some(session)
+            }
+            // Boxed, because it is rare and large.
+            Some(found) => Box::pin(self.reauthorized(site, request, headers, found)).await?,
+            None => None,
+        };
         let is_signed_in = session.is_some();
         let denied = |reason| GatewayError::Denied {
             site: Arc::clone(site),
@@ -122,12 +136,66 @@ impl Authenticator {
         site: &Arc<Site>,
         headers: &HeaderMap,
     ) -> Result<Option<Arc<LiveSession>>, GatewayError> {
+        let found = self.find(site, headers).await?;
+        Ok(found.map(|(_, session, _)| session))
+    }
+
+    /// Whether the request's cookie names a session that needs no new authorization by authentik.
+    pub(crate) async fn is_signed_in(
+        &self,
+        site: &Arc<Site>,
+        headers: &HeaderMap,
+    ) -> Result<bool, GatewayError> {
+        let found = self.find(site, headers).await?;
+        Ok(found.is_some_and(|(_, session, now)| self.sessions.is_current(site, &session, now)))
+    }
+
+    /// The session as in [`Authenticator::identify`], with its id.
+    pub(crate) async fn find(
+        &self,
+        site: &Arc<Site>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Found>, GatewayError> {
         let found = self.sessions.find(site, headers).await;
         let found = found.map_err(|error| GatewayError::Store(Arc::clone(site), error))?;
-        Ok(found.map(|(id, session, now)| {
-            self.refresher.enqueue_if_due(&id, site, &session, now);
-            session
-        }))
+        if let Some((id, session, now)) = &found {
+            self.refresher.enqueue_if_due(id, site, session, *now);
+        }
+        Ok(found)
+    }
+
+    /// The session of a request, if the request may use it without a new authorization by authentik.
+    async fn reauthorized(
+        &self,
+        site: &Arc<Site>,
+        request: &AuthorizationRequest<'_>,
+        headers: &HeaderMap,
+        (id, session, now): Found,
+    ) -> Result<Option<Arc<LiveSession>>, GatewayError> {
+        // While authentik is away, its page would be none. Paths that need no session do not lead there.
+        let leads_to_authentik = self.live.health().is_connected()
+            && may_lead_to_authentik(request, headers)
+            && matches!(
+                authorize(&site.application, request, None),
+                Err(Denial::LoginRequired)
+            );
+        let is_usable = |session: &LiveSession| match self.sessions.standing(site, session, now) {
+            Standing::Current => true,
+            Standing::Due => !leads_to_authentik,
+            Standing::Suspended => false,
+        };
+        if is_usable(&session) {
+            return Ok(Some(session));
+        }
+        // Another replica may have stored a new authorization.
+        match self.sessions.store.reload(&id, &**site).await {
+            Ok(found) => Ok(found.filter(|found| site.accepts(found) && is_usable(found))),
+            Err(error) if self.sessions.standing(site, &session, now) == Standing::Suspended => {
+                Err(GatewayError::Store(Arc::clone(site), error))
+            }
+            // A new authorization could not be stored.
+            Err(_) => Ok(Some(session)),
+        }
     }
 
     /// Watches the session of a request for as long as its response takes.

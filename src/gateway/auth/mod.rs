@@ -5,6 +5,7 @@ pub(crate) mod authentik_limiter;
 pub(crate) mod authorize;
 pub(crate) mod credentials;
 pub(crate) mod failures;
+pub(crate) mod reauthorization;
 pub(crate) mod session;
 pub(crate) mod session_watch;
 pub mod token_refresh;

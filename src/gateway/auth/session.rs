@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::reauthorization::{Standing, standing};
 use super::verified_cookies::VerifiedCookies;
 use crate::clock::Clock;
 use crate::model::{CookieDomain, Refresh, Session, SessionId};
@@ -30,6 +31,8 @@ pub(crate) struct Sessions {
     /// Lifetime of a session that is refreshed, in seconds.
     pub(crate) max_age: i64,
     pub(crate) verified: VerifiedCookies,
+    /// How long a session goes on in the background after its reauthorization is due, in seconds.
+    pub(crate) reauthorize_grace_period: i64,
 }
 
 impl Sessions {
@@ -88,6 +91,35 @@ impl Sessions {
         self.store.insert(id, site, stored).await?;
         let cookie = self.cookie(site, id, &session);
         Ok((session, cookie))
+    }
+
+    /// Stores the tokens of a new authorization in the place of a session's, under its id, so that its
+    /// streams go on. `None` if the session was revoked meanwhile.
+    pub(crate) async fn renew(
+        &self,
+        site: &Site,
+        id: &SessionId,
+        tokens: Tokens,
+    ) -> Result<Option<(Arc<LiveSession>, String)>, StoreError> {
+        let session = live_session(site, new_session(site, tokens, self.clock.now()));
+        let stored = Arc::clone(&session);
+        self.store.update(id, site, stored).await?;
+        let found = self.store.load(id, site).await?;
+        let is_stored = found.is_some_and(|found| found.has_same_token(&session));
+        Ok(is_stored.then(|| {
+            let cookie = self.cookie(site, id, &session);
+            (session, cookie)
+        }))
+    }
+
+    /// How far a session may be used at `now` (Unix seconds).
+    pub(crate) fn standing(&self, site: &Site, session: &Session, now: i64) -> Standing {
+        standing(site, session, self.reauthorize_grace_period, now)
+    }
+
+    /// Whether a session needs no new authorization by authentik at `now` (Unix seconds).
+    pub(crate) fn is_current(&self, site: &Site, session: &Session, now: i64) -> bool {
+        self.standing(site, session, now) == Standing::Current
     }
 
     /// The form of new cookies of an application, and their names.

@@ -12,6 +12,7 @@ use http::{HeaderValue, Response, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::reauthorization::{Standing, suspended_at};
 use super::session::Sessions;
 use super::token_refresh::Refresher;
 use crate::model::SessionId;
@@ -104,7 +105,7 @@ async fn ended(mut watch: SessionWatch, mut at_once: bool) {
                 }
                 watch.session = session;
             }
-            Err(_) if watch.session.is_live(now) => {}
+            Err(_) if watch.session.is_live(now) && !watch.is_suspended(&watch.session) => {}
             Ok(None) | Err(_) => return,
         }
     }
@@ -122,19 +123,28 @@ impl SessionWatch {
             let retry = self.session.refresh_retry_seconds().unsigned_abs();
             until(due + 1).max(Duration::from_secs(retry))
         });
-        end.min(due)
+        let grace_period = self.sessions.reauthorize_grace_period;
+        let suspended = suspended_at(&self.site, &self.session, grace_period);
+        end.min(due).min(suspended.map_or(LOOKUP_INTERVAL, until))
+    }
+
+    fn is_suspended(&self, session: &LiveSession) -> bool {
+        let now = self.sessions.clock.now();
+        self.sessions.standing(&self.site, session, now) == Standing::Suspended
     }
 
     /// The session as the store has it now, and the id that it was found by.
     async fn look_up(&self) -> Result<Option<(&SessionId, Arc<LiveSession>)>, StoreError> {
+        let store = &self.sessions.store;
         for id in &self.ids {
-            if let Some(session) = self.sessions.store.load(id, &*self.site).await?
+            let mut found = store.load(id, &*self.site).await?;
+            if found.as_ref().is_some_and(|found| self.is_suspended(found)) {
+                // Another replica may have stored a new authorization.
+                found = store.reload(id, &*self.site).await?;
+            }
+            if let Some(session) = found.filter(|found| !self.is_suspended(found))
                 && self.site.accepts(&session)
-                && self
-                    .sessions
-                    .store
-                    .touch(id, &session, self.sessions.clock.now())
-                    .await?
+                && store.touch(id, &session, self.sessions.clock.now()).await?
             {
                 return Ok(Some((id, session)));
             }

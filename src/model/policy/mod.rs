@@ -5,6 +5,7 @@ pub(super) mod allowlist;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, header};
 use ipnet::IpNet;
@@ -23,6 +24,9 @@ pub struct Policy {
     /// Trust nginx's `X-Original-Method`: only where nginx sets it on every subrequest, since it
     /// passes on the client's own otherwise.
     pub original_method: bool,
+    /// How long after a sign-in authentik authorizes the session again; zero for never, `None` if it is
+    /// not set for this application.
+    pub reauthorize_interval: Option<Duration>,
     /// How identity headers are made.
     pub identity: IdentityOptions,
     /// Additional request headers for the application, set last.

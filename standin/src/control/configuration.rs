@@ -112,13 +112,7 @@ impl Standin {
 
     /// Replaces the claims that are merged into the tokens of a user from now on.
     pub fn set_extra_claims(&self, username: &str, claims: &Value) {
-        let shared = self.shared();
-        let mut state = shared.lock();
-        for account in &mut state.accounts {
-            if account.user.username == username {
-                account.user.extra_claims.clone_from(claims);
-            }
-        }
+        self.change_user(username, |user| user.extra_claims.clone_from(claims));
     }
 
     /// Adds someone who can sign in.
@@ -127,6 +121,41 @@ impl Standin {
             .lock()
             .accounts
             .push(Account { user, active: true });
+    }
+
+    /// Changes which groups may use the application of the provider added as `name`; `None` admits
+    /// everyone. Outposts are not told, and tokens stay as they are, as after a change of a policy.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such provider.
+    pub fn restrict_provider(&self, name: &str, groups: Option<&[&str]>) {
+        let groups = groups.map(|groups| groups.iter().map(|&group| group.to_owned()).collect());
+        let mut state = self.shared().lock();
+        let entry = state.providers.iter_mut().find(|entry| entry.name == name);
+        entry
+            .unwrap_or_else(|| panic!("there is no provider {name}"))
+            .allowed_groups = groups;
+    }
+
+    /// Replaces the groups of a user. Outposts are not told, and tokens stay as they are.
+    pub fn set_groups(&self, username: &str, groups: &[&str]) {
+        self.change_user(username, |user| {
+            user.groups = groups.iter().map(|&group| group.to_owned()).collect();
+        });
+    }
+
+    /// Replaces the password of a user. Outposts are not told; sessions and tokens stay as they are.
+    pub fn set_password(&self, username: &str, password: &str) {
+        self.change_user(username, |user| password.clone_into(&mut user.password));
+    }
+
+    fn change_user(&self, username: &str, change: impl Fn(&mut User)) {
+        let mut state = self.shared().lock();
+        let accounts = state.accounts.iter_mut();
+        for account in accounts.filter(|account| account.user.username == username) {
+            change(&mut account.user);
+        }
     }
 
     /// Adds an outpost without providers that the token lists too, after those that exist.
@@ -213,6 +242,15 @@ impl Standin {
             account.active &= account.user.username != username;
         }
         self.end_sessions_of(username);
+    }
+
+    /// Deletes a user with all sessions and tokens; outposts are told of each session once.
+    pub fn delete_user(&self, username: &str) {
+        self.end_sessions_of(username);
+        let mut state = self.shared().lock();
+        state
+            .accounts
+            .retain(|account| account.user.username != username);
     }
 
     /// The `sid` claims of a user's sessions, in no particular order.

@@ -4,5 +4,6 @@ mod control;
 mod hybrid;
 mod presence;
 mod proxies;
+mod rights;
 pub(crate) mod tls;
 mod trouble;

@@ -4,6 +4,7 @@ mod api_clients;
 pub(crate) mod browser;
 mod domains;
 mod history;
+mod reauthorize;
 pub(crate) mod refresh;
 mod sign_in;
 mod sign_out;

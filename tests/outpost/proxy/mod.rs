@@ -14,6 +14,6 @@ mod live;
 mod login;
 pub(crate) mod programs;
 mod recipes;
-mod sessions;
+pub(crate) mod sessions;
 pub(crate) mod streams;
 mod websocket;

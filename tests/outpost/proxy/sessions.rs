@@ -9,7 +9,7 @@ use crate::support::upstream::{HOST, alice, world};
 use crate::support::{Browser, get, within};
 
 /// An application whose events begin with a chunk, and have no end. One has to sign in for it.
-async fn endless() -> Provider {
+pub(crate) async fn endless() -> Provider {
     let provider = application(|mut stream| async move {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
         stream.write_all(head.as_bytes()).await?;

@@ -24,7 +24,7 @@ pub(crate) async fn replica(authentik: &Standin, redis: &Server) -> World {
     replica_with(authentik, redis, &[]).await
 }
 
-pub(super) async fn replica_with(
+pub(crate) async fn replica_with(
     authentik: &Standin,
     redis: &Server,
     more: &[(&str, &str)],

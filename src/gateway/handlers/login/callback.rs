@@ -12,7 +12,7 @@ use crate::gateway::auth::authentik_limiter::Attempt;
 use crate::gateway::error::{Denied, GatewayError, LoginFailure};
 use crate::gateway::request::target::RequestTarget;
 use crate::gateway::response::{GatewayResponse, append_cookie, html, redirect};
-use crate::model::SessionId;
+use crate::model::{Claims, SessionId};
 use crate::oidc::{LoginState, OidcError, StateError, Tokens};
 use crate::route::Site;
 use crate::telemetry::metrics::LoginOutcome;
@@ -97,7 +97,7 @@ impl LoginFlow {
             }
             Err(reason) => reason,
         };
-        if self.authenticator.identify(site, headers).await?.is_some() {
+        if self.authenticator.is_signed_in(site, headers).await? {
             // A parallel tab or the back button: the user is signed in already.
             let response = self.land(site, headers, known.as_deref());
             return Ok(GatewayResponse::of(site, response));
@@ -152,7 +152,8 @@ impl LoginFlow {
         Ok(redeemed)
     }
 
-    /// Stores the session under a fresh id (against fixation) and redirects to the return target.
+    /// Stores the session, and redirects to the return target. The id is new, against fixation, unless
+    /// authentik authorized the browser's session again.
     async fn finish(
         &self,
         site: &Arc<Site>,
@@ -161,13 +162,29 @@ impl LoginFlow {
         target: Option<&str>,
     ) -> Result<GatewayResponse, GatewayError> {
         let sessions = &self.authenticator.sessions;
-        let replaced: Vec<_> = sessions.ids(site, headers).map(|id| id.key()).collect();
+        let failed = |error| GatewayError::Store(Arc::clone(site), error);
+        let continued = self.continued(site, headers, &tokens).await?;
+        let is_continued = |id: &SessionId| continued.as_ref() == Some(id);
+        let replaced: Vec<_> = sessions
+            .ids(site, headers)
+            .filter(|id| !is_continued(id))
+            .collect();
         for old in replaced {
-            sessions.store.revoke(&old).await;
+            sessions.store.revoke(&old.key()).await;
         }
-        let created = sessions.create(site, &SessionId::random(), tokens).await;
-        let (session, cookie) =
-            created.map_err(|error| GatewayError::Store(Arc::clone(site), error))?;
+        let renewed = match &continued {
+            Some(id) => {
+                let renewed = sessions.renew(site, id, tokens.clone()).await;
+                renewed.map_err(failed)?
+            }
+            None => None,
+        };
+        let (session, cookie) = if let Some(renewed) = renewed {
+            renewed
+        } else {
+            let created = sessions.create(site, &SessionId::random(), tokens).await;
+            created.map_err(failed)?
+        };
         site.metrics.logins.count(LoginOutcome::Succeeded);
         let mut response = self.land(site, headers, target);
         append_cookie(&mut response, &cookie);
@@ -182,6 +199,23 @@ impl LoginFlow {
             session: Some(session),
             ..GatewayResponse::of(site, response)
         })
+    }
+
+    /// The id of the browser's session, if these tokens are a new authorization of it: of the same user
+    /// in the same session at authentik.
+    async fn continued(
+        &self,
+        site: &Arc<Site>,
+        headers: &HeaderMap,
+        tokens: &Tokens,
+    ) -> Result<Option<SessionId>, GatewayError> {
+        if site.application.policy.reauthorize_interval.is_none() || tokens.claims.sid.is_none() {
+            return Ok(None);
+        }
+        let found = self.authenticator.find(site, headers).await?;
+        let is_same = |old: &Claims| old.sub == tokens.claims.sub && old.sid == tokens.claims.sid;
+        let found = found.filter(|(_, old, _)| is_same(&old.claims));
+        Ok(found.map(|(id, ..)| id))
     }
 }
 
