@@ -24,7 +24,7 @@ use hyper::body::Incoming;
 use crate::model::UpstreamProtocol;
 use crate::web::client::trust::Trust;
 pub(crate) use error::UpstreamError;
-use pool::Pools;
+use pool::{MaxRead, Pools};
 pub use probe::{ProbeError, ProbeResponse};
 pub(crate) use request::{Destination, ProxyRequest, SetHeaders};
 pub(crate) use response::ProxyResponse;
@@ -37,23 +37,47 @@ use upgrade::Upgrade;
 /// Sends requests to applications over pooled connections. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct Upstream {
-    /// By protocol, and by whether certificates are verified: these never share a connection.
-    pools: Arc<[[Pools; 2]; 2]>,
+    /// By whether certificates are verified: these never share a connection.
+    pools: Arc<[ProtocolPools; 2]>,
     timeouts: Timeouts,
+}
+
+/// The pools by protocol. Connections whose reads are large are for clients of HTTP/1.1 only, since
+/// buffers stay as large as they have become.
+struct ProtocolPools {
+    http1: Pools,
+    http1_small_reads: Pools,
+    http2: Pools,
+}
+
+impl ProtocolPools {
+    fn new(trust: &Trust, insecure: bool, connect_timeout: Duration) -> Self {
+        let pools =
+            |protocol, max_read| Pools::new(protocol, max_read, trust, insecure, connect_timeout);
+        Self {
+            http1: pools(UpstreamProtocol::Http1, MaxRead::Large),
+            http1_small_reads: pools(UpstreamProtocol::Http1, MaxRead::Small),
+            http2: pools(UpstreamProtocol::Http2, MaxRead::Small),
+        }
+    }
+
+    fn get(&self, protocol: UpstreamProtocol, client: Version) -> &Pools {
+        match protocol {
+            UpstreamProtocol::Http1 if client == Version::HTTP_2 => &self.http1_small_reads,
+            UpstreamProtocol::Http1 => &self.http1,
+            UpstreamProtocol::Http2 => &self.http2,
+        }
+    }
 }
 
 impl Upstream {
     /// Prepares the pools. Opens no connection yet.
     #[must_use]
     pub fn new(trust: &Trust, timeouts: Timeouts) -> Self {
-        let pools = |protocol| {
-            [false, true].map(|insecure| Pools::new(protocol, trust, insecure, timeouts.connect))
-        };
+        let pools = [false, true];
+        let pools = pools.map(|insecure| ProtocolPools::new(trust, insecure, timeouts.connect));
         Self {
-            pools: Arc::new([
-                pools(UpstreamProtocol::Http1),
-                pools(UpstreamProtocol::Http2),
-            ]),
+            pools: Arc::new(pools),
             timeouts,
         }
     }
@@ -93,7 +117,8 @@ impl Upstream {
             };
             *outgoing.body_mut() = Body::new(RequestBody::new(body, timer.clone(), head));
         }
-        let sent = self.send(outgoing, destination, &timer);
+        let client = request.parts.version;
+        let sent = self.send(outgoing, destination, client, &timer);
         let mut response = tokio::select! {
             biased;
             response = sent => response,
@@ -104,7 +129,7 @@ impl Upstream {
         let repeatable =
             !has_body && matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         if repeatable && let Err(UpstreamError::Stale(_)) = &response {
-            response = self.send(build()?, destination, &timer).await;
+            response = self.send(build()?, destination, client, &timer).await;
         }
         let (mut response, is_complete) = response?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -132,6 +157,7 @@ impl Upstream {
         &self,
         request: Request<Body>,
         destination: Destination<'_>,
+        client: Version,
         timer: &IdleTimer,
     ) -> Result<(Response<Incoming>, bool), UpstreamError> {
         let Destination {
@@ -139,7 +165,8 @@ impl Upstream {
             protocol,
             insecure,
         } = destination;
-        let pool = self.pools[protocol as usize][usize::from(insecure)].of(backend);
+        let pools = self.pools[usize::from(insecure)].get(protocol, client);
+        let pool = pools.of(backend);
         let Timeouts { connect, response } = self.timeouts;
         tokio::select! {
             biased;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode, Version};
 
 use super::Upstream;
 use super::error::UpstreamError;
@@ -82,7 +82,9 @@ impl Upstream {
             PathAndQuery::from_static("/"),
             host,
         )?;
-        let (response, _) = self.send(request, destination, &IdleTimer::new()).await?;
+        let (response, _) = self
+            .send(request, destination, Version::HTTP_11, &IdleTimer::new())
+            .await?;
         let powered_by = response.headers().get(POWERED_BY);
         Ok(ProbeResponse {
             status: response.status(),

@@ -24,7 +24,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 
 use super::dialer::DialerTo;
-use super::limited_reads::LimitedReads;
+use super::limited_reads::{LimitedReads, MaxRead};
 use super::send_error::SendError;
 
 /// Header lines of one response; a response with more is answered with 502. hyper's own limit is 100.
@@ -33,6 +33,7 @@ const MAX_RESPONSE_HEADER_LINES: usize = 512;
 /// Connections that are opened when they are needed, and kept for further requests.
 pub(super) struct Http1Pool {
     dialer: DialerTo,
+    max_read: MaxRead,
     max_idle: usize,
     /// `None` when connections are no longer kept.
     idle: Mutex<Option<Vec<Connection>>>,
@@ -42,9 +43,15 @@ pub(super) struct Http1Pool {
 
 impl Http1Pool {
     /// A pool that keeps connections for `max_age` from now on, `max_idle` at most.
-    pub(super) fn new(dialer: DialerTo, max_age: Duration, max_idle: usize) -> Arc<Self> {
+    pub(super) fn new(
+        dialer: DialerTo,
+        max_read: MaxRead,
+        max_age: Duration,
+        max_idle: usize,
+    ) -> Arc<Self> {
         let pool = Arc::new(Self {
             dialer,
+            max_read,
             max_idle,
             idle: Mutex::new(Some(Vec::new())),
             idle_event: Arc::default(),
@@ -81,7 +88,7 @@ impl Http1Pool {
             let reused = idle.is_some();
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => Connection::open(&self.dialer, &self.idle_event).await?,
+                None => self.open().await?,
             };
             match connection.send(request).await {
                 Ok(response) => return Ok((response, self.release(connection))),
@@ -95,6 +102,24 @@ impl Http1Pool {
                 },
             }
         }
+    }
+
+    async fn open(&self) -> Result<Connection, SendError> {
+        let stream = self.dialer.dial().await.map_err(SendError::Connect)?;
+        let stream = TokioIo::new(LimitedReads::new(TokioIo::new(stream), self.max_read));
+        let connected = parser().handshake(stream).await;
+        let (sender, connection) = connected.map_err(|error| SendError::Connection {
+            error,
+            reused: false,
+        })?;
+        Ok(Connection {
+            sender,
+            driver: Some(Box::pin(connection.with_upgrades())),
+            waker: Arc::new(IdleWaker {
+                parked: AtomicBool::new(false),
+                idle_event: Arc::clone(&self.idle_event),
+            }),
+        })
     }
 
     /// Keeps a connection once it is ready for the next request. Returns whether it is ready already.
@@ -139,24 +164,6 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(dialer: &DialerTo, idle_event: &Arc<Notify>) -> Result<Self, SendError> {
-        let stream = dialer.dial().await.map_err(SendError::Connect)?;
-        let stream = TokioIo::new(LimitedReads::new(TokioIo::new(stream)));
-        let connected = parser().handshake(stream).await;
-        let (sender, connection) = connected.map_err(|error| SendError::Connection {
-            error,
-            reused: false,
-        })?;
-        Ok(Self {
-            sender,
-            driver: Some(Box::pin(connection.with_upgrades())),
-            waker: Arc::new(IdleWaker {
-                parked: AtomicBool::new(false),
-                idle_event: Arc::clone(idle_event),
-            }),
-        })
-    }
-
     /// Does what can be done now. Ready when the connection has ended.
     fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(driver) = &mut self.driver else {

@@ -21,6 +21,7 @@ use crate::web::client::connector;
 use crate::web::client::trust::Trust;
 use dialer::{Dialer, DialerTo};
 use http1::Http1Pool;
+pub(super) use limited_reads::MaxRead;
 pub(super) use send_error::SendError;
 
 /// Idle connections to one application.
@@ -41,6 +42,7 @@ const MAX_APPLICATIONS: usize = 1024;
 /// authority of requests, which in HTTP/2 is the requested host and not the application's.
 pub(super) struct Pools {
     protocol: UpstreamProtocol,
+    max_read: MaxRead,
     dialer: Arc<Dialer>,
     max_age: Duration,
     generations: Cache<Backend, Arc<Generation>>,
@@ -76,9 +78,10 @@ impl Generation {
 }
 
 impl Pools {
-    /// Pools whose connections are opened within `connect_timeout`.
+    /// Pools whose connections are opened within `connect_timeout`. `max_read` is for HTTP/1.1.
     pub(super) fn new(
         protocol: UpstreamProtocol,
+        max_read: MaxRead,
         trust: &Trust,
         insecure: bool,
         connect_timeout: Duration,
@@ -90,6 +93,7 @@ impl Pools {
         let connector = connector(trust.client(insecure), connect_timeout, alpn);
         Self {
             protocol,
+            max_read,
             dialer: Arc::new(Dialer::new(connector, connect_timeout)),
             max_age: MAX_AGE,
             generations: Cache::new(MAX_APPLICATIONS),
@@ -116,7 +120,13 @@ impl Pools {
         let dialer = DialerTo::new(Arc::clone(&self.dialer), backend.uri().clone());
         match self.protocol {
             UpstreamProtocol::Http1 => {
-                Pool::Http1(Http1Pool::new(dialer, self.max_age, MAX_IDLE_PER_HOST))
+                let max_read = self.max_read;
+                Pool::Http1(Http1Pool::new(
+                    dialer,
+                    max_read,
+                    self.max_age,
+                    MAX_IDLE_PER_HOST,
+                ))
             }
             UpstreamProtocol::Http2 => Pool::Http2(Box::new(
                 Client::builder(TokioExecutor::new())
@@ -162,6 +172,11 @@ mod tests {
         address
     }
 
+    fn http1_pools(trust: &Trust, connect_timeout: Duration) -> Pools {
+        let protocol = UpstreamProtocol::Http1;
+        Pools::new(protocol, MaxRead::Large, trust, false, connect_timeout)
+    }
+
     #[tokio::test]
     async fn names_are_looked_up_again_when_connections_are_old() {
         let address = numbering().await;
@@ -169,7 +184,7 @@ mod tests {
         let trust = Trust::load(None).expect("authorities");
         let limit = Duration::from_secs(10);
         for (max_age, is_reused) in [(Duration::MAX, true), (Duration::ZERO, false)] {
-            let mut pools = Pools::new(UpstreamProtocol::Http1, &trust, false, limit);
+            let mut pools = http1_pools(&trust, limit);
             pools.max_age = max_age;
             let mut connections = Vec::new();
             for _ in 0..16 {
@@ -204,7 +219,7 @@ mod tests {
         });
         let trust = Trust::load(None).expect("authorities");
         let limit = Duration::from_secs(10);
-        let mut pools = Pools::new(UpstreamProtocol::Http1, &trust, false, limit);
+        let mut pools = http1_pools(&trust, limit);
         // Not by its age.
         pools.max_age = Duration::MAX;
         let backend = Backend::parse(&format!("http://{address}")).expect("a URL");

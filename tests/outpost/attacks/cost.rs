@@ -74,6 +74,16 @@ async fn large_application() -> (Provider, UnboundedReceiver<()>) {
     (provider, begun)
 }
 
+/// The most memory while time passes, as others see it.
+async fn most_memory(process: &Process) -> u64 {
+    let mut most = 0;
+    for _ in 0..2000 {
+        is_answered(1, process.address()).await;
+        most = most.max(own_memory(process));
+    }
+    most
+}
+
 /// An HTTP/2 frame (RFC 9113 section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("small").to_be_bytes();
@@ -127,14 +137,35 @@ async fn ap_2026_04_an_http2_client_that_does_not_read_holds_two_mebibytes() {
         for _ in 0..CONNECTIONS * 32 {
             within(begun.recv()).await.expect("an answer");
         }
-        let mut most = 0;
-        // Time passes, as others see it.
-        for _ in 0..2000 {
-            is_answered(1, address).await;
-            most = most.max(own_memory(&world.outpost));
-        }
-        let each = (most - before) / CONNECTIONS as u64;
+        let each = (most_memory(&world.outpost).await - before) / CONNECTIONS as u64;
         assert!(each <= 2048, "{each} KiB a connection, after {read_first}");
+        drop(clients);
+        world.outpost.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn ap_2026_04_an_http1_client_that_does_not_read_holds_a_quarter_of_a_mebibyte() {
+    const CONNECTIONS: usize = 64;
+    for read_first in [0, 1 << 20] {
+        let authentik = Standin::builder().start().await.expect("started");
+        let (provider, mut begun) = large_application().await;
+        let mut world = World::running(authentik, vec![provider], &[]).await;
+        let address = world.outpost.address();
+        is_answered(1, address).await;
+        let before = own_memory(&world.outpost);
+        let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+        let mut clients = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut client = connect_from(9, address).await.expect("a connection");
+            client.write_all(request.as_bytes()).await.expect("written");
+            within(begun.recv()).await.expect("an answer");
+            let mut some = vec![0; read_first];
+            within(client.read_exact(&mut some)).await.expect("answers");
+            clients.push(client);
+        }
+        let each = (most_memory(&world.outpost).await - before) / CONNECTIONS as u64;
+        assert!(each <= 256, "{each} KiB a connection, after {read_first}");
         drop(clients);
         world.outpost.stop().await;
     }
