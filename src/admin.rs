@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::model::Dialect;
-use crate::route::{Live, Snapshot, Store};
+use crate::route::{ControlHealth, Live, Snapshot, Store};
 use crate::telemetry::metrics::Metrics;
 
 /// Readiness: after the first configuration, until shutdown.
@@ -102,6 +102,8 @@ pub struct Status {
     pub websocket: WebsocketStatus,
     /// The session store.
     pub store: StoreStatus,
+    /// The settings of the outpost.
+    pub settings: SettingsStatus,
     /// The number of authorization requests by application and dialect, where there were any.
     pub forward_auth: Vec<AuthorizationStatus>,
 }
@@ -150,6 +152,28 @@ pub struct WebsocketStatus {
     pub connected: bool,
 }
 
+/// The settings of the outpost.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SettingsStatus {
+    /// The files that they are read from.
+    pub sources: Vec<SourceStatus>,
+    /// The keys of settings that changed and apply after a restart only.
+    pub needs_restart: Vec<String>,
+}
+
+/// A file that settings are read from.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// What is read from it: `config`, or the key of a setting.
+    pub source: String,
+    /// Its path.
+    pub path: String,
+    /// When what is in use was read, Unix seconds.
+    pub read_at: i64,
+    /// Whether the last attempt to read it found something that cannot be used.
+    pub failed: bool,
+}
+
 /// The session store.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StoreStatus {
@@ -186,7 +210,23 @@ fn status(store: &Store, live: &Live, readiness: &Readiness, now: i64) -> Status
             reachable: store.is_up(),
             sessions: store.len(),
         },
+        settings: settings(health),
         forward_auth: authorizations(&snapshot),
+    }
+}
+
+fn settings(health: &ControlHealth) -> SettingsStatus {
+    let settings = health.settings();
+    let sources = settings.sources.iter().map(|source| SourceStatus {
+        source: source.source.to_owned(),
+        path: source.path.display().to_string(),
+        read_at: source.read_at,
+        failed: source.failed,
+    });
+    let needs_restart = settings.needs_restart.iter();
+    SettingsStatus {
+        sources: sources.collect(),
+        needs_restart: needs_restart.map(|&key| key.to_owned()).collect(),
     }
 }
 

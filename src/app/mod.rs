@@ -1,9 +1,11 @@
 //! The composition root: a configuration in, running listeners and tasks out.
 
 mod error;
+mod reload;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,13 +14,14 @@ use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tower::ServiceExt as _;
 
 use crate::admin::{self, Readiness};
 use crate::clock::Clock;
 use crate::config::{Config, is_v6_only};
-use crate::control::{self, Control, Probe};
+use crate::control::{self, Control, Probe, Reloadable};
 use crate::gateway::{self, Gateway, Refresher};
 use crate::model::IdleTimeout;
 use crate::route::{Live, Store};
@@ -36,6 +39,7 @@ use crate::web::client::trust::Trust;
 use crate::web::header::files::HeaderFiles;
 use crate::web::request::inbound::{Peer, TrustedProxies};
 pub use error::StartError;
+use reload::Reloader;
 
 /// Open connections to the metrics listeners.
 const MAX_ADMIN_CONNECTIONS: usize = 64;
@@ -161,8 +165,8 @@ impl App {
         let outcomes = control.metrics.refreshes();
         app.control_tasks
             .spawn(|stop| gateway::token_refresh::run(due, store, clock, max_age, outcomes, stop));
-        let watched = control.header_files.clone();
-        app.control_tasks.spawn(|stop| watched.watch(stop));
+        let reloader = Reloader::new(config, reload::Parts::new(&control));
+        app.control_tasks.spawn(|stop| reloader.run(stop));
         Control::new(control).spawn(&app.control_tasks, misconfigurations);
         if !https.is_empty() {
             let certificates = app.live.clone();
@@ -341,14 +345,20 @@ fn bind(addresses: &[SocketAddr], setting: &'static str) -> Result<Vec<TcpListen
 fn control(config: &Config, trust: &Trust, log: LogHandle) -> Result<control::Context, StartError> {
     let (clock, metrics) = (Clock::system(), Metrics::counting(log.lost_lines()));
     let (insecure, timeout) = (config.authentik.insecure, config.control.request_timeout);
-    let policies = config.applications.values();
-    let sources = policies.flat_map(|policy| policy.headers.iter().map(|(_, source)| source));
+    let reloadable = Reloadable {
+        token: config.authentik.token.clone(),
+        policies: config.applications.clone(),
+        send_jwt: config.identity.send_jwt,
+        reauthorize_interval: config.session.reauthorize_interval,
+        header_files: HeaderFiles::read(reload::header_sources(config)),
+    };
     Ok(control::Context {
         settings: settings(config),
+        reloadable: watch::Sender::new(Arc::new(reloadable)),
+        secret_refused: Arc::default(),
         live: Live::default(),
         store: store(config, &clock, &metrics)?,
         back_channel: BackChannel::over(trust, insecure, timeout, &config.proxies),
-        header_files: HeaderFiles::read(sources),
         clock,
         metrics,
         readiness: Readiness::default(),
@@ -401,12 +411,8 @@ fn settings(config: &Config) -> control::Settings {
     control::Settings {
         host: config.authentik.host.clone(),
         host_browser: config.authentik.host_browser.clone(),
-        token: config.authentik.token.clone(),
         outpost_id: config.authentik.outpost_id,
         certificates: !config.listen.https.is_empty(),
-        policies: config.applications.clone(),
-        send_jwt: config.identity.send_jwt,
-        reauthorize_interval: config.session.reauthorize_interval,
         refresh_interval: config.control.refresh_interval,
         refresh_jitter: config.refresh_jitter(),
         reconnect_backoff_max: config.control.reconnect_backoff_max,

@@ -45,6 +45,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         applications: reader.take_policies(),
         in_kubernetes: reader.environment("KUBERNETES_SERVICE_HOST").is_some(),
         warnings: reader.take_warnings(),
+        origin: reader.origin(),
     };
     warnings::add(&mut config, reader);
     Some(config)

@@ -9,13 +9,17 @@
 //! file ────────┼─► layers::Reader: find, resolve env:// and file://, parse ─► build ─► Config
 //! settings ────┘        └─► every problem, collected ─► ConfigErrors
 //! ```
+//!
+//! [`Config::reload`] does the same again, from the same variables.
 
 mod applications;
 mod build;
 mod error;
 mod file;
+mod files;
 mod layers;
 mod proxies;
+mod reload;
 mod render;
 pub mod settings;
 mod show;
@@ -37,8 +41,10 @@ use uuid::Uuid;
 
 pub use applications::Policies;
 pub use error::ConfigErrors;
+pub use files::{Fingerprint, SourceFile};
 pub use layers::Vars;
 pub use proxies::{Proxies, Proxy};
+pub use reload::Reload;
 pub use render::{Language, environment_help, example, settings_table};
 pub use settings::{
     Authentik, Control, CookiePrefix, Discover, ForwardAuth, Identity, Listen, Log, LogLevel, Node,
@@ -50,10 +56,10 @@ pub use traces::Traces;
 pub use warnings::is_internal;
 
 use crate::model::Diagnostic;
-use layers::Reader;
+use layers::{Origin, Reader};
 use settings::Source as _;
 
-/// The validated configuration. It never changes while the program runs.
+/// The validated configuration. A change of its files makes another one.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Address of authentik, and the outpost's account there.
@@ -88,8 +94,10 @@ pub struct Config {
     pub applications: Policies,
     /// Whether the program runs in a pod: Kubernetes sets `KUBERNETES_SERVICE_HOST`.
     pub in_kubernetes: bool,
-    /// What is legal but probably not meant, to be logged at start.
+    /// What is legal but probably not meant, to be logged.
     pub warnings: Vec<Diagnostic>,
+    /// What it was made of.
+    origin: Origin,
 }
 
 impl Config {
@@ -98,10 +106,20 @@ impl Config {
     /// The file is `cli_path` or, without it, what the variable `AUTHENTIK_PROXY_CONFIG` names;
     /// with neither there is no file. The error holds every problem found, not only the first.
     pub fn load(cli_path: Option<&Path>, vars: &Vars) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader::open(cli_path, vars);
+        Self::read_layers(cli_path, vars, false).0
+    }
+
+    /// As [`Config::load`], with the files that were read.
+    fn read_layers(
+        cli_path: Option<&Path>,
+        vars: &Vars,
+        again: bool,
+    ) -> (Result<Self, ConfigErrors>, Vec<SourceFile>) {
+        let mut reader = Reader::open(cli_path, vars, again);
         reader.check_variable_names();
         let config = build::config(&mut reader);
-        reader.finish(config)
+        let files = reader.origin().files;
+        (reader.finish(config), files)
     }
 
     /// [`Config::load`] with the environment of this process.
@@ -129,7 +147,7 @@ impl Config {
 
     /// The settings of the command `discover`, which needs no token of an outpost.
     pub fn discovery(cli_path: Option<&Path>, vars: &Vars) -> Result<Discovery, ConfigErrors> {
-        let mut reader = Reader::open(cli_path, vars);
+        let mut reader = Reader::open(cli_path, vars, false);
         reader.check_variable_names();
         let discovery = build::discovery(&mut reader);
         reader.finish(discovery)
@@ -141,7 +159,7 @@ impl Config {
         cli_path: Option<&Path>,
         vars: &Vars,
     ) -> Result<Vec<SocketAddr>, ConfigErrors> {
-        let mut reader = Reader::open(cli_path, vars);
+        let mut reader = Reader::open(cli_path, vars, false);
         let mut addresses = reader.default(&Listen::metrics);
         if addresses.is_empty() {
             addresses = reader.default(&Listen::http);

@@ -12,7 +12,7 @@ use crate::model::Hint as _;
 /// read from references are not shown.
 pub fn effective_settings(cli_path: Option<&Path>, vars: &Vars) -> Result<String, ConfigErrors> {
     let config = Config::load(cli_path, vars)?;
-    let mut reader = Reader::open(cli_path, vars);
+    let mut reader = Reader::open(cli_path, vars, false);
     let lines: Vec<[String; 3]> = settings()
         .map(|setting| {
             let (value, origin) = reader.shown(setting);

@@ -57,7 +57,7 @@ impl Hint for ApiError {
         let hint = match self {
             Self::Rest(error) => return error.hint(),
             Self::Token { .. } => {
-                "in authentik: Applications > Outposts > View Deployment Info > copy the token, update the Secret that AUTHENTIK_TOKEN comes from, restart the pods"
+                "in authentik: Applications > Outposts > View Deployment Info > copy the token, update the Secret that AUTHENTIK_TOKEN comes from; unless AUTHENTIK_TOKEN names a file (file://…), restart the pods"
             }
             Self::Foreign { .. } => {
                 "AUTHENTIK_HOST leads to an application or to a reverse proxy that asks for credentials of its own; set it to authentik itself, inside a cluster to its Service, for example http://authentik-server.authentik.svc.cluster.local"
@@ -72,6 +72,11 @@ impl Hint for ApiError {
 }
 
 impl ApiError {
+    /// Whether authentik, or what stands before it, refuses the token.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Token { .. } | Self::Foreign { .. })
+    }
+
     /// Whether authentik is unreachable or not up yet, as opposed to a refusal.
     pub(super) fn is_outage(&self) -> bool {
         match self {
@@ -160,9 +165,13 @@ pub(super) struct Api<'a> {
 }
 
 impl<'a> Api<'a> {
-    pub(super) fn new(settings: &'a Settings, back_channel: &'a BackChannel) -> Self {
+    pub(super) fn new(
+        settings: &'a Settings,
+        token: &'a SecretString,
+        back_channel: &'a BackChannel,
+    ) -> Self {
         let user_agent = user_agent(env!("CARGO_PKG_VERSION"));
-        let rest = Rest::new(&settings.host, &settings.token, user_agent, back_channel);
+        let rest = Rest::new(&settings.host, token, user_agent, back_channel);
         Self { settings, rest }
     }
 

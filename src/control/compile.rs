@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::certificates::{self, Certificates};
-use super::{Context, wire};
+use super::{Context, Reloadable, wire};
 use crate::config::Policies;
 use crate::model::{
     Allowlist, Application, Backend, BackendError, BasicAuth, CookieDomain, CookieDomainError,
@@ -23,9 +23,10 @@ pub(super) type Known = HashMap<String, (Value, Arc<Site>)>;
 
 pub(super) struct Compiler<'a> {
     pub(super) control: &'a Context,
+    pub(super) settings: &'a Reloadable,
     pub(super) outpost: &'a Outpost,
     pub(super) certificates: &'a Certificates,
-    /// Whether the outpost is as it was, so that unchanged records need no new site.
+    /// Whether outpost and settings are as they were, so that unchanged records need no new site.
     pub(super) reuse: bool,
 }
 
@@ -141,7 +142,7 @@ impl Compiler<'_> {
             .iter()
             .map(|site| site.application.slug.as_str())
             .collect();
-        for slug in self.control.settings.policies.keys() {
+        for slug in self.settings.policies.keys() {
             if !known.contains(&slug.as_str()) {
                 tracing::warn!(
                     error = format!("the outpost has {}", known.join(", ")),
@@ -174,21 +175,19 @@ impl Compiler<'_> {
             .id_token_signing_alg_values_supported
             .clone()
             .unwrap_or_default();
-        let mut application = application(provider, &self.control.settings.policies)?;
+        let mut application = application(provider, &self.settings.policies)?;
         let interval = &mut application.policy.reauthorize_interval;
-        *interval = interval.or(self.control.settings.reauthorize_interval);
+        *interval = interval.or(self.settings.reauthorize_interval);
         *interval = interval.filter(|interval| !interval.is_zero());
         let identity = &mut application.policy.identity;
-        identity
-            .send_jwt
-            .get_or_insert(self.control.settings.send_jwt);
+        identity.send_jwt.get_or_insert(self.settings.send_jwt);
         let back_channel = self.control.back_channel.clone();
         let relying_party = RelyingParty::new(&application, endpoints, &algorithms, back_channel)?;
         let mut site = Site::new(
             application,
             relying_party,
             self.outpost,
-            &self.control.header_files,
+            &self.settings.header_files,
             &self.control.metrics,
         );
         site.certificate = self.certificate(record);

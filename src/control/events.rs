@@ -1,13 +1,17 @@
 //! The websocket to authentik: sends heartbeats, receives changes of the configuration and ended
 //! sessions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderValue, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::Error as WsError;
@@ -20,7 +24,7 @@ use uuid::Uuid;
 
 use super::back_off::BackOff;
 use super::wire::{Event, Frame};
-use super::{Context, Signals};
+use super::{Context, Reloadable, Signals};
 use crate::model::{Hint, HintText, Outpost};
 use crate::route::user_agent;
 use crate::telemetry::Throttle;
@@ -75,6 +79,7 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
     let mut back_off = BackOff::quick(control.settings.reconnect_backoff_max);
     let throttle = Throttle::default();
     let mut outposts = signals.outpost.subscribe();
+    let mut reloads = control.reloadable.subscribe();
     let mut attempt = 0_u32;
     loop {
         let outpost = tokio::select! {
@@ -86,6 +91,7 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
         };
         let Some(outpost) = outpost else { continue };
         outposts.mark_unchanged();
+        reloads.mark_unchanged();
         let mut disconnected = false;
         control.set_connected(&outpost, false);
         let connected = tokio::select! {
@@ -104,8 +110,10 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
                     signals,
                     outpost,
                     instance,
+                    attempt,
                 };
-                let received = connection.run(socket, &mut outposts, &stop).await;
+                let (outposts, reloads) = (&mut outposts, &mut reloads);
+                let received = connection.run(socket, outposts, reloads, &stop).await;
                 control.set_connected(&connection.outpost, false);
                 if stop.is_cancelled() {
                     return;
@@ -117,6 +125,9 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
                 disconnected = true;
             }
             Err(error) => {
+                if matches!(error, WebsocketError::Refused(_)) {
+                    control.secret_refused.notify_one();
+                }
                 if throttle.should_log(&error.to_string()) {
                     tracing::error!(
                         %error,
@@ -130,6 +141,7 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(back_off.next()) => {}
+            Ok(()) = reloads.changed() => {}
         }
         // Not before: at shutdown it does not reconnect.
         let event = "websocket to authentik disconnected, reconnecting";
@@ -164,7 +176,8 @@ async fn connect(
     let mut request = ClientRequestBuilder::new(websocket)
         .into_client_request()
         .map_err(|error| handshake(&error))?;
-    let token = format!("Bearer {}", control.settings.token.expose_secret());
+    let reloadable = control.reloadable();
+    let token = format!("Bearer {}", reloadable.token.expose_secret());
     let mut token = HeaderValue::from_str(&token).map_err(|error| handshake(&error))?;
     token.set_sensitive(true);
     request.headers_mut().insert(header::AUTHORIZATION, token);
@@ -218,16 +231,24 @@ struct Connection<'a> {
     signals: &'a Signals,
     outpost: Outpost,
     instance: Uuid,
+    attempt: u32,
 }
 
 impl Connection<'_> {
     /// Runs until the connection ends. Returns whether authentik sent a frame.
+    ///
+    /// With a new token, another connection is opened; this one is closed when authentik has
+    /// acknowledged the hello on the other, and from then on sends every event there.
     async fn run(
         &mut self,
         mut socket: Socket,
-        outposts: &mut tokio::sync::watch::Receiver<Option<Outpost>>,
+        outposts: &mut watch::Receiver<Option<Outpost>>,
+        reloads: &mut watch::Receiver<Arc<Reloadable>>,
         stop: &CancellationToken,
     ) -> bool {
+        let control = self.control;
+        let mut used = control.reloadable();
+        let mut successor: Option<BoxFuture<'_, Socket>> = None;
         let mut ticks = interval(self.control.settings.heartbeat_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // authentik acknowledges every hello; after two missing responses the connection is dead.
@@ -246,17 +267,38 @@ impl Connection<'_> {
                     }
                     _ => break,
                 },
+                Ok(()) = reloads.changed() => {
+                    let current = Arc::clone(&reloads.borrow_and_update());
+                    if !current.has_token_of(&used) {
+                        let next = succeed(
+                            control,
+                            self.signals,
+                            self.outpost.clone(),
+                            self.instance,
+                            self.attempt,
+                        );
+                        successor = Some(next.boxed());
+                    }
+                    used = current;
+                    continue;
+                }
+                Some(next) = next_of(&mut successor) => {
+                    successor = None;
+                    leave(&mut std::mem::replace(&mut socket, next)).await;
+                    tracing::info!("websocket to authentik is connected with the new token");
+                    deadline = Instant::now() + silence;
+                    received = true;
+                    continue;
+                }
                 () = tokio::time::sleep_until(deadline) => {
                     tracing::warn!("no websocket frame from authentik for {silence:?}");
                     return received;
                 }
                 _ = ticks.tick() => {
-                    let hello = hello(self.outpost.reported_version(), self.instance);
-                    let hello = socket.send(Message::text(hello));
-                    match timeout(EXCHANGE_TIMEOUT, hello).await {
-                        Ok(Ok(())) => continue,
-                        Ok(Err(_)) | Err(_) => return received,
+                    if send_hello(&mut socket, &self.outpost, self.instance).await {
+                        continue;
                     }
+                    return received;
                 }
                 message = socket.next() => message,
             };
@@ -269,41 +311,112 @@ impl Connection<'_> {
                         self.control.set_connected(&self.outpost, true);
                         tracing::info!("websocket to authentik is connected");
                     }
-                    self.handle_frame(text.as_str()).await;
+                    handle_frame(self.control, self.signals, text.as_str()).await;
                 }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return received,
                 Some(Ok(_)) => {}
             }
         }
-        let goodbye = CloseFrame {
-            code: CloseCode::Normal,
-            reason: "".into(),
-        };
-        // Best effort: authentik notices a lost connection by itself.
-        let _ = timeout(Duration::from_secs(1), socket.close(Some(goodbye))).await;
+        leave(&mut socket).await;
         received
     }
+}
 
-    async fn handle_frame(&self, text: &str) {
-        let Ok(frame) = serde_json::from_str::<Frame>(text) else {
-            tracing::warn!("websocket frame from authentik cannot be decoded, ignored");
-            return;
+/// The first connection with the token as of now on which authentik acknowledges the hello.
+async fn succeed(
+    control: &Context,
+    signals: &Signals,
+    outpost: Outpost,
+    instance: Uuid,
+    attempt: u32,
+) -> Socket {
+    let mut back_off = BackOff::quick(control.settings.reconnect_backoff_max);
+    let throttle = Throttle::default();
+    loop {
+        let greeted = async {
+            let mut socket = connect(control, &outpost, instance, attempt).await?;
+            let sent = send_hello(&mut socket, &outpost, instance).await;
+            if !sent || !acknowledged(control, signals, &mut socket).await {
+                return Err(WebsocketError::Closed);
+            }
+            Ok(socket)
         };
-        match frame.event() {
-            Event::Acknowledged => {}
-            Event::Update => {
-                tracing::info!("authentik announced a change of the configuration");
-                self.signals.update.notify_one();
-            }
-            Event::SessionEnd(sid) => {
-                let ended = self.control.store.revoke_by_sid(&sid).await;
-                tracing::info!(ended, "authentik ended a session");
-            }
-            Event::Unknown(instruction) => {
-                tracing::debug!(instruction, "unknown instruction from authentik, ignored");
-            }
+        let greeted = timeout(3 * EXCHANGE_TIMEOUT, greeted).await;
+        let error = match greeted.unwrap_or(Err(WebsocketError::Silent)) {
+            Ok(socket) => return socket,
+            Err(error) => error,
+        };
+        if matches!(error, WebsocketError::Refused(_)) {
+            control.secret_refused.notify_one();
+        }
+        if throttle.should_log(&error.to_string()) {
+            tracing::error!(
+                %error,
+                hint = error.hint().as_deref(),
+                "websocket to authentik is not connected with the new token, the previous one goes on"
+            );
+        }
+        tokio::time::sleep(back_off.next()).await;
+    }
+}
+
+/// Receives frames until authentik acknowledges the hello; `false` if the connection ends first.
+async fn acknowledged(control: &Context, signals: &Signals, socket: &mut Socket) -> bool {
+    while let Some(Ok(message)) = socket.next().await {
+        if let Message::Text(text) = message
+            && handle_frame(control, signals, text.as_str()).await == Some(Event::Acknowledged)
+        {
+            return true;
         }
     }
+    false
+}
+
+async fn next_of(successor: &mut Option<BoxFuture<'_, Socket>>) -> Option<Socket> {
+    match successor {
+        Some(successor) => Some(successor.await),
+        None => None,
+    }
+}
+
+/// Returns whether the hello was sent.
+async fn send_hello(socket: &mut Socket, outpost: &Outpost, instance: Uuid) -> bool {
+    let hello = hello(outpost.reported_version(), instance);
+    let sent = timeout(EXCHANGE_TIMEOUT, socket.send(Message::text(hello))).await;
+    matches!(sent, Ok(Ok(())))
+}
+
+/// Closes a connection, as far as possible: authentik notices a lost connection by itself.
+async fn leave(socket: &mut Socket) {
+    let goodbye = CloseFrame {
+        code: CloseCode::Normal,
+        reason: "".into(),
+    };
+    let _ = timeout(Duration::from_secs(1), socket.close(Some(goodbye))).await;
+}
+
+/// Does what a frame asks for, and returns it if it can be decoded.
+async fn handle_frame(control: &Context, signals: &Signals, text: &str) -> Option<Event> {
+    let Ok(frame) = serde_json::from_str::<Frame>(text) else {
+        tracing::warn!("websocket frame from authentik cannot be decoded, ignored");
+        return None;
+    };
+    let event = frame.event();
+    match &event {
+        Event::Acknowledged => {}
+        Event::Update => {
+            tracing::info!("authentik announced a change of the configuration");
+            signals.update.notify_one();
+        }
+        Event::SessionEnd(sid) => {
+            let ended = control.store.revoke_by_sid(sid).await;
+            tracing::info!(ended, "authentik ended a session");
+        }
+        Event::Unknown(instruction) => {
+            tracing::debug!(instruction, "unknown instruction from authentik, ignored");
+        }
+    }
+    Some(event)
 }
 
 fn hello(version: &str, instance: Uuid) -> String {

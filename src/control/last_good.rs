@@ -76,8 +76,8 @@ impl Place {
         match file {
             Some(path) => Self::File(path),
             None if control.store.is_shared() => {
-                let token = control.settings.token.expose_secret().as_bytes();
-                let own = KeyedHash::new(token).of(context);
+                let token = control.reloadable().token.clone();
+                let own = KeyedHash::new(token.expose_secret().as_bytes()).of(context);
                 let name = format!("{name}:{}", URL_SAFE_NO_PAD.encode(own));
                 Self::Store(control.store.clone(), name)
             }
@@ -106,6 +106,7 @@ impl Place {
 pub(super) struct LastGood {
     place: Place,
     seal: Seal,
+    token: SecretString,
     throttle: Throttle,
     /// What was last written, as a hash, and when.
     written: Option<([u8; 32], i64)>,
@@ -113,15 +114,21 @@ pub(super) struct LastGood {
 
 impl LastGood {
     pub(super) fn new(control: &Context) -> Self {
-        let token: &SecretString = &control.settings.token;
-        let token = token.expose_secret().as_bytes();
+        let secret = control.reloadable().token.clone();
+        let token = secret.expose_secret().as_bytes();
         let file = control.settings.cache_file.clone();
         Self {
             place: Place::of(control, "last-good", CONTEXT, file),
             seal: Seal::derive(b"last good configuration", &[token]),
+            token: secret,
             throttle: Throttle::default(),
             written: None,
         }
+    }
+
+    /// Whether it is sealed with the token as of now.
+    pub(super) fn has_token(&self, control: &Context) -> bool {
+        self.token.expose_secret() == control.reloadable().token.expose_secret()
     }
 
     /// Keeps what authentik answered at `now` (Unix seconds), unless that is kept already.
@@ -249,6 +256,7 @@ mod tests {
         LastGood {
             place: Place::File(path.to_owned()),
             seal: Seal::derive(b"last good configuration", &[token]),
+            token: std::str::from_utf8(token).expect("text").into(),
             throttle: Throttle::default(),
             written: None,
         }

@@ -17,24 +17,20 @@ mod probe;
 #[cfg(test)]
 pub(crate) mod recorded;
 mod reports;
+mod settings;
 mod wire;
 
 use std::cell::LazyCell;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use url::Url;
-use uuid::Uuid;
 
 use crate::admin::Readiness;
 use crate::clock::Clock;
-use crate::config::Policies;
 use crate::model::{Hint, HintText, Outpost};
 use crate::route::{Live, Snapshot, Store};
 use crate::tasks::Tasks;
@@ -42,7 +38,6 @@ use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{CHECKED, Misconfiguration, Throttle};
 use crate::web::client::BackChannel;
-use crate::web::header::files::HeaderFiles;
 use api::{Api, ApiError, FetchedConfig};
 use back_off::{BackOff, random_below};
 use certificates::Certificates;
@@ -50,41 +45,7 @@ pub use events::WebsocketError;
 use last_good::LastGood;
 use presence::PresenceKeeper;
 pub use probe::{Listed, Probe, Stored};
-
-/// Settings of the control plane.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Base URL of authentik for the outpost, ending in `/`.
-    pub host: Url,
-    /// Base URL of authentik for browsers, if it differs.
-    pub host_browser: Option<Url>,
-    /// API token of the outpost.
-    pub token: SecretString,
-    /// The outpost to serve; the token's only one if `None`.
-    pub outpost_id: Option<Uuid>,
-    /// Time between two fetches of the configuration; authentik's value if `None`.
-    pub refresh_interval: Option<Duration>,
-    /// Maximum random delay of a refresh that authentik requests.
-    pub refresh_jitter: Duration,
-    /// Longest pause between attempts to connect.
-    pub reconnect_backoff_max: Duration,
-    /// Whether TLS is served, so that certificates are needed.
-    pub certificates: bool,
-    /// What the operator set for single applications.
-    pub policies: Policies,
-    /// Whether applications get the access token where `policies` say nothing.
-    pub send_jwt: bool,
-    /// When authentik authorizes sessions again, where `policies` say nothing; never if `None`.
-    pub reauthorize_interval: Option<Duration>,
-    /// Where the last good configuration is kept; in the store, if that is shared, if `None`.
-    pub cache_file: Option<PathBuf>,
-    /// Heartbeat interval of the websocket.
-    pub heartbeat_interval: Duration,
-    /// Interval of introspecting all sessions.
-    pub introspection_interval: Duration,
-    /// Introspections in a second, at most.
-    pub introspections_per_second: u32,
-}
+pub use settings::{Reloadable, Settings};
 
 /// What the control plane works on. Cheap to clone.
 #[derive(Clone)]
@@ -94,14 +55,16 @@ pub struct Control(Arc<Context>);
 pub struct Context {
     /// How to work.
     pub settings: Settings,
+    /// How to work for now. The application replaces it; the tasks follow.
+    pub reloadable: watch::Sender<Arc<Reloadable>>,
+    /// Notified when authentik refuses the token, so that its file is read at once.
+    pub secret_refused: Arc<Notify>,
     /// Where snapshots are published.
     pub live: Live,
     /// Whose sessions end.
     pub store: Store,
     /// The way to authentik.
     pub back_channel: BackChannel,
-    /// Header values that stand in files.
-    pub header_files: HeaderFiles,
     /// The time.
     pub clock: Clock,
     /// What is counted.
@@ -113,6 +76,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// The settings that may change, as of now.
+    fn reloadable(&self) -> Arc<Reloadable> {
+        Arc::clone(&self.reloadable.borrow())
+    }
+
     /// Records whether the saved configuration is served because authentik is unavailable.
     fn set_stale(&self, stale: bool) {
         self.live.health().set_stale(stale);
@@ -185,7 +153,8 @@ impl Control {
     }
 }
 
-/// Fetches the configuration: at once, at intervals, on SIGUSR1 and when authentik asks.
+/// Fetches the configuration: at once, at intervals, on SIGUSR1, when authentik asks, and when
+/// settings changed.
 async fn run(
     control: &Context,
     signals: &Signals,
@@ -196,15 +165,24 @@ async fn run(
     let mut back_off = BackOff::new(control.settings.reconnect_backoff_max);
     // Drawn when it is needed: the first random numbers of a process take about 20 ms.
     let offset = LazyCell::new(|| random_below(control.settings.refresh_jitter));
+    let mut reloads = control.reloadable.subscribe();
     let mut due = Instant::now();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
+            Ok(()) = reloads.changed() => {
+                refresher.recompile(signals).await;
+                due = Instant::now();
+            }
             () = signals.update.notified() => due = due.min(Instant::now() + *offset),
             () = user_signal.received() => due = Instant::now(),
             () = sleep_until(due) => {
                 let next = tokio::select! {
                     () = stop.cancelled() => return,
+                    Ok(()) = reloads.changed() => {
+                        refresher.recompile(signals).await;
+                        continue;
+                    }
                     interval = refresher.refresh(signals) => interval,
                 };
                 due = Instant::now() + match next {
@@ -222,6 +200,10 @@ struct Refresher<'a> {
     sites: compile::Known,
     certificates: Certificates,
     served: Option<Outpost>,
+    /// What is served, and when authentik sent it (Unix seconds).
+    answers: Option<(FetchedConfig, i64)>,
+    /// The settings with which the sites were made.
+    settings: Arc<Reloadable>,
     last_good: LastGood,
     presence: PresenceKeeper,
     throttle: Throttle,
@@ -234,6 +216,8 @@ impl<'a> Refresher<'a> {
             sites: compile::Known::new(),
             certificates: Certificates::new(),
             served: None,
+            answers: None,
+            settings: control.reloadable(),
             last_good: LastGood::new(control),
             presence: PresenceKeeper::new(control),
             throttle: Throttle::default(),
@@ -244,10 +228,11 @@ impl<'a> Refresher<'a> {
     /// stays as it was.
     async fn refresh(&mut self, signals: &Signals) -> Option<Duration> {
         match self.fetch(signals).await {
-            Ok((interval, answers)) => {
+            Ok(interval) => {
                 self.throttle.reset();
-                let now = self.control.clock.now();
-                self.last_good.keep(&answers, now).await;
+                if let Some((answers, received_at)) = &self.answers {
+                    self.last_good.keep(answers, *received_at).await;
+                }
                 Some(interval)
             }
             Err(error) => {
@@ -258,6 +243,9 @@ impl<'a> Refresher<'a> {
                         "configuration not loaded"
                     );
                 }
+                if error.is_refusal() {
+                    self.control.secret_refused.notify_one();
+                }
                 if self.served.is_none() && error.is_outage() {
                     self.fall_back(signals).await;
                 }
@@ -266,8 +254,9 @@ impl<'a> Refresher<'a> {
         }
     }
 
-    async fn fetch(&mut self, signals: &Signals) -> Result<(Duration, FetchedConfig), ApiError> {
-        let api = Api::new(&self.control.settings, &self.control.back_channel);
+    async fn fetch(&mut self, signals: &Signals) -> Result<Duration, ApiError> {
+        let token = self.control.reloadable().token.clone();
+        let api = Api::new(&self.control.settings, &token, &self.control.back_channel);
         let asked_at = self.control.clock.now();
         let mut answers = api.fetch().await?;
         if answers.version.is_none() {
@@ -282,14 +271,33 @@ impl<'a> Refresher<'a> {
         let interval = self
             .apply(&answers, received_at, Some(asked_at), signals)
             .await?;
+        self.answers = Some((answers, received_at));
         self.control.set_stale(false);
         tracing::info!(
             outpost = self.served.as_ref().map(|outpost| &*outpost.name),
             applications = self.control.live.load().table.sites().len(),
-            version = answers.version.as_deref(),
+            version = self
+                .served
+                .as_ref()
+                .and_then(|outpost| outpost.version.as_deref()),
             "configuration loaded from authentik",
         );
-        Ok((interval, answers))
+        Ok(interval)
+    }
+
+    /// Serves what authentik sent last with the settings as of now.
+    async fn recompile(&mut self, signals: &Signals) {
+        let answers = self.answers.take();
+        if !self.last_good.has_token(self.control) {
+            let records = answers.as_ref().map_or(&[][..], |(it, _)| &it.providers);
+            self.presence = self.presence.renewed(self.control, records, &self.sites);
+            self.last_good = LastGood::new(self.control);
+        }
+        if let Some((answers, received_at)) = answers {
+            // It was applied before, and nothing that it can fail for has changed.
+            let _ = self.apply(&answers, received_at, None, signals).await;
+            self.answers = Some((answers, received_at));
+        }
     }
 
     /// Serves what an earlier process, or another replica, received last.
@@ -301,6 +309,7 @@ impl<'a> Refresher<'a> {
         let applied = self.apply(&kept.answers, kept.received_at, None, signals);
         match applied.await {
             Ok(_) => {
+                self.answers = Some((kept.answers, kept.received_at));
                 self.control.set_stale(true);
                 tracing::warn!(
                     age_seconds = age,
@@ -329,10 +338,13 @@ impl<'a> Refresher<'a> {
         if let Some(level) = &outpost.log_level {
             control.log.set_level(level);
         }
-        // Names and hosts of the outpost are part of every application.
-        let reuse = self.served.as_ref() == Some(&outpost);
+        let settings = control.reloadable();
+        // Names and hosts of the outpost are part of every application, and so are the settings.
+        let reuse =
+            self.served.as_ref() == Some(&outpost) && Arc::ptr_eq(&self.settings, &settings);
         let compiler = compile::Compiler {
             control,
+            settings: &settings,
             outpost: &outpost,
             certificates: &self.certificates,
             reuse,
@@ -349,6 +361,7 @@ impl<'a> Refresher<'a> {
         let presence = self.presence.update(&answers.providers, &sites, asked_at);
         let presence_changed = presence.await;
         self.sites = sites;
+        self.settings = settings;
         self.served = Some(outpost.clone());
         control.metrics.updated(&outpost, received_at);
         control.live.health().set_updated_at(received_at);

@@ -93,7 +93,23 @@ impl PresenceKeeper {
             PathBuf::from(beside)
         });
         let place = Place::of(control, "providers", CONTEXT, file);
-        Self::at(place, &control.settings.token)
+        Self::at(place, &control.reloadable().token)
+    }
+
+    /// The same for a token that has changed. What is kept is named and sealed by the token, so that
+    /// other replicas find it under the new one.
+    pub(super) fn renewed(&self, control: &Context, records: &[Value], sites: &Known) -> Self {
+        let mut renewed = Self::new(control);
+        renewed.known = self.known.as_ref().map(|known| {
+            let before = self.identities(records, sites).into_iter();
+            let same = before.zip(renewed.identities(records, sites));
+            let since = same.filter_map(|(old, new)| Some((new, *known.since.get(&old)?)));
+            Presence {
+                changed_at: known.changed_at,
+                since: since.collect(),
+            }
+        });
+        renewed
     }
 
     fn at(place: Place, token: &SecretString) -> Self {

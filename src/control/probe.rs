@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::api::{Api, ApiError};
-use super::{Context, LoadError, Refresher, Settings, Signals, WebsocketError, events, wire};
+use super::{Context, LoadError, Refresher, Signals, WebsocketError, events, wire};
 use crate::model::Outpost;
 use crate::route::Snapshot;
 use crate::store::{MemoryPolicy, StoreError};
@@ -113,21 +113,17 @@ impl Probe {
 
     /// The outposts that the token lists.
     pub async fn outposts(&self) -> Result<Vec<Listed>, LoadError> {
-        self.outposts_of(&self.control.settings).await
+        self.outposts_of(&self.control.reloadable().token).await
     }
 
     /// authentik's embedded outpost, if this token lists it.
     pub async fn embedded(&self, token: &SecretString) -> Result<Option<Listed>, LoadError> {
-        let settings = Settings {
-            token: token.clone(),
-            ..self.control.settings.clone()
-        };
-        let listed = self.outposts_of(&settings).await?;
+        let listed = self.outposts_of(token).await?;
         Ok(listed.into_iter().find(|outpost| outpost.embedded))
     }
 
-    async fn outposts_of(&self, settings: &Settings) -> Result<Vec<Listed>, LoadError> {
-        let api = Api::new(settings, &self.control.back_channel);
+    async fn outposts_of(&self, token: &SecretString) -> Result<Vec<Listed>, LoadError> {
+        let api = Api::new(&self.control.settings, token, &self.control.back_channel);
         let records = api.outposts().await?;
         Ok(records.iter().filter_map(Listed::read).collect())
     }

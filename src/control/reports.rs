@@ -28,7 +28,8 @@ pub(super) async fn run(
             .as_ref()
             .map(|o| o.name.clone())
             .unwrap_or_default();
-        let api = Api::new(&control.settings, &control.back_channel);
+        let token = control.reloadable().token.clone();
+        let api = Api::new(&control.settings, &token, &control.back_channel);
         let event = event(report, &outpost);
         tokio::select! {
             () = stop.cancelled() => return,

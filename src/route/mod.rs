@@ -4,6 +4,7 @@
 mod health;
 mod table;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -20,7 +21,7 @@ use crate::web::cookie::Cookies;
 use crate::web::header::files::{HeaderFiles, LiveValue};
 use crate::web::header::identity::{self, Identity};
 use crate::web::header::names::{POWERED_BY, POWERED_BY_VALUE, REQUEST_ID};
-pub use health::ControlHealth;
+pub use health::{ControlHealth, SettingsHealth, SourceHealth};
 pub use table::{HostRoutes, Table};
 
 /// The session store, which keeps the identity headers of each session, rendered once.
@@ -205,6 +206,20 @@ impl Site {
         let added_at = self.added_at.load(Ordering::Relaxed);
         *session.client_id == *self.application.client.id
             && session.started_at() >= added_at - MAX_CLOCK_SKEW_SECONDS
+    }
+}
+
+impl Site {
+    /// The identity headers of a session: those that were rendered once, unless the application's
+    /// options have changed since.
+    #[must_use]
+    pub fn identity<'s>(&self, session: &'s LiveSession) -> Cow<'s, Identity> {
+        let rendered = session.prepared();
+        if rendered.options() == self.application.policy.identity {
+            Cow::Borrowed(rendered)
+        } else {
+            Cow::Owned(self.prepare(session))
+        }
     }
 }
 

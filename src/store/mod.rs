@@ -308,6 +308,13 @@ impl<P: Prepared> Store<P> {
         }
     }
 
+    /// Indexes users by the hash with another secret as well, at a backend that does.
+    pub fn add_subject_index_key(&self, secret: &SecretString) {
+        if let Backend::Redis(redis) = &self.backend {
+            redis.add_subject_index_key(secret);
+        }
+    }
+
     /// Whether this process has no live session.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -24,6 +24,7 @@ fn exposition() -> String {
     };
     metrics.updated(&outpost, 0);
     metrics.connected(&outpost, true);
+    metrics.sources().set([("config", 0, false)].into_iter(), 0);
     let site = metrics.site("home", "app.test");
     site.observe(&Method::GET, Duration::from_millis(1));
     site.observe_identity(1000);

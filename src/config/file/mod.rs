@@ -26,10 +26,15 @@ pub(super) enum RawValue {
 /// The values by key, which may be a former one.
 pub(super) type Values = HashMap<&'static str, RawValue>;
 
-/// Reads a file. Problems are added to `problems`; what could be read is returned.
-pub(super) fn read(path: &Path, problems: &mut Problems) -> (Values, Policies) {
+/// Takes the text of the file at `path` apart. Problems are added to `problems`; what could be
+/// understood is returned.
+pub(super) fn read(
+    path: &Path,
+    text: std::io::Result<String>,
+    problems: &mut Problems,
+) -> (Values, Policies) {
     let (mut values, mut policies) = (Values::new(), Policies::new());
-    match load(path) {
+    match load(path, text) {
         Ok(Node::Map(mut entries)) => {
             let section = entries
                 .iter()

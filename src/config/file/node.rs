@@ -96,15 +96,14 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 }
 
-/// Reads a file by the extension of its name.
-pub(super) fn load(path: &Path) -> Result<Node, String> {
+/// Parses the text of a file by the extension of its name.
+pub(super) fn load(path: &Path, text: std::io::Result<String>) -> Result<Node, String> {
     let parse = match path.extension().and_then(|extension| extension.to_str()) {
         Some("yaml" | "yml") => yaml,
         Some("toml") => toml,
         _ => return Err("the name of a configuration file ends in .yaml, .yml or .toml".into()),
     };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read the configuration file: {error}"))?;
+    let text = text.map_err(|error| format!("cannot read the configuration file: {error}"))?;
     parse(&text)
 }
 

@@ -1,17 +1,11 @@
 //! Files of both languages, right and wrong.
 
-use std::io::Write as _;
-
 use super::*;
 
 fn read_text(extension: &str, text: &str) -> (Values, Vec<String>) {
-    let mut file = tempfile::Builder::new()
-        .suffix(&format!(".{extension}"))
-        .tempfile()
-        .expect("a temporary file");
-    file.write_all(text.as_bytes()).expect("it can be written");
+    let path = format!("outpost.{extension}");
     let mut problems = Problems::default();
-    let (values, _) = read(file.path(), &mut problems);
+    let (values, _) = read(Path::new(&path), Ok(text.to_owned()), &mut problems);
     (values, problems.lines())
 }
 
@@ -152,8 +146,9 @@ fn empty_files_set_nothing() {
 #[test]
 fn a_file_that_is_absent_or_of_another_kind_is_a_problem() {
     let mut problems = Problems::default();
-    read(Path::new("/nowhere/proxy.yaml"), &mut problems);
-    read(Path::new("/nowhere/proxy.json"), &mut problems);
+    for path in ["/nowhere/proxy.yaml", "/nowhere/proxy.json"].map(Path::new) {
+        read(path, std::fs::read_to_string(path), &mut problems);
+    }
     let problems = problems.lines();
     assert!(problems[0].starts_with("/nowhere/proxy.yaml: cannot read the configuration file"));
     assert!(

@@ -23,6 +23,12 @@ impl Vars {
             .transpose()
     }
 
+    /// The value of a variable, unless it is empty or not UTF-8.
+    pub(in crate::config) fn text(&self, name: &str) -> Option<&str> {
+        let value = self.value(name).ok().flatten();
+        value.filter(|value| !value.is_empty())
+    }
+
     /// All variables whose name begins with `prefix`, by name. A value that is not UTF-8 is empty.
     pub(super) fn with_prefix(&self, prefix: &'static str) -> impl Iterator<Item = (&str, &str)> {
         self.0

@@ -1,17 +1,22 @@
 //! Finds the value of each setting in the layers, follows references, parses, and collects problems.
 
 mod env;
+mod origin;
 mod reference;
 mod unknown;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub use env::Vars;
+pub(super) use origin::Origin;
 
 use super::applications::Policies;
 use super::error::{ConfigErrors, Problems};
 use super::file::{self, RawValue, Values};
+use super::files::{self, CONFIG_FILE, SourceFile};
 use super::settings::{FILE_VARIABLE, Fallback, Kind, ParseError, Setting, Source, Typed};
 use crate::model::Diagnostic;
 use reference::Resolved;
@@ -22,6 +27,14 @@ const MAX_QUOTED_CHARS: usize = 60;
 /// The layers, and the problems found in them so far.
 pub(crate) struct Reader<'a> {
     vars: &'a Vars,
+    cli_path: Option<&'a Path>,
+    /// Whether files are read again, by a running program.
+    again: bool,
+    files: Vec<SourceFile>,
+    /// Digests of the settings' values as text, by key.
+    digests: BTreeMap<&'static str, u64>,
+    /// Problems of files other than the configuration file.
+    attributed: usize,
     file: Values,
     policies: Policies,
     problems: Problems,
@@ -35,13 +48,20 @@ struct Found {
     origin: String,
     /// Whether a problem may quote it.
     public: bool,
+    /// The index of the file that it was read from.
+    file: Option<usize>,
 }
 
 impl<'a> Reader<'a> {
     /// Reads the file, if one is named by the caller or by the environment.
-    pub(crate) fn open(cli_path: Option<&Path>, vars: &'a Vars) -> Self {
+    pub(crate) fn open(cli_path: Option<&'a Path>, vars: &'a Vars, again: bool) -> Self {
         let mut reader = Self {
             vars,
+            cli_path,
+            again,
+            files: Vec::new(),
+            digests: BTreeMap::new(),
+            attributed: 0,
             file: Values::new(),
             policies: Policies::new(),
             problems: Problems::default(),
@@ -51,9 +71,44 @@ impl<'a> Reader<'a> {
             .map(Path::to_owned)
             .or_else(|| reader.path_from_variable())
         {
-            (reader.file, reader.policies) = file::read(&path, &mut reader.problems);
+            let text = reader.read_file(CONFIG_FILE, &path);
+            (reader.file, reader.policies) = file::read(&path, text, &mut reader.problems);
         }
         reader
+    }
+
+    fn read_file(&mut self, source: &'static str, path: &Path) -> io::Result<String> {
+        let (text, content) = files::read(path, self.again);
+        self.files.push(SourceFile {
+            source,
+            path: path.to_owned(),
+            content,
+            failed: false,
+        });
+        text
+    }
+
+    /// Where the values came from.
+    pub(crate) fn origin(&self) -> Origin {
+        let mut files = self.files.clone();
+        let config = files.iter_mut().find(|file| file.source == CONFIG_FILE);
+        if let Some(config) = config {
+            config.failed |= self.problems.len() > self.attributed;
+        }
+        Origin {
+            cli_path: self.cli_path.map(Path::to_owned),
+            vars: self.vars.clone(),
+            files,
+            digests: self.digests.clone(),
+        }
+    }
+
+    /// Attributes the problem that was just added to the file that the value was read from, if any.
+    fn attribute(&mut self, file: Option<usize>) {
+        if let Some(file) = file {
+            self.files[file].failed = true;
+            self.attributed += 1;
+        }
     }
 
     /// Reports unknown variables.
@@ -75,8 +130,7 @@ impl<'a> Reader<'a> {
 
     /// A variable that is not a setting, unless it is empty.
     pub(crate) fn environment(&self, name: &str) -> Option<&str> {
-        let value = self.vars.value(name).ok().flatten();
-        value.filter(|value| !value.is_empty())
+        self.vars.text(name)
     }
 
     /// The value of a setting as it is shown, and its origin.
@@ -132,26 +186,38 @@ impl<'a> Reader<'a> {
     }
 
     fn path_from_variable(&mut self) -> Option<PathBuf> {
-        let found = self.look_up(FILE_VARIABLE)?;
+        let found = self.look_up(FILE_VARIABLE, CONFIG_FILE)?;
         (!found.text.is_empty()).then(|| OsStr::new(found.text.trim()).into())
     }
 
     fn read<T>(&mut self, setting: &Typed<T>) -> Option<T> {
-        let found = self.find(&setting.setting)?;
-        let value = setting.parser.parse(&found.text);
-        let explained = value.map_err(|error| explain(&setting.setting, &found, &error));
-        explained
-            .map_err(|problem| self.problems.push(problem))
-            .ok()
+        let found = self.find(&setting.setting);
+        let text = match (&found, setting.setting.fallback) {
+            (Some(found), _) => found.text.as_str(),
+            (None, Fallback::Value(default)) => default,
+            (None, Fallback::Required | Fallback::Unset) => "",
+        };
+        let digest = files::digest(text.as_bytes());
+        self.digests.insert(setting.setting.key, digest);
+        let found = found?;
+        match setting.parser.parse(&found.text) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problems
+                    .push(explain(&setting.setting, &found, &error));
+                self.attribute(found.file);
+                None
+            }
+        }
     }
 
     /// The value of the highest layer that has one that is not empty.
     fn find(&mut self, setting: &Setting) -> Option<Found> {
         let problems = self.problems.len();
         let variable = setting.variable();
-        let current = self.look_up(&variable);
+        let current = self.look_up(&variable, setting.key);
         let former = setting.former_variable();
-        let former = former.and_then(|name| Some((self.look_up(&name)?, name)));
+        let former = former.and_then(|name| Some((self.look_up(&name, setting.key)?, name)));
         let found = self.choose(&variable, current, former);
         if found.is_some() || self.problems.len() > problems {
             return found;
@@ -189,18 +255,18 @@ impl<'a> Reader<'a> {
         Some(found)
     }
 
-    fn look_up(&mut self, variable: &str) -> Option<Found> {
+    fn look_up(&mut self, variable: &str, source: &'static str) -> Option<Found> {
         let Ok(text) = self.vars.value(variable) else {
             self.problems
                 .push(format!("{variable}: the value is not valid UTF-8"));
             return None;
         };
-        self.follow(text?, variable)
+        self.follow(text?, variable, source)
     }
 
     fn take(&mut self, setting: &Setting, key: &str) -> Option<Found> {
         match self.file.remove(key)? {
-            RawValue::Text(text) => self.follow(&text, key),
+            RawValue::Text(text) => self.follow(&text, key, setting.key),
             RawValue::Unquoted(_) if setting.kind.needs_quotes() => {
                 self.problems.push(format!("{key}: must be quoted"));
                 None
@@ -209,6 +275,7 @@ impl<'a> Reader<'a> {
                 text,
                 origin: key.to_owned(),
                 public: true,
+                file: None,
             }),
             RawValue::List(_) if !setting.kind.is_list() => {
                 let problem = Diagnostic::new(format!("{key}: is a list"));
@@ -217,14 +284,14 @@ impl<'a> Reader<'a> {
                     .push(problem.hinting(format!("expected {expects}")));
                 None
             }
-            RawValue::List(items) => self.join(key, &items),
+            RawValue::List(items) => self.join(key, &items, setting.key),
         }
     }
 
     /// A list as the text that a variable would hold.
-    fn join(&mut self, key: &str, items: &[String]) -> Option<Found> {
-        let items: Option<Vec<Found>> = items.iter().map(|item| self.follow(item, key)).collect();
-        let items = items?;
+    fn join(&mut self, key: &str, items: &[String], source: &'static str) -> Option<Found> {
+        let items = items.iter().map(|item| self.follow(item, key, source));
+        let items: Vec<Found> = items.collect::<Option<_>>()?;
         let texts: Vec<&str> = items.iter().map(|item| item.text.as_str()).collect();
         let text = if texts.is_empty() {
             "none".to_owned()
@@ -236,15 +303,21 @@ impl<'a> Reader<'a> {
             text,
             origin: key.to_owned(),
             public,
+            file: items.iter().find_map(|item| item.file),
         })
     }
 
-    fn follow(&mut self, text: &str, origin: &str) -> Option<Found> {
-        match reference::resolve(text, self.vars) {
+    fn follow(&mut self, text: &str, origin: &str, source: &'static str) -> Option<Found> {
+        let vars = self.vars;
+        let before = self.files.len();
+        let resolved = reference::resolve(text, vars, |path| self.read_file(source, path));
+        let file = (self.files.len() > before).then_some(before);
+        match resolved {
             Ok(Resolved { text, source: None }) => Some(Found {
                 text,
                 origin: origin.to_owned(),
                 public: true,
+                file,
             }),
             // The content may be a secret that was referenced by mistake.
             Ok(Resolved {
@@ -254,12 +327,14 @@ impl<'a> Reader<'a> {
                 text,
                 origin: format!("{origin} ({source})"),
                 public: false,
+                file,
             }),
             Err(problem) => {
                 self.problems.push(Diagnostic {
                     what: format!("{origin}: {}", problem.what),
                     ..problem
                 });
+                self.attribute(file);
                 None
             }
         }
@@ -282,6 +357,9 @@ impl<'a> Reader<'a> {
         );
         self.problems
             .push(Diagnostic::new(format!("{variable}: {state}{hint}")).hinting(expected));
+        let mut files = self.files.iter();
+        let file = files.position(|file| file.source == setting.key);
+        self.attribute(file);
     }
 }
 

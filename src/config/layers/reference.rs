@@ -1,6 +1,7 @@
 //! References to variables and files: `env://NAME?default` and `file:///path?default`.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 
 use super::env::Vars;
 use crate::model::Diagnostic;
@@ -14,14 +15,18 @@ pub(super) struct Resolved {
     pub(super) source: Option<String>,
 }
 
-/// Resolves a reference. Errors do not contain the default.
-pub(super) fn resolve(text: &str, vars: &Vars) -> Result<Resolved, Diagnostic> {
+/// Resolves a reference; `read` reads files. Errors do not contain the default.
+pub(super) fn resolve(
+    text: &str,
+    vars: &Vars,
+    read: impl FnOnce(&Path) -> io::Result<String>,
+) -> Result<Resolved, Diagnostic> {
     if let Some(reference) = text.trim().strip_prefix("env://") {
         let (name, default) = split(reference);
         from_variable(name, default, vars)
     } else if let Some(reference) = text.trim().strip_prefix("file://") {
         let (path, default) = split(reference);
-        from_file(path, default)
+        from_file(path, default, read)
     } else {
         Ok(Resolved {
             text: text.to_owned(),
@@ -55,14 +60,18 @@ fn from_variable(name: &str, default: Option<&str>, vars: &Vars) -> Result<Resol
     }
 }
 
-fn from_file(path: &str, default: Option<&str>) -> Result<Resolved, Diagnostic> {
+fn from_file(
+    path: &str,
+    default: Option<&str>,
+    read: impl FnOnce(&Path) -> io::Result<String>,
+) -> Result<Resolved, Diagnostic> {
     let source = format!("file://{}", path.escape_debug());
     if !path.starts_with('/') {
         return Err(
             format!("{source}: the path must be absolute, as in file:///run/secrets/x").into(),
         );
     }
-    match std::fs::read_to_string(path) {
+    match read(Path::new(path)) {
         Ok(content) => Ok(Resolved {
             text: content.trim().to_owned(),
             source: Some(source),
@@ -86,7 +95,8 @@ mod tests {
     use super::*;
 
     fn text(value: &str, vars: &Vars) -> Result<String, String> {
-        let resolved = resolve(value, vars).map(|resolved| resolved.text);
+        let resolved = resolve(value, vars, |path| std::fs::read_to_string(path));
+        let resolved = resolved.map(|resolved| resolved.text);
         resolved.map_err(|problem| problem.what)
     }
 

@@ -22,7 +22,7 @@ section! {
         /// Base URL of authentik for browsers, if it differs
         host_browser: Url = URL, optional, vendor("AUTHENTIK_HOST_BROWSER");
         /// API token of the outpost, from "View Deployment Info" in authentik
-        token: SecretString = TOKEN, required, vendor("AUTHENTIK_TOKEN");
+        token: SecretString = TOKEN, required, vendor("AUTHENTIK_TOKEN"), reloadable(true);
         /// Do not verify authentik's certificate
         ///
         /// For a private CA use `tls.ca_file` instead.

@@ -34,6 +34,8 @@ pub struct Setting {
     pub minimum: u64,
     /// Its former key, accepted for one release.
     pub former_key: Option<&'static str>,
+    /// Whether a change applies while the program runs.
+    pub reloadable: bool,
     /// The documentation: a line, and perhaps a paragraph.
     pub(crate) doc: &'static str,
     /// Its variable, where the vendor's outpost has one; otherwise derived from `key`.
@@ -135,7 +137,7 @@ pub(crate) fn derived_variable(key: &str) -> String {
 /// /// What it is for, in one line
 /// ///
 /// /// More about it.
-/// field: Type = PARSER, default("value"), vendor("AUTHENTIK_…"), was("section.former_name");
+/// field: Type = PARSER, default("value"), vendor("AUTHENTIK_…"), was("section.former_name"), reloadable(true);
 /// ```
 ///
 /// Instead of `default("value")` stands `required`, or `optional`, which makes the field an `Option`.
@@ -146,7 +148,8 @@ macro_rules! section {
             $(
                 $(#[doc = $doc:literal])+
                 $field:ident: $type:ty = $parser:expr, $how:ident $(($default:literal))?
-                    $(, vendor($vendor:literal))? $(, was($was:literal))?;
+                    $(, vendor($vendor:literal))? $(, was($was:literal))?
+                    $(, reloadable($reloadable:literal))?;
             )+
         }
     ) => {
@@ -179,6 +182,7 @@ macro_rules! section {
                             parser.minimum
                         },
                         former_key: section!(@option $($was)?),
+                        reloadable: section!(@flag $($reloadable)?),
                         doc: concat!($($doc, "\n"),+),
                         vendor_variable: section!(@option $($vendor)?),
                     },
@@ -202,6 +206,8 @@ macro_rules! section {
     (@fallback required) => { Fallback::Required };
     (@fallback optional) => { Fallback::Unset };
     (@fallback default $default:literal) => { Fallback::Value($default) };
+    (@flag) => { false };
+    (@flag $value:literal) => { $value };
     (@option) => { None };
     (@option $value:literal) => { Some($value) };
 }

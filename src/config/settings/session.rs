@@ -33,7 +33,7 @@ section! {
         /// The next navigation then goes through authentik, usually without a prompt: its policies and
         /// groups of then apply. `applications.<slug>.reauthorize_interval` overrides it for an application.
         /// Unset: never. [RELIABILITY.md](RELIABILITY.md#changes-at-authentik) says when sessions end.
-        reauthorize_interval: Duration = duration(MINUTE), optional;
+        reauthorize_interval: Duration = duration(MINUTE), optional, reloadable(true);
         /// How long scripts, streams and websockets go on after reauthorization is due
         ///
         /// After it the session is suspended until authentik has authorized it again.
@@ -62,6 +62,6 @@ section! {
         ///
         /// `false` is safer: the token has all attributes of the user, and is a valid bearer token until
         /// it expires. `applications.<slug>.send_jwt` overrides it for an application.
-        send_jwt: bool = FLAG, default("true");
+        send_jwt: bool = FLAG, default("true"), reloadable(true);
     }
 }

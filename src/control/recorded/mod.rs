@@ -14,7 +14,7 @@ use super::api::{Api, ApiError, FetchedConfig};
 use super::certificates::Certificates;
 use super::compile::{Compiler, Known};
 use super::wire::{self, Event, Frame};
-use super::{Context, Refresher, Settings, Signals};
+use super::{Context, Refresher, Reloadable, Settings, Signals};
 use crate::admin::Readiness;
 use crate::clock::Clock;
 use crate::config::Policies;
@@ -36,13 +36,9 @@ fn control(base: &str, browser: Option<Url>) -> Context {
         settings: Settings {
             host: Url::parse(base).expect("a URL"),
             host_browser: browser,
-            token: "token".into(),
             outpost_id: None,
             refresh_interval: None,
             certificates: false,
-            policies: Policies::default(),
-            send_jwt: true,
-            reauthorize_interval: None,
             cache_file: None,
             refresh_jitter: Duration::ZERO,
             reconnect_backoff_max: Duration::from_secs(1),
@@ -58,7 +54,14 @@ fn control(base: &str, browser: Option<Url>) -> Context {
             &Proxies::default(),
         )
         .expect("a client"),
-        header_files: HeaderFiles::default(),
+        reloadable: watch::Sender::new(Arc::new(Reloadable {
+            token: "token".into(),
+            policies: Policies::default(),
+            send_jwt: true,
+            reauthorize_interval: None,
+            header_files: HeaderFiles::default(),
+        })),
+        secret_refused: Arc::default(),
         clock,
         metrics: Metrics::new(),
         readiness: Readiness::default(),
@@ -70,8 +73,10 @@ fn control(base: &str, browser: Option<Url>) -> Context {
 pub(crate) fn sites(recording: &Recording, browser: Option<Url>) -> Vec<Arc<Site>> {
     let record = &recording.api["api"]["outposts"]["body"]["results"][0];
     let outpost: wire::Outpost = serde_json::from_value(record.clone()).expect("an outpost");
+    let control = control(text(&recording.api["base"]), browser);
     let compiler = Compiler {
-        control: &control(text(&recording.api["base"]), browser),
+        control: &control,
+        settings: &control.reloadable(),
         outpost: &Outpost {
             id: outpost.pk,
             name: outpost.name,
@@ -104,7 +109,7 @@ async fn a_recorded_configuration_is_loaded_page_by_page() {
             outpost: watch::Sender::new(None),
         };
         let interval = Refresher::new(&control).fetch(&signals).await;
-        assert_eq!(interval.expect("a configuration").0.as_secs(), 300);
+        assert_eq!(interval.expect("a configuration").as_secs(), 300);
 
         let record = &api["outposts"]["body"]["results"][0];
         let expected = Outpost {
@@ -144,7 +149,8 @@ async fn recorded_refusals_are_told_apart() {
     for recording in both() {
         let replay = Replay::start().await;
         let control = control(&replay.base, None);
-        let api = Api::new(&control.settings, &control.back_channel);
+        let token = control.reloadable().token.clone();
+        let api = Api::new(&control.settings, &token, &control.back_channel);
         let answers = &recording.api["api"];
         let asked = async |name: &str, wanted| {
             replay.plays([&answers[name]]);

@@ -201,7 +201,7 @@ fn permitted(site: &Arc<Site>, permit: &Permit, request: &HeaderMap) -> GatewayR
         headers.remove(header::USER_AGENT);
     }
     if let Some(session) = permit.session() {
-        session.prepared().write_to(&mut headers);
+        site.identity(session).write_to(&mut headers);
     }
     for (name, value) in &site.extra {
         headers.insert(name, value.current());

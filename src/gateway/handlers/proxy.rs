@@ -278,7 +278,7 @@ fn set_headers<'a>(site: &'a Site, session: Option<&'a Arc<LiveSession>>) -> Set
     let additional = site.extra.iter();
     SetHeaders {
         user: match session {
-            Some(session) => Cow::Borrowed(session.prepared()),
+            Some(session) => site.identity(session),
             None => Cow::Owned(Identity::anonymous()),
         },
         application: &site.meta,

@@ -21,6 +21,7 @@ pub(super) mod refresh_claim;
 mod resync;
 mod revalidation;
 mod revocation;
+mod subjects;
 mod subscription;
 
 use std::sync::Arc;
@@ -29,15 +30,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{SetupError, StoreError};
-use super::seal::{KeyedHash, Seal};
+use super::seal::Seal;
 use super::session::{LiveSession, Prepared, SessionContext};
 use crate::clock::Clock;
 use crate::config::{self, WhenDown};
-use crate::model::{IdleTimeout, Session, SessionId, SessionKey};
+use crate::model::{IdleTimeout, SessionId, SessionKey};
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{CacheResult, StoreMetrics};
 use connection::Connection;
@@ -52,6 +53,7 @@ use local::index::LocalIndex;
 use local::outbox::{Outbox, PendingSession};
 use local::single_flight::SingleFlight;
 use revalidation::RevalidationQueue;
+use subjects::SubjectKeys;
 use subscription::Subscription;
 
 /// How often a session in use is revalidated while messages arrive, to detect data loss at Redis.
@@ -74,6 +76,7 @@ pub(super) struct RedisStore<P> {
     single_flight: SingleFlight,
     outbox: Outbox<P>,
     settings: Settings,
+    subject_keys: SubjectKeys,
     idle: Option<IdleTimeout>,
     clock: Clock,
     started: Instant,
@@ -88,8 +91,6 @@ pub(super) struct RedisStore<P> {
 struct Settings {
     revalidate: Duration,
     when_down: WhenDown,
-    /// Hashes subjects for the index. Derived from the outpost's token, which all replicas have.
-    subject_index_key: KeyedHash,
 }
 
 impl<P: Prepared> RedisStore<P> {
@@ -105,7 +106,6 @@ impl<P: Prepared> RedisStore<P> {
         let settings = Settings {
             revalidate: config.options.revalidation_interval,
             when_down: config.options.when_down,
-            subject_index_key: KeyedHash::new(subject_index_key.expose_secret().as_bytes()),
         };
         // Revocations before the start of this process are unknown to it.
         let introspection_queue = IntrospectionQueue::new(clock.now());
@@ -119,6 +119,7 @@ impl<P: Prepared> RedisStore<P> {
             single_flight: SingleFlight::default(),
             outbox: Outbox::default(),
             settings,
+            subject_keys: SubjectKeys::new(subject_index_key),
             idle,
             clock,
             started: Instant::now(),
@@ -303,9 +304,9 @@ impl<P: Prepared> RedisStore<P> {
         now: u64,
         epoch: u64,
     ) {
-        let (sid, subject) = self.index_keys(session);
+        let (sid, subjects) = self.index_keys(session);
         self.local_index
-            .insert(key, session, sid.as_ref(), &subject, now);
+            .insert(key, session, sid.as_ref(), &subjects, now);
         let entry = Entry {
             session: Arc::clone(session),
             seal,
@@ -385,7 +386,7 @@ impl<P: Prepared> RedisStore<P> {
             started_at: session.started_at(),
         };
         // Indexed after the write: a revocation in between finds the record or the closed index.
-        let (sid, subject) = self.index_keys(session);
+        let (sid, subjects) = self.index_keys(session);
         if let Some(sid) = sid {
             let add = Index::Sid(sid).add(&entry, expires, now, MAX_SESSIONS_PER_SID);
             let added: Option<Vec<Vec<u8>>> = self.connection.query(&add).await?;
@@ -396,8 +397,11 @@ impl<P: Prepared> RedisStore<P> {
                 return Ok(());
             }
         }
-        let add = Index::Subject(subject).add(&entry, expires, now, MAX_SESSIONS_PER_SUBJECT);
-        let evicted: Vec<Vec<u8>> = self.connection.query(&add).await?;
+        let mut evicted: Vec<Vec<u8>> = Vec::new();
+        for subject in subjects {
+            let add = Index::Subject(subject).add(&entry, expires, now, MAX_SESSIONS_PER_SUBJECT);
+            evicted.extend(self.connection.query::<Vec<Vec<u8>>>(&add).await?);
+        }
         if evicted.is_empty() {
             return Ok(());
         }
@@ -423,15 +427,6 @@ impl<P: Prepared> RedisStore<P> {
         let mut command = redis::cmd("GET");
         command.arg(format::keys::blob(name));
         self.connection.query(&command).await
-    }
-
-    fn index_keys(&self, session: &Session) -> (Option<format::keys::Hash>, format::keys::Hash) {
-        let sid = session.claims.sid.as_deref().map(format::keys::sid_hash);
-        (sid, self.subject_hash(&session.claims.sub))
-    }
-
-    fn subject_hash(&self, sub: &str) -> format::keys::Hash {
-        format::keys::subject_hash(&self.settings.subject_index_key, sub)
     }
 
     /// Milliseconds since the start of the process, from a monotonic clock.

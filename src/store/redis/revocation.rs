@@ -19,14 +19,15 @@ impl<P: Prepared> RedisStore<P> {
         }
         self.revoke_all(Invalidation::Sessions(vec![*key])).await;
         if let Some(Slot::Session(cached)) = slot {
-            let (sid, subject) = self.index_keys(&cached.session);
-            let indexes = [sid.map(Index::Sid), Some(Index::Subject(subject))];
+            let (sid, subjects) = self.index_keys(&cached.session);
+            let subjects = subjects.into_iter().map(Index::Subject);
+            let indexes = sid.map(Index::Sid).into_iter().chain(subjects);
             let started_at = cached.session.started_at();
             let entry = IndexEntry {
                 key: *key,
                 started_at,
             };
-            for index in indexes.into_iter().flatten() {
+            for index in indexes {
                 // On an error, the entry is removed when it expires.
                 let _: Result<i64, _> = self.connection.query(&index.remove(&entry)).await;
             }
@@ -52,8 +53,13 @@ impl<P: Prepared> RedisStore<P> {
     /// Revokes every session of a user; returns how many are known.
     pub(crate) async fn revoke_by_subject(&self, sub: &str) -> usize {
         let now = SignOutTime::at(self.clock.now());
-        self.revoke_all(Invalidation::Subject(self.subject_hash(sub), now))
-            .await
+        let mut known = 0;
+        for subject in self.subject_keys.hashes(sub) {
+            let found = self.revoke_all(Invalidation::Subject(subject, now)).await;
+            // Most sessions are in several indexes.
+            known = known.max(found);
+        }
+        known
     }
 
     async fn revoke_all(&self, invalidation: Invalidation) -> usize {

@@ -71,3 +71,8 @@ pub(super) struct OutcomeLabels {
 pub(super) struct ResultLabels {
     pub(super) result: &'static str,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct SourceLabels {
+    pub(super) source: &'static str,
+}

@@ -4,6 +4,7 @@
 mod labels;
 mod outcomes;
 mod site;
+mod sources;
 mod store;
 
 use std::sync::{Arc, RwLock};
@@ -26,6 +27,7 @@ pub use outcomes::{
 };
 use site::method_name;
 pub use site::{MethodMetrics, SiteMetrics, UpstreamMetrics};
+pub use sources::SourceMetrics;
 pub use store::StoreMetrics;
 
 /// Upper bounds of the histograms, in seconds.
@@ -48,6 +50,7 @@ struct Inner {
     sessions: Gauge,
     stale: Gauge,
     store: StoreMetrics,
+    sources: SourceMetrics,
     rejections: Family<ReasonLabels, Counter>,
     authorizations: Family<DialectLabels, Counter>,
     unverified_hosts: Family<DialectLabels, Counter>,
@@ -112,6 +115,7 @@ impl Metrics {
         let help = "Log lines that were not written";
         registry.register("log_lines_lost", help, lost_lines);
         let store = StoreMetrics::register(&mut registry);
+        let sources = SourceMetrics::register(&mut registry);
         let rejections = Family::default();
         let help = "Requests that were rejected, by reason";
         registry.register("proxy_rejected_requests", help, Clone::clone(&rejections));
@@ -155,6 +159,7 @@ impl Metrics {
             sessions,
             stale,
             store,
+            sources,
             rejections,
             authorizations,
             unverified_hosts,
@@ -169,6 +174,12 @@ impl Metrics {
     #[must_use]
     pub fn store(&self) -> StoreMetrics {
         self.0.store.clone()
+    }
+
+    /// The handles of the files that settings are read from.
+    #[must_use]
+    pub fn sources(&self) -> SourceMetrics {
+        self.0.sources.clone()
     }
 
     /// The handles for one application.

@@ -3,16 +3,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
-use tokio_util::sync::CancellationToken;
 
 use crate::model::HeaderSource;
-
-/// How often files are read again. Kubernetes itself takes about a minute to update them.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A value that may change while it is used.
 #[derive(Debug, Clone)]
@@ -43,9 +38,18 @@ impl HeaderFiles {
     /// Reads the files among `sources`. One that cannot be read is logged and tried again.
     #[must_use]
     pub fn read<'a>(sources: impl Iterator<Item = &'a HeaderSource>) -> Self {
+        Self::default().with(sources)
+    }
+
+    /// The same for other sources; those of both keep their value.
+    #[must_use]
+    pub fn with<'a>(&self, sources: impl Iterator<Item = &'a HeaderSource>) -> Self {
         let files = sources.filter_map(|source| match source {
             HeaderSource::Value(_) => None,
             HeaderSource::File { path, prefix } => {
+                if let Some(known) = self.0.get(source) {
+                    return Some((source.clone(), Arc::clone(known)));
+                }
                 let value = load(path, prefix).unwrap_or_else(|reason| {
                     tracing::warn!(
                         error = reason,
@@ -70,24 +74,15 @@ impl HeaderFiles {
         }
     }
 
-    /// Reads the files periodically, until `stop`. If a file cannot be read, the last value stays:
-    /// the file is usually being replaced.
-    pub async fn watch(self, stop: CancellationToken) {
-        if self.0.is_empty() {
-            return;
-        }
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(RELOAD_INTERVAL) => {}
-            }
-            let files = self.clone();
-            // Joining fails only if reading panics, and then the values stay as they are.
-            let _ = tokio::task::spawn_blocking(move || files.refresh()).await;
-        }
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    fn refresh(&self) {
+    /// Reads the files again. If a file cannot be read, the last value stays: the file is usually
+    /// being replaced.
+    pub fn refresh(&self) {
         for (source, value) in &*self.0 {
             if let HeaderSource::File { path, prefix } = source
                 && let Ok(fresh) = load(path, prefix)

@@ -42,6 +42,7 @@ pub struct Identity {
     user: [HeaderValue; 7],
     /// Basic credentials, and `additionalHeaders`.
     further: Box<[(HeaderName, HeaderValue)]>,
+    options: IdentityOptions,
 }
 
 impl Default for Identity {
@@ -54,8 +55,17 @@ impl Identity {
     /// The headers of an anonymous request: every name of [`USER`], empty.
     #[must_use]
     pub fn anonymous() -> Self {
-        let (user, further) = ([EMPTY; 7], Box::default());
-        Self { user, further }
+        Self {
+            user: [EMPTY; 7],
+            further: Box::default(),
+            options: IdentityOptions::default(),
+        }
+    }
+
+    /// The options with which it was rendered.
+    #[must_use]
+    pub fn options(&self) -> IdentityOptions {
+        self.options
     }
 
     /// The headers, in the order in which they are sent.
@@ -131,7 +141,11 @@ pub fn user(
         .iter()
         .map(|(name, value)| (name.clone(), value.clone()));
     let further = further.collect();
-    Identity { user, further }
+    Identity {
+        user,
+        further,
+        options,
+    }
 }
 
 /// The values of texts, in one piece of memory; empty where [`encoded`] has none.

@@ -5,6 +5,7 @@ mod image;
 mod log;
 mod metrics;
 pub(crate) mod process;
+mod reload;
 mod rules;
 mod secrets;
 #[cfg(feature = "otel")]

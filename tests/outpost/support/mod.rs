@@ -1,6 +1,7 @@
 //! Starts the parts, and plays the browser.
 
 pub(crate) mod upstream;
+pub(crate) mod volume;
 
 use std::net::SocketAddr;
 use std::sync::Once;
@@ -89,7 +90,7 @@ impl World {
         std::fs::write(&path, file).expect("written");
         let path = path.to_str().expect("text");
         let more = [&[("AUTHENTIK_PROXY_CONFIG", path)], more].concat();
-        // It is read once, at the start.
+        // What was read stays in use when the file is gone.
         Self::beside(authentik, providers, &more).await
     }
 }

@@ -51,10 +51,12 @@ impl<P> LocalIndex<P> {
         key: SessionKey,
         session: &Arc<LiveSession<P>>,
         sid: Option<&Hash>,
-        subject: &Hash,
+        subjects: &[Hash],
         read: u64,
     ) {
-        self.by_subject.add(subject, key, session);
+        for subject in subjects {
+            self.by_subject.add(subject, key, session);
+        }
         if let Some(sid) = sid {
             self.by_sid.add(sid, key, session);
         }
@@ -163,10 +165,10 @@ mod tests {
     fn every_copy_is_revoked_whenever_it_is_made() {
         let (index, key) = (LocalIndex::new(), SessionId::random().key());
         let (first, second, late) = (session(), session(), session());
-        index.insert(key, &first, Some(&[1; 32]), &[9; 32], 0);
-        index.insert(key, &second, Some(&[1; 32]), &[9; 32], 0);
+        index.insert(key, &first, Some(&[1; 32]), &[[9; 32]], 0);
+        index.insert(key, &second, Some(&[1; 32]), &[[9; 32]], 0);
         assert_eq!(index.revoke_by_sid(&[1; 32], 5).len(), 2);
-        index.insert(key, &late, Some(&[1; 32]), &[9; 32], 10);
+        index.insert(key, &late, Some(&[1; 32]), &[[9; 32]], 10);
         for copy in [first, second, late] {
             assert!(!copy.is_live(0));
         }
@@ -176,10 +178,10 @@ mod tests {
     fn a_user_may_sign_in_again() {
         let (index, key) = (LocalIndex::new(), SessionId::random().key());
         let (before, reading, after) = (session(), session(), session());
-        index.insert(key, &before, None, &[9; 32], 0);
+        index.insert(key, &before, None, &[[9; 32]], 0);
         index.revoke_by_subject(&[9; 32], SignOutTime::at(0), 5);
-        index.insert(key, &reading, None, &[9; 32], 4);
-        index.insert(key, &after, None, &[9; 32], 6);
+        index.insert(key, &reading, None, &[[9; 32]], 4);
+        index.insert(key, &after, None, &[[9; 32]], 6);
         assert!(!before.is_live(0));
         assert!(!reading.is_live(0), "was read before the revocation");
         assert!(after.is_live(0));
@@ -195,7 +197,7 @@ mod tests {
                 SessionId::random().key(),
                 &session(),
                 Some(&name),
-                &[9; 32],
+                &[[9; 32]],
                 0,
             );
         }
