@@ -224,7 +224,7 @@ fn serve(config: &Config) -> ExitCode {
             https = ?app.https_addresses(),
             metrics = ?app.metrics_addresses(),
             authentik = %config.authentik.host,
-            reached = config.proxies.reached(&config.authentik.host.as_str().parse().unwrap_or_default()),
+            reached = %config.next_hop(),
             "authentik-proxy is listening",
         );
         signals.received().await;

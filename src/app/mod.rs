@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 
 use crate::admin::{self, Readiness};
 use crate::clock::Clock;
-use crate::config::{Config, is_v6_only};
+use crate::config::{Config, NextHop, base_url, is_v6_only};
 use crate::control::{self, Control, Probe, Reloadable};
 use crate::gateway::{self, Gateway, Refresher};
 use crate::model::IdleTimeout;
@@ -358,7 +358,7 @@ fn control(config: &Config, trust: &Trust, log: LogHandle) -> Result<control::Co
         secret_refused: Arc::default(),
         live: Live::default(),
         store: store(config, &clock, &metrics)?,
-        back_channel: BackChannel::over(trust, insecure, timeout, &config.proxies),
+        back_channel: BackChannel::over(trust, insecure, timeout, &config.egress),
         clock,
         metrics,
         readiness: Readiness::default(),
@@ -409,7 +409,8 @@ fn upstream_timeouts(config: &Config) -> Timeouts {
 
 fn settings(config: &Config) -> control::Settings {
     control::Settings {
-        host: config.authentik.host.clone(),
+        host: base_url(&config.authentik.host),
+        is_socket: matches!(config.next_hop(), NextHop::Socket(_)),
         host_browser: config.authentik.host_browser.clone(),
         outpost_id: config.authentik.outpost_id,
         certificates: !config.listen.https.is_empty(),

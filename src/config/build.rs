@@ -7,7 +7,7 @@ use super::settings::{
     Authentik, Control, Discover, ForwardAuth, Identity, Listen, Log, RedisOptions, RedisServers,
     RedisTopology, Session, Shutdown, Source as _, Tls, Upstream,
 };
-use super::{Config, Discovery, Redis, proxies, traces, warnings};
+use super::{Config, Discovery, Egress, Redis, base_url, traces, warnings};
 use crate::model::Diagnostic;
 
 /// `None` only if a problem was recorded.
@@ -23,7 +23,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let shutdown = Shutdown::read(reader)?;
     let redis = redis(reader);
     let tls = Tls::read(reader)?;
-    let proxies = proxies::read(reader);
+    let egress = Egress::read(reader, authentik.as_ref().map(|authentik| &authentik.host));
     let traces = traces::read(reader);
     traces::check_protocol(reader, traces);
     let discover = discover(reader)?;
@@ -39,7 +39,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         shutdown,
         redis,
         tls,
-        proxies,
+        egress,
         traces,
         discover,
         applications: reader.take_policies(),
@@ -59,7 +59,7 @@ pub(super) fn discovery(reader: &mut Reader<'_>) -> Option<Discovery> {
     let outpost_id = reader.optional(&Authentik::outpost_id);
     let request_timeout = reader.default(&Control::request_timeout);
     let tls = Tls::read(reader)?;
-    let proxies = proxies::read(reader);
+    let egress = Egress::read(reader, host.as_ref());
     let log = Log::read(reader)?;
     let problems = reader.problem_count();
     let discover = discover(reader);
@@ -70,12 +70,12 @@ pub(super) fn discovery(reader: &mut Reader<'_>) -> Option<Discovery> {
         reader.missing(&Discover::token.setting);
     }
     Some(Discovery {
-        host: host?,
+        host: base_url(&host?),
         token: token?,
         insecure,
         outpost_id,
         request_timeout,
-        proxies,
+        egress,
         tls,
         log,
         discover: discover?,

@@ -14,6 +14,7 @@
 
 mod applications;
 mod build;
+mod egress;
 mod error;
 mod file;
 mod files;
@@ -40,10 +41,11 @@ use url::Url;
 use uuid::Uuid;
 
 pub use applications::Policies;
+pub use egress::{Egress, NextHop, base_url};
 pub use error::ConfigErrors;
 pub use files::{Fingerprint, SourceFile};
 pub use layers::Vars;
-pub use proxies::{Proxies, Proxy};
+pub use proxies::Proxy;
 pub use reload::Reload;
 pub use render::{Language, environment_help, example, settings_table};
 pub use settings::{
@@ -84,8 +86,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// Additional trusted certificates.
     pub tls: Tls,
-    /// Proxies on the way to authentik.
-    pub proxies: Proxies,
+    /// How requests reach authentik.
+    pub egress: Egress,
     /// Traces of requests.
     pub traces: Traces,
     /// The command `discover`.
@@ -101,6 +103,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// Where connections to authentik lead to.
+    #[must_use]
+    pub fn next_hop(&self) -> NextHop<'_> {
+        let url = base_url(&self.authentik.host);
+        self.egress
+            .next_hop(&url.as_str().parse().unwrap_or_default())
+    }
+
     /// Reads and validates all layers: defaults, then the file, then `vars`.
     ///
     /// The file is `cli_path` or, without it, what the variable `AUTHENTIK_PROXY_CONFIG` names;
@@ -180,7 +190,7 @@ pub struct Redis {
 /// The settings of the command `discover`.
 #[derive(Debug, Clone)]
 pub struct Discovery {
-    /// `Authentik::host`.
+    /// The base URL of requests to `Authentik::host`.
     pub host: Url,
     /// `Discover::token`, which is required here.
     pub token: SecretString,
@@ -191,8 +201,8 @@ pub struct Discovery {
     pub outpost_id: Option<Uuid>,
     /// `Control::request_timeout`, also of requests to Kubernetes.
     pub request_timeout: Duration,
-    /// Proxies on the way to authentik.
-    pub proxies: Proxies,
+    /// How requests reach authentik.
+    pub egress: Egress,
     /// Additional trusted certificates.
     pub tls: Tls,
     /// Logging, with `--watch`.

@@ -24,7 +24,7 @@ const NONE: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 /// Which requests to authentik go through which proxy. Never used for applications. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Proxies {
+pub(super) struct Proxies {
     http: Option<Arc<Proxy>>,
     https: Option<Arc<Proxy>>,
     exceptions: Arc<[Exception]>,
@@ -186,18 +186,8 @@ impl Proxies {
         })
     }
 
-    /// How requests reach `uri`: `directly`, or through which proxy.
-    #[must_use]
-    pub fn reached(&self, uri: &Uri) -> String {
-        self.towards(uri).map_or_else(
-            || "directly".to_owned(),
-            |proxy| format!("through the proxy {proxy}"),
-        )
-    }
-
     /// The proxy for requests to `uri`, which has a scheme and a host.
-    #[must_use]
-    pub fn towards(&self, uri: &Uri) -> Option<&Proxy> {
+    pub(super) fn towards(&self, uri: &Uri) -> Option<&Proxy> {
         let (proxy, port) = match uri.scheme_str()? {
             "http" => (self.http.as_deref()?, 80),
             "https" => (self.https.as_deref()?, 443),
@@ -240,8 +230,8 @@ mod tests {
 
     fn way(variables: &[(&str, &'static str)], uri: &str) -> String {
         let proxies = proxies(variables).expect("valid");
-        let reached = proxies.reached(&uri.parse().expect("a URI"));
-        reached.trim_start_matches("through the proxy ").to_owned()
+        let proxy = proxies.towards(&uri.parse().expect("a URI"));
+        proxy.map_or_else(|| "directly".to_owned(), ToString::to_string)
     }
 
     #[test]

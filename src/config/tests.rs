@@ -154,7 +154,7 @@ fn all_errors_are_reported_at_once() {
         [
             "AUTHENTIK_PROXY_BANANA: unknown variable",
             "AUTHENTIK_HOST: \"authentik\" is not a URL; expected http:// or https:// with a host, \
-             for example https://authentik.company",
+             for example https://authentik.company, or a socket such as unix:///run/authentik.sock",
             "AUTHENTIK_TOKEN: is not set (AUTHENTIK_TOKN is set; is it misspelled?); expected the \
              key of a token at authentik, without spaces and line breaks (in the file: \
              authentik.token)",

@@ -169,7 +169,7 @@ impl Compiler<'_> {
             urls,
             self.control.settings.host_browser.as_ref(),
             self.outpost.authentik_host.as_ref(),
-            self.outpost.embedded,
+            self.outpost.embedded || self.control.settings.is_socket,
         )?;
         let algorithms = urls
             .id_token_signing_alg_values_supported

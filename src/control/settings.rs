@@ -15,6 +15,8 @@ use crate::web::header::files::HeaderFiles;
 pub struct Settings {
     /// Base URL of authentik for the outpost, ending in `/`.
     pub host: Url,
+    /// Whether `host` stands for a Unix socket.
+    pub is_socket: bool,
     /// Base URL of authentik for browsers, if it differs.
     pub host_browser: Option<Url>,
     /// The outpost to serve; the token's only one if `None`.

@@ -82,7 +82,7 @@ impl<'a> Discover<'a> {
         Ok(Self {
             settings,
             cluster,
-            back_channel: BackChannel::new(&tls, settings.request_timeout, &settings.proxies)?,
+            back_channel: BackChannel::new(&tls, settings.request_timeout, &settings.egress)?,
             options,
         })
     }

@@ -98,7 +98,7 @@ async fn ask(config: &Config, trust: &Trust, site: &Site) -> Result<Response<Byt
     page.query_pairs_mut().clear().append_pair("client_id", id);
     let authentik = &config.authentik;
     let timeout = config.control.request_timeout;
-    BackChannel::over(trust, authentik.insecure, timeout, &config.proxies)
+    BackChannel::over(trust, authentik.insecure, timeout, &config.egress)
         .get(page.as_str())
         .await
 }

@@ -11,7 +11,7 @@ use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-use crate::config::Config;
+use crate::config::{Config, base_url};
 use crate::web::client::BackChannel;
 use crate::web::client::trust::Trust;
 
@@ -28,9 +28,9 @@ pub(super) struct Chain(Vec<Certificate>);
 impl Chain {
     /// What authentik shows, whether it is trusted or not.
     pub(super) async fn shown(trust: &Trust, config: &Config) -> Option<Self> {
-        let uri = config.authentik.host.as_str().parse().ok()?;
+        let uri = base_url(&config.authentik.host).as_str().parse().ok()?;
         let timeout = config.control.request_timeout;
-        let back_channel = BackChannel::over(trust, true, timeout, &config.proxies);
+        let back_channel = BackChannel::over(trust, true, timeout, &config.egress);
         let MaybeHttpsStream::Https(stream) = back_channel.connect(uri).await.ok()? else {
             return None;
         };

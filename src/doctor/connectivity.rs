@@ -4,7 +4,7 @@ use url::{Host, Url};
 
 use super::certificates::Chain;
 use super::report::Report;
-use crate::config::{Config, is_internal};
+use crate::config::{Config, NextHop, is_internal};
 use crate::control::Probe;
 use crate::oidc::LEEWAY;
 use crate::web::client::FetchError;
@@ -25,12 +25,15 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
             format!("unless authentik runs elsewhere, set AUTHENTIK_HOST to its Service, for example http://authentik-server.authentik.svc.cluster.local, and AUTHENTIK_HOST_BROWSER={host}"),
         );
     }
-    let proxies = &config.proxies;
-    let uri = host.as_str().parse().unwrap_or_default();
-    if proxies.towards(&uri).is_some() {
-        report.skipped("dns", format!("the proxy resolves {name}"));
-    } else if !resolve(name, port, report).await {
-        return false;
+    let hop = config.next_hop();
+    match hop {
+        NextHop::Proxy(_) => report.skipped("dns", format!("the proxy resolves {name}")),
+        NextHop::Socket(_) => report.skipped("dns", "AUTHENTIK_HOST is a socket"),
+        NextHop::Direct => {
+            if !resolve(name, port, report).await {
+                return false;
+            }
+        }
     }
     let chain = Chain::shown(probe.trust(), config);
     match probe.clock_ahead().await {
@@ -52,17 +55,18 @@ pub(super) async fn authentik(config: &Config, probe: &Probe, report: &mut Repor
             false
         }
         Ok(ahead) => {
-            report.ok(
-                "connection",
-                format!(
-                    "{host} answers on port {port}, reached {}",
-                    proxies.reached(&uri)
-                ),
-            );
+            let found = match hop {
+                NextHop::Socket(_) => format!("{host} answers"),
+                _ => format!("{host} answers on port {port}, reached {hop}"),
+            };
+            report.ok("connection", found);
             if host.scheme() == "https" {
                 tls(config, chain.await, report);
             } else {
-                report.ok("tls", "not used, which is fine inside a cluster");
+                report.ok(
+                    "tls",
+                    "not used, which is fine inside a cluster or on one host",
+                );
             }
             clock(ahead, report);
             true

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 
-use crate::config::Proxies;
+use crate::config::Egress;
 use crate::web::client::trust::Trust;
 use crate::web::client::{BackChannel, FetchError};
 
@@ -20,7 +20,7 @@ pub(super) async fn get(
     path: &str,
     trust: &Trust,
 ) -> Result<Response<Bytes>, FetchError> {
-    BackChannel::over(trust, true, PING_TIMEOUT, &Proxies::default())
+    BackChannel::over(trust, true, PING_TIMEOUT, &Egress::default())
         .get(&format!("{scheme}://{address}{path}"))
         .await
 }

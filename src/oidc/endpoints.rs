@@ -87,13 +87,14 @@ impl Endpoints {
     /// Applies the rules for internal and external URLs.
     ///
     /// - `browser` (`AUTHENTIK_HOST_BROWSER`): front channel and issuer take its origin.
-    /// - `configured` (the outpost's `authentik_host`): the back channel names it as `Host`; an
-    ///   embedded outpost also sends browsers there.
+    /// - `configured` (the outpost's `authentik_host`): the back channel names it as `Host`. If
+    ///   `is_local`, browsers are also sent there: an embedded outpost, or one over a Unix socket,
+    ///   reaches authentik by a name that has a meaning on this host only.
     pub fn new(
         urls: &ProviderUrls,
         browser: Option<&Url>,
         configured: Option<&Url>,
-        embedded: bool,
+        is_local: bool,
     ) -> Result<Self, EndpointsError> {
         let required = |name, text: &str| {
             Url::parse(text).map_err(|_| EndpointsError {
@@ -107,7 +108,7 @@ impl Endpoints {
         };
         let issuer = required("issuer", &urls.issuer)?;
         let front = browser
-            .or(if embedded { configured } else { None })
+            .or(if is_local { configured } else { None })
             .map(Origin::of);
         let host = browser.or(configured).map(Origin::of);
         let move_front = |url: Url| {

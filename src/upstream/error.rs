@@ -91,7 +91,10 @@ impl UpstreamError {
             Self::Connect(FetchError::Tls(_), _) => UpstreamErrorKind::Tls,
             Self::Connect(FetchError::Timeout, _) => UpstreamErrorKind::ConnectTimeout,
             Self::ResponseTimeout(_) => UpstreamErrorKind::ResponseTimeout,
-            Self::Connect(FetchError::Connection(_) | FetchError::Proxy(_), _)
+            Self::Connect(
+                FetchError::Connection(_) | FetchError::Proxy(_) | FetchError::Socket(_),
+                _,
+            )
             | Self::Broken(_)
             | Self::Stale(_)
             | Self::TooLarge

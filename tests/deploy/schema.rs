@@ -108,6 +108,11 @@ fn pattern(kind: Kind) -> Option<String> {
         Kind::TlsReqs => words(&["required", "none"]),
         Kind::Token => r"\S+".to_owned(),
         Kind::Url => format!(r"{}[sS]?://[^\s/?#:]\S*", any_case("http")),
+        Kind::UrlOrSocket => format!(
+            r"{}[sS]?://[^\s/?#:]\S*|{}:///[^\s?#]*[^\s?#/]",
+            any_case("http"),
+            any_case("unix")
+        ),
         Kind::Uuid => {
             "(urn:uuid:|\\{)?[0-9A-Fa-f]{8}-?([0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}\\}?".to_owned()
         }

@@ -409,7 +409,7 @@ fn explain(setting: &Setting, found: &Found, error: &ParseError) -> Diagnostic {
 fn is_public(setting: &Setting, found: &Found, value: &str) -> bool {
     // A URL with `@` holds a password, and its query or fragment may hold a token.
     let credentials = match setting.kind {
-        Kind::Url => value.contains(['@', '?', '#']),
+        Kind::Url | Kind::UrlOrSocket => value.contains(['@', '?', '#']),
         _ => value.contains('@'),
     };
     found.public && !setting.kind.is_secret() && !credentials

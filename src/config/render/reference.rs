@@ -143,7 +143,7 @@ fn sample(kind: Kind) -> &'static str {
         Kind::Password => "file:///run/secrets/password",
         Kind::Path => "/path/to/file",
         Kind::Token => "file:///run/secrets/token",
-        Kind::Url => "https://authentik.company",
+        Kind::Url | Kind::UrlOrSocket => "https://authentik.company",
         Kind::Uuid => "3f0970c5-d6a3-43b2-9a36-d74665c6b24e",
         _ => "authentik-proxy",
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::definition::{Fallback, Setting, Source, Typed, section};
 use crate::config::settings::parse::parser::{
-    FLAG, NONZERO, PATH, Parser, SECOND, TOKEN, URL, UUID, ZERO, duration,
+    FLAG, NONZERO, PATH, Parser, SECOND, TOKEN, URL, URL_OR_SOCKET, UUID, ZERO, duration,
 };
 
 section! {
@@ -17,8 +17,9 @@ section! {
     pub struct Authentik in "authentik" {
         /// Base URL of authentik for the outpost; may have a path
         ///
-        /// Best an address inside the cluster, so that requests do not pass the ingress.
-        host: Url = URL, required, vendor("AUTHENTIK_HOST");
+        /// Best an address inside the cluster, so that requests do not pass the ingress. A socket on
+        /// this host: `unix:///path`.
+        host: Url = URL_OR_SOCKET, required, vendor("AUTHENTIK_HOST");
         /// Base URL of authentik for browsers, if it differs
         host_browser: Url = URL, optional, vendor("AUTHENTIK_HOST_BROWSER");
         /// API token of the outpost, from "View Deployment Info" in authentik

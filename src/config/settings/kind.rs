@@ -37,6 +37,8 @@ pub enum Kind {
     Token,
     /// A base URL.
     Url,
+    /// A base URL, or a Unix socket.
+    UrlOrSocket,
     /// A UUID.
     Uuid,
     /// What happens to logins while Redis is down.
@@ -95,6 +97,9 @@ impl Kind {
             Self::TlsReqs => "required or none",
             Self::Token => "the key of a token at authentik, without spaces and line breaks",
             Self::Url => "http:// or https:// with a host, for example https://authentik.company",
+            Self::UrlOrSocket => {
+                "http:// or https:// with a host, for example https://authentik.company, or a socket such as unix:///run/authentik.sock"
+            }
             Self::Uuid => "a UUID, for example 3f0970c5-d6a3-43b2-9a36-d74665c6b24e",
             Self::WhenDown => "refuse or keep",
         }

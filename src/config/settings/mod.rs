@@ -18,7 +18,7 @@ pub(super) use definition::{Source, Typed, derived_variable};
 pub use discover::Discover;
 pub use kind::Kind;
 pub use listen::{ForwardAuth, Listen, Upstream};
-pub(super) use parse::{ParseError, duration, flag, networks};
+pub(super) use parse::{ParseError, SOCKET_SCHEME, duration, flag, networks};
 pub use process::{Log, Shutdown, Tls};
 pub use redis::RedisOptions;
 pub(super) use redis::RedisServers;

@@ -17,8 +17,8 @@ use super::wire::{self, Event, Frame};
 use super::{Context, Refresher, Reloadable, Settings, Signals};
 use crate::admin::Readiness;
 use crate::clock::Clock;
+use crate::config::Egress;
 use crate::config::Policies;
-use crate::config::Proxies;
 use crate::model::Outpost;
 use crate::recordings::{Recording, both, text};
 use crate::replay::Replay;
@@ -35,6 +35,7 @@ fn control(base: &str, browser: Option<Url>) -> Context {
     Context {
         settings: Settings {
             host: Url::parse(base).expect("a URL"),
+            is_socket: false,
             host_browser: browser,
             outpost_id: None,
             refresh_interval: None,
@@ -51,7 +52,7 @@ fn control(base: &str, browser: Option<Url>) -> Context {
         back_channel: BackChannel::new(
             &TlsOptions::default(),
             Duration::from_secs(10),
-            &Proxies::default(),
+            &Egress::default(),
         )
         .expect("a client"),
         reloadable: watch::Sender::new(Arc::new(Reloadable {

@@ -1,10 +1,11 @@
-//! Connections to authentik: directly, or through a forward proxy (RFC 9110 section 9.3.6, RFC 9112
-//! section 3.2.2).
+//! Connections to authentik: directly, over a Unix socket, or through a forward proxy (RFC 9110
+//! section 9.3.6, RFC 9112 section 3.2.2).
 //!
 //! The tunnel is a request of hyper. hyper-util's `Tunnel` tells the status of the proxy's response in the
 //! text of an error only.
 
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,11 +18,13 @@ use http_body_util::Empty;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
 use tower_service::Service;
 
-use super::error::{ProxyError, classify};
+use super::error::{ProxyError, SocketError, classify};
 use super::resolver::Resolver;
-use crate::config::{Proxies, Proxy};
+use crate::config::{Egress, NextHop, Proxy};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -31,7 +34,7 @@ pub struct AuthentikConnector {
     direct: HttpConnector<Resolver>,
     /// TLS to the proxy, for `https://` proxies.
     to_proxy: HttpsConnector<HttpConnector<Resolver>>,
-    proxies: Proxies,
+    egress: Egress,
     timeout: Duration,
     always_tunnel: bool,
 }
@@ -40,13 +43,13 @@ impl AuthentikConnector {
     pub(super) fn new(
         direct: HttpConnector<Resolver>,
         to_proxy: HttpsConnector<HttpConnector<Resolver>>,
-        proxies: Proxies,
+        egress: Egress,
         timeout: Duration,
     ) -> Self {
         Self {
             direct,
             to_proxy,
-            proxies,
+            egress,
             timeout,
             always_tunnel: false,
         }
@@ -60,7 +63,10 @@ impl AuthentikConnector {
 
     /// The proxy on the way to this URI.
     pub(super) fn proxy(&self, uri: &Uri) -> Option<&Proxy> {
-        self.proxies.towards(uri)
+        match self.egress.next_hop(uri) {
+            NextHop::Proxy(proxy) => Some(proxy),
+            NextHop::Direct | NextHop::Socket(_) => None,
+        }
     }
 }
 
@@ -75,9 +81,13 @@ impl Service<Uri> for AuthentikConnector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let Some(proxy) = self.proxy(&uri) else {
-            let connecting = self.direct.call(uri);
-            return Box::pin(async move { Ok(Stream::new(connecting.await?)) });
+        let proxy = match self.egress.next_hop(&uri) {
+            NextHop::Direct => {
+                let connecting = self.direct.call(uri);
+                return Box::pin(async move { Ok(Stream::new(connecting.await?)) });
+            }
+            NextHop::Socket(path) => return Box::pin(over_socket(path.to_owned())),
+            NextHop::Proxy(proxy) => proxy,
         };
         let name = proxy.to_string();
         let authorization = proxy.authorization().cloned();
@@ -129,6 +139,12 @@ impl Service<Uri> for AuthentikConnector {
     }
 }
 
+async fn over_socket(path: PathBuf) -> Result<Stream, BoxError> {
+    let connected = UnixStream::connect(&path).await;
+    let stream = connected.map_err(|error| SocketError::new(&path, &error))?;
+    Ok(Stream::new(TokioIo::new(stream)))
+}
+
 /// Whether a proxy gets requests with this URI as they are, unless a tunnel is needed for other reasons.
 pub(super) fn is_forwarded(uri: &Uri) -> bool {
     uri.scheme_str() == Some("http")
@@ -146,7 +162,7 @@ trait Io: Read + Write + Unpin + Send {}
 
 impl<T: Read + Write + Unpin + Send> Io for T {}
 
-/// A TCP connection to authentik, to a proxy, or through one.
+/// A connection to authentik, to a proxy, or through one.
 pub struct Stream {
     io: Box<dyn Io>,
     /// The other end is a proxy that forwards requests with whole URLs.

@@ -1,5 +1,8 @@
 //! Why there is no response, and what to do about it.
 
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
 use http::StatusCode;
 use rustls::CertificateError;
 
@@ -43,6 +46,43 @@ impl ProxyError {
     }
 }
 
+/// Why a Unix socket gives no connection.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the socket {path} {cause}")]
+pub struct SocketError {
+    path: String,
+    cause: &'static str,
+    hint: &'static str,
+}
+
+impl SocketError {
+    pub(super) fn new(path: &Path, error: &io::Error) -> Self {
+        let (cause, hint) = match error.kind() {
+            ErrorKind::NotFound => (
+                "does not exist",
+                "check the path in AUTHENTIK_HOST, that authentik runs, and that its directory is mounted here",
+            ),
+            ErrorKind::PermissionDenied => (
+                "may not be used by this process",
+                "run as the user that the socket belongs to, or give that user's group the right to write to it",
+            ),
+            ErrorKind::ConnectionRefused => (
+                "has no listener",
+                "check that authentik runs; it makes the socket anew when it starts",
+            ),
+            _ => (
+                "cannot be connected to",
+                "check that AUTHENTIK_HOST is the path of authentik's socket",
+            ),
+        };
+        Self {
+            path: path.display().to_string(),
+            cause,
+            hint,
+        }
+    }
+}
+
 /// Why no response came. What to do depends on the server: see [`FetchError::hint_for_authentik`] and
 /// [`FetchError::hint_for_application`].
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +102,9 @@ pub enum FetchError {
     /// The proxy on the way to authentik gives no connection.
     #[error(transparent)]
     Proxy(ProxyError),
+    /// The socket of authentik gives no connection.
+    #[error(transparent)]
+    Socket(SocketError),
     /// The connection broke.
     #[error("the connection failed: {0}")]
     Connection(String),
@@ -85,6 +128,7 @@ impl FetchError {
             ),
             Self::Tls(_) => "is it http:// instead of https://? Check the provider's internal host",
             Self::Proxy(error) => error.hint(),
+            Self::Socket(error) => error.hint,
             Self::Timeout => {
                 "check that network policies and firewalls permit the connection, or allow more time with AUTHENTIK_PROXY_UPSTREAM__CONNECT_TIMEOUT"
             }
@@ -109,6 +153,7 @@ impl FetchError {
                 "check scheme and port in AUTHENTIK_HOST: is it http:// instead of https://?"
             }
             Self::Proxy(error) => error.hint(),
+            Self::Socket(error) => error.hint,
             Self::Timeout => {
                 "check that firewalls and network policies permit connections to AUTHENTIK_HOST, or allow more time with AUTHENTIK_PROXY_CONTROL__REQUEST_TIMEOUT"
             }
@@ -147,6 +192,9 @@ pub fn classify(error: &(dyn std::error::Error + 'static)) -> FetchError {
         if let Some(proxy) = cause.downcast_ref::<ProxyError>() {
             return FetchError::Proxy(proxy.clone());
         }
+        if let Some(socket) = cause.downcast_ref::<SocketError>() {
+            return FetchError::Socket(socket.clone());
+        }
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
             return FetchError::Tls(tls.clone());
         }
@@ -173,6 +221,27 @@ mod tests {
     use rustls::pki_types::{ServerName, UnixTime};
 
     use super::*;
+
+    #[test]
+    fn a_socket_that_may_not_be_used_is_told_from_one_without_a_listener() {
+        for (kind, cause) in [
+            (ErrorKind::NotFound, "does not exist"),
+            (
+                ErrorKind::PermissionDenied,
+                "may not be used by this process",
+            ),
+            (ErrorKind::ConnectionRefused, "has no listener"),
+            (ErrorKind::InvalidInput, "cannot be connected to"),
+        ] {
+            let error = SocketError::new(Path::new("/run/a.sock"), &kind.into());
+            let failure = classify(&error);
+            assert!(matches!(failure, FetchError::Socket(_)));
+            assert_eq!(
+                failure.to_string(),
+                format!("the socket /run/a.sock {cause}")
+            );
+        }
+    }
 
     #[test]
     fn hints_on_certificates_name_what_is_wrong_with_them() {

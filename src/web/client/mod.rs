@@ -19,10 +19,10 @@ use hyper_util::rt::TokioExecutor;
 use rustls::ClientConfig;
 use tower_service::Service;
 
-use crate::config::{Proxies, Proxy};
+use crate::config::{Egress, Proxy};
 use crate::web::keepalive;
 use connector::{AuthentikConnector, is_forwarded};
-pub use error::{FetchError, ProxyError, classify};
+pub use error::{FetchError, ProxyError, SocketError, classify};
 use resolver::Resolver;
 use trust::{TlsError, TlsOptions, Trust};
 
@@ -32,7 +32,7 @@ const MAX_RESPONSE_BYTES: usize = 32 << 20;
 /// Opens connections to applications, plain or TLS.
 pub type Connector = HttpsConnector<HttpConnector<Resolver>>;
 
-/// Opens connections to authentik, plain or TLS, directly or through a proxy.
+/// Opens connections to authentik, plain or TLS, by whichever way.
 type ToAuthentik = HttpsConnector<AuthentikConnector>;
 
 /// A connection to authentik for a websocket.
@@ -53,21 +53,17 @@ pub struct BackChannel {
 impl BackChannel {
     /// Prepares the client; does not connect. `SSL_CERT_FILE` and `SSL_CERT_DIR` replace
     /// the system's certificates.
-    pub fn new(
-        options: &TlsOptions,
-        timeout: Duration,
-        proxies: &Proxies,
-    ) -> Result<Self, TlsError> {
+    pub fn new(options: &TlsOptions, timeout: Duration, egress: &Egress) -> Result<Self, TlsError> {
         let trust = Trust::load(options.ca_file.as_deref())?;
-        Ok(Self::over(&trust, options.insecure, timeout, proxies))
+        Ok(Self::over(&trust, options.insecure, timeout, egress))
     }
 
     /// As [`new`](Self::new), with shared parts.
     #[must_use]
-    pub fn over(trust: &Trust, insecure: bool, timeout: Duration, proxies: &Proxies) -> Self {
+    pub fn over(trust: &Trust, insecure: bool, timeout: Duration, egress: &Egress) -> Self {
         // The setting "insecure" is about authentik's certificate, not the proxy's.
         let to_proxy = connector(trust.client(false), timeout, &[]);
-        let connector = AuthentikConnector::new(tcp(timeout), to_proxy, proxies.clone(), timeout);
+        let connector = AuthentikConnector::new(tcp(timeout), to_proxy, egress.clone(), timeout);
         let tls = trust.client(insecure);
         let tunneling: ToAuthentik = (connector.clone().tunneling(), tls.clone()).into();
         let mut client = Client::builder(TokioExecutor::new());

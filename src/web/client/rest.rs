@@ -303,7 +303,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::Proxies;
+    use crate::config::Egress;
     use crate::replay::Replay;
     use crate::web::client::trust::Trust;
 
@@ -340,7 +340,7 @@ mod tests {
             let host = Url::parse(&host).expect("a URL");
             let trust = Trust::load(None).expect("usable");
             let channel =
-                BackChannel::over(&trust, false, Duration::from_mins(1), &Proxies::default());
+                BackChannel::over(&trust, false, Duration::from_mins(1), &Egress::default());
             let rest = Rest::new(&host, &token, String::new(), &channel);
             let found = rest.list("outposts/proxy/").await;
             assert_eq!(found.ok().map(|found| found.len()), expected);

@@ -8,14 +8,14 @@ use crate::support::{Browser, Outpost as _, World, furnish, get, location, withi
 
 const HOST: &str = "grafana.test";
 const PAGE: &str = "http://grafana.test/d/x";
-const BROWSER: &str = "https://authentik.home.example";
+pub(super) const BROWSER: &str = "https://authentik.home.example";
 
-fn browser_url() -> Url {
+pub(super) fn browser_url() -> Url {
     Url::parse(BROWSER).expect("a URL")
 }
 
 /// Signs with a published key, so that one more endpoint of the back channel is asked.
-fn grafana() -> Provider {
+pub(super) fn grafana() -> Provider {
     Provider {
         signing: Signing::Rs256,
         ..Provider::forward_single("grafana", "http://grafana.test")
@@ -31,13 +31,13 @@ fn only(authentik: &Standin, end: &str) -> Recorded {
 }
 
 /// All values of a header.
-fn values<'a>(request: &'a Recorded, name: &str) -> Vec<&'a str> {
+pub(super) fn values<'a>(request: &'a Recorded, name: &str) -> Vec<&'a str> {
     let named = request.headers.iter().filter(|(found, _)| found == name);
     named.map(|(_, value)| value.as_str()).collect()
 }
 
 /// Signs in and out; browsers only ever see `front`, and the back channel speaks in its name.
-async fn signs_in_and_out_at(world: &World, front: &str) {
+pub(super) async fn signs_in_and_out_at(world: &World, front: &str) {
     let mut browser = Browser::default();
     let start = format!("/outpost.goauthentik.io/start?rd={PAGE}");
     let answer = browser.open(world, HOST, &start).await;

@@ -5,5 +5,6 @@ mod hybrid;
 mod presence;
 mod proxies;
 mod rights;
+mod socket;
 pub(crate) mod tls;
 mod trouble;

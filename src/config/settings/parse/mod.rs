@@ -20,6 +20,9 @@ use crate::config::settings::values::{
     CookiePrefix, LogLevel, Node, TlsReqs, UnknownLogLevel, WhenDown,
 };
 
+/// The scheme of a socket's URL.
+pub(in crate::config) const SOCKET_SCHEME: &str = "unix";
+
 /// Why a text is not a valid value, as a predicate: `is not a number`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ParseError {
@@ -58,6 +61,20 @@ pub(crate) fn base_url(text: &str) -> Result<Url, ParseError> {
         url.set_path(&path);
     }
     Ok(url)
+}
+
+/// The same, or the socket of a server on this host: `unix:///run/authentik.sock`.
+pub(crate) fn base_url_or_socket(text: &str) -> Result<Url, ParseError> {
+    let Some((scheme, path)) = text.trim().split_once("://") else {
+        return base_url(text);
+    };
+    if !scheme.eq_ignore_ascii_case(SOCKET_SCHEME) {
+        return base_url(text);
+    }
+    if !path.starts_with('/') || path.ends_with('/') || path.contains(['?', '#']) {
+        return error("has no absolute path of a socket");
+    }
+    Url::parse(text.trim()).map_err(|error| ParseError::new(format!("is not a URL ({error})")))
 }
 
 /// A yes or no, in the spellings that authentik takes.

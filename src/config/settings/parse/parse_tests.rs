@@ -36,6 +36,24 @@ fn base_urls_end_with_a_slash() {
 }
 
 #[test]
+fn a_socket_has_an_absolute_path() {
+    for (text, expected) in [
+        ("unix:///run/a.sock", Ok("unix:///run/a.sock")),
+        (" UNIX:///run/a.sock ", Ok("unix:///run/a.sock")),
+        ("https://auth.test", Ok("https://auth.test/")),
+        ("unix://run/a.sock", Err("has no absolute path of a socket")),
+        ("unix:///", Err("has no absolute path of a socket")),
+        ("unix://", Err("has no absolute path of a socket")),
+        ("unix:///a?b", Err("has no absolute path of a socket")),
+        ("unix:/run/a.sock", Err("is not a URL")),
+    ] {
+        let found = base_url_or_socket(text);
+        let found = found.as_ref().map(Url::as_str);
+        assert_eq!(found.map_err(|error| error.reason.as_str()), expected);
+    }
+}
+
+#[test]
 fn base_urls_are_not_guessed() {
     for (text, expected) in [
         ("authentik", "is not a URL"),

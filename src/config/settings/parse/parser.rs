@@ -68,6 +68,8 @@ pub(in crate::config::settings) const TOKEN: Parser<SecretString> =
     Parser::new(Kind::Token, |text, _| parse::token(text));
 pub(in crate::config::settings) const URL: Parser<Url> =
     Parser::new(Kind::Url, |text, _| parse::base_url(text));
+pub(in crate::config::settings) const URL_OR_SOCKET: Parser<Url> =
+    Parser::new(Kind::UrlOrSocket, |text, _| parse::base_url_or_socket(text));
 pub(in crate::config::settings) const UUID: Parser<Uuid> =
     Parser::new(Kind::Uuid, |text, _| parse::uuid(text));
 pub(in crate::config::settings) const WHEN_DOWN: Parser<WhenDown> =
