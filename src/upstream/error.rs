@@ -46,7 +46,8 @@ impl UpstreamError {
     /// What helps against [`TooLarge`](Self::TooLarge).
     pub(crate) const TOO_LARGE_HINT: &str = "the application sends more than 512 header lines or 400 KiB of them: make it send fewer, cookies most of all";
     /// What helps against [`Malformed`](Self::Malformed).
-    pub(crate) const MALFORMED_HINT: &str = "if the version or status is invalid, check that the provider's internal host is a port that serves HTTP, whether it should begin with https://, and applications.<slug>.upstream_protocol; else correct the header in the application";
+    /// Other lines that are no header are left out (`pool::http1`).
+    pub(crate) const MALFORMED_HINT: &str = "if the version or status is invalid, check that the provider's internal host is a port that serves HTTP, whether it should begin with https://, and applications.<slug>.upstream_protocol; else correct the application: an invalid header is a line with a NUL byte or with a CR that is no end of line, an invalid content-length is no number or differs from another one";
 
     /// What an error of a connection means. `connect` is the limit on opening one.
     pub(super) fn new(error: SendError, connect: Duration) -> Self {

@@ -194,8 +194,13 @@ async fn responses_with_odd_header_lines_are_repaired() {
 #[tokio::test]
 async fn responses_that_cannot_be_repaired_are_a_bad_gateway() {
     let many = "X-Line: 1\r\n".repeat(600);
-    for lines in [many, "Content-Length: x\r\n".into()] {
-        let answer = answered(lines).await;
+    for lines in [
+        &many,
+        "Content-Length: x\r\n",
+        "X-Nul: a\0b\r\n",
+        "X-Cr: a\rb\r\n",
+    ] {
+        let answer = answered(lines.to_owned()).await;
         assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
         assert!(answer.contains("cannot be read"), "{answer}");
     }
