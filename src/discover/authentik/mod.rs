@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
+use url::form_urlencoded;
 use uuid::Uuid;
 
 pub use error::AuthentikError;
@@ -63,7 +64,7 @@ impl<'a> Authentik<'a> {
         } else {
             self.applications(slugs.map(str::to_owned)).await?
         };
-        let providers = self.providers().await?;
+        let providers = self.providers(None).await?;
         let owned = providers
             .iter()
             .filter(|provider| OwnershipMarker::read(&provider.name, self.owner()).is_some());
@@ -153,12 +154,21 @@ impl<'a> Authentik<'a> {
         Err(AuthentikError::Outpost(problem))
     }
 
-    async fn providers(&self) -> Result<Vec<ActualProvider>, AuthentikError> {
+    /// All providers, or those of that name in any case.
+    async fn providers(&self, name: Option<&str>) -> Result<Vec<ActualProvider>, AuthentikError> {
         let attempt = to(
             "list proxy providers",
             "authentik_providers_proxy.view_proxyprovider",
         );
-        let records = self.rest.list("providers/proxy/").await;
+        let path = name.map_or_else(
+            || "providers/proxy/".to_owned(),
+            |name| {
+                let mut query = form_urlencoded::Serializer::new(String::new());
+                query.append_pair("name__iexact", name);
+                format!("providers/proxy/?{}", query.finish())
+            },
+        );
+        let records = self.rest.list(&path).await;
         let records = records.map_err(|error| attempt.failed(error))?;
         let is_ours = |record: &Value| {
             let name = record["name"].as_str().unwrap_or_default();
@@ -233,7 +243,7 @@ impl<'a> Authentik<'a> {
         };
         if matches!(error, AuthentikError::Invalid { .. }) {
             let name = OwnershipMarker::name(&desired.slug, self.owner(), &desired.source);
-            let mut now = self.providers().await?.into_iter();
+            let mut now = self.providers(Some(&name)).await?.into_iter();
             if let Some(same) = now.find(|provider| provider.name == name) {
                 return Ok(same.pk);
             }

@@ -43,11 +43,16 @@ pub(super) fn answer(
     }
     match (&request.method, path) {
         (&Method::GET, ["providers", "proxy", ""]) => {
-            let records: Vec<_> = admin
+            let name = request.query.get("name__iexact").map(str::to_lowercase);
+            let is_listed = |record: &Value| {
+                let own = record["name"].as_str().map(str::to_lowercase);
+                name.is_none() || own == name
+            };
+            let found = admin
                 .providers
-                .keys()
-                .map(|pk| admin.provider(*pk))
-                .collect();
+                .iter()
+                .filter(|(_, record)| is_listed(record));
+            let records = admin.list_providers(found.map(|(pk, _)| *pk));
             paging::page(shared.settings.dialect, &request.query, &records)
         }
         (&Method::POST, ["providers", "proxy", ""]) => create_provider(admin, body),
@@ -276,8 +281,7 @@ fn outpost(shared: &Shared, state: &State, embedded: bool) -> Value {
     let mut record = outposts::record(&shared.settings, state, &shown);
     let assigned = &admin.assigned[usize::from(embedded)];
     record["providers"] = json!(assigned);
-    let providers = assigned.iter().map(|pk| admin.provider(*pk));
-    record["providers_obj"] = providers.collect();
+    record["providers_obj"] = admin.list_providers(assigned.iter().copied()).into();
     if embedded {
         record["managed"] = outposts::EMBEDDED.into();
     }

@@ -59,13 +59,7 @@ impl Standin {
     /// The records of providers, by number.
     #[must_use]
     pub fn admin_providers(&self) -> Vec<Value> {
-        self.admin(|admin| {
-            admin
-                .providers
-                .keys()
-                .map(|pk| admin.provider(*pk))
-                .collect()
-        })
+        self.admin(|admin| admin.list_providers(admin.providers.keys().copied()))
     }
 
     /// Renames a provider.

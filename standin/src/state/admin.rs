@@ -43,13 +43,31 @@ impl Admin {
 
     /// A provider as it is answered, with the names that authentik adds.
     pub(crate) fn provider(&self, pk: i64) -> Value {
-        let mut record = self.providers[&pk].clone();
         let mut applications = self.applications.values();
         let application = applications.find(|application| application["provider"] == pk);
-        record["assigned_application_slug"] =
-            application.map_or(Value::Null, |a| a["slug"].clone());
-        record["assigned_application_name"] =
-            application.map_or(Value::Null, |a| a["name"].clone());
+        self.with_names(pk, application)
+    }
+
+    /// Providers as they are listed: their applications are looked up once for all of them.
+    pub(crate) fn list_providers(&self, pks: impl IntoIterator<Item = i64>) -> Vec<Value> {
+        let applications = self.applications.values();
+        let applications: BTreeMap<_, _> = applications
+            .filter_map(|application| Some((application["provider"].as_i64()?, application)))
+            .collect();
+        let pks = pks.into_iter();
+        pks.map(|pk| self.with_names(pk, applications.get(&pk).copied()))
+            .collect()
+    }
+
+    fn with_names(&self, pk: i64, application: Option<&Value>) -> Value {
+        let mut record = self.providers[&pk].clone();
+        for (name, field) in [
+            ("assigned_application_slug", "slug"),
+            ("assigned_application_name", "name"),
+        ] {
+            record[name] =
+                application.map_or(Value::Null, |application| application[field].clone());
+        }
         record
     }
 }
