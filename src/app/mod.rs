@@ -93,6 +93,7 @@ impl App {
         let max_age = seconds(config.session.absolute_lifetime);
         let traces = Traces::new(config.traces)?;
         let trusted = TrustedProxies::new(config.listen.trusted_proxies.clone());
+        let upstream = Upstream::new(&trust, upstream_timeouts(config));
         let gateway = Gateway::new(gateway::Context {
             live: control.live.clone(),
             store: control.store.clone(),
@@ -109,7 +110,7 @@ impl App {
             readiness: control.readiness.clone(),
             metrics: control.metrics.clone(),
             reporter,
-            upstream: Upstream::new(&trust, upstream_timeouts(config)),
+            upstream: upstream.clone(),
             body_timeout: config.listen.body_timeout,
             traces: traces.clone(),
         });
@@ -165,7 +166,7 @@ impl App {
         let outcomes = control.metrics.refreshes();
         app.control_tasks
             .spawn(|stop| gateway::token_refresh::run(due, store, clock, max_age, outcomes, stop));
-        let reloader = Reloader::new(config, reload::Parts::new(&control));
+        let reloader = Reloader::new(config, reload::Parts::new(&control, upstream));
         app.control_tasks.spawn(|stop| reloader.run(stop));
         Control::new(control).spawn(&app.control_tasks, misconfigurations);
         if !https.is_empty() {

@@ -187,6 +187,32 @@ pub struct Redis {
     pub options: RedisOptions,
 }
 
+impl Redis {
+    /// The same servers and options with the credentials and the CA certificates of `other`.
+    #[must_use]
+    pub fn with_access_of(mut self, other: &Self) -> Self {
+        self.options.username.clone_from(&other.options.username);
+        self.options.password.clone_from(&other.options.password);
+        let ca_file = &other.options.tls_ca_cert;
+        self.options.tls_ca_cert.clone_from(ca_file);
+        if let (
+            RedisTopology::Sentinel {
+                username, password, ..
+            },
+            RedisTopology::Sentinel {
+                username: new_username,
+                password: new_password,
+                ..
+            },
+        ) = (&mut self.topology, &other.topology)
+        {
+            username.clone_from(new_username);
+            password.clone_from(new_password);
+        }
+        self
+    }
+}
+
 /// The settings of the command `discover`.
 #[derive(Debug, Clone)]
 pub struct Discovery {

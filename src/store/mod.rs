@@ -22,7 +22,7 @@ use crate::telemetry::metrics::StoreMetrics;
 pub use error::{SetupError, StoreError};
 use memory::MemoryStore;
 use redis::RedisStore;
-pub use redis::{MemoryPolicy, refresh_claim::RefreshClaim};
+pub use redis::{MemoryPolicy, Server as RedisServer, refresh_claim::RefreshClaim};
 pub use session::{LiveSession, Prepared, SessionContext};
 
 /// All sessions, each with what its application prepares from it. Cheap to clone.
@@ -305,6 +305,21 @@ impl<P: Prepared> Store<P> {
         match &self.backend {
             Backend::Memory(memory) => memory.len(),
             Backend::Redis(redis) => redis.len(),
+        }
+    }
+
+    /// Opens connections to Redis by `server` from now on; its place is that of the start.
+    pub fn replace_server(&self, server: RedisServer) {
+        if let Backend::Redis(redis) = &self.backend {
+            redis.replace_server(server);
+        }
+    }
+
+    /// Waits until the backend refuses the credentials.
+    pub async fn refused(&self) {
+        match &self.backend {
+            Backend::Memory(_) => std::future::pending().await,
+            Backend::Redis(redis) => redis.refused().await,
         }
     }
 

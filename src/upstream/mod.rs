@@ -17,6 +17,7 @@ mod upgrade;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::body::{Body, HttpBody as _};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
@@ -37,10 +38,12 @@ use upgrade::Upgrade;
 /// Sends requests to applications over pooled connections. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct Upstream {
-    /// By whether certificates are verified: these never share a connection.
-    pools: Arc<[ProtocolPools; 2]>,
+    pools: Arc<ArcSwap<AllPools>>,
     timeouts: Timeouts,
 }
+
+/// By whether certificates are verified: these never share a connection.
+type AllPools = [ProtocolPools; 2];
 
 /// The pools by protocol. Connections whose reads are large are for clients of HTTP/1.1 only, since
 /// buffers stay as large as they have become.
@@ -74,12 +77,14 @@ impl Upstream {
     /// Prepares the pools. Opens no connection yet.
     #[must_use]
     pub fn new(trust: &Trust, timeouts: Timeouts) -> Self {
-        let pools = [false, true];
-        let pools = pools.map(|insecure| ProtocolPools::new(trust, insecure, timeouts.connect));
-        Self {
-            pools: Arc::new(pools),
-            timeouts,
-        }
+        let pools = Arc::new(ArcSwap::from_pointee(pools(trust, timeouts)));
+        Self { pools, timeouts }
+    }
+
+    /// Verifies certificates by `trust` on connections that are opened from now on. Those in use are
+    /// closed when their requests are done.
+    pub fn replace_trust(&self, trust: &Trust) {
+        self.pools.store(Arc::new(pools(trust, self.timeouts)));
     }
 
     /// How long an application may take to begin a response.
@@ -165,8 +170,12 @@ impl Upstream {
             protocol,
             insecure,
         } = destination;
-        let pools = self.pools[usize::from(insecure)].get(protocol, client);
-        let pool = pools.of(backend);
+        let pool = {
+            let pools = self.pools.load();
+            pools[usize::from(insecure)]
+                .get(protocol, client)
+                .of(backend)
+        };
         let Timeouts { connect, response } = self.timeouts;
         tokio::select! {
             biased;
@@ -176,6 +185,10 @@ impl Upstream {
             () = timer.response_timeout(response) => Err(UpstreamError::ResponseTimeout(response)),
         }
     }
+}
+
+fn pools(trust: &Trust, timeouts: Timeouts) -> AllPools {
+    [false, true].map(|insecure| ProtocolPools::new(trust, insecure, timeouts.connect))
 }
 
 /// Whether trailers can follow a request. In HTTP/1.1 they end chunks (RFC 9112 section 7.1.2).

@@ -212,9 +212,9 @@ fn every_value_has_its_effect_and_the_schemas_accept_it() {
             json!(3),
         ),
         ("/spec/containers/0/envFrom/0/secretRef/name", json!("more")),
-        ("/spec/volumes/2/name", json!("dashboard-token")),
+        ("/spec/volumes/3/name", json!("dashboard-token")),
         (
-            "/spec/containers/0/volumeMounts/2/mountPath",
+            "/spec/containers/0/volumeMounts/3/mountPath",
             json!("/run/secrets/dashboard"),
         ),
     ] {

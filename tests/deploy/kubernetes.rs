@@ -127,7 +127,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
         "redis.authentik-proxy.svc.cluster.local",
     ),
     ("AUTHENTIK_REDIS__PORT", "6379"),
-    ("AUTHENTIK_TOKEN", "from the Secret"),
+    ("AUTHENTIK_TOKEN", "file:///etc/authentik-proxy-token/token"),
 ];
 
 fn environment(container: &Value) -> BTreeMap<&str, &str> {
@@ -166,6 +166,12 @@ fn the_overlay_is_what_the_first_user_runs() {
         "http://authentik-server.authentik.svc.cluster.local:80",
     );
     vars.insert("AUTHENTIK_TOKEN", "token");
+    let token = json!({
+        "name": "token",
+        "secret": {"secretName": OURS, "items": [{"key": "token", "path": "token"}]},
+    });
+    let volumes = pod["volumes"].as_array().expect("a list");
+    assert!(volumes.contains(&token), "{volumes:?}");
     let config = Config::from_pairs(vars).expect("an environment that starts the program");
     let stop = config.shutdown.delay + config.shutdown.drain_timeout;
     let grace = pod["terminationGracePeriodSeconds"].as_u64();
@@ -194,6 +200,8 @@ fn the_doctor_looks_with_the_outposts_eyes() {
     let container = &template["spec"]["containers"][0];
     let mut expected: BTreeMap<_, _> = ENVIRONMENT.iter().copied().collect();
     expected.remove(FILE_VARIABLE);
+    // It reads the token once.
+    expected.insert("AUTHENTIK_TOKEN", "from the Secret");
     assert_eq!(environment(container), expected);
     assert_eq!(container["args"], json!(["doctor"]));
 

@@ -22,6 +22,8 @@ use crate::control::{self, Reloadable};
 use crate::model::Hint as _;
 use crate::route::{Live, Store};
 use crate::telemetry::metrics::SourceMetrics;
+use crate::upstream::Upstream;
+use crate::web::client::BackChannel;
 pub(super) use prepare::header_sources;
 use prepare::{Prepared, Ready, prepare};
 use status::Status;
@@ -35,17 +37,21 @@ pub(super) struct Parts {
     pub(super) reloadable: watch::Sender<Arc<Reloadable>>,
     pub(super) secret_refused: Arc<Notify>,
     pub(super) store: Store,
+    pub(super) back_channel: BackChannel,
+    pub(super) upstream: Upstream,
     pub(super) live: Live,
     pub(super) metrics: SourceMetrics,
     pub(super) clock: Clock,
 }
 
 impl Parts {
-    pub(super) fn new(control: &control::Context) -> Self {
+    pub(super) fn new(control: &control::Context, upstream: Upstream) -> Self {
         Self {
             reloadable: control.reloadable.clone(),
             secret_refused: Arc::clone(&control.secret_refused),
             store: control.store.clone(),
+            back_channel: control.back_channel.clone(),
+            upstream,
             live: control.live.clone(),
             metrics: control.metrics.sources(),
             clock: control.clock.clone(),
@@ -62,6 +68,8 @@ pub(super) struct Reloader {
     parts: Parts,
     /// The files to look at, with their content at the last attempt.
     files: Vec<SourceFile>,
+    /// The files of what is in use.
+    applied: Vec<SourceFile>,
     /// Another content that was seen once.
     unsettled: Option<Vec<Fingerprint>>,
     status: Status,
@@ -78,6 +86,7 @@ impl Reloader {
             started: config.clone(),
             current: config.clone(),
             parts,
+            applied: files.clone(),
             files,
             unsettled: None,
             status,
@@ -94,6 +103,7 @@ impl Reloader {
                 tokio::select! {
                     () = received(&mut self.hangup) => self.read_on_signal().await,
                     () = self.parts.secret_refused.notified() => self.read_if_changed().await,
+                    () = self.parts.store.refused() => self.read_if_changed().await,
                     _ = ticks.tick(), if self.has_files() => self.read_if_settled().await,
                 }
             }
@@ -111,20 +121,20 @@ impl Reloader {
     async fn read_on_signal(&mut self) {
         tracing::info!("SIGHUP received, reading the configuration again");
         self.look().await;
-        self.read().await;
+        self.read(true).await;
     }
 
     /// After a refusal: the file may have changed since it was last looked at.
     async fn read_if_changed(&mut self) {
         if self.look().await.is_some() {
-            self.read().await;
+            self.read(false).await;
         }
     }
 
     async fn read_if_settled(&mut self) {
         let seen = self.look().await;
         if seen.is_some() && seen == self.unsettled {
-            self.read().await;
+            self.read(false).await;
         } else {
             self.unsettled = seen;
         }
@@ -144,17 +154,22 @@ impl Reloader {
         looked.await.unwrap_or_default()
     }
 
-    /// Reads everything, and applies it unless something is wrong.
-    async fn read(&mut self) {
+    /// Reads everything, and applies it unless something is wrong. CA certificates are read if their
+    /// files have changed, or `always`.
+    async fn read(&mut self, always: bool) {
         self.unsettled = None;
         let current = self.current.clone();
         let reloadable = Arc::clone(&self.parts.reloadable.borrow());
-        let prepared = spawn_blocking(move || prepare(&current, &reloadable));
+        let applied = self.applied.clone();
+        let started = self.started.clone();
+        let prepared =
+            spawn_blocking(move || prepare(&started, &current, &applied, &reloadable, always));
         let Ok(Prepared { files, result }) = prepared.await else {
             return;
         };
         match result {
             Ok(ready) => {
+                self.applied.clone_from(&files);
                 self.files = files;
                 self.status.succeeded(&self.files, self.parts.clock.now());
                 self.apply(ready);
@@ -168,21 +183,20 @@ impl Reloader {
                     );
                 }
                 self.status.failed(&files);
-                // A file that was not reached this time may be what is corrected next.
-                for old in std::mem::replace(&mut self.files, files) {
-                    let is_known =
-                        |new: &SourceFile| new.source == old.source && new.path == old.path;
-                    if !self.files.iter().any(is_known) {
-                        self.files.push(old);
-                    }
-                }
+                self.files = files;
             }
         }
         self.status.publish(&self.parts.live, &self.parts.metrics);
     }
 
     fn apply(&mut self, ready: Ready) {
-        let Ready { config, reloadable } = ready;
+        let Ready {
+            config,
+            reloadable,
+            trust,
+            has_other_ca_files,
+            redis,
+        } = ready;
         let changed: Vec<_> = self.current.differences(&config).collect();
         let mut applied: Vec<_> = changed
             .iter()
@@ -192,6 +206,9 @@ impl Reloader {
         if self.current.has_other_applications(&config) {
             applied.push("applications");
         }
+        if has_other_ca_files {
+            applied.push("CA certificates");
+        }
         let waiting = self
             .started
             .differences(&config)
@@ -200,6 +217,13 @@ impl Reloader {
         if let Some(reloadable) = reloadable {
             self.parts.store.add_subject_index_key(&reloadable.token);
             self.parts.reloadable.send_replace(Arc::new(reloadable));
+        }
+        if let Some(server) = redis {
+            self.parts.store.replace_server(server);
+        }
+        if let Some(trust) = trust {
+            self.parts.back_channel.replace_trust(&trust);
+            self.parts.upstream.replace_trust(&trust);
         }
         for warning in &config.warnings {
             if !self.current.warnings.contains(warning) {
@@ -232,8 +256,10 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     use super::*;
-    use crate::config::Vars;
+    use crate::config::{Egress, Vars};
     use crate::telemetry::metrics::Metrics;
+    use crate::upstream::Timeouts;
+    use crate::web::client::trust::Trust;
     use crate::web::header::files::HeaderFiles;
 
     fn reloader(token: &Path) -> Reloader {
@@ -251,10 +277,22 @@ mod tests {
             header_files: HeaderFiles::default(),
         };
         let clock = Clock::manual(1_000);
+        let trust = Trust::load(None).expect("authorities");
+        let timeouts = Timeouts {
+            connect: Duration::from_secs(1),
+            response: Duration::from_secs(1),
+        };
         let parts = Parts {
             reloadable: watch::Sender::new(Arc::new(reloadable)),
             secret_refused: Arc::default(),
             store: Store::memory(clock.clone(), None),
+            back_channel: BackChannel::over(
+                &trust,
+                false,
+                Duration::from_secs(1),
+                &Egress::default(),
+            ),
+            upstream: Upstream::new(&trust, timeouts),
             live: Live::default(),
             metrics: Metrics::new().sources(),
             clock,

@@ -1,8 +1,17 @@
 //! Everything about a new configuration that can fail, before anything of it is used.
 
+use std::path::Path;
+
 use crate::config::{Config, Reload, SourceFile};
 use crate::control::Reloadable;
-use crate::model::{Diagnostic, HeaderSource};
+use crate::model::{Diagnostic, HeaderSource, Hint};
+use crate::store::RedisServer;
+use crate::web::client::trust::{TlsError, Trust};
+
+/// The names of the files of trusted CA certificates among the sources.
+const CA_FILE: &str = "tls.ca_file";
+const SYSTEM_FILE: &str = "SSL_CERT_FILE";
+const REDIS_CA_FILE: &str = "redis.tls_ca_cert";
 
 /// What an attempt to read a configuration again has found.
 pub(super) struct Prepared {
@@ -17,16 +26,65 @@ pub(super) struct Ready {
     pub(super) config: Config,
     /// For the control plane, if it changed.
     pub(super) reloadable: Option<Reloadable>,
+    /// The trusted CA certificates, if they may have changed.
+    pub(super) trust: Option<Trust>,
+    /// Whether the files of those are others.
+    pub(super) has_other_ca_files: bool,
+    /// Credentials and CA certificates of Redis, if they may have changed.
+    pub(super) redis: Option<RedisServer>,
 }
 
 /// The files that `config` depends on.
 pub(super) fn sources(config: &Config) -> Vec<SourceFile> {
-    config.files().to_vec()
+    let mut files = config.files().to_vec();
+    files.extend(ca_files(config));
+    files
 }
 
-/// Reads the files of `current` again. Blocks.
-pub(super) fn prepare(current: &Config, reloadable: &Reloadable) -> Prepared {
-    let Reload { config, files } = current.reload();
+/// The files of trusted CA certificates.
+fn ca_files(config: &Config) -> impl Iterator<Item = SourceFile> {
+    let own = config.tls.ca_file.clone().map(|path| (CA_FILE, path));
+    let system = config
+        .ssl_cert_file()
+        .map(|path| (SYSTEM_FILE, path.into()));
+    let redis = config.redis.as_ref().filter(|redis| redis.options.tls);
+    let redis = redis.and_then(|redis| redis.options.tls_ca_cert.clone());
+    let redis = redis.map(|path| (REDIS_CA_FILE, path));
+    let all = own.into_iter().chain(system).chain(redis);
+    all.map(|(source, path)| SourceFile::new(source, path))
+}
+
+/// Reads the files of `current` again; the servers of Redis stay those of `started`. CA certificates are read if their files are not as in
+/// `applied`, or `always`. Blocks.
+pub(super) fn prepare(
+    started: &Config,
+    current: &Config,
+    applied: &[SourceFile],
+    reloadable: &Reloadable,
+    always: bool,
+) -> Prepared {
+    let mut prepared = attempt(started, current, applied, reloadable, always);
+    if prepared.result.is_err() {
+        // A file that was not reached this time may be what is corrected next.
+        for old in applied {
+            let is_this = |new: &SourceFile| new.source == old.source && new.path == old.path;
+            if !prepared.files.iter().any(is_this) {
+                let file = SourceFile::new(old.source, old.path.clone());
+                prepared.files.push(file);
+            }
+        }
+    }
+    prepared
+}
+
+fn attempt(
+    started: &Config,
+    current: &Config,
+    applied: &[SourceFile],
+    reloadable: &Reloadable,
+    always: bool,
+) -> Prepared {
+    let Reload { config, mut files } = current.reload();
     let config = match config {
         Ok(config) => config,
         Err(errors) => {
@@ -34,6 +92,43 @@ pub(super) fn prepare(current: &Config, reloadable: &Reloadable) -> Prepared {
             return Prepared { files, result };
         }
     };
+    let mut ca_files: Vec<_> = ca_files(&config).collect();
+    let is_ca_file = |file: &&SourceFile| [CA_FILE, SYSTEM_FILE].contains(&file.source);
+    let mut trust = None;
+    let trusted = ca_files.iter().filter(is_ca_file);
+    let has_other_ca_files = !applied.iter().filter(is_ca_file).eq(trusted);
+    if always || has_other_ca_files {
+        let system_file = config.ssl_cert_file().map(Path::new);
+        match Trust::reload(config.tls.ca_file.as_deref(), system_file) {
+            Ok(found) => trust = Some(found),
+            Err(error) => {
+                let source = match error {
+                    TlsError::SystemFile(..) => SYSTEM_FILE,
+                    TlsError::CaFile(..) | TlsError::Setup(_) => CA_FILE,
+                };
+                return refused(files, ca_files, source, &error);
+            }
+        }
+    }
+    let is_redis_ca = |file: &&SourceFile| file.source == REDIS_CA_FILE;
+    let has_other_ca = !applied
+        .iter()
+        .filter(is_redis_ca)
+        .eq(ca_files.iter().filter(is_redis_ca));
+    let is_redis = |key: &str| key.starts_with("redis.");
+    let differs = current
+        .differences(&config)
+        .any(|it| it.reloadable && is_redis(it.key));
+    let mut redis = None;
+    if let (Some(started), Some(new)) = (&started.redis, &config.redis)
+        && (always || differs || has_other_ca)
+    {
+        match RedisServer::new(started.clone().with_access_of(new)) {
+            Ok(server) => redis = Some(server),
+            Err(error) => return refused(files, ca_files, REDIS_CA_FILE, &error),
+        }
+    }
+    files.append(&mut ca_files);
     let changed = current.has_other_applications(&config)
         || current
             .differences(&config)
@@ -47,8 +142,34 @@ pub(super) fn prepare(current: &Config, reloadable: &Reloadable) -> Prepared {
     });
     Prepared {
         files,
-        result: Ok(Ready { config, reloadable }),
+        result: Ok(Ready {
+            config,
+            reloadable,
+            trust,
+            has_other_ca_files,
+            redis,
+        }),
     }
+}
+
+/// What an attempt found that failed because of the CA certificates in `source`.
+fn refused(
+    mut files: Vec<SourceFile>,
+    ca_files: Vec<SourceFile>,
+    source: &'static str,
+    error: &impl Hint,
+) -> Prepared {
+    files.extend(ca_files.into_iter().map(|file| SourceFile {
+        failed: file.source == source,
+        ..file
+    }));
+    let problem = Diagnostic {
+        what: error.to_string(),
+        cause: None,
+        hint: error.hint(),
+    };
+    let result = Err(vec![problem]);
+    Prepared { files, result }
 }
 
 /// Where the values of additional headers are.

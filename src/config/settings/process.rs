@@ -31,6 +31,6 @@ section! {
     /// Additional trusted certificates.
     pub struct Tls in "tls" {
         /// PEM file with additional CA certificates, for authentik and applications
-        ca_file: PathBuf = PATH, optional;
+        ca_file: PathBuf = PATH, optional, reloadable(true);
     }
 }

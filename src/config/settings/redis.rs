@@ -25,9 +25,9 @@ section! {
         /// Name of the master that the Sentinels monitor
         sentinel_master: String = TEXT, default("mymaster");
         /// User name for the Sentinels
-        sentinel_username: String = TEXT, optional;
+        sentinel_username: String = TEXT, optional, reloadable(true);
         /// Password for the Sentinels
-        sentinel_password: SecretString = PASSWORD, optional;
+        sentinel_password: SecretString = PASSWORD, optional, reloadable(true);
         /// Addresses of some nodes of a Redis Cluster; instead of a host
         cluster: Vec<Node> = NODES, optional;
     }
@@ -39,9 +39,9 @@ section! {
         /// Number of the Redis database
         db: u32 = count(0), default("0"), vendor("AUTHENTIK_REDIS__DB");
         /// User name for Redis
-        username: String = TEXT, optional, vendor("AUTHENTIK_REDIS__USERNAME");
+        username: String = TEXT, optional, vendor("AUTHENTIK_REDIS__USERNAME"), reloadable(true);
         /// Password for Redis
-        password: SecretString = PASSWORD, optional, vendor("AUTHENTIK_REDIS__PASSWORD");
+        password: SecretString = PASSWORD, optional, vendor("AUTHENTIK_REDIS__PASSWORD"), reloadable(true);
         /// Use TLS for connections to Redis
         tls: bool = FLAG, default("false"), vendor("AUTHENTIK_REDIS__TLS");
         /// Verification of Redis' certificate: required or none
@@ -49,7 +49,7 @@ section! {
         /// PEM file with the CA certificates for Redis
         ///
         /// Unset: the system's.
-        tls_ca_cert: PathBuf = PATH, optional, vendor("AUTHENTIK_REDIS__TLS_CA_CERT");
+        tls_ca_cert: PathBuf = PATH, optional, vendor("AUTHENTIK_REDIS__TLS_CA_CERT"), reloadable(true);
         /// Timeout of a Redis command
         command_timeout: Duration = duration(NONZERO), default("1s"), was("redis.timeout");
         /// How long to serve cached sessions unconfirmed while Redis pub/sub is down

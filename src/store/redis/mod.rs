@@ -42,7 +42,7 @@ use crate::model::{IdleTimeout, SessionId, SessionKey};
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{CacheResult, StoreMetrics};
 use connection::Connection;
-use connection::server::Server;
+pub use connection::server::Server;
 use data_loss::KnownGeneration;
 use format::invalidation::Invalidation;
 use format::scripts::{Index, IndexEntry, Write};

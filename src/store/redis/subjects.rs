@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::RedisStore;
+use super::connection::server::Server;
 use super::format::keys::{self, Hash};
 use crate::model::Session;
 use crate::store::seal::KeyedHash;
@@ -54,6 +55,16 @@ impl<P: Prepared> RedisStore<P> {
     pub(super) fn index_keys(&self, session: &Session) -> (Option<Hash>, Vec<Hash>) {
         let sid = session.claims.sid.as_deref().map(keys::sid_hash);
         (sid, self.subject_keys.hashes(&session.claims.sub))
+    }
+
+    /// Opens connections by `server` from now on.
+    pub(in crate::store) fn replace_server(&self, server: Server) {
+        self.connection.replace_server(server);
+    }
+
+    /// Waits until Redis refuses the credentials.
+    pub(in crate::store) async fn refused(&self) {
+        self.connection.refused().await;
     }
 
     /// Indexes users by another secret as well.

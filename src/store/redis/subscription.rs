@@ -1,5 +1,6 @@
 //! The subscription to invalidation messages of other replicas.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -57,8 +58,8 @@ impl<P: Prepared> RedisStore<P> {
     /// Receives messages and subscribes again whenever the subscription breaks. Never returns.
     pub(super) async fn run_subscription(&self) {
         let throttle = Throttle::default();
-        let server = self.connection.server();
         loop {
+            let server = Arc::clone(&self.connection.server());
             let deadline = 4 * server.timeout();
             let failure = match timeout(deadline, server.subscribe(keys::CHANNEL)).await {
                 Ok(Ok(messages)) => {
@@ -77,7 +78,10 @@ impl<P: Prepared> RedisStore<P> {
                     tokio::time::sleep(RESUBSCRIBE_DELAY).await;
                     continue;
                 }
-                Ok(Err(error)) => Failure::from(&error),
+                Ok(Err(error)) => {
+                    self.connection.note(&error);
+                    Failure::from(&error)
+                }
                 Err(_) => Failure::timeout(deadline),
             };
             // While Redis is down, the connection has logged that.
@@ -106,10 +110,7 @@ impl<P: Prepared> RedisStore<P> {
                 _ = ticks.tick() => {}
             }
             let pinged_at = self.millis();
-            let mut pong = std::pin::pin!(timeout(
-                self.connection.server().timeout(),
-                sink.ping::<Value>()
-            ));
+            let mut pong = std::pin::pin!(timeout(self.connection.timeout(), sink.ping::<Value>()));
             let reply = loop {
                 tokio::select! {
                     biased;

@@ -7,8 +7,10 @@ mod resolver;
 pub mod rest;
 pub mod trust;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -41,13 +43,38 @@ pub type Stream = <ToAuthentik as Service<Uri>>::Response;
 /// An HTTP client for authentik. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct BackChannel {
+    clients: Arc<ArcSwap<Clients>>,
+    insecure: bool,
+    egress: Egress,
+    timeout: Duration,
+}
+
+/// The clients that verify certificates in one way.
+struct Clients {
     client: Client<ToAuthentik, Full<Bytes>>,
     /// Through a proxy always by a tunnel.
     tunneling_client: Client<ToAuthentik, Full<Bytes>>,
     tunneling: ToAuthentik,
     /// Tells which requests go through which proxy.
     connector: AuthentikConnector,
-    timeout: Duration,
+}
+
+impl Clients {
+    fn new(trust: &Trust, insecure: bool, timeout: Duration, egress: &Egress) -> Self {
+        // The setting "insecure" is about authentik's certificate, not the proxy's.
+        let to_proxy = connector(trust.client(false), timeout, &[]);
+        let connector = AuthentikConnector::new(tcp(timeout), to_proxy, egress.clone(), timeout);
+        let tls = trust.client(insecure);
+        let tunneling: ToAuthentik = (connector.clone().tunneling(), tls.clone()).into();
+        let mut client = Client::builder(TokioExecutor::new());
+        client.pool_idle_timeout(Duration::from_secs(30));
+        Self {
+            client: client.build((connector.clone(), tls).into()),
+            tunneling_client: client.build(tunneling.clone()),
+            tunneling,
+            connector,
+        }
+    }
 }
 
 impl BackChannel {
@@ -61,20 +88,20 @@ impl BackChannel {
     /// As [`new`](Self::new), with shared parts.
     #[must_use]
     pub fn over(trust: &Trust, insecure: bool, timeout: Duration, egress: &Egress) -> Self {
-        // The setting "insecure" is about authentik's certificate, not the proxy's.
-        let to_proxy = connector(trust.client(false), timeout, &[]);
-        let connector = AuthentikConnector::new(tcp(timeout), to_proxy, egress.clone(), timeout);
-        let tls = trust.client(insecure);
-        let tunneling: ToAuthentik = (connector.clone().tunneling(), tls.clone()).into();
-        let mut client = Client::builder(TokioExecutor::new());
-        client.pool_idle_timeout(Duration::from_secs(30));
+        let clients = Clients::new(trust, insecure, timeout, egress);
         Self {
-            client: client.build((connector.clone(), tls).into()),
-            tunneling_client: client.build(tunneling.clone()),
-            tunneling,
-            connector,
+            clients: Arc::new(ArcSwap::from_pointee(clients)),
+            insecure,
+            egress: egress.clone(),
             timeout,
         }
+    }
+
+    /// Verifies certificates by `trust` on connections that are opened from now on. Those in use are
+    /// closed when their requests are done; websockets stay.
+    pub fn replace_trust(&self, trust: &Trust) {
+        let clients = Clients::new(trust, self.insecure, self.timeout, &self.egress);
+        self.clients.store(Arc::new(clients));
     }
 
     /// Sends a GET request, and reads the whole response.
@@ -89,13 +116,14 @@ impl BackChannel {
         &self,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Bytes>, FetchError> {
-        let proxy = self.connector.proxy(request.uri());
+        let clients = self.clients.load_full();
+        let proxy = clients.connector.proxy(request.uri());
         // A proxy that forwards replaces `Host` by the host of the URL (RFC 9112 section 3.2.2).
         let (client, forwarding) = if has_other_host(&request) {
-            (&self.tunneling_client, None)
+            (&clients.tunneling_client, None)
         } else {
             let forwarding = proxy.filter(|_| is_forwarded(request.uri()));
-            (&self.client, forwarding)
+            (&clients.client, forwarding)
         };
         if let Some(value) = forwarding.and_then(Proxy::authorization) {
             let headers = request.headers_mut();
@@ -122,8 +150,9 @@ impl BackChannel {
 
     /// Opens a connection for a websocket.
     pub async fn connect(&self, uri: Uri) -> Result<Stream, FetchError> {
-        let proxy = self.connector.proxy(&uri);
-        let connecting = self.tunneling.clone().call(uri);
+        let clients = self.clients.load_full();
+        let proxy = clients.connector.proxy(&uri);
+        let connecting = clients.tunneling.clone().call(uri);
         match tokio::time::timeout(self.timeout, connecting).await {
             Err(_) => Err(timed_out(proxy)),
             Ok(connected) => connected.map_err(|error| classify(&*error)),

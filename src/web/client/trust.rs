@@ -16,6 +16,9 @@ pub enum TlsError {
     /// The CA file cannot be read.
     #[error("the CA file {0} (AUTHENTIK_PROXY_TLS__CA_FILE) cannot be used: {1}")]
     CaFile(PathBuf, String),
+    /// The file that replaces the system's certificates cannot be read.
+    #[error("the file {0} (SSL_CERT_FILE) cannot be used: {1}")]
+    SystemFile(PathBuf, String),
     /// The TLS library rejects the configuration.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
@@ -24,7 +27,9 @@ pub enum TlsError {
 impl Hint for TlsError {
     fn hint(&self) -> Option<HintText> {
         match self {
-            Self::CaFile(..) => Some("mount it, readable and PEM, or correct its path".into()),
+            Self::CaFile(..) | Self::SystemFile(..) => {
+                Some("mount it, readable and PEM, or correct its path".into())
+            }
             Self::Setup(_) => None,
         }
     }
@@ -64,6 +69,15 @@ impl Trust {
         })
     }
 
+    /// The same while the program runs, where `system_file` (`SSL_CERT_FILE`) must be usable as well:
+    /// the certificates that were read before are better than none.
+    pub fn reload(ca_file: Option<&Path>, system_file: Option<&Path>) -> Result<Self, TlsError> {
+        if let Some(path) = system_file {
+            certificates(path).map_err(|reason| TlsError::SystemFile(path.to_owned(), reason))?;
+        }
+        Self::load(ca_file)
+    }
+
     /// The TLS configuration of a client; an `insecure` one accepts any certificate.
     #[must_use]
     pub fn client(&self, insecure: bool) -> ClientConfig {
@@ -88,15 +102,8 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = ca_file {
         let refused = |reason: String| TlsError::CaFile(path.to_owned(), reason);
-        let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|e| refused(e.to_string()))?;
-        let mut count = 0;
-        for certificate in certificates {
-            roots.add(certificate.map_err(|e| refused(e.to_string()))?)?;
-            count += 1;
-        }
-        if count == 0 {
-            return Err(refused("it has no PEM certificate".into()));
+        for certificate in certificates(path).map_err(refused)? {
+            roots.add(certificate)?;
         }
     }
     if roots.is_empty() {
@@ -106,6 +113,17 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
         );
     }
     Ok(roots)
+}
+
+/// The certificates of a PEM file, at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
+    let found: Result<Vec<_>, _> = found.collect();
+    let found = found.map_err(|error| error.to_string())?;
+    if found.is_empty() {
+        return Err("it has no PEM certificate".into());
+    }
+    Ok(found)
 }
 
 /// Accepts any certificate, for `AUTHENTIK_INSECURE` and applications without verification. The

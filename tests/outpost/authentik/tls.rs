@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use authentik_standin::{Provider, Standin};
+use nix::sys::signal::Signal;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
     SanType,
@@ -15,7 +16,8 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 
 use crate::operations::process::{Process, diagnostic};
-use crate::support::{Browser, Outpost as _, World, get};
+use crate::support::volume::Volume;
+use crate::support::{Browser, Outpost as _, World, furnish, get, within};
 
 const HOST: &str = "grafana.test";
 /// What a server of the authority may be called besides 127.0.0.1.
@@ -167,4 +169,39 @@ async fn nothing_is_said_to_a_server_of_another_authority() {
     process.wait_line("TLS failed").await;
     assert_eq!(authentik.requests(), []);
     process.stop().await;
+}
+
+#[tokio::test]
+async fn another_authority_is_trusted_without_a_restart() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let pem = |authority: &Authority| std::fs::read_to_string(authority.file()).expect("read");
+    let (right, wrong) = (pem(&authority), pem(&other));
+    for variable in ["AUTHENTIK_PROXY_TLS__CA_FILE", "SSL_CERT_FILE"] {
+        let authentik = authority.authentik().await;
+        let providers = vec![Provider::forward_single("grafana", "http://grafana.test")];
+        furnish(&authentik, providers);
+        let volume = Volume::new(&[("ca.pem", &wrong)]);
+        let mut process = Process::beside(&authentik, &[(variable, &volume.path("ca.pem"))]).await;
+        process.wait_line("TLS failed").await;
+
+        volume.replace(&[("ca.pem", "nothing")]);
+        process.signal(Signal::SIGHUP);
+        let line = process.wait_line("cannot be reloaded").await;
+        assert!(diagnostic(&line).contains(variable), "{line}");
+
+        volume.replace(&[("ca.pem", &right)]);
+        // Nothing announces the change: it is found.
+        let line = process.wait_line("configuration reloaded").await;
+        assert_eq!(line["applied"], "CA certificates");
+        process.wait_line("configuration loaded").await;
+        within(authentik.wait_websocket()).await;
+
+        // No connection that was verified by the old authority is used again.
+        volume.replace(&[("ca.pem", &wrong)]);
+        process.signal(Signal::SIGHUP);
+        process.wait_lines("configuration reloaded", 2).await;
+        process.signal(Signal::SIGUSR1);
+        process.wait_lines("TLS failed", 2).await;
+        process.stop().await;
+    }
 }

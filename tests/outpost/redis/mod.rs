@@ -7,6 +7,7 @@ mod idle;
 mod last_good;
 mod outages;
 pub(crate) mod replicas;
+mod rotation;
 mod scene;
 pub(crate) mod server;
 mod trouble;

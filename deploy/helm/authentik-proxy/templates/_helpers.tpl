@@ -53,8 +53,8 @@ annotations:
   "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ" "the value extAuthz.enabled"
   "AUTHENTIK_PROXY_LISTEN__FORWARD_AUTH" "the value forwardAuth.enabled" }}
 {{- $host := dict "secretKeyRef" (dict "name" .Values.secret.name "key" .Values.secret.hostKey) }}
-{{- $token := dict "secretKeyRef" (dict "name" .Values.secret.name "key" .Values.secret.tokenKey) }}
-{{- $all := dict "AUTHENTIK_HOST" (dict "valueFrom" $host) "AUTHENTIK_TOKEN" (dict "valueFrom" $token)
+{{- $all := dict "AUTHENTIK_HOST" (dict "valueFrom" $host)
+  "AUTHENTIK_TOKEN" (dict "value" "file:///etc/authentik-proxy-token/token")
   "AUTHENTIK_PROXY_CONFIG" (dict "value" "/etc/authentik-proxy/authentik-proxy.yaml") }}
 {{- range $name, $value := dict "AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS" (join "," .Values.trustedProxies)
   "AUTHENTIK_PROXY_LISTEN__EXT_AUTHZ" (.Values.extAuthz.enabled | ternary "[::]:9001" "")
@@ -93,6 +93,9 @@ volumeMounts:
   - name: config
     mountPath: /etc/authentik-proxy
     readOnly: true
+  - name: token
+    mountPath: /etc/authentik-proxy-token
+    readOnly: true
   - name: tmp
     mountPath: /tmp
   {{- with .Values.extraVolumeMounts }}
@@ -113,6 +116,12 @@ volumes:
   - name: config
     configMap:
       name: {{ include "authentik-proxy.name" . }}
+  - name: token
+    secret:
+      secretName: {{ .Values.secret.name }}
+      items:
+        - key: {{ .Values.secret.tokenKey }}
+          path: token
   - name: tmp
     emptyDir:
       sizeLimit: 100Mi

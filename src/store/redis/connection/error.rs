@@ -47,6 +47,12 @@ pub(in crate::store::redis) fn is_lost(error: &RedisError) -> bool {
     error.is_io_error() || error.is_unrecoverable_error()
 }
 
+/// Whether Redis refuses the credentials, or wants some.
+pub(in crate::store::redis) fn is_refusal(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
+}
+
 /// Whether the server is read-only: it was demoted, or never was the primary.
 pub(in crate::store::redis) fn is_demoted(error: &RedisError) -> bool {
     let demoted = [ServerErrorKind::ReadOnly, ServerErrorKind::MasterDown];
@@ -77,8 +83,10 @@ fn hint(error: &RedisError) -> &'static str {
     if tls_error(error).is_some() {
         return "check AUTHENTIK_REDIS__TLS_CA_CERT and that the certificate names the host";
     }
+    if is_refusal(error) {
+        return LOGIN;
+    }
     match (error.kind(), error.code()) {
-        (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS")) => LOGIN,
         (_, Some("NOPERM")) => {
             "give the user: ~authentik-proxy:* &authentik-proxy:* +ping +get +set +eval +publish +subscribe, and the commands of the index (docs/RELIABILITY.md)"
         }

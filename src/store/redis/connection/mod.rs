@@ -4,16 +4,18 @@
 pub(super) mod error;
 pub(super) mod server;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::{ArcSwap, Guard};
 use futures_util::future::BoxFuture;
-use redis::{Cmd, FromRedisValue};
-use tokio::sync::watch;
+use redis::{Cmd, FromRedisValue, RedisError};
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::store::error::StoreError;
-use crate::store::redis::connection::error::{Failure, is_demoted, is_lost};
+use crate::store::redis::connection::error::{Failure, is_demoted, is_lost, is_refusal};
 use crate::store::redis::connection::server::{Link, Server};
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::StoreMetrics;
@@ -46,7 +48,11 @@ struct Established {
 
 /// The connection to Redis.
 pub(in crate::store::redis) struct Connection {
-    server: Server,
+    server: ArcSwap<Server>,
+    /// Notified when the server is replaced.
+    replaced: Notify,
+    /// Notified when Redis refuses the credentials.
+    refused: Notify,
     state: watch::Sender<State>,
     failures: AtomicU32,
     command_errors: Throttle,
@@ -56,7 +62,9 @@ pub(in crate::store::redis) struct Connection {
 impl Connection {
     pub(in crate::store::redis) fn new(server: Server, metrics: StoreMetrics) -> Self {
         Self {
-            server,
+            server: ArcSwap::from_pointee(server),
+            replaced: Notify::new(),
+            refused: Notify::new(),
             state: watch::Sender::new(State::Trying),
             failures: AtomicU32::new(0),
             command_errors: Throttle::default(),
@@ -64,8 +72,33 @@ impl Connection {
         }
     }
 
-    pub(in crate::store::redis) fn server(&self) -> &Server {
-        &self.server
+    /// Where Redis is, and how connections to it are opened.
+    pub(in crate::store::redis) fn server(&self) -> Guard<Arc<Server>> {
+        self.server.load()
+    }
+
+    /// Time-out of one command.
+    pub(in crate::store::redis) fn timeout(&self) -> Duration {
+        self.server.load().timeout()
+    }
+
+    /// Opens connections with other credentials from now on. The connection that is open stays; that
+    /// of a cluster is opened again, since its client keeps the credentials.
+    pub(in crate::store::redis) fn replace_server(&self, server: Server) {
+        self.server.store(Arc::new(server));
+        self.replaced.notify_one();
+    }
+
+    /// Waits until Redis refuses the credentials.
+    pub(in crate::store::redis) async fn refused(&self) {
+        self.refused.notified().await;
+    }
+
+    /// Notes that a connection could not be opened, or a command not be run.
+    pub(in crate::store::redis) fn note(&self, error: &RedisError) {
+        if is_refusal(error) {
+            self.refused.notify_one();
+        }
     }
 
     /// Whether Redis is connected.
@@ -98,7 +131,7 @@ impl Connection {
             since,
         } = self.established().await?;
         // A cluster gives up by itself, after having looked for another node.
-        let deadline = self.server.timeout() * if self.server.is_cluster() { 3 } else { 1 };
+        let deadline = self.timeout() * if self.server().is_cluster() { 3 } else { 1 };
         let Ok(answer) = timeout(deadline, command.query_async(&mut link)).await else {
             let failure = Failure::timeout(deadline);
             // The server hangs: later commands fail at once.
@@ -113,9 +146,10 @@ impl Connection {
             Err(error) => error,
         };
         let failure = Failure::from(&error);
-        if is_lost(&error) {
+        self.note(&error);
+        if is_lost(&error) || is_refusal(&error) {
             self.note_failure(number, State::Trying);
-            if !self.server.is_cluster() {
+            if !self.server().is_cluster() {
                 return Err(Unsuccessful::ConnectionLost(failure));
             }
         } else if is_demoted(&error) && since.elapsed() > MIN_STABLE_TIME {
@@ -126,7 +160,7 @@ impl Connection {
                 error = &*failure.cause,
                 hint = failure.hint,
                 "Redis at {} refuses a command",
-                self.server
+                self.server()
             );
         }
         Err(Unsuccessful::Final(failure))
@@ -145,7 +179,7 @@ impl Connection {
         }
         let mut states = self.state.subscribe();
         let settled = states.wait_for(|state| !matches!(state, State::Trying));
-        match timeout(self.server.timeout(), settled).await {
+        match timeout(self.timeout(), settled).await {
             Ok(Ok(state)) => match &*state {
                 State::Up(established) => Ok(established.clone()),
                 State::Down(failure) => Err(Unsuccessful::Final(failure.clone())),
@@ -159,7 +193,7 @@ impl Connection {
     /// its connection is reopened after several failures only.
     fn note_failure(&self, number: u64, next: State) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if !self.server.is_cluster() || failures >= MAX_CLUSTER_FAILURES {
+        if !self.server().is_cluster() || failures >= MAX_CLUSTER_FAILURES {
             self.set_state(number, next);
         }
     }
@@ -176,7 +210,7 @@ impl Connection {
 
     fn error(&self, failure: &Failure) -> StoreError {
         let Failure { cause, hint } = failure;
-        StoreError::new(format!("Redis at {}: {cause}", self.server), *hint)
+        StoreError::new(format!("Redis at {}: {cause}", self.server()), *hint)
     }
 
     /// Maintains the connection. Calls `resync` when connected and periodically. Never returns.
@@ -189,8 +223,9 @@ impl Connection {
         let mut pause = MIN_RECONNECT_DELAY;
         let mut is_logged_up = false;
         for number in 0_u64.. {
-            let deadline = 4 * self.server.timeout();
-            let failure = match timeout(deadline, self.server.connect()).await {
+            let deadline = 4 * self.timeout();
+            let server = self.server.load_full();
+            let failure = match timeout(deadline, server.connect()).await {
                 Ok(Ok(link)) => {
                     let since = Instant::now();
                     self.failures.store(0, Ordering::Relaxed);
@@ -201,7 +236,7 @@ impl Connection {
                     }));
                     self.metrics.up(true);
                     if !is_logged_up {
-                        tracing::info!("Redis at {} is connected", self.server);
+                        tracing::info!("Redis at {} is connected", self.server());
                         is_logged_up = true;
                     }
                     let mut lost = std::pin::pin!(async {
@@ -216,8 +251,12 @@ impl Connection {
                             () = &mut lost => break,
                             () = resync() => {}
                         }
-                        if timeout(MAX_RECONNECT_DELAY, &mut lost).await.is_ok() {
-                            break;
+                        tokio::select! {
+                            () = &mut lost => break,
+                            () = tokio::time::sleep(MAX_RECONNECT_DELAY) => {}
+                            () = self.replaced.notified(), if server.is_cluster() => {
+                                self.renew(number).await;
+                            }
                         }
                     }
                     self.metrics.up(false);
@@ -232,7 +271,10 @@ impl Connection {
                         "check Redis's own log",
                     )
                 }
-                Ok(Err(error)) => Failure::from(&error),
+                Ok(Err(error)) => {
+                    self.note(&error);
+                    Failure::from(&error)
+                }
                 Err(_) => Failure::timeout(deadline),
             };
             if throttle.should_log(&failure.cause) {
@@ -241,12 +283,31 @@ impl Connection {
                     error = &*failure.cause,
                     hint = failure.hint,
                     "Redis at {} cannot be reached, sessions that are not cached get 503",
-                    self.server,
+                    self.server(),
                 );
             }
             self.state.send_replace(State::Down(failure));
-            tokio::time::sleep(pause).await;
-            pause = (2 * pause).min(MAX_RECONNECT_DELAY);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (2 * pause).min(MAX_RECONNECT_DELAY),
+                () = self.replaced.notified() => pause = MIN_RECONNECT_DELAY,
+            }
+        }
+    }
+
+    /// Opens a connection in place of one that works. If that fails, the old one stays: the server
+    /// may learn of the new credentials later.
+    async fn renew(&self, number: u64) {
+        let server = self.server.load_full();
+        if let Ok(Ok(link)) = timeout(4 * server.timeout(), server.connect()).await {
+            let since = Instant::now();
+            self.set_state(
+                number,
+                State::Up(Established {
+                    link,
+                    number,
+                    since,
+                }),
+            );
         }
     }
 }

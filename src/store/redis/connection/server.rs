@@ -19,7 +19,7 @@ use crate::config::{self, Node, RedisTopology, TlsReqs};
 use crate::store::error::SetupError;
 
 /// A stand-alone server, a primary behind Sentinels, or a cluster.
-pub(in crate::store::redis) struct Server {
+pub struct Server {
     config: config::Redis,
     ca: Option<Vec<u8>>,
     /// Index of the cluster node to subscribe at next.
@@ -35,7 +35,7 @@ pub(in crate::store::redis) enum Link {
 
 impl Server {
     /// Reads the CA certificates; does not connect.
-    pub(in crate::store::redis) fn new(config: config::Redis) -> Result<Self, SetupError> {
+    pub fn new(config: config::Redis) -> Result<Self, SetupError> {
         // The library asks rustls for the process's provider; there is no other than this one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let ca = match &config.options.tls_ca_cert {
