@@ -104,6 +104,7 @@ impl Outpost {
             cookie_form: Form::Plain,
             echo_credentials: false,
             reauthorize_grace_period: 900,
+            user_page: true,
             refresher: Refresher::channel().0,
             readiness: Readiness::default(),
             metrics: Metrics::new(),

@@ -105,6 +105,7 @@ impl App {
             max_age,
             reauthorize_grace_period: seconds(config.session.reauthorize_grace_period),
             cookie_form: config.session.cookie_prefix.into(),
+            user_page: config.session.user_page,
             echo_credentials: config.session.echo_credentials,
             refresher,
             readiness: control.readiness.clone(),

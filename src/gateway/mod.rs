@@ -46,6 +46,7 @@ pub use handlers::ext_authz;
 use handlers::forward_auth::ForwardAuth;
 use handlers::login::LoginFlow;
 use handlers::proxy::{ProxiedRequest, ReverseProxy};
+use handlers::user_page::UserPage;
 use proxy_reports::ProxyReports;
 use request::dialect::AuthRequest;
 use request::endpoint::Endpoint;
@@ -83,6 +84,8 @@ pub struct Context {
     pub reauthorize_grace_period: i64,
     /// The form of new cookies, where browsers accept it.
     pub cookie_form: Form,
+    /// Whether signed-in users may see the page about their session.
+    pub user_page: bool,
     /// Whether positive responses of forward auth have `Cookie` and `Authorization` as the
     /// application should see them.
     pub echo_credentials: bool,
@@ -114,6 +117,7 @@ struct Shared {
     login: Arc<LoginFlow>,
     forward_auth: ForwardAuth,
     proxy: ReverseProxy,
+    user_page: Arc<UserPage>,
 }
 
 /// The target that Envoy's HTTP `ext_authz` authorizes with a request for `target`; `None` for any
@@ -144,6 +148,11 @@ impl Gateway {
             authenticator: Arc::clone(&authenticator),
             login_timeout: context.login_timeout,
         });
+        let user_page = Arc::new(UserPage {
+            authenticator: Arc::clone(&authenticator),
+            login: Arc::clone(&login),
+            is_enabled: context.user_page,
+        });
         let shared = Shared {
             live: context.live,
             trusted: context.trusted,
@@ -158,6 +167,7 @@ impl Gateway {
             forward_auth: ForwardAuth {
                 authenticator: Arc::clone(&authenticator),
                 login: Arc::clone(&login),
+                user_page: Arc::clone(&user_page),
                 echo_credentials: context.echo_credentials,
             },
             proxy: ReverseProxy {
@@ -166,6 +176,7 @@ impl Gateway {
                 upstream: context.upstream,
                 body_timeout: context.body_timeout,
             },
+            user_page,
             login,
         };
         Self {
@@ -333,6 +344,10 @@ impl Shared {
             }
         }
         if let Some(page) = self.login.page(endpoint, target) {
+            return page.await;
+        }
+        if let Endpoint::UserPage = endpoint {
+            let page: BoxFuture<'_, _> = Box::pin(self.user_page.answer(target, parts, inbound));
             return page.await;
         }
         let site = target.site()?;

@@ -13,7 +13,11 @@ pub struct Page<'a> {
     pub detail: Option<&'a str>,
     /// Name of the application, if known.
     pub application: Option<&'a str>,
-    /// Links, label and target; the first stands out.
+    /// Facts, by headline; the first headline may be empty.
+    pub sections: &'a [(&'a str, Vec<Row>)],
+    /// Buttons, label and target, which sends a `POST` without a body; the first stands out.
+    pub actions: &'a [(&'a str, &'a str)],
+    /// Links, label and target; the first stands out, unless there are buttons.
     pub links: &'a [(&'a str, &'a str)],
     /// An absolute URL that the browser is led on to at once.
     pub next: Option<&'a str>,
@@ -22,6 +26,9 @@ pub struct Page<'a> {
     /// Request id, to find the details in the log.
     pub request_id: &'a str,
 }
+
+/// A fact: its name and its value.
+pub type Row = (&'static str, String);
 
 /// A confirmation.
 #[derive(Debug)]
@@ -48,6 +55,8 @@ code{display:block;padding:.6rem .75rem;background:var(--bg);border:1px solid va
 a,button{padding:.6rem 1.1rem;border:1px solid var(--accent);border-radius:.5rem;background:var(--accent);color:var(--card);\
 text-align:center;text-decoration:none;font:inherit;font-weight:600;cursor:pointer}.quiet{background:none;border-color:var(--edge);color:var(--fg)}\
 a:hover,button:hover{text-decoration:underline}:focus-visible{outline:3px solid var(--fg);outline-offset:2px}\
+dl{display:grid;grid-template-columns:minmax(0,2fr) minmax(0,3fr);gap:.35rem 1rem;margin:0 0 1rem}dt{color:var(--muted)}dd{margin:0}\
+h2{margin:1.5rem 0 .5rem;font-size:1.125rem;line-height:1.25}.actions form{display:grid}\
 footer{margin-top:1.5rem;padding-top:1rem;border-top:1px solid var(--line);color:var(--muted);font-size:.875rem}\
 @media(max-width:26rem){.actions>*{flex:1 0 100%}}";
 
@@ -99,10 +108,24 @@ impl Page<'_> {
                         @if let Some(next) = self.next {
                             p.actions { a href=(next) { "Continue" } }
                         }
+                        @for (headline, rows) in self.sections {
+                            @if !headline.is_empty() { h2 { (headline) } }
+                            dl { @for (name, value) in rows { dt { (name) } dd { (value) } } }
+                        }
+                        @if !self.actions.is_empty() {
+                            div.actions {
+                                @for (index, (label, to)) in self.actions.iter().enumerate() {
+                                    form method="post" action=(to) {
+                                        button class=[(index > 0).then_some("quiet")] { (label) }
+                                    }
+                                }
+                            }
+                        }
                         @if !self.links.is_empty() {
                             p.actions {
                                 @for (index, (label, to)) in self.links.iter().enumerate() {
-                                    a href=(to) class=[(index > 0).then_some("quiet")] { (label) }
+                                    @let quiet = index > 0 || !self.actions.is_empty();
+                                    a href=(to) class=[quiet.then_some("quiet")] { (label) }
                                 }
                             }
                         }
@@ -140,6 +163,8 @@ mod tests {
             text: "\"x\" & y",
             detail: Some("<i>"),
             links: &[("First", "/a?b=\"c"), ("Second", "/b")],
+            sections: &[("<u>", vec![("User", "<s>".to_owned())])],
+            actions: &[("<p>", "/x?\"")],
             next: Some("https://a.test/?a=\"><script>&b;url=x"),
             ..Page::default()
         };
@@ -147,6 +172,8 @@ mod tests {
         assert!(
             html.contains("&lt;b&gt;") && html.contains("&amp; y") && html.contains("b=&quot;c")
         );
+        assert!(html.contains("<h2>&lt;u&gt;</h2>") && html.contains("<dd>&lt;s&gt;</dd>"));
+        assert!(html.contains("action=\"/x?&quot;\"") && html.contains("&lt;p&gt;"));
         assert!(html.contains("&lt;i&gt;") && html.contains("href=\"/b\" class=\"quiet\""));
         let next = "https://a.test/?a=&quot;&gt;&lt;script&gt;&amp;b;url=x";
         assert!(html.contains(&format!("http-equiv=\"refresh\" content=\"0;url={next}\"")));

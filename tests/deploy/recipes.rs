@@ -242,7 +242,8 @@ fn browsers_are_led_to_the_pages_of_a_login_alone() {
         assert_eq!(found, None, "{name}: /auth/ there holds the person's token");
     }
 
-    let pages = ["start", "callback", "sign_out"].map(|p| format!("/outpost.goauthentik.io/{p}"));
+    let pages =
+        ["start", "callback", "sign_out", ""].map(|p| format!("/outpost.goauthentik.io/{p}"));
     let mut led = 0;
     for (name, document) in documents() {
         let rules = document["spec"]["rules"].as_array();
@@ -259,7 +260,7 @@ fn browsers_are_led_to_the_pages_of_a_login_alone() {
             }
         }
     }
-    assert_eq!(led, 21, "three pages in seven recipes");
+    assert_eq!(led, 28, "four pages in seven recipes");
     // The model of this resource accepts any rule: its type is a union.
     let file = "deploy/recipes/istio/gateway.yaml";
     let operation = json!({
@@ -341,7 +342,7 @@ fn ap_2026_05_no_recipe_passes_on_what_clients_say_of_their_address() {
         "deploy/nginx.conf.example",
         r"proxy_set_header X-Forwarded-For +(\S+);",
     );
-    assert_eq!(set, ["$remote_addr"; 5]);
+    assert_eq!(set, ["$remote_addr"; 6]);
     let haproxy = captured(
         "deploy/recipes/haproxy/haproxy.cfg",
         r"set-header X-Forwarded-For (\S+)",

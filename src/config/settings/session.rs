@@ -40,6 +40,11 @@ section! {
         reauthorize_grace_period: Duration = duration(ZERO), default("15m");
         /// How long a login can be completed after it started
         login_ttl: Duration = duration(MINUTE), default("1h"), was("session.login_timeout");
+        /// Show signed-in users their session at /outpost.goauthentik.io/
+        ///
+        /// The page says who is signed in, since when and how long, and signs out. Administrators of
+        /// authentik also see what the outpost reads from their request, without values of headers.
+        user_page: bool = FLAG, default("true");
         /// Prefix of cookie names: none, or host for __Host-
         ///
         /// Other hosts of the domain cannot set cookies with the prefix. Used over TLS in the modes

@@ -140,14 +140,16 @@ impl Authenticator {
         Ok(found.map(|(_, session, _)| session))
     }
 
-    /// Whether the request's cookie names a session that needs no new authorization by authentik.
-    pub(crate) async fn is_signed_in(
+    /// The session that the request's cookie names, if it needs no new authorization by authentik; with
+    /// the time of the look-up.
+    pub(crate) async fn current(
         &self,
         site: &Arc<Site>,
         headers: &HeaderMap,
-    ) -> Result<bool, GatewayError> {
+    ) -> Result<Option<(Arc<LiveSession>, i64)>, GatewayError> {
         let found = self.find(site, headers).await?;
-        Ok(found.is_some_and(|(_, session, now)| self.sessions.is_current(site, &session, now)))
+        let found = found.filter(|(_, session, now)| self.sessions.is_current(site, session, *now));
+        Ok(found.map(|(_, session, now)| (session, now)))
     }
 
     /// The session as in [`Authenticator::identify`], with its id.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use tracing::Level;
 
 use super::login::{LoginFlow, form, may_start_login, target, too_long};
+use super::user_page::UserPage;
 use crate::gateway::auth::authenticator::{Admission, Authenticator};
 use crate::gateway::auth::authorize::Permit;
 use crate::gateway::error::GatewayError;
@@ -15,7 +17,7 @@ use crate::gateway::request::endpoint::Endpoint;
 use crate::gateway::request::hosts::Hosts;
 use crate::gateway::request::target::RequestTarget;
 use crate::gateway::response::{GatewayResponse, append_cookie, unauthorized};
-use crate::model::{AuthorizationRequest, Dialect, Mode};
+use crate::model::{AuthorizationRequest, Dialect, Mode, RequestedUrl};
 use crate::route::Site;
 use crate::telemetry::metrics::Rejection;
 use crate::web::cookie::{self, Foreign};
@@ -30,6 +32,7 @@ pub(crate) const ENVOY_HEADERS_TO_REMOVE: HeaderName =
 pub(crate) struct ForwardAuth {
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) login: Arc<LoginFlow>,
+    pub(crate) user_page: Arc<UserPage>,
     /// Whether positive responses have `Cookie` and `Authorization` as the application should see them.
     pub(crate) echo_credentials: bool,
 }
@@ -76,18 +79,10 @@ impl ForwardAuth {
             headers,
             source: inbound.source(),
         };
-        if auth.shows_response() {
-            // The outpost's pages are answered here where nothing else routes them to the outpost.
-            let path_and_query = url.path_and_query();
-            let endpoint = Endpoint::of(&path_and_query, |path| host.own_path(path));
-            if let Some(page) = self.login.page(endpoint, target) {
-                let mut response = page.await?;
-                if response.response.status().is_success() {
-                    // It is the outpost's page; the user's request must not pass.
-                    *response.response.status_mut() = StatusCode::FORBIDDEN;
-                }
-                return Ok(response);
-            }
+        if auth.shows_response()
+            && let Some(page) = self.own_page(&auth, &url, target).await
+        {
+            return page;
         }
         let is_overridden = application.policy.uses_methods() && overrides_method(headers);
         let request = AuthorizationRequest {
@@ -139,6 +134,30 @@ impl ForwardAuth {
                 Ok(unauthorized(site, headers, is_shown, reason))
             }
         }
+    }
+
+    /// The outpost's pages, which are answered here where nothing else routes them to the outpost.
+    async fn own_page(
+        &self,
+        auth: &AuthRequest<'_>,
+        url: &RequestedUrl<'_>,
+        target: RequestTarget<'_>,
+    ) -> Option<Result<GatewayResponse, GatewayError>> {
+        let path_and_query = url.path_and_query();
+        let endpoint = Endpoint::of(&path_and_query, |path| target.host.own_path(path));
+        let page: BoxFuture<'_, _> = match endpoint {
+            Endpoint::UserPage if self.user_page.is_enabled => {
+                Box::pin(self.user_page.answer(target, auth.parts, auth.inbound))
+            }
+            _ => self.login.page(endpoint, target)?,
+        };
+        Some(page.await.map(|mut page| {
+            if page.response.status().is_success() {
+                // It is the outpost's page; the user's request must not pass.
+                *page.response.status_mut() = StatusCode::FORBIDDEN;
+            }
+            page
+        }))
     }
 }
 

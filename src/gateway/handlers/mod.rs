@@ -5,3 +5,4 @@ pub mod ext_authz;
 pub(crate) mod forward_auth;
 pub(crate) mod login;
 pub(crate) mod proxy;
+pub(crate) mod user_page;

@@ -25,6 +25,8 @@ pub(crate) enum Endpoint<'a> {
     Callback(&'a str),
     /// Ends a session; with the raw query.
     SignOut(&'a str),
+    /// The page about the user's session.
+    UserPage,
     /// An authorization request of a reverse proxy: its dialect, and the argument behind the path. That
     /// is the query of the auth URL for nginx, and the target to authorize for Envoy.
     ForwardAuth(Dialect, &'a str),
@@ -74,6 +76,7 @@ impl<'a> Endpoint<'a> {
             Some("/start") => Self::Start(query),
             Some("/callback") => Self::Callback(query),
             Some("/sign_out") => Self::SignOut(query),
+            Some("/") => Self::UserPage,
             Some(own) if own.is_empty() || own.starts_with('/') => Self::Unknown,
             _ => Self::Application,
         }
@@ -261,6 +264,10 @@ mod tests {
             ("/outpost.goauthentik.io/auth/envoyx", Endpoint::Unknown),
             ("/outpost.goauthentik.io/auth/nginx/", Endpoint::Unknown),
             ("/outpost.goauthentik.io", Endpoint::Unknown),
+            ("/outpost.goauthentik.io/", Endpoint::UserPage),
+            ("/sub/outpost.goauthentik.io/?x", Endpoint::UserPage),
+            ("/other/outpost.goauthentik.io/", Endpoint::Application),
+            ("/outpost.goauthentik.io//", Endpoint::Unknown),
             ("/sub/outpost.goauthentik.io/x?y", Endpoint::Unknown),
             ("/?X-authentik-auth-callback=false", Endpoint::Application),
             ("/", Endpoint::Application),

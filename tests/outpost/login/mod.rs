@@ -9,3 +9,4 @@ pub(crate) mod refresh;
 mod sign_in;
 mod sign_out;
 mod targets;
+mod user_page;

@@ -122,7 +122,8 @@ async fn our_own_paths_are_never_passed_on() {
     let world = world(open, &[]).await;
     for (path, status) in [
         ("/outpost.goauthentik.io", 404),
-        ("/outpost.goauthentik.io/", 404),
+        ("/outpost.goauthentik.io/", 302),
+        ("/outpost.goauthentik.io//", 404),
         ("/outpost.goauthentik.io/unknown?x", 404),
         ("/outpost.goauthentik.io/ping", 204),
         ("/outpost.goauthentik.io/static/x.css", 404),

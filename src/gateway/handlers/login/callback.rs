@@ -97,7 +97,7 @@ impl LoginFlow {
             }
             Err(reason) => reason,
         };
-        if self.authenticator.is_signed_in(site, headers).await? {
+        if self.authenticator.current(site, headers).await?.is_some() {
             // A parallel tab or the back button: the user is signed in already.
             let response = self.land(site, headers, known.as_deref());
             return Ok(GatewayResponse::of(site, response));

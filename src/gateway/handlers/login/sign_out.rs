@@ -17,9 +17,12 @@ use crate::web::request::navigation::Opened;
 
 /// The query parameter with the token of the confirmation page.
 const CONFIRM: &str = "confirm";
+/// The query parameter of a sign-out that ends this browser's session alone.
+const THIS_SESSION: &str = "session=this";
 
 impl LoginFlow {
-    /// `/sign_out`: ends every session of the user at the outpost, then signs out at authentik.
+    /// `/sign_out`: ends every session of the user at the outpost, then signs out at authentik. With
+    /// `session=this` it ends this browser's session at the application, and no other.
     pub(super) async fn sign_out(
         &self,
         target: RequestTarget<'_>,
@@ -51,17 +54,25 @@ impl LoginFlow {
         let confirmed =
             token.is_some_and(|token| site.keys.is_sign_out_token(token, &session.access_token));
         if opened != Opened::Here && !confirmed {
-            let response = confirmation_page(site, &session);
+            let response = confirmation_page(site, &session, query);
             return Ok(GatewayResponse {
                 session: Some(session),
                 ..GatewayResponse::of(site, response)
             });
         }
-        let store = &self.authenticator.sessions.store;
-        store.revoke_by_subject(&session.claims.sub).await;
-        let mut response = match site.relying_party.end_session_url() {
-            Some(url) => redirect(url.as_str()),
-            None => signed_out(site),
+        let sessions = &self.authenticator.sessions;
+        let mut response = if is_for_this_session(query) {
+            let ids: Vec<_> = sessions.ids(site, headers).collect();
+            for id in ids {
+                sessions.store.revoke(&id.key()).await;
+            }
+            signed_out(site)
+        } else {
+            sessions.store.revoke_by_subject(&session.claims.sub).await;
+            match site.relying_party.end_session_url() {
+                Some(url) => redirect(url.as_str()),
+                None => signed_out(site),
+            }
         };
         if *method == Method::POST && response.status().is_redirection() {
             // The next request is a GET (RFC 9110 section 15.4.4).
@@ -81,10 +92,20 @@ fn token(query: &str) -> Option<&str> {
     pairs.find_map(|pair| pair.strip_prefix(CONFIRM)?.strip_prefix('='))
 }
 
+/// Whether only the session of this browser ends.
+fn is_for_this_session(query: &str) -> bool {
+    query.split('&').any(|pair| pair == THIS_SESSION)
+}
+
 /// The confirmation page. Its form leads to the requested path, which reaches the outpost.
-fn confirmation_page(site: &Site, session: &Session) -> Response<Body> {
+fn confirmation_page(site: &Site, session: &Session, query: &str) -> Response<Body> {
     let token = site.keys.sign_out_token(&session.access_token);
-    let action = format!("?X-authentik-logout=true&{CONFIRM}={token}");
+    let scope = if is_for_this_session(query) {
+        "&session=this"
+    } else {
+        ""
+    };
+    let action = format!("?X-authentik-logout=true&{CONFIRM}={token}{scope}");
     let page = Page {
         title: "Sign out?",
         text: "Another site, or a page that your browser does not name, asks to sign you out.",
@@ -100,12 +121,13 @@ fn confirmation_page(site: &Site, session: &Session) -> Response<Body> {
     html(StatusCode::OK, &page)
 }
 
-/// The page after a sign-out if authentik has no end-session endpoint.
+/// The page after a sign-out that does not lead to authentik.
 fn signed_out(site: &Site) -> Response<Body> {
     let page = Page {
         title: "Signed out",
         text: "You are signed out of this application.",
         application: Some(&site.application.title),
+        links: &[("Sign in again", site.application.external.as_str())],
         ..Page::default()
     };
     html(StatusCode::OK, &page)
