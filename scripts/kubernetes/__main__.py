@@ -13,6 +13,7 @@ Needs Go, a C compiler with Rust, OpenSSL, and the Python package PyYAML (script
 import argparse
 import datetime
 import os
+import signal
 import sys
 import time
 import traceback
@@ -102,6 +103,8 @@ def write(version, rows):
 
 
 if __name__ == "__main__":
+    # By default the process would end at once, without handlers that stop programs and remove files.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     try:
         sys.exit(main())
     except Failure as failure:
