@@ -125,16 +125,12 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
                 disconnected = true;
             }
             Err(error) => {
-                if matches!(error, WebsocketError::Refused(_)) {
-                    control.secret_refused.notify_one();
-                }
-                if throttle.should_log(&error.to_string()) {
-                    tracing::error!(
-                        %error,
-                        hint = error.hint().as_deref(),
-                        "websocket to authentik is not connected"
-                    );
-                }
+                report(
+                    control,
+                    &throttle,
+                    &error,
+                    "websocket to authentik is not connected",
+                );
             }
         }
         attempt = attempt.saturating_add(1);
@@ -322,6 +318,16 @@ impl Connection<'_> {
     }
 }
 
+/// Logs why there is no connection. If authentik refused the token, the token is read again.
+fn report(control: &Context, throttle: &Throttle, error: &WebsocketError, event: &str) {
+    if matches!(error, WebsocketError::Refused(_)) {
+        control.secret_refused.notify_one();
+    }
+    if throttle.should_log(&error.to_string()) {
+        tracing::error!(%error, hint = error.hint().as_deref(), "{event}");
+    }
+}
+
 /// The first connection with the token as of now on which authentik acknowledges the hello.
 async fn succeed(
     control: &Context,
@@ -346,16 +352,9 @@ async fn succeed(
             Ok(socket) => return socket,
             Err(error) => error,
         };
-        if matches!(error, WebsocketError::Refused(_)) {
-            control.secret_refused.notify_one();
-        }
-        if throttle.should_log(&error.to_string()) {
-            tracing::error!(
-                %error,
-                hint = error.hint().as_deref(),
-                "websocket to authentik is not connected with the new token, the previous one goes on"
-            );
-        }
+        let event =
+            "websocket to authentik is not connected with the new token, the previous one goes on";
+        report(control, &throttle, &error, event);
         tokio::time::sleep(back_off.next()).await;
     }
 }

@@ -74,6 +74,15 @@ async fn large_application() -> (Provider, UnboundedReceiver<()>) {
     (provider, begun)
 }
 
+/// A running outpost in front of [`large_application`].
+async fn world_of_large_answers() -> (World<Process>, UnboundedReceiver<()>) {
+    let authentik = Standin::builder().start().await.expect("started");
+    let (provider, begun) = large_application().await;
+    let world = World::running(authentik, vec![provider], &[]).await;
+    is_answered(1, world.outpost.address()).await;
+    (world, begun)
+}
+
 /// The most memory while time passes, as others see it.
 async fn most_memory(process: &Process) -> u64 {
     let mut most = 0;
@@ -115,11 +124,8 @@ async fn ap_2026_04_an_http2_client_that_does_not_read_holds_two_mebibytes() {
     const CONNECTIONS: usize = 8;
     const STREAMS: usize = 100;
     for read_first in [0, 8 << 20] {
-        let authentik = Standin::builder().start().await.expect("started");
-        let (provider, mut begun) = large_application().await;
-        let mut world = World::running(authentik, vec![provider], &[]).await;
+        let (mut world, mut begun) = world_of_large_answers().await;
         let address = world.outpost.address();
-        is_answered(1, address).await;
         let before = own_memory(&world.outpost);
         let mut clients = Vec::new();
         for _ in 0..CONNECTIONS {
@@ -148,11 +154,8 @@ async fn ap_2026_04_an_http2_client_that_does_not_read_holds_two_mebibytes() {
 async fn ap_2026_04_an_http1_client_that_does_not_read_holds_a_quarter_of_a_mebibyte() {
     const CONNECTIONS: usize = 64;
     for read_first in [0, 1 << 20] {
-        let authentik = Standin::builder().start().await.expect("started");
-        let (provider, mut begun) = large_application().await;
-        let mut world = World::running(authentik, vec![provider], &[]).await;
+        let (mut world, mut begun) = world_of_large_answers().await;
         let address = world.outpost.address();
-        is_answered(1, address).await;
         let before = own_memory(&world.outpost);
         let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
         let mut clients = Vec::new();
