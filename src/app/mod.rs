@@ -138,15 +138,7 @@ impl App {
         app.forward_auth = app.serve_requests(forward_auth, &server, &authorizing);
         #[cfg(feature = "ext-authz")]
         app.serve_ext_authz(ext_authz, &server, &gateway);
-        // A server of its own: clients cannot use up the connections of probes and scrapes.
-        let limits = Limits {
-            max_connections: MAX_ADMIN_CONNECTIONS,
-            max_connections_per_client: MAX_ADMIN_CONNECTIONS_PER_CLIENT,
-            max_connections_per_proxy: MAX_ADMIN_CONNECTIONS_PER_CLIENT,
-            write_timeout: limits.write_timeout.min(ADMIN_WRITE_TIMEOUT),
-            ..limits
-        };
-        let admin_server = Server::new(limits, trusted, proxy_protocol);
+        let admin_server = Server::new(admin_limits(limits), trusted, proxy_protocol);
         let router = admin::router(
             control.metrics.clone(),
             control.store.clone(),
@@ -366,6 +358,18 @@ fn control(config: &Config, trust: &Trust, log: LogHandle) -> Result<control::Co
         readiness: Readiness::default(),
         log,
     })
+}
+
+/// Limits of the metrics listeners' own server: clients cannot use up the connections of probes and
+/// scrapes.
+fn admin_limits(limits: Limits) -> Limits {
+    Limits {
+        max_connections: MAX_ADMIN_CONNECTIONS,
+        max_connections_per_client: MAX_ADMIN_CONNECTIONS_PER_CLIENT,
+        max_connections_per_proxy: MAX_ADMIN_CONNECTIONS_PER_CLIENT,
+        write_timeout: limits.write_timeout.min(ADMIN_WRITE_TIMEOUT),
+        ..limits
+    }
 }
 
 fn store(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Store, SetupError> {
