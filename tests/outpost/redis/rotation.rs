@@ -123,6 +123,7 @@ async fn a_removed_provider_is_remembered_with_a_new_token() {
     // It would end the session at Redis as well, because it has a copy.
     first.outpost.stop().await;
     let (world, volume) = with_token(&authentik, &redis).await;
+    within(authentik.wait_websocket()).await;
     for attached in [false, true] {
         authentik.attach_provider("grafana", attached);
         let sites = usize::from(attached);
