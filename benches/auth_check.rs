@@ -14,8 +14,8 @@ use std::time::Duration;
 use authentik_proxy::admin::Readiness;
 use authentik_proxy::app::App;
 use authentik_proxy::clock::Clock;
-use authentik_proxy::config::Config;
-use authentik_proxy::gateway::{Context, Gateway, Refresher};
+use authentik_proxy::config::{Config, WhenUnconfirmed};
+use authentik_proxy::gateway::{Context, CookieSettings, Gateway, Refresher};
 use authentik_proxy::model::Dialects;
 use authentik_proxy::telemetry::Reporter;
 use authentik_proxy::telemetry::log::{self, LogHandle};
@@ -102,6 +102,11 @@ impl Outpost {
             login_timeout: 3600,
             max_age: 3600,
             cookie_form: Form::Plain,
+            cookies: CookieSettings {
+                max_bytes: 6 << 10,
+                when_unconfirmed: WhenUnconfirmed::Allow,
+                confirmations_per_second: 10,
+            },
             echo_credentials: false,
             reauthorize_grace_period: 900,
             user_page: true,

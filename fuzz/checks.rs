@@ -11,10 +11,13 @@ use authentik_proxy::model::{
 };
 use authentik_proxy::oidc::{LoginState, StateError};
 use authentik_proxy::route::Table;
+use authentik_proxy::store::Sealer;
 use authentik_proxy::web::cookie::{self, Form};
+use authentik_proxy::web::cookie_parts::{MAX_TEXT_BYTES, Sent};
 use authentik_proxy::web::request::inbound::{Inbound, TrustedProxies};
 use aws_lc_rs::hmac;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
+use uuid::Uuid;
 
 /// No bytes that we did not sign make a session id, applications see no cookie of ours, and reading
 /// cookies never fails.
@@ -37,6 +40,36 @@ pub(crate) fn cookie(bytes: &[u8]) {
             assert!(!cookies.any(|cookie| cookie.trim_ascii().starts_with(b"authentik_proxy_")));
         }
     }
+}
+
+/// No bytes that we did not seal are a session, whole or in parts, and what is read of a request is
+/// bounded.
+pub(crate) fn sealed_cookie(bytes: &[u8]) {
+    const NAME: &str = "authentik_proxy_00000000";
+    let sealer = Sealer::new(&[7; 32], b"secret", "client", Uuid::from_u128(1));
+    assert!(sealer.open(NAME, bytes).is_none());
+    let mut headers = HeaderMap::new();
+    for prefix in [
+        &b""[..],
+        b"authentik_proxy_00000000=1.1.",
+        b"authentik_proxy_00000000=1.2.",
+    ] {
+        if let Ok(value) = HeaderValue::from_bytes(&[prefix, bytes].concat()) {
+            headers.append(header::COOKIE, value);
+        }
+    }
+    let mut read = 0;
+    for text in Sent::read(&headers, NAME).texts() {
+        let joined = text.joined();
+        read += joined.len();
+        assert!(joined.len() <= MAX_TEXT_BYTES);
+        assert_eq!(
+            sealer.id(NAME, text.parts()),
+            sealer.id(NAME, [&joined[..]])
+        );
+        assert!(sealer.open(NAME, &joined).is_none());
+    }
+    assert!(read <= 256 << 10);
 }
 
 /// No text that we did not sign is a login state.

@@ -206,7 +206,7 @@ fn status(store: &Store, live: &Live, readiness: &Readiness, now: i64) -> Status
             connected: health.is_connected(),
         },
         store: StoreStatus {
-            kind: if store.is_shared() { "redis" } else { "memory" }.to_owned(),
+            kind: store.kind().as_str().to_owned(),
             reachable: store.is_up(),
             sessions: store.len(),
         },

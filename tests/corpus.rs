@@ -27,6 +27,9 @@ fn the_corpora_hold() {
     for bytes in corpus("cookie") {
         checks::cookie(&bytes);
     }
+    for bytes in corpus("sealed_cookie") {
+        checks::sealed_cookie(&bytes);
+    }
     for bytes in corpus("state") {
         checks::state(&String::from_utf8_lossy(&bytes));
     }
@@ -59,6 +62,7 @@ proptest! {
         times in 1..400_usize,
     ) {
         checks::cookie(&bytes);
+        checks::sealed_cookie(&bytes);
         checks::state(&text);
         checks::requested_url(&host, &path);
         checks::requested_url(&text, &text);

@@ -20,13 +20,13 @@ use tower::ServiceExt as _;
 
 use crate::admin::{self, Readiness};
 use crate::clock::Clock;
-use crate::config::{Config, NextHop, base_url, is_v6_only};
+use crate::config::{Config, NextHop, SessionStore, base_url, is_v6_only};
 use crate::control::{self, Control, Probe, Reloadable};
 use crate::gateway::{self, Gateway, Refresher};
 use crate::model::IdleTimeout;
 use crate::route::{Live, Store};
 use crate::server::{self, Limits, Server};
-use crate::store::SetupError;
+use crate::store::{SetupError, StoreKind};
 use crate::tasks::Tasks;
 use crate::telemetry::Reporter;
 use crate::telemetry::log::LogHandle;
@@ -106,6 +106,7 @@ impl App {
             reauthorize_grace_period: seconds(config.session.reauthorize_grace_period),
             cookie_form: config.session.cookie_prefix.into(),
             user_page: config.session.user_page,
+            cookies: (&config.session).into(),
             echo_credentials: config.session.echo_credentials,
             refresher,
             readiness: control.readiness.clone(),
@@ -147,9 +148,9 @@ impl App {
             control.clock.clone(),
         );
         app.serve_admin(admin, &admin_server, &router);
-        if !control.store.is_shared() {
+        if control.store.kind() == StoreKind::Memory {
             tracing::info!(
-                hint = "set AUTHENTIK_REDIS__HOST to share sessions and keep them across restarts",
+                hint = "set AUTHENTIK_REDIS__HOST, or session.store to cookie, to share sessions and keep them across restarts",
                 "sessions are stored in memory: a restart ends them, and replicas do not share them",
             );
         }
@@ -373,6 +374,10 @@ fn admin_limits(limits: Limits) -> Limits {
 }
 
 fn store(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Store, SetupError> {
+    if config.session.store == Some(SessionStore::Cookie) {
+        let lifetime = seconds(config.session.absolute_lifetime);
+        return Ok(Store::cookie(lifetime, clock.clone()));
+    }
     let idle = config.session.idle_timeout.map(IdleTimeout::new);
     let Some(redis) = config.redis.clone() else {
         return Ok(Store::memory(clock.clone(), idle));

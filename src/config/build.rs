@@ -5,10 +5,13 @@ use std::collections::HashSet;
 use super::layers::Reader;
 use super::settings::{
     Authentik, Control, Discover, ForwardAuth, Identity, Listen, Log, RedisOptions, RedisServers,
-    RedisTopology, Session, Shutdown, Source as _, Tls, Upstream,
+    RedisTopology, Session, SessionStore, Shutdown, Source as _, Tls, Upstream,
 };
 use super::{Config, Discovery, Egress, Redis, base_url, traces, warnings};
 use crate::model::Diagnostic;
+
+/// Maximum of `session.cookie_max_bytes`: eight cookies.
+const MAX_COOKIE_BYTES: usize = 28 << 10;
 
 /// `None` only if a problem was recorded.
 pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
@@ -22,6 +25,9 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let identity = Identity::read(reader)?;
     let shutdown = Shutdown::read(reader)?;
     let redis = redis(reader);
+    check_session_store(reader, &session, redis.is_some());
+    // Read, so that mistakes are found, and not used.
+    let redis = redis.filter(|_| matches!(session.store, None | Some(SessionStore::Redis)));
     let tls = Tls::read(reader)?;
     let egress = Egress::read(reader, authentik.as_ref().map(|authentik| &authentik.host));
     let traces = traces::read(reader);
@@ -105,6 +111,26 @@ fn listen(reader: &mut Reader<'_>) -> Option<Listen> {
         }
     }
     Some(listen)
+}
+
+fn check_session_store(reader: &mut Reader<'_>, session: &Session, has_redis: bool) {
+    if session.store == Some(SessionStore::Redis) && !has_redis {
+        reader.problem(
+            Diagnostic::new("session.store: is redis, and no Redis is configured")
+                .hinting("set AUTHENTIK_REDIS__HOST, Sentinels or a cluster"),
+        );
+    }
+    if session.cookie_max_bytes > MAX_COOKIE_BYTES {
+        reader.problem("session.cookie_max_bytes: must be at most 28KiB");
+    }
+    if session.store == Some(SessionStore::Cookie) && session.idle_timeout.is_some() {
+        reader.problem(
+            Diagnostic::new(
+                "session.idle_timeout: a session in a cookie has no record of its last use",
+            )
+            .hinting("unset it, or set session.store to memory or redis"),
+        );
+    }
 }
 
 fn discover(reader: &mut Reader<'_>) -> Option<Discover> {

@@ -50,8 +50,8 @@ pub use reload::Reload;
 pub use render::{Language, environment_help, example, settings_table};
 pub use settings::{
     Authentik, Control, CookiePrefix, Discover, ForwardAuth, Identity, Listen, Log, LogLevel, Node,
-    RedisOptions, RedisTopology, Session, Shutdown, Tls, TlsReqs, UnknownLogLevel, Upstream,
-    WhenDown, is_v6_only, reachable,
+    RedisOptions, RedisTopology, Session, SessionStore, Shutdown, Tls, TlsReqs, UnknownLogLevel,
+    Upstream, WhenDown, WhenUnconfirmed, is_v6_only, reachable,
 };
 pub use show::effective_settings;
 pub use traces::Traces;
@@ -82,7 +82,7 @@ pub struct Config {
     pub identity: Identity,
     /// Graceful shutdown.
     pub shutdown: Shutdown,
-    /// Redis, which shares sessions between replicas; `None` keeps them in memory.
+    /// Redis, where it keeps the sessions.
     pub redis: Option<Redis>,
     /// Additional trusted certificates.
     pub tls: Tls,
@@ -147,10 +147,11 @@ impl Config {
     }
 
     /// Maximum delay of an update that authentik requests, which spreads the requests of replicas.
-    /// Without Redis there is one replica.
+    /// With sessions in memory there is one replica.
     #[must_use]
     pub fn refresh_jitter(&self) -> Duration {
-        let seconds = u64::from(self.redis.is_some());
+        let has_replicas = self.redis.is_some() || self.session.store == Some(SessionStore::Cookie);
+        let seconds = u64::from(has_replicas);
         let jitter = self.control.refresh_jitter;
         jitter.unwrap_or(Duration::from_secs(seconds))
     }

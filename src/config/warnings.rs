@@ -5,7 +5,7 @@ use url::{Host, Url};
 
 use super::layers::Reader;
 use super::settings::settings;
-use super::{Config, TlsReqs};
+use super::{Config, SessionStore, TlsReqs};
 use crate::model::{Action, Diagnostic};
 
 /// Adds the warnings that follow from the values.
@@ -141,6 +141,18 @@ fn redis_without_host(config: &Config, reader: &Reader<'_>) -> Option<Diagnostic
     let other = settings()
         .filter(|setting| setting.key.starts_with("redis."))
         .find(|setting| reader.has_variable(setting))?;
+    if matches!(
+        config.session.store,
+        Some(SessionStore::Memory | SessionStore::Cookie)
+    ) {
+        return Some(
+            Diagnostic::new(format!(
+                "{} is set but session.store keeps sessions elsewhere: Redis is not used",
+                other.variable()
+            ))
+            .hinting("unset the settings of Redis, or session.store"),
+        );
+    }
     config.redis.is_none().then(|| {
         Diagnostic::new(format!(
             "{} is set but AUTHENTIK_REDIS__HOST is not (nor Sentinels, nor a cluster): sessions \

@@ -100,6 +100,7 @@ pub(super) async fn run(control: &Context, signals: &Signals, stop: Cancellation
         };
         match connected {
             Ok(socket) => {
+                control.store.listen_anew();
                 if attempt > 0 {
                     // What happened in between is never sent again.
                     signals.gap.notify_one();

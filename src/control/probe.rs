@@ -14,7 +14,7 @@ use super::api::{Api, ApiError};
 use super::{Context, LoadError, Refresher, Signals, WebsocketError, events, wire};
 use crate::model::Outpost;
 use crate::route::Snapshot;
-use crate::store::{MemoryPolicy, StoreError};
+use crate::store::{MemoryPolicy, StoreError, StoreKind};
 use crate::web::client::FetchError;
 use crate::web::client::trust::Trust;
 
@@ -69,6 +69,8 @@ impl Listed {
 pub enum Stored {
     /// Sessions are in the memory of each process.
     Memory,
+    /// Browsers have their sessions in cookies.
+    Cookies,
     /// They are at Redis, which can be written and read.
     Shared {
         /// How much it may keep.
@@ -139,8 +141,10 @@ impl Probe {
     /// Writes something to the session store and reads it back; returns what is known of it.
     pub async fn store(&self) -> Result<Stored, StoreError> {
         let store = &self.control.store;
-        if !store.is_shared() {
-            return Ok(Stored::Memory);
+        match store.kind() {
+            StoreKind::Memory => return Ok(Stored::Memory),
+            StoreKind::Cookie => return Ok(Stored::Cookies),
+            StoreKind::Redis => {}
         }
         let stop = CancellationToken::new();
         let running = tokio::spawn(store.clone().run(stop.clone()));

@@ -161,6 +161,7 @@ pub(super) async fn store(probe: &Probe, report: &mut Report) {
             report.ok("redis", "can be written and read");
             redis_memory(&memory, report);
         }
+        Ok(Stored::Cookies) => report.ok("session store", "browsers have their sessions in cookies"),
         Ok(Stored::Memory) => report.warning(
             "redis",
             "not configured: sessions are in the memory of each process, replicas do not share them",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::auth::authentik_limiter::LimitExceeded;
+use super::auth::cookie_sessions::CookieError;
 use super::proxy_error::ProxyError;
 use crate::gateway::request::dialect::MalformedAuthRequest;
 use crate::gateway::request::hosts::{HostMismatch, RoutedHostError};
@@ -143,6 +144,9 @@ pub(crate) enum LoginFailure {
     /// No cookie of the browser could hold the return target.
     #[error("the URL to return to after the sign-in is longer than 8 KiB")]
     TargetTooLong,
+    /// The session does not fit into cookies.
+    #[error("{0}")]
+    Cookie(CookieError),
     /// A request to authentik failed.
     #[error("{0}")]
     Oidc(OidcError),
@@ -219,6 +223,7 @@ impl LoginFailure {
             Self::Loop { .. } => LoginOutcome::RedirectLoop,
             Self::Misrouted => LoginOutcome::Misrouted,
             Self::TargetTooLong => LoginOutcome::TargetTooLong,
+            Self::Cookie(_) => LoginOutcome::SessionTooLarge,
             Self::Oidc(OidcError::Unreachable { .. }) => LoginOutcome::Unreachable,
             Self::Oidc(_) => LoginOutcome::Invalid,
         }

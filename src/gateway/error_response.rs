@@ -32,7 +32,7 @@ impl LoginFailure {
             | Self::Oidc(OidcError::CodeRefused) => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Oidc(OidcError::Unreachable { .. }) => StatusCode::BAD_GATEWAY,
-            Self::Misrouted | Self::Oidc(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Misrouted | Self::Cookie(_) | Self::Oidc(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -57,6 +57,10 @@ impl LoginFailure {
             Self::TargetTooLong => (
                 "The address is too long",
                 "You have to sign in, and the address that you wanted to open is too long to come back to afterwards. Sign in at the application's start page first, then open the address again.",
+            ),
+            Self::Cookie(_) => (
+                "Too many groups for a cookie",
+                "You were signed in, but what the application has to know about you is too large for your browser's cookies. Your administrator finds in the log what to change.",
             ),
             Self::Oidc(OidcError::CodeRefused) => (
                 "Sign-in took too long",

@@ -1,5 +1,6 @@
 //! What an operator can do about each failure of the data plane.
 
+use super::auth::cookie_sessions::CookieError;
 use super::error::{GatewayError, LoginFailure};
 use crate::model::{Hint, HintText};
 
@@ -42,6 +43,13 @@ impl Hint for LoginFailure {
                 "it must pass /outpost.goauthentik.io/start, /callback and /sign_out to the outpost without asking first"
                     .into(),
             ),
+            Self::Cookie(CookieError::TooLarge(_)) => Some(
+                "raise session.cookie_max_bytes as far as the servers in front and behind accept, have the provider's scope mappings send fewer groups and attributes, or set session.store to redis"
+                    .into(),
+            ),
+            Self::Cookie(CookieError::Seal(_)) => {
+                Some("set session.store to memory or redis".into())
+            }
             Self::Oidc(error) => error.hint(),
             Self::Denied(_) | Self::Unmatched(_) | Self::TargetTooLong => None,
         }

@@ -37,6 +37,8 @@ use crate::web::request::framing;
 use crate::web::request::inbound::{Inbound, Peer, TrustedProxies, names_two_hosts, own_host};
 use access_log::AccessLine;
 use auth::authenticator::Authenticator;
+use auth::cookie_sessions::CookieSessions;
+pub use auth::cookie_sessions::CookieSettings;
 use auth::session::Sessions;
 pub use auth::token_refresh::{self, Refresher};
 use auth::verified_cookies::VerifiedCookies;
@@ -86,6 +88,8 @@ pub struct Context {
     pub cookie_form: Form,
     /// Whether signed-in users may see the page about their session.
     pub user_page: bool,
+    /// The settings of sessions in cookies.
+    pub cookies: CookieSettings,
     /// Whether positive responses of forward auth have `Cookie` and `Authorization` as the
     /// application should see them.
     pub echo_credentials: bool,
@@ -134,7 +138,12 @@ impl Gateway {
     /// A gateway for [`Listener::Public`].
     #[must_use]
     pub fn new(context: Context) -> Self {
+        let in_cookies = context.store.cookies();
+        let in_cookies = in_cookies.map(|store| {
+            CookieSessions::new(Arc::clone(store), context.cookies, context.clock.clone())
+        });
         let sessions = Sessions {
+            in_cookies,
             store: context.store,
             clock: context.clock,
             cookie_form: context.cookie_form,

@@ -98,6 +98,20 @@ impl RelyingParty {
         Ok(found.is_none_or(|found| found.active))
     }
 
+    /// Has authentik forget a token (RFC 7009 section 2.1), so that it is inactive from now on. Does
+    /// nothing without a revocation endpoint.
+    pub async fn revoke(&self, access_token: &AccessToken) -> Result<(), OidcError> {
+        let Some(url) = &self.endpoints.revocation else {
+            return Ok(());
+        };
+        let form = [
+            ("client_id", self.client_id.as_str()),
+            ("client_secret", self.secret.expose_secret()),
+            ("token", access_token.expose_secret()),
+        ];
+        self.send_expecting_ok(post(url, &form)?).await.map(|_| ())
+    }
+
     /// The claims of a token that a program brings; refused if authentik does not stand by it, or
     /// if it was issued for another application (CVE-2024-47077).
     pub async fn introspect(

@@ -15,6 +15,8 @@ pub struct ProviderUrls {
     pub token_endpoint: String,
     /// `introspection_endpoint`.
     pub introspection_endpoint: Option<String>,
+    /// `revocation_endpoint`.
+    pub revocation_endpoint: Option<String>,
     /// `end_session_endpoint`.
     pub end_session_endpoint: Option<String>,
     /// `jwks_uri`.
@@ -66,6 +68,8 @@ pub struct Endpoints {
     pub token: Url,
     /// Back channel: is a token still good?
     pub introspection: Option<Url>,
+    /// Back channel: revocation of tokens.
+    pub revocation: Option<Url>,
     /// Back channel: public keys.
     pub jwks: Option<Url>,
     /// Accepted values of `iss`.
@@ -137,6 +141,7 @@ impl Endpoints {
                 .map(move_front),
             token: required("token_endpoint", &urls.token_endpoint)?,
             introspection: optional("introspection_endpoint", &urls.introspection_endpoint)?,
+            revocation: optional("revocation_endpoint", &urls.revocation_endpoint)?,
             jwks: optional("jwks_uri", &urls.jwks_uri)?,
             issuers,
             host,
@@ -154,6 +159,7 @@ mod tests {
             authorization_endpoint: format!("{base}application/o/authorize/"),
             token_endpoint: format!("{base}application/o/token/"),
             introspection_endpoint: Some(format!("{base}application/o/introspect/")),
+            revocation_endpoint: Some(format!("{base}application/o/revoke/")),
             end_session_endpoint: Some(format!("{base}application/o/grafana/end-session/")),
             jwks_uri: Some(format!("{base}application/o/grafana/jwks/")),
             id_token_signing_alg_values_supported: None,

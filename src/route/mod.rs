@@ -14,7 +14,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::model::{Application, Authority, Diagnostic, Outpost, Session};
 use crate::oidc::{Keys, RelyingParty};
-use crate::store::{self, SessionContext};
+use crate::store::{self, Sealer, SessionContext};
 use crate::telemetry::metrics::{Metrics, SiteMetrics, UpstreamMetrics};
 use crate::tls::CertifiedKey;
 use crate::web::cookie::Cookies;
@@ -117,6 +117,8 @@ pub struct Site {
     pub relying_party: RelyingParty,
     /// Keys of cookies and of stored sessions.
     pub keys: Keys,
+    /// Seals sessions in cookies.
+    pub sealer: Sealer,
     /// Names of its cookies.
     pub cookies: Cookies,
     /// `X-authentik-meta-*`, rendered once.
@@ -154,6 +156,8 @@ impl Site {
         let metrics = metrics.site(&outpost.name, host);
         let client = &application.client;
         let keys = Keys::derive(client.cookie_secret.expose_secret(), &client.id);
+        let secret = client.secret.expose_secret().as_bytes();
+        let sealer = Sealer::new(&keys.seal, secret, &client.id, outpost.id);
         let of_one_host = application.cookie_domain().is_none();
         let cookies = Cookies::of(&client.id, of_one_host && application.external.is_https());
         let jwks = relying_party
@@ -183,6 +187,7 @@ impl Site {
             application,
             relying_party,
             keys,
+            sealer,
             cookies,
             meta,
             permitted,

@@ -170,6 +170,12 @@ impl<'a, S> HostRoutes<'a, S> {
         named.is_some_and(|named| !Arc::ptr_eq(named, site))
     }
 
+    /// All applications, on any host.
+    #[must_use]
+    pub fn all_sites(&self) -> &'a [Arc<S>] {
+        self.table.sites()
+    }
+
     /// Every application on the host, for a callback that names its application in the state.
     pub fn sites(&self) -> impl Iterator<Item = &'a Arc<S>> + use<'a, S> {
         let domain = self.domain;

@@ -20,6 +20,15 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// A session from a cookie that authentik cannot be asked about.
+    #[must_use]
+    pub fn unconfirmed() -> Self {
+        let hint = "check the connection to authentik; session.when_unconfirmed says what happens meanwhile";
+        Self::new("authentik did not confirm the session in time", Some(hint))
+    }
+}
+
 impl Hint for StoreError {
     fn hint(&self) -> Option<HintText> {
         self.hint.map(Into::into)

@@ -47,6 +47,11 @@ impl<P: Prepared> MemoryStore<P> {
     pub(super) fn insert(&self, key: SessionKey, session: &Arc<LiveSession<P>>) {
         session.set_introspected_at(self.clock.now());
         session.update_used_at(session.used_at(), self.clock.now());
+        self.enter(key, session);
+    }
+
+    /// The same for a session that began before.
+    pub(super) fn enter(&self, key: SessionKey, session: &Arc<LiveSession<P>>) {
         let subject = &session.claims.sub;
         if let Some(sid) = &session.claims.sid {
             self.by_sid.insert(sid, key);
@@ -116,6 +121,13 @@ impl<P: Prepared> MemoryStore<P> {
 
     pub(super) fn revoke_by_subject(&self, sub: &str) -> usize {
         self.remove_all(&self.by_subject.keys(sub))
+    }
+
+    /// The sessions of a user.
+    pub(super) fn of_subject(&self, sub: &str) -> Vec<(SessionKey, Arc<LiveSession<P>>)> {
+        let keys = self.by_subject.keys(sub).into_iter();
+        let session = |key| Some((key, Arc::clone(&*self.sessions.get(&key)?)));
+        keys.filter_map(session).collect()
     }
 
     pub(super) fn record_introspection(&self, session: &LiveSession<P>) {

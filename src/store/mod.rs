@@ -1,8 +1,9 @@
-//! The session store: in the memory of this process or at Redis.
+//! The session store: in the memory of this process, at Redis, or in the cookies of browsers.
 //!
 //! Revocation is a flag of the session itself, so that it holds for every copy, whether a cache or a
 //! request in flight has it.
 
+mod cookie;
 mod error;
 mod memory;
 mod redis;
@@ -19,6 +20,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::model::{IdleTimeout, SessionId, SessionKey};
 use crate::telemetry::metrics::StoreMetrics;
+pub use cookie::{CookieStore, SealError, Sealer};
 pub use error::{SetupError, StoreError};
 use memory::MemoryStore;
 use redis::RedisStore;
@@ -37,6 +39,30 @@ pub struct Store<P> {
 enum Backend<P> {
     Memory(Arc<MemoryStore<P>>),
     Redis(Arc<RedisStore<P>>),
+    Cookie(Arc<CookieStore<P>>),
+}
+
+/// Where a [`Store`] keeps sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In the memory of this process.
+    Memory,
+    /// At Redis.
+    Redis,
+    /// In the cookies of browsers.
+    Cookie,
+}
+
+impl StoreKind {
+    /// The name, as in the settings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+            Self::Cookie => "cookie",
+        }
+    }
 }
 
 impl<P: Prepared> Store<P> {
@@ -63,10 +89,48 @@ impl<P: Prepared> Store<P> {
         Ok(Self { backend, idle })
     }
 
+    /// A store of sessions that browsers have in their cookies. `lifetime` is the maximum lifetime of
+    /// a session, in seconds.
+    #[must_use]
+    pub fn cookie(lifetime: i64, clock: Clock) -> Self {
+        let backend = Backend::Cookie(Arc::new(CookieStore::new(lifetime, clock)));
+        Self {
+            backend,
+            idle: None,
+        }
+    }
+
+    /// The sessions in cookies, if that is where they are.
+    #[must_use]
+    pub fn cookies(&self) -> Option<&Arc<CookieStore<P>>> {
+        match &self.backend {
+            Backend::Cookie(cookies) => Some(cookies),
+            Backend::Memory(_) | Backend::Redis(_) => None,
+        }
+    }
+
+    /// Where sessions are kept.
+    #[must_use]
+    pub fn kind(&self) -> StoreKind {
+        match &self.backend {
+            Backend::Memory(_) => StoreKind::Memory,
+            Backend::Redis(_) => StoreKind::Redis,
+            Backend::Cookie(_) => StoreKind::Cookie,
+        }
+    }
+
+    /// From now on, the ends of sessions are received by a new connection to authentik: those of the
+    /// time before may be missing.
+    pub fn listen_anew(&self) {
+        if let Backend::Cookie(cookies) = &self.backend {
+            cookies.listen_anew();
+        }
+    }
+
     /// Runs the background work until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         match self.backend {
-            Backend::Memory(_) => {}
+            Backend::Memory(_) | Backend::Cookie(_) => {}
             Backend::Redis(redis) => redis.run(stop).await,
         }
     }
@@ -78,6 +142,7 @@ impl<P: Prepared> Store<P> {
         match &self.backend {
             Backend::Memory(memory) => memory.load(key),
             Backend::Redis(redis) => redis.cached(key),
+            Backend::Cookie(cookies) => cookies.memory.load(key),
         }
     }
 
@@ -90,6 +155,7 @@ impl<P: Prepared> Store<P> {
         match &self.backend {
             Backend::Memory(memory) => Ok(memory.load(&id.key())),
             Backend::Redis(redis) => redis.load(id, context).await,
+            Backend::Cookie(cookies) => Ok(cookies.memory.load(&id.key())),
         }
     }
 
@@ -110,6 +176,8 @@ impl<P: Prepared> Store<P> {
             Backend::Memory(memory) => Ok(memory.touch(&id.key(), session, idle, now)),
             // Boxed: the future is large, and rarely needed.
             Backend::Redis(redis) => Box::pin(redis.touch(&id.key(), session, idle, now)).await,
+            // Without an idle timeout.
+            Backend::Cookie(_) => Ok(true),
         }
     }
 
@@ -123,6 +191,7 @@ impl<P: Prepared> Store<P> {
         match &self.backend {
             Backend::Memory(memory) => memory.insert(id.key(), &session),
             Backend::Redis(redis) => redis.insert(id, context, session).await?,
+            Backend::Cookie(cookies) => cookies.insert(id.key(), &session),
         }
         Ok(())
     }
@@ -136,6 +205,7 @@ impl<P: Prepared> Store<P> {
         match &self.backend {
             Backend::Memory(memory) => Ok(memory.load(&id.key())),
             Backend::Redis(redis) => redis.reload(id, context).await,
+            Backend::Cookie(cookies) => Ok(cookies.memory.load(&id.key())),
         }
     }
 
@@ -149,6 +219,7 @@ impl<P: Prepared> Store<P> {
         match &self.backend {
             Backend::Memory(memory) => memory.update(id.key(), &session),
             Backend::Redis(redis) => redis.update(id, context, session).await?,
+            Backend::Cookie(cookies) => cookies.memory.update(id.key(), &session),
         }
         Ok(())
     }
@@ -158,7 +229,7 @@ impl<P: Prepared> Store<P> {
     /// the backend is down: a refresh token can be used once.
     pub async fn claim_refresh(&self, key: &SessionKey, time: Duration) -> Option<RefreshClaim> {
         match &self.backend {
-            Backend::Memory(_) => Some(RefreshClaim::random()),
+            Backend::Memory(_) | Backend::Cookie(_) => Some(RefreshClaim::random()),
             Backend::Redis(redis) => redis.claim_refresh(key, time).await,
         }
     }
@@ -166,7 +237,7 @@ impl<P: Prepared> Store<P> {
     /// Lets other replicas refresh the session from now on.
     pub async fn release_refresh(&self, key: &SessionKey, claim: RefreshClaim) {
         match &self.backend {
-            Backend::Memory(_) => {}
+            Backend::Memory(_) | Backend::Cookie(_) => {}
             Backend::Redis(redis) => redis.release_refresh(key, claim).await,
         }
     }
@@ -176,6 +247,7 @@ impl<P: Prepared> Store<P> {
         match &self.backend {
             Backend::Memory(memory) => memory.revoke(key),
             Backend::Redis(redis) => redis.revoke(key).await,
+            Backend::Cookie(cookies) => cookies.end(key),
         }
     }
 
@@ -185,6 +257,7 @@ impl<P: Prepared> Store<P> {
         match &self.backend {
             Backend::Memory(memory) => memory.revoke(key),
             Backend::Redis(redis) => redis.revoke_best_effort(key).await,
+            Backend::Cookie(cookies) => cookies.memory.revoke(key),
         }
     }
 
@@ -193,6 +266,7 @@ impl<P: Prepared> Store<P> {
         match &self.backend {
             Backend::Memory(memory) => memory.is_current(key, session),
             Backend::Redis(redis) => redis.is_current(key, session).await,
+            Backend::Cookie(cookies) => cookies.memory.is_current(key, session),
         }
     }
 
@@ -202,6 +276,7 @@ impl<P: Prepared> Store<P> {
         match &self.backend {
             Backend::Memory(memory) => memory.revoke_by_sid(sid),
             Backend::Redis(redis) => redis.revoke_by_sid(sid).await,
+            Backend::Cookie(cookies) => cookies.revoke_by_sid(sid),
         }
     }
 
@@ -210,6 +285,7 @@ impl<P: Prepared> Store<P> {
         match &self.backend {
             Backend::Memory(memory) => memory.revoke_by_subject(sub),
             Backend::Redis(redis) => redis.revoke_by_subject(sub).await,
+            Backend::Cookie(cookies) => cookies.revoke_by_subject(sub),
         }
     }
 
@@ -220,6 +296,7 @@ impl<P: Prepared> Store<P> {
         match &self.backend {
             Backend::Memory(memory) => memory.sweep(self.idle),
             Backend::Redis(redis) => redis.sweep(),
+            Backend::Cookie(cookies) => cookies.sweep(),
         }
     }
 
@@ -227,7 +304,7 @@ impl<P: Prepared> Store<P> {
     /// claimed it.
     pub async fn claim_introspection(&self, key: &SessionKey, time: Duration) -> bool {
         match &self.backend {
-            Backend::Memory(_) => true,
+            Backend::Memory(_) | Backend::Cookie(_) => true,
             Backend::Redis(redis) => redis.claim_introspection(key, time).await,
         }
     }
@@ -237,6 +314,7 @@ impl<P: Prepared> Store<P> {
         match &self.backend {
             Backend::Memory(memory) => memory.record_introspection(session),
             Backend::Redis(redis) => redis.record_introspection(key, session).await,
+            Backend::Cookie(cookies) => cookies.memory.record_introspection(session),
         }
     }
 
@@ -251,7 +329,7 @@ impl<P: Prepared> Store<P> {
     /// Waits for a session that should be introspected before the next sweep.
     pub async fn next_introspection(&self) -> (SessionKey, Arc<LiveSession<P>>) {
         let next = match &self.backend {
-            Backend::Memory(_) => None,
+            Backend::Memory(_) | Backend::Cookie(_) => None,
             Backend::Redis(redis) => redis.next_introspection().await,
         };
         match next {
@@ -264,7 +342,7 @@ impl<P: Prepared> Store<P> {
     #[must_use]
     pub fn is_up(&self) -> bool {
         match &self.backend {
-            Backend::Memory(_) => true,
+            Backend::Memory(_) | Backend::Cookie(_) => true,
             Backend::Redis(redis) => redis.is_up(),
         }
     }
@@ -278,7 +356,7 @@ impl<P: Prepared> Store<P> {
     /// Stores a blob for every replica; a no-op in memory. The caller encrypts what is secret.
     pub async fn put_blob(&self, name: &str, blob: &[u8]) -> Result<(), StoreError> {
         match &self.backend {
-            Backend::Memory(_) => Ok(()),
+            Backend::Memory(_) | Backend::Cookie(_) => Ok(()),
             Backend::Redis(redis) => redis.put_blob(name, blob).await,
         }
     }
@@ -286,7 +364,7 @@ impl<P: Prepared> Store<P> {
     /// The blob of this name.
     pub async fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         match &self.backend {
-            Backend::Memory(_) => Ok(None),
+            Backend::Memory(_) | Backend::Cookie(_) => Ok(None),
             Backend::Redis(redis) => redis.blob(name).await,
         }
     }
@@ -294,7 +372,7 @@ impl<P: Prepared> Store<P> {
     /// The backend's memory limit and eviction policy.
     pub async fn memory_policy(&self) -> MemoryPolicy {
         match &self.backend {
-            Backend::Memory(_) => MemoryPolicy::Unlimited,
+            Backend::Memory(_) | Backend::Cookie(_) => MemoryPolicy::Unlimited,
             Backend::Redis(redis) => redis.memory_policy().await,
         }
     }
@@ -305,6 +383,7 @@ impl<P: Prepared> Store<P> {
         match &self.backend {
             Backend::Memory(memory) => memory.len(),
             Backend::Redis(redis) => redis.len(),
+            Backend::Cookie(cookies) => cookies.memory.len(),
         }
     }
 
@@ -318,7 +397,7 @@ impl<P: Prepared> Store<P> {
     /// Waits until the backend refuses the credentials.
     pub async fn refused(&self) {
         match &self.backend {
-            Backend::Memory(_) => std::future::pending().await,
+            Backend::Memory(_) | Backend::Cookie(_) => std::future::pending().await,
             Backend::Redis(redis) => redis.refused().await,
         }
     }

@@ -2,7 +2,7 @@
 //! prepared from it.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use secrecy::ExposeSecret as _;
 use tokio::sync::Notify;
@@ -43,6 +43,7 @@ pub struct LiveSession<P> {
     refresh_retry_at: AtomicI64,
     introspected_at: AtomicI64,
     used_at: AtomicI64,
+    confirmed: AtomicU64,
     revoked: AtomicBool,
     /// Notified when the session is revoked or replaced.
     changed: Notify,
@@ -65,6 +66,7 @@ impl<P> LiveSession<P> {
             refresh_retry_at: AtomicI64::new(0),
             introspected_at: AtomicI64::new(0),
             used_at: AtomicI64::new(0),
+            confirmed: AtomicU64::new(0),
             revoked: AtomicBool::new(false),
             changed: Notify::new(),
         }
@@ -102,6 +104,17 @@ impl<P> LiveSession<P> {
     /// Records a use at `now` (Unix seconds) if the last one is still `expected`.
     pub(super) fn update_used_at(&self, expected: i64, now: i64) -> bool {
         exchange(&self.used_at, expected, now)
+    }
+
+    /// By which connection to authentik the session was last confirmed, if it came from a cookie; 0 if
+    /// it was not.
+    pub(super) fn confirmed(&self) -> u64 {
+        self.confirmed.load(Ordering::Acquire)
+    }
+
+    /// Records that the session was confirmed.
+    pub(super) fn set_confirmed(&self, listening: u64) {
+        self.confirmed.store(listening, Ordering::Release);
     }
 
     /// Whether this caller is to refresh the session at `now` (Unix seconds): one of many, and not

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod cookie;
+pub mod cookie_parts;
 pub mod header;
 pub mod keepalive;
 pub mod page;

@@ -101,6 +101,7 @@ fn pattern(kind: Kind) -> Option<String> {
         Kind::Level => words(&["trace", "debug", "info", "warn", "warning", "error"]),
         Kind::Networks => list("[0-9A-Fa-f:.]+(/[0-9]+)?"),
         Kind::Nodes => list(r"[^\s,]+:[0-9]+"),
+        Kind::SessionStore => words(&["memory", "redis", "cookie"]),
         Kind::Size => format!(
             "[0-9]+\\s*({})?",
             words(&["b", "kib", "ki", "mib", "mi", "gib", "gi"])
@@ -117,6 +118,7 @@ fn pattern(kind: Kind) -> Option<String> {
             "(urn:uuid:|\\{)?[0-9A-Fa-f]{8}-?([0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}\\}?".to_owned()
         }
         Kind::WhenDown => words(&["refuse", "keep"]),
+        Kind::WhenUnconfirmed => words(&["allow", "refuse"]),
         Kind::Password | Kind::Path | Kind::Text => return None,
     };
     Some(format!(r"^\s*((env|file)://.*|{value})?\s*$"))

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod authentik;
+mod cookies;
 mod doctor;
 mod forward_auth;
 mod fronts;

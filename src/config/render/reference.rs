@@ -145,6 +145,7 @@ fn sample(kind: Kind) -> &'static str {
         Kind::Token => "file:///run/secrets/token",
         Kind::Url | Kind::UrlOrSocket => "https://authentik.company",
         Kind::Uuid => "3f0970c5-d6a3-43b2-9a36-d74665c6b24e",
+        Kind::SessionStore => "cookie",
         _ => "authentik-proxy",
     }
 }

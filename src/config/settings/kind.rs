@@ -27,6 +27,8 @@ pub enum Kind {
     Password,
     /// A file.
     Path,
+    /// Where sessions are kept.
+    SessionStore,
     /// An amount of memory.
     Size,
     /// Free text.
@@ -43,6 +45,8 @@ pub enum Kind {
     Uuid,
     /// What happens to logins while Redis is down.
     WhenDown,
+    /// What happens to sessions that authentik cannot be asked about.
+    WhenUnconfirmed,
 }
 
 impl Kind {
@@ -92,6 +96,7 @@ impl Kind {
             }
             Self::Password => "the password",
             Self::Path => "the path of a file, for example /etc/ssl/company-ca.pem",
+            Self::SessionStore => "memory, redis or cookie",
             Self::Size => "a size such as 64KiB or 64MiB, or a number of bytes",
             Self::Text => "text without control characters",
             Self::TlsReqs => "required or none",
@@ -102,6 +107,7 @@ impl Kind {
             }
             Self::Uuid => "a UUID, for example 3f0970c5-d6a3-43b2-9a36-d74665c6b24e",
             Self::WhenDown => "refuse or keep",
+            Self::WhenUnconfirmed => "allow or refuse",
         }
     }
 }

@@ -24,8 +24,8 @@ pub use redis::RedisOptions;
 pub(super) use redis::RedisServers;
 pub use session::{Identity, Session};
 pub use values::{
-    CookiePrefix, LogLevel, Node, RedisTopology, TlsReqs, UnknownLogLevel, WhenDown, is_v6_only,
-    reachable,
+    CookiePrefix, LogLevel, Node, RedisTopology, SessionStore, TlsReqs, UnknownLogLevel, WhenDown,
+    WhenUnconfirmed, is_v6_only, reachable,
 };
 
 /// The sections, in the order of the documentation.

@@ -3,14 +3,30 @@
 use std::time::Duration;
 
 use super::definition::{Fallback, Setting, Source, Typed, section};
-use super::values::CookiePrefix;
+use super::values::{CookiePrefix, SessionStore, WhenUnconfirmed};
 use crate::config::settings::parse::parser::{
-    COOKIE_PREFIX, FLAG, MINUTE, Parser, SECOND, ZERO, count, duration, size,
+    COOKIE_PREFIX, FLAG, MINUTE, Parser, SECOND, SESSION_STORE, WHEN_UNCONFIRMED, ZERO, count,
+    duration, size,
 };
 
 section! {
     /// Sessions of users.
     pub struct Session in "session" {
+        /// Where sessions are kept: memory, redis or cookie
+        ///
+        /// `cookie` seals them in the browser's cookie. Unset: `redis` if Redis is configured, else
+        /// `memory`. [RELIABILITY.md](RELIABILITY.md#choosing-a-session-store) compares them.
+        store: SessionStore = SESSION_STORE, optional;
+        /// Maximum size of a session in a cookie
+        ///
+        /// In the header `Cookie`; at most 28KiB. A larger session is refused at sign-in. The default passes nginx and Tomcat as
+        /// they are: [RELIABILITY.md](RELIABILITY.md#size-of-session-cookies).
+        cookie_max_bytes: usize = size(1 << 10), default("6KiB");
+        /// Unconfirmed sessions in cookies: allow or refuse
+        ///
+        /// The first use of a session at a replica waits for introspection, 2 seconds at most:
+        /// [RELIABILITY.md](RELIABILITY.md#sessions-in-cookies).
+        when_unconfirmed: WhenUnconfirmed = WHEN_UNCONFIRMED, default("allow");
         /// Maximum memory for cached sessions, with Redis
         ///
         /// Without Redis all sessions are in memory, at most 512 per user.
@@ -21,7 +37,8 @@ section! {
         introspections_per_second: u32 = count(1), default("10"), was("session.recheck_per_second");
         /// Maximum lifetime of a session that is refreshed
         ///
-        /// Sessions are refreshed while in use if the provider has the scope `offline_access`.
+        /// Sessions are refreshed while in use if the provider has the scope `offline_access`. Sessions in
+        /// cookies are not refreshed, and last no longer than this.
         absolute_lifetime: Duration = duration(MINUTE), default("168h"), was("session.max_age");
         /// Idle timeout of a session
         ///

@@ -46,7 +46,7 @@ fn the_minimums_in_the_documentation_are_accepted() {
         assert!(loaded.is_ok(), "{about}: {loaded:?}");
         count += 1;
     }
-    assert_eq!(count, 11);
+    assert_eq!(count, 12);
 }
 
 #[test]
@@ -110,5 +110,42 @@ fn former_names_are_not_recommended() {
                 assert!(!found, "{} names {name}", path.display());
             }
         }
+    }
+}
+
+#[test]
+fn the_session_store_is_what_is_set_or_what_is_configured() {
+    let store = ("AUTHENTIK_PROXY_SESSION__STORE", "cookie");
+    let redis = ("AUTHENTIK_REDIS__HOST", "redis");
+    let kind = |kind| (store.0, kind);
+    for (more, uses_redis, warns) in [
+        (&[][..], false, false),
+        (&[redis], true, false),
+        (&[kind("redis"), redis], true, false),
+        (&[kind("memory")], false, false),
+        (&[kind("memory"), redis], false, true),
+        (&[store], false, false),
+        (&[store, redis], false, true),
+    ] {
+        let config = load(None, more).expect("usable");
+        assert_eq!(config.redis.is_some(), uses_redis, "{more:?}");
+        let mut warnings = config.warnings.iter();
+        let warned = warnings.any(|warning| warning.what.contains("Redis is not used"));
+        assert_eq!(warned, warns, "{more:?}");
+    }
+    for (more, problem) in [
+        (&[kind("redis")][..], "session.store"),
+        (
+            &[store, ("AUTHENTIK_PROXY_SESSION__IDLE_TIMEOUT", "1h")],
+            "session.idle_timeout",
+        ),
+        (
+            &[("AUTHENTIK_PROXY_SESSION__COOKIE_MAX_BYTES", "29KiB")],
+            "session.cookie_max_bytes",
+        ),
+    ] {
+        let problems = load(None, more).expect_err(problem);
+        let found = problems.iter().any(|found| found.what.starts_with(problem));
+        assert!(found, "{problems:?}");
     }
 }

@@ -72,6 +72,26 @@ pub enum CookiePrefix {
     Host,
 }
 
+/// Where sessions are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionStore {
+    /// In the memory of this process.
+    Memory,
+    /// At Redis.
+    Redis,
+    /// Sealed in the browser's cookie.
+    Cookie,
+}
+
+/// What happens to a session in a cookie that authentik cannot be asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenUnconfirmed {
+    /// It is used, and authentik is asked again.
+    Allow,
+    /// Its requests fail until authentik confirms it.
+    Refuse,
+}
+
 /// The servers of Redis.
 #[derive(Debug, Clone)]
 pub enum RedisTopology {

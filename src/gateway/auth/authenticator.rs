@@ -211,7 +211,7 @@ impl Authenticator {
             session: Arc::clone(session),
             ids: self
                 .sessions
-                .ids(site, headers)
+                .watched_ids(site, headers, session)
                 .chain(credentials::session_id(site, headers))
                 .collect(),
             site: Arc::clone(site),

@@ -233,7 +233,7 @@ impl CredentialCache {
         }
         let (result, cookie) = match checked {
             Ok(Ok(tokens)) => match self.sessions.create(site, &id, tokens).await {
-                Ok((session, cookie)) => (CredentialResult::Valid(session), Some(cookie)),
+                Ok((session, cookie)) => (CredentialResult::Valid(session), cookie),
                 Err(failure) => (CredentialResult::StoreFailed(failure), None),
             },
             Ok(Err(_)) => {

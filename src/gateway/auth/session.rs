@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 
+use super::cookie_sessions::{CookieError, CookieSessions};
+use super::new_session::{cookie_attributes, live_session, new_session};
 use super::reauthorization::{Standing, standing};
 use super::verified_cookies::VerifiedCookies;
 use crate::clock::Clock;
-use crate::model::{CookieDomain, Refresh, Session, SessionId};
+use crate::model::{Refresh, Session, SessionId};
 use crate::oidc::Tokens;
 use crate::route::{LiveSession, Site, Store};
 use crate::store::StoreError;
-use crate::web::cookie::{self, Attributes, Form, Names};
+use crate::web::cookie::{self, Form, Names};
 
 /// Session cookies with a valid signature that are looked up for one request. Cookies with an invalid
 /// signature do not count: those in front of the right one may come from another host of the domain,
@@ -33,6 +35,8 @@ pub(crate) struct Sessions {
     pub(crate) verified: VerifiedCookies,
     /// How long a session goes on in the background after its reauthorization is due, in seconds.
     pub(crate) reauthorize_grace_period: i64,
+    /// Where browsers have the sessions in their cookies.
+    pub(crate) in_cookies: Option<CookieSessions>,
 }
 
 impl Sessions {
@@ -44,6 +48,10 @@ impl Sessions {
         site: &Site,
         headers: &HeaderMap,
     ) -> Result<Option<(SessionId, Arc<LiveSession>, i64)>, StoreError> {
+        if let Some(cookies) = &self.in_cookies {
+            let found = cookies.find(site, headers).await?;
+            return Ok(found.map(|(id, session)| (id, session, self.clock.now())));
+        }
         for id in self.ids(site, headers) {
             let Some(session) = self.store.load(&id, site).await? else {
                 continue;
@@ -65,31 +73,65 @@ impl Sessions {
         site: &'a Site,
         headers: &'a HeaderMap,
     ) -> impl Iterator<Item = SessionId> + 'a {
-        let signed = move |(form, names): (Form, &'a Names)| {
+        let signed_ids = move |(form, names): (Form, &'a Names)| {
             cookie::values(headers, &names.session)
                 .filter(|value| cookie::has_shape(value))
                 .take(MAX_VERIFIED_COOKIES)
                 .filter_map(move |value| self.verified.session_id(&site.keys, value, form))
         };
-        site.cookies
-            .all()
-            .flat_map(signed)
-            .take(MAX_SESSION_COOKIES)
+        let signed = self.in_cookies.is_none().then(|| site.cookies.all());
+        let signed = signed.into_iter().flatten().flat_map(signed_ids);
+        let sealed = self.in_cookies.iter();
+        let sealed = sealed.flat_map(move |cookies| cookies.ids(site, headers));
+        signed.chain(sealed).take(MAX_SESSION_COOKIES)
     }
 
-    /// Stores the session of verified tokens under `id`, and makes its cookie.
+    /// The ids by which the session of a request is found again. Other sessions in its cookies may take
+    /// its place if they end by themselves; those that are in cookies may be unconfirmed.
+    pub(crate) fn watched_ids<'a>(
+        &'a self,
+        site: &'a Site,
+        headers: &'a HeaderMap,
+        session: &'a LiveSession,
+    ) -> impl Iterator<Item = SessionId> + 'a {
+        let is_same = |id: &SessionId| {
+            let found = self.store.cached(&id.key());
+            found.is_some_and(|found| found.has_same_token(session))
+        };
+        self.ids(site, headers)
+            .filter(move |id| self.in_cookies.is_none() || is_same(id))
+    }
+
+    /// Begins the session of verified tokens: the session, and its `Set-Cookie` values.
+    pub(crate) async fn sign_in(
+        &self,
+        site: &Site,
+        headers: &HeaderMap,
+        tokens: Tokens,
+    ) -> Result<(Arc<LiveSession>, Vec<String>), SignInError> {
+        let Some(cookies) = &self.in_cookies else {
+            let (session, cookie) = self.create(site, &SessionId::random(), tokens).await?;
+            return Ok((session, cookie.into_iter().collect()));
+        };
+        let form = self.cookies(site);
+        Ok(cookies.create(site, form, headers, tokens)?)
+    }
+
+    /// Stores the session of verified tokens under `id`, and makes its cookie. Where browsers have the
+    /// sessions in their cookies, it is in memory and has none.
     pub(crate) async fn create(
         &self,
         site: &Site,
         id: &SessionId,
         mut tokens: Tokens,
-    ) -> Result<(Arc<LiveSession>, String), StoreError> {
+    ) -> Result<(Arc<LiveSession>, Option<String>), StoreError> {
         let now = self.clock.now();
         tokens.claims.iat.get_or_insert(now);
         let session = live_session(site, new_session(site, tokens, now));
         let stored = Arc::clone(&session);
         self.store.insert(id, site, stored).await?;
-        let cookie = self.cookie(site, id, &session);
+        let cookie = self.in_cookies.is_none();
+        let cookie = cookie.then(|| self.cookie(site, id, &session));
         Ok((session, cookie))
     }
 
@@ -138,34 +180,13 @@ impl Sessions {
     }
 }
 
-/// The session of verified tokens.
-pub(crate) fn new_session(site: &Site, tokens: Tokens, started_at: i64) -> Session {
-    let Tokens {
-        claims,
-        access_token,
-        refresh_token,
-    } = tokens;
-    let expires_at = claims.exp.unwrap_or_default();
-    let client_id = &site.application.client.id;
-    let refresh = refresh_token.map(|token| Refresh { token, started_at });
-    Session::new(client_id, claims, access_token.into(), expires_at).refreshable(refresh)
-}
-
-/// A new session with its identity headers rendered, whose size is observed.
-pub(crate) fn live_session(site: &Site, session: Session) -> Arc<LiveSession> {
-    let session = LiveSession::new(session, site);
-    let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-    let headers = session.prepared().iter();
-    site.metrics.observe_identity(headers.map(length).sum());
-    Arc::new(session)
-}
-
-/// The attributes of an application's cookies; `max_age` is in seconds.
-pub(crate) fn cookie_attributes(site: &Site, max_age: i64) -> Attributes<'_> {
-    let application = &site.application;
-    Attributes {
-        secure: application.external.is_https(),
-        domain: application.cookie_domain().map(CookieDomain::as_str),
-        max_age,
-    }
+/// Why a session does not begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SignInError {
+    /// It cannot be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The browser cannot have it.
+    #[error(transparent)]
+    Cookie(#[from] CookieError),
 }

@@ -8,7 +8,7 @@ use dashmap::DashSet;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
-use super::session::{live_session, new_session};
+use super::new_session::{live_session, new_session};
 use crate::clock::Clock;
 use crate::model::{Hint as _, SessionId, SessionKey};
 use crate::route::{LiveSession, Site, Store};

@@ -94,6 +94,8 @@ label! {
         Misrouted = "misrouted",
         /// The return target is too long.
         TargetTooLong = "target_too_long",
+        /// The session does not fit into cookies.
+        SessionTooLarge = "session_too_large",
         /// authentik did not answer the token request.
         Unreachable = "unreachable",
         /// The code, the client or the token is invalid.

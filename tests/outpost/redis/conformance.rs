@@ -63,6 +63,18 @@ impl Replicas {
         }
     }
 
+    /// In cookies, as far as a store has to know: all sessions are those of one process.
+    pub(super) fn in_cookies() -> Self {
+        let clock = Clock::manual(NOW);
+        let store = Store::cookie(86_400, clock.clone());
+        Self {
+            here: store.clone(),
+            there: store,
+            clock,
+            _stop: CancellationToken::new().drop_guard(),
+        }
+    }
+
     /// At Redis, as these settings say.
     pub(super) fn at_redis(settings: &[(&str, &str)], cache_bytes: u64) -> Self {
         Self::with_idle_timeout(settings, cache_bytes, None)
@@ -352,6 +364,11 @@ async fn many_may_ask_at_once(replicas: &Replicas) {
 #[tokio::test]
 async fn memory_conforms() {
     suite(|_| Replicas::in_memory(None)).await;
+}
+
+#[tokio::test]
+async fn sessions_in_cookies_conform() {
+    suite(|_| Replicas::in_cookies()).await;
 }
 
 #[tokio::test]

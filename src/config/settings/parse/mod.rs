@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::model::{Dialect, Dialects};
 
 use crate::config::settings::values::{
-    CookiePrefix, LogLevel, Node, TlsReqs, UnknownLogLevel, WhenDown,
+    CookiePrefix, LogLevel, Node, SessionStore, TlsReqs, UnknownLogLevel, WhenDown, WhenUnconfirmed,
 };
 
 /// The scheme of a socket's URL.
@@ -177,6 +177,25 @@ pub(crate) fn when_down(text: &str) -> Result<WhenDown, ParseError> {
     match text.trim().to_ascii_lowercase().as_str() {
         "refuse" => Ok(WhenDown::Refuse),
         "keep" => Ok(WhenDown::Keep),
+        _ => error("is neither of the two"),
+    }
+}
+
+/// Where sessions are kept.
+pub(crate) fn session_store(text: &str) -> Result<SessionStore, ParseError> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "memory" => Ok(SessionStore::Memory),
+        "redis" => Ok(SessionStore::Redis),
+        "cookie" => Ok(SessionStore::Cookie),
+        _ => error("is none of the three"),
+    }
+}
+
+/// What happens to a session that authentik cannot be asked about.
+pub(crate) fn when_unconfirmed(text: &str) -> Result<WhenUnconfirmed, ParseError> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "allow" => Ok(WhenUnconfirmed::Allow),
+        "refuse" => Ok(WhenUnconfirmed::Refuse),
         _ => error("is neither of the two"),
     }
 }

@@ -13,7 +13,9 @@ use uuid::Uuid;
 
 use crate::config::settings::kind::Kind;
 use crate::config::settings::parse::{self, ParseError};
-use crate::config::settings::values::{CookiePrefix, LogLevel, Node, TlsReqs, WhenDown};
+use crate::config::settings::values::{
+    CookiePrefix, LogLevel, Node, SessionStore, TlsReqs, WhenDown, WhenUnconfirmed,
+};
 use crate::model::Dialects;
 
 /// Reads values of one kind, down to a minimum.
@@ -60,6 +62,8 @@ pub(in crate::config::settings) const PASSWORD: Parser<SecretString> =
     Parser::new(Kind::Password, |text, _| parse::password(text));
 pub(in crate::config::settings) const PATH: Parser<PathBuf> =
     Parser::new(Kind::Path, |text, _| parse::path(text));
+pub(in crate::config::settings) const SESSION_STORE: Parser<SessionStore> =
+    Parser::new(Kind::SessionStore, |text, _| parse::session_store(text));
 pub(in crate::config::settings) const TEXT: Parser<String> =
     Parser::new(Kind::Text, |text, _| parse::text(text));
 pub(in crate::config::settings) const TLS_REQS: Parser<TlsReqs> =
@@ -74,6 +78,10 @@ pub(in crate::config::settings) const UUID: Parser<Uuid> =
     Parser::new(Kind::Uuid, |text, _| parse::uuid(text));
 pub(in crate::config::settings) const WHEN_DOWN: Parser<WhenDown> =
     Parser::new(Kind::WhenDown, |text, _| parse::when_down(text));
+pub(in crate::config::settings) const WHEN_UNCONFIRMED: Parser<WhenUnconfirmed> =
+    Parser::new(Kind::WhenUnconfirmed, |text, _| {
+        parse::when_unconfirmed(text)
+    });
 
 /// A duration of at least `milliseconds`.
 pub(in crate::config::settings) const fn duration(milliseconds: u64) -> Parser<Duration> {

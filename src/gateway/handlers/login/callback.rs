@@ -9,6 +9,7 @@ use super::LoginFlow;
 use super::cookies::{attempts_of, bound_to_browser, remove_cookies};
 use super::long_target;
 use crate::gateway::auth::authentik_limiter::Attempt;
+use crate::gateway::auth::session::SignInError;
 use crate::gateway::error::{Denied, GatewayError, LoginFailure};
 use crate::gateway::request::target::RequestTarget;
 use crate::gateway::response::{GatewayResponse, append_cookie, html, redirect};
@@ -179,15 +180,26 @@ impl LoginFlow {
             }
             None => None,
         };
-        let (session, cookie) = if let Some(renewed) = renewed {
-            renewed
+        let (session, cookies) = if let Some((session, cookie)) = renewed {
+            (session, vec![cookie])
         } else {
-            let created = sessions.create(site, &SessionId::random(), tokens).await;
-            created.map_err(failed)?
+            let created = sessions.sign_in(site, headers, tokens).await;
+            created.map_err(|error| match error {
+                SignInError::Store(error) => failed(error),
+                SignInError::Cookie(error) => GatewayError::Login {
+                    site: Arc::clone(site),
+                    failure: LoginFailure::Cookie(error),
+                    target: target
+                        .unwrap_or(site.application.external.as_str())
+                        .to_owned(),
+                },
+            })?
         };
         site.metrics.logins.count(LoginOutcome::Succeeded);
         let mut response = self.land(site, headers, target);
-        append_cookie(&mut response, &cookie);
+        for cookie in cookies {
+            append_cookie(&mut response, &cookie);
+        }
         let (form, _) = sessions.cookies(site);
         if let Some(attempts) = attempts_of(site, headers, form).next() {
             let noted = self.login_cookie(site, &attempts.succeeded());
@@ -209,7 +221,10 @@ impl LoginFlow {
         headers: &HeaderMap,
         tokens: &Tokens,
     ) -> Result<Option<SessionId>, GatewayError> {
-        if site.application.policy.reauthorize_interval.is_none() || tokens.claims.sid.is_none() {
+        // A session in a cookie is replaced by another cookie.
+        let is_in_cookie = self.authenticator.sessions.in_cookies.is_some();
+        let interval = site.application.policy.reauthorize_interval;
+        if is_in_cookie || interval.is_none() || tokens.claims.sid.is_none() {
             return Ok(None);
         }
         let found = self.authenticator.find(site, headers).await?;

@@ -4,11 +4,11 @@ use axum::body::Body;
 use http::{HeaderMap, Response};
 
 use super::attempts::LoginAttempts;
-use crate::gateway::auth::session::cookie_attributes;
+use crate::gateway::auth::cookie_sessions::removals;
 use crate::gateway::response::append_cookie;
 use crate::oidc::LoginState;
 use crate::route::Site;
-use crate::web::cookie::{self, Form, Names};
+use crate::web::cookie::{self, Form};
 
 /// Whether the browser at the callback is the one that started the login. A login that began with a
 /// cookie that no other host can set does not end with one that another host may have set.
@@ -50,15 +50,7 @@ pub(super) fn remove_cookies(
     headers: &HeaderMap,
     forms: impl Fn(Form) -> bool,
 ) {
-    let sent = |names: &Names| cookie::values(headers, &names.session).next().is_some();
-    for (_, names) in site
-        .cookies
-        .all()
-        .filter(|(form, names)| forms(*form) && sent(names))
-    {
-        append_cookie(
-            response,
-            &cookie::set(&names.session, "", cookie_attributes(site, 0)),
-        );
+    for removal in removals(site, headers, |form, _| forms(form)) {
+        append_cookie(response, &removal);
     }
 }

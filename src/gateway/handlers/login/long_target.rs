@@ -9,7 +9,7 @@ use axum::body::Body;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::gateway::auth::session::cookie_attributes;
+use crate::gateway::auth::new_session::cookie_attributes;
 use crate::gateway::response::{append_cookie, html};
 use crate::route::Site;
 use crate::web::cookie;

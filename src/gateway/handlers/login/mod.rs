@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, header};
 
 use crate::gateway::auth::authenticator::Authenticator;
-use crate::gateway::auth::session::cookie_attributes;
+use crate::gateway::auth::new_session::cookie_attributes;
 use crate::gateway::error::{GatewayError, LoginFailure};
 use crate::gateway::request::endpoint::Endpoint;
 use crate::gateway::request::target::RequestTarget;

@@ -11,7 +11,7 @@ use crate::gateway::error::GatewayError;
 use crate::gateway::request::target::RequestTarget;
 use crate::gateway::response::{GatewayResponse, html, redirect};
 use crate::model::Session;
-use crate::route::Site;
+use crate::route::{LiveSession, Site};
 use crate::web::page::{Page, Question};
 use crate::web::request::navigation::Opened;
 
@@ -66,9 +66,13 @@ impl LoginFlow {
             for id in ids {
                 sessions.store.revoke(&id.key()).await;
             }
+            if let Some(cookies) = &sessions.in_cookies {
+                let ended = [Arc::clone(&session)];
+                cookies.revoke_tokens(host.all_sites(), &ended).await;
+            }
             signed_out(site)
         } else {
-            sessions.store.revoke_by_subject(&session.claims.sub).await;
+            self.end_sessions(&session, host.all_sites()).await;
             match site.relying_party.end_session_url() {
                 Some(url) => redirect(url.as_str()),
                 None => signed_out(site),
@@ -83,6 +87,20 @@ impl LoginFlow {
             session: Some(session),
             ..GatewayResponse::of(site, response)
         })
+    }
+}
+
+impl LoginFlow {
+    /// Ends every session of the user at the outpost.
+    async fn end_sessions(&self, session: &LiveSession, sites: &[Arc<Site>]) {
+        let (sessions, sub) = (&self.authenticator.sessions, &session.claims.sub);
+        let cookies = sessions.store.cookies().zip(sessions.in_cookies.as_ref());
+        let known = cookies.map(|(store, _)| store.of_subject(sub));
+        sessions.store.revoke_by_subject(sub).await;
+        if let Some(((_, cookies), known)) = cookies.zip(known) {
+            // Other replicas have no record of it.
+            cookies.revoke_tokens(sites, &known).await;
+        }
     }
 }
 
