@@ -2,7 +2,7 @@
 
 mod control;
 mod hybrid;
-mod presence;
+pub(crate) mod presence;
 mod proxies;
 mod rights;
 mod socket;

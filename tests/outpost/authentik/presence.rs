@@ -11,7 +11,7 @@ use crate::redis::server::Server;
 use crate::support::{Browser, World, start, within};
 
 /// Takes grafana off the outpost or puts it on again, and waits until these replicas have noticed.
-async fn attach(worlds: &[&World], attached: bool) {
+pub(crate) async fn attach(worlds: &[&World], attached: bool) {
     worlds[0].authentik.attach_provider("grafana", attached);
     for world in worlds {
         let sites = usize::from(attached);

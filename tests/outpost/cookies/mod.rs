@@ -2,6 +2,7 @@
 
 mod ends;
 mod forged;
+mod rights;
 mod sessions;
 mod sizes;
 

@@ -1,30 +1,26 @@
 //! Sessions that authentik authorizes again: with its policies of now, which it announces to nobody.
 
 use authentik_standin::{Provider, Standin, User};
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request};
 use http_body_util::Full;
 use tokio::io::AsyncReadExt as _;
 
 use crate::forward_auth::dialects::{ALL, Surface};
-use crate::login::refresh::age_tokens;
+use crate::login::person::{Headers, Person, SCRIPT, at_authentik, visit};
 use crate::proxy::sessions::endless;
 use crate::proxy::streams::{ask, head};
 use crate::redis::replicas::replica_with;
 use crate::redis::server::Server;
 use crate::support::upstream::HOST as APP;
-use crate::support::{
-    Browser, NAVIGATION, Outpost, PASSWORD, World, furnish, location, send, text, within,
-};
+use crate::support::{NAVIGATION, PASSWORD, World, furnish, location, send, text, within};
 
 const HOST: &str = "grafana.test";
 const PAGE: &str = "http://grafana.test/d/x";
-const INTERVAL: (&str, &str) = ("AUTHENTIK_PROXY_SESSION__REAUTHORIZE_INTERVAL", "1m");
+pub(crate) const INTERVAL: (&str, &str) = ("AUTHENTIK_PROXY_SESSION__REAUTHORIZE_INTERVAL", "1m");
 /// Ages of a session that has to be authorized again, and of one that is suspended, in seconds.
-const DUE: i64 = 120;
+pub(crate) const DUE: i64 = 120;
 const SUSPENDED: i64 = 3600;
 
-const SCRIPT: [(&str, &str); 2] = [("accept", "*/*"), ("sec-fetch-mode", "cors")];
 const WEBSOCKET: [(&str, &str); 2] = [("accept", "*/*"), ("sec-fetch-mode", "websocket")];
 /// A form, as behind nginx, which does not pass the method on.
 const FORM: [(&str, &str); 4] = [
@@ -33,109 +29,6 @@ const FORM: [(&str, &str); 4] = [
     ("origin", "http://grafana.test"),
     ("content-type", "application/x-www-form-urlencoded"),
 ];
-
-type Headers<'a> = &'a [(&'a str, &'a str)];
-
-/// A user's browser, with its session at authentik.
-struct Person {
-    browser: Browser,
-    at_authentik: String,
-}
-
-impl Person {
-    /// Signs in at authentik, and with that at the outpost; the session there is `age` seconds old.
-    async fn signed_in<O: Outpost>(world: &World<O>, host: &str, name: &str, age: i64) -> Self {
-        let authentik = &world.authentik;
-        let mut user = Self {
-            browser: Browser::default(),
-            at_authentik: at_authentik(authentik, name).await,
-        };
-        age_tokens(authentik, age);
-        let landed = user.start(world, host).await;
-        assert_eq!(landed.status(), 302, "{landed:?}");
-        age_tokens(authentik, 0);
-        user
-    }
-
-    /// Begins a login at the outpost. Returns the response of the callback, or authentik's own page.
-    async fn start<O: Outpost>(&mut self, world: &World<O>, host: &str) -> Response<Bytes> {
-        let start = "/outpost.goauthentik.io/start?rd=/d/x";
-        let answer = self.browser.open(world, host, start).await;
-        self.authorize(world, host, &location(&answer)).await
-    }
-
-    /// Follows a redirect to authentik, and back from there if it leads back.
-    async fn authorize<O: Outpost>(
-        &mut self,
-        world: &World<O>,
-        host: &str,
-        url: &str,
-    ) -> Response<Bytes> {
-        let cookie = [("cookie", self.at_authentik.as_str())];
-        let answer = visit(&world.authentik, Method::GET, url, &cookie, "").await;
-        if answer.status() != StatusCode::FOUND {
-            return answer;
-        }
-        let callback = location(&answer);
-        let callback = callback.split_once(host).expect("the callback").1;
-        self.browser.open(world, host, callback).await
-    }
-
-    async fn asks<O: Outpost>(
-        &self,
-        world: &World<O>,
-        surface: Surface,
-        headers: Headers<'_>,
-    ) -> Response<Bytes> {
-        let cookies = self.browser.cookies(HOST);
-        let headers = [headers, &[("cookie", &cookies)]].concat();
-        surface.ask(world, HOST, "/d/x", &headers).await
-    }
-
-    async fn navigates<O: Outpost>(&self, world: &World<O>) -> u16 {
-        let answer = self.asks(world, Surface::Nginx, &NAVIGATION).await;
-        answer.status().as_u16()
-    }
-
-    async fn fetches<O: Outpost>(&self, world: &World<O>) -> u16 {
-        let answer = self.asks(world, Surface::Nginx, &SCRIPT).await;
-        answer.status().as_u16()
-    }
-}
-
-/// A request to authentik.
-async fn visit(
-    authentik: &Standin,
-    method: Method,
-    url: &str,
-    headers: Headers<'_>,
-    body: &str,
-) -> Response<Bytes> {
-    let base = authentik.url();
-    let address = base.socket_addrs(|| None).expect("an address")[0];
-    let url = base.join(url).expect("a URL");
-    let request = Request::builder()
-        .method(method)
-        .uri(&url[url::Position::BeforePath..])
-        .header(header::HOST, address.to_string());
-    let with = |request: http::request::Builder, (name, value): &(&str, &str)| {
-        request.header(*name, *value)
-    };
-    let request = headers.iter().fold(request, with);
-    let request = request.body(Full::from(body.to_owned()));
-    send(address, request.expect("a request")).await
-}
-
-/// The cookie of a user who signs in at authentik.
-async fn at_authentik(authentik: &Standin, name: &str) -> String {
-    let form = [("content-type", "application/x-www-form-urlencoded")];
-    let body = format!("username={name}&password={PASSWORD}");
-    let page = "if/flow/default-authentication-flow/?next=/";
-    let answer = visit(authentik, Method::POST, page, &form, &body).await;
-    let cookie = answer.headers()[header::SET_COOKIE].to_str();
-    let cookie = cookie.expect("text").split(';').next();
-    cookie.expect("a cookie").to_owned()
-}
 
 async fn world_with(providers: Vec<Provider>, settings: Headers<'_>) -> World {
     let authentik = Standin::builder().start().await.expect("started");

@@ -15,12 +15,12 @@ const PAGE: &str = "http://grafana.test/";
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
-async fn open(world: &World, cookies: &str, more: Headers<'_>) -> Response<Bytes> {
+pub(crate) async fn open(world: &World, cookies: &str, more: Headers<'_>) -> Response<Bytes> {
     let headers = [&NAVIGATION[..], &[("cookie", cookies)], more].concat();
     world.get(OWN, HOST, &headers).await
 }
 
-async fn post(world: &World, target: &str, cookies: &str) -> Response<Bytes> {
+pub(crate) async fn post(world: &World, target: &str, cookies: &str) -> Response<Bytes> {
     let request = Request::builder()
         .method(Method::POST)
         .uri(format!("{OWN}{target}"))
@@ -31,7 +31,7 @@ async fn post(world: &World, target: &str, cookies: &str) -> Response<Bytes> {
 }
 
 /// Where the buttons of a page lead.
-fn actions(page: &str) -> Vec<String> {
+pub(crate) fn actions(page: &str) -> Vec<String> {
     let parts = page.split("<form method=\"post\" action=\"").skip(1);
     let parts = parts.map(|part| part.split('"').next().unwrap_or_default());
     parts.map(|part| part.replace("&amp;", "&")).collect()

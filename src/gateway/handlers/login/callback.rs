@@ -174,6 +174,9 @@ impl LoginFlow {
             sessions.store.revoke(&old.key()).await;
         }
         let renewed = match &continued {
+            // It stays as old as it is, and a new cookie takes its place: another tab may be about to
+            // bring one of its own.
+            _ if sessions.in_cookies.is_some() => None,
             Some(id) => {
                 let renewed = sessions.renew(site, id, tokens.clone()).await;
                 renewed.map_err(failed)?
@@ -221,10 +224,7 @@ impl LoginFlow {
         headers: &HeaderMap,
         tokens: &Tokens,
     ) -> Result<Option<SessionId>, GatewayError> {
-        // A session in a cookie is replaced by another cookie.
-        let is_in_cookie = self.authenticator.sessions.in_cookies.is_some();
-        let interval = site.application.policy.reauthorize_interval;
-        if is_in_cookie || interval.is_none() || tokens.claims.sid.is_none() {
+        if site.application.policy.reauthorize_interval.is_none() || tokens.claims.sid.is_none() {
             return Ok(None);
         }
         let found = self.authenticator.find(site, headers).await?;
