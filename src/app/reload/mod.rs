@@ -175,6 +175,9 @@ impl Reloader {
                 self.apply(ready);
             }
             Err(problems) => {
+                self.status.failed(&files);
+                self.files = files;
+                self.publish();
                 for problem in problems {
                     tracing::error!(
                         error = %problem,
@@ -182,10 +185,12 @@ impl Reloader {
                         "configuration cannot be reloaded, the previous one stays in use",
                     );
                 }
-                self.status.failed(&files);
-                self.files = files;
             }
         }
+    }
+
+    /// Shows the status: before the log tells of it, so that who reads the one finds the other.
+    fn publish(&self) {
         self.status.publish(&self.parts.live, &self.parts.metrics);
     }
 
@@ -225,6 +230,7 @@ impl Reloader {
             self.parts.back_channel.replace_trust(&trust);
             self.parts.upstream.replace_trust(&trust);
         }
+        self.publish();
         for warning in &config.warnings {
             if !self.current.warnings.contains(warning) {
                 tracing::warn!(hint = warning.hint.as_deref(), "{warning}");
