@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 use crate::admin::{self, Readiness};
 use crate::clock::Clock;
 use crate::config::{Config, NextHop, SessionStore, base_url, is_v6_only};
-use crate::control::{self, Control, Probe, Reloadable};
+use crate::control::{self, Control, Probe};
 use crate::gateway::{self, Gateway, Refresher};
 use crate::model::IdleTimeout;
 use crate::route::{Live, Store};
@@ -340,13 +340,8 @@ fn bind(addresses: &[SocketAddr], setting: &'static str) -> Result<Vec<TcpListen
 fn control(config: &Config, trust: &Trust, log: LogHandle) -> Result<control::Context, StartError> {
     let (clock, metrics) = (Clock::system(), Metrics::counting(log.lost_lines()));
     let (insecure, timeout) = (config.authentik.insecure, config.control.request_timeout);
-    let reloadable = Reloadable {
-        token: config.authentik.token.clone(),
-        policies: config.applications.clone(),
-        send_jwt: config.identity.send_jwt,
-        reauthorize_interval: config.session.reauthorize_interval,
-        header_files: HeaderFiles::read(reload::header_sources(config)),
-    };
+    let header_files = HeaderFiles::read(reload::header_sources(config));
+    let reloadable = reload::reloadable(config, header_files);
     Ok(control::Context {
         settings: settings(config),
         reloadable: watch::Sender::new(Arc::new(reloadable)),

@@ -37,6 +37,12 @@ impl SourceFile {
             failed: false,
         }
     }
+
+    /// Whether it is this file, read for this.
+    #[must_use]
+    pub fn is(&self, source: &str, path: &Path) -> bool {
+        self.source == source && self.path == path
+    }
 }
 
 /// What tells one content of a file from another. The name of a file is followed each time, so that

@@ -168,10 +168,10 @@ impl PresenceKeeper {
             let since = after.since.get(&self.identity_of(site));
             site.set_added_at(since.copied().unwrap_or_default());
         }
-        let before = self.known.replace(after);
-        before.is_some_and(|before| {
-            Some(before.since) != self.known.as_ref().map(|known| known.since.clone())
-        })
+        let known = self.known.as_ref();
+        let has_changed = known.is_some_and(|known| known.since != after.since);
+        self.known = Some(after);
+        has_changed
     }
 
     /// The providers of these records; of an invalid one as it was last valid.

@@ -212,9 +212,7 @@ impl Site {
         *session.client_id == *self.application.client.id
             && session.started_at() >= added_at - MAX_CLOCK_SKEW_SECONDS
     }
-}
 
-impl Site {
     /// The identity headers of a session: those that were rendered once, unless the application's
     /// options have changed since.
     #[must_use]

@@ -25,7 +25,7 @@ use hyper::body::Incoming;
 use crate::model::UpstreamProtocol;
 use crate::web::client::trust::Trust;
 pub(crate) use error::UpstreamError;
-use pool::{MaxRead, Pools};
+use pool::{MaxRead, PoolProtocol, Pools};
 pub use probe::{ProbeError, ProbeResponse};
 pub(crate) use request::{Destination, ProxyRequest, SetHeaders};
 pub(crate) use response::ProxyResponse;
@@ -55,12 +55,11 @@ struct ProtocolPools {
 
 impl ProtocolPools {
     fn new(trust: &Trust, insecure: bool, connect_timeout: Duration) -> Self {
-        let pools =
-            |protocol, max_read| Pools::new(protocol, max_read, trust, insecure, connect_timeout);
+        let pools = |protocol| Pools::new(protocol, trust, insecure, connect_timeout);
         Self {
-            http1: pools(UpstreamProtocol::Http1, MaxRead::Large),
-            http1_small_reads: pools(UpstreamProtocol::Http1, MaxRead::Small),
-            http2: pools(UpstreamProtocol::Http2, MaxRead::Small),
+            http1: pools(PoolProtocol::Http1(MaxRead::Large)),
+            http1_small_reads: pools(PoolProtocol::Http1(MaxRead::Small)),
+            http2: pools(PoolProtocol::Http2),
         }
     }
 

@@ -24,8 +24,8 @@ use crate::route::{Live, Store};
 use crate::telemetry::metrics::SourceMetrics;
 use crate::upstream::Upstream;
 use crate::web::client::BackChannel;
-pub(super) use prepare::header_sources;
 use prepare::{Prepared, Ready, prepare};
+pub(super) use prepare::{header_sources, reloadable};
 use status::Status;
 
 /// How often files are looked at. A change applies when it is seen twice, so that a file is not used
@@ -275,13 +275,7 @@ mod tests {
         ];
         let vars: Vars = variables.into_iter().collect();
         let config = Config::load(None, &vars).expect("usable");
-        let reloadable = Reloadable {
-            token: config.authentik.token.clone(),
-            policies: config.applications.clone(),
-            send_jwt: true,
-            reauthorize_interval: None,
-            header_files: HeaderFiles::default(),
-        };
+        let reloadable = super::reloadable(&config, HeaderFiles::default());
         let clock = Clock::manual(1_000);
         let trust = Trust::load(None).expect("authorities");
         let timeouts = Timeouts {

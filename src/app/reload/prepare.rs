@@ -7,6 +7,7 @@ use crate::control::Reloadable;
 use crate::model::{Diagnostic, HeaderSource, Hint};
 use crate::store::RedisServer;
 use crate::web::client::trust::{TlsError, Trust};
+use crate::web::header::files::HeaderFiles;
 
 /// The names of the files of trusted CA certificates among the sources.
 const CA_FILE: &str = "tls.ca_file";
@@ -54,8 +55,8 @@ fn ca_files(config: &Config) -> impl Iterator<Item = SourceFile> {
     all.map(|(source, path)| SourceFile::new(source, path))
 }
 
-/// Reads the files of `current` again; the servers of Redis stay those of `started`. CA certificates are read if their files are not as in
-/// `applied`, or `always`. Blocks.
+/// Reads the files of `current` again; the servers of Redis stay those of `started`. CA certificates
+/// are read if their files are not as in `applied`, or `always`. Blocks.
 pub(super) fn prepare(
     started: &Config,
     current: &Config,
@@ -67,8 +68,8 @@ pub(super) fn prepare(
     if prepared.result.is_err() {
         // A file that was not reached this time may be what is corrected next.
         for old in applied {
-            let is_this = |new: &SourceFile| new.source == old.source && new.path == old.path;
-            if !prepared.files.iter().any(is_this) {
+            let mut files = prepared.files.iter();
+            if !files.any(|new| new.is(old.source, &old.path)) {
                 let file = SourceFile::new(old.source, old.path.clone());
                 prepared.files.push(file);
             }
@@ -133,12 +134,9 @@ fn attempt(
         || current
             .differences(&config)
             .any(|setting| setting.reloadable);
-    let reloadable = changed.then(|| Reloadable {
-        token: config.authentik.token.clone(),
-        policies: config.applications.clone(),
-        send_jwt: config.identity.send_jwt,
-        reauthorize_interval: config.session.reauthorize_interval,
-        header_files: reloadable.header_files.with(header_sources(&config)),
+    let reloadable = changed.then(|| {
+        let header_files = reloadable.header_files.with(header_sources(&config));
+        self::reloadable(&config, header_files)
     });
     Prepared {
         files,
@@ -170,6 +168,17 @@ fn refused(
     };
     let result = Err(vec![problem]);
     Prepared { files, result }
+}
+
+/// What the control plane needs of `config` and may change.
+pub(in crate::app) fn reloadable(config: &Config, header_files: HeaderFiles) -> Reloadable {
+    Reloadable {
+        token: config.authentik.token.clone(),
+        policies: config.applications.clone(),
+        send_jwt: config.identity.send_jwt,
+        reauthorize_interval: config.session.reauthorize_interval,
+        header_files,
+    }
 }
 
 /// Where the values of additional headers are.

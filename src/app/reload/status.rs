@@ -36,14 +36,13 @@ impl Status {
     /// Nothing of `files` is in use, because some of them have failed.
     pub(super) fn failed(&mut self, files: &[SourceFile]) {
         for known in &mut self.sources {
-            let is_this =
-                |file: &&SourceFile| file.source == known.source && file.path == known.path;
-            known.failed = files.iter().find(is_this).is_some_and(|file| file.failed);
+            let mut files = files.iter();
+            let file = files.find(|file| file.is(known.source, &known.path));
+            known.failed = file.is_some_and(|file| file.failed);
         }
         for file in files.iter().filter(|file| file.failed) {
-            let is_this =
-                |known: &SourceHealth| known.source == file.source && known.path == file.path;
-            if !self.sources.iter().any(is_this) {
+            let mut sources = self.sources.iter();
+            if !sources.any(|known| file.is(known.source, &known.path)) {
                 self.sources.push(SourceHealth {
                     source: file.source,
                     path: file.path.clone(),

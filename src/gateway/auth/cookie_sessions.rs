@@ -66,7 +66,7 @@ impl From<&config::Session> for CookieSettings {
 
 /// See the module.
 pub(crate) struct CookieSessions {
-    pub(super) store: Arc<CookieStore<Identity>>,
+    pub(crate) store: Arc<CookieStore<Identity>>,
     settings: CookieSettings,
     clock: Clock,
     results: Cache<SessionKey, Confirmation>,

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
-
 use crate::model::{CookieDomain, Refresh, Session};
 use crate::oidc::Tokens;
 use crate::route::{LiveSession, Site};
@@ -25,9 +23,8 @@ pub(crate) fn new_session(site: &Site, tokens: Tokens, started_at: i64) -> Sessi
 /// A new session with its identity headers rendered, whose size is observed.
 pub(crate) fn live_session(site: &Site, session: Session) -> Arc<LiveSession> {
     let session = LiveSession::new(session, site);
-    let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-    let headers = session.prepared().iter();
-    site.metrics.observe_identity(headers.map(length).sum());
+    let headers = session.prepared();
+    site.metrics.observe_identity(headers.line_bytes());
     Arc::new(session)
 }
 

@@ -28,15 +28,15 @@ pub(crate) fn standing(site: &Site, session: &Session, grace_period: i64, now: i
     standing_at(now - session.started_at(), seconds(interval), grace_period)
 }
 
+/// When a new authorization is due, Unix seconds; `None` if it never is.
+pub(crate) fn due_at(site: &Site, session: &Session) -> Option<i64> {
+    let interval = site.application.policy.reauthorize_interval?;
+    Some(session.started_at().saturating_add(seconds(interval)))
+}
+
 /// When the session is suspended, Unix seconds; `None` if it never is.
 pub(crate) fn suspended_at(site: &Site, session: &Session, grace_period: i64) -> Option<i64> {
-    let interval = site.application.policy.reauthorize_interval?;
-    let start = session.started_at();
-    Some(
-        start
-            .saturating_add(seconds(interval))
-            .saturating_add(grace_period),
-    )
+    Some(due_at(site, session)?.saturating_add(grace_period))
 }
 
 fn standing_at(age: i64, interval: i64, grace_period: i64) -> Standing {

@@ -6,18 +6,19 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use time::OffsetDateTime;
 
 use super::login::{LoginFlow, may_start_login, target, too_long};
 use crate::gateway::auth::authenticator::Authenticator;
+use crate::gateway::auth::reauthorization::due_at;
 use crate::gateway::error::GatewayError;
 use crate::gateway::request::target::RequestTarget;
 use crate::gateway::response::{GatewayResponse, html, unauthorized};
 use crate::model::{AuthorizationRequest, Dialect, Mode, RequestedUrl};
 use crate::route::{LiveSession, Site};
 use crate::telemetry::metrics::Rejection;
-use crate::web::header::names::{X_FORWARDED_FOR, X_FORWARDED_HOST};
+use crate::web::header::names::{X_FORWARDED_FOR, X_FORWARDED_HOST, line_bytes};
 use crate::web::page::{Page, Row};
 use crate::web::request::inbound::Inbound;
 use crate::web::request::navigation::Opened;
@@ -118,9 +119,7 @@ impl UserPage {
             let limit = refresh.started_at.saturating_add(sessions.max_age);
             rows.push(("Extended while in use, until", until(limit, now)));
         }
-        if let Some(interval) = site.application.policy.reauthorize_interval {
-            let interval = i64::try_from(interval.as_secs()).unwrap_or(i64::MAX);
-            let due_at = started_at.saturating_add(interval);
+        if let Some(due_at) = due_at(site, session) {
             rows.push(("Authorized again by authentik after", until(due_at, now)));
         }
         rows
@@ -213,7 +212,7 @@ fn decision(site: &Site, session: &LiveSession, inbound: &Inbound<'_>) -> Vec<Ro
         let (decision, reason) = application.decide(&request, Some(groups));
         rows.push(("GET of its first page", format!("{decision:?}: {reason}")));
     }
-    let sent: usize = session.prepared().iter().map(length).sum();
+    let sent = session.prepared().line_bytes();
     rows.push(("Size of the identity headers", format!("{sent} bytes")));
     if application.mode != Mode::Proxy {
         let asked = Dialect::ALL.iter().filter_map(|dialect| {
@@ -231,15 +230,10 @@ fn decision(site: &Site, session: &LiveSession, inbound: &Inbound<'_>) -> Vec<Ro
     rows
 }
 
-/// The length of a header as HTTP/1.1 has it.
-fn length((name, value): (&HeaderName, &HeaderValue)) -> usize {
-    name.as_str().len() + value.len() + ": \r\n".len()
-}
-
 fn size(headers: &HeaderMap, only: Option<&HeaderName>) -> usize {
     let headers = headers.iter();
     let counted = headers.filter(|(name, _)| only.is_none_or(|only| only == *name));
-    counted.map(length).sum()
+    counted.map(line_bytes).sum()
 }
 
 fn listed<T: Display>(names: impl ExactSizeIterator<Item = T>) -> String {

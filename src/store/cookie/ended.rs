@@ -87,16 +87,13 @@ impl Ended {
     /// Returns whether another end had to be forgotten for the first time in a second.
     fn remember(&self, key: Key, until: i64, now: i64, limit: usize) -> bool {
         let mut ends = self.lock();
-        let at = now;
-        let until = match ends.by_key.insert(key, End { at, until }) {
-            Some(old) => {
-                ends.by_time.remove(&(old.until, key));
-                until.max(old.until)
-            }
-            None => until,
-        };
-        ends.by_key.insert(key, End { at, until });
-        ends.by_time.insert((until, key));
+        let mut end = End { at: now, until };
+        if let Some(old) = ends.by_key.get(&key).copied() {
+            ends.by_time.remove(&(old.until, key));
+            end.until = until.max(old.until);
+        }
+        ends.by_key.insert(key, end);
+        ends.by_time.insert((end.until, key));
         if ends.by_key.len() <= limit {
             return false;
         }

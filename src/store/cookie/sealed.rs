@@ -112,7 +112,7 @@ impl Sealer {
     }
 
     /// The id of the session in a text, given in parts. Equal texts have equal ids, whether they can be
-    /// opened or not; nobody without the key can make two with the same.
+    /// opened or not; two with the same id cannot be made without the key.
     #[must_use]
     pub fn id<'a>(&self, name: &str, parts: impl IntoIterator<Item = &'a [u8]>) -> SessionId {
         let mut mac = hmac::Context::with_key(&self.id_key);

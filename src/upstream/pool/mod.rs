@@ -16,7 +16,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use quick_cache::sync::Cache;
 
-use crate::model::{Backend, UpstreamProtocol};
+use crate::model::Backend;
 use crate::web::client::connector;
 use crate::web::client::trust::Trust;
 use dialer::{Dialer, DialerTo};
@@ -38,11 +38,18 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// Applications whose connections are kept; for further ones, connections are opened anew.
 const MAX_APPLICATIONS: usize = 1024;
 
+/// What is spoken over the connections of a pool.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PoolProtocol {
+    /// HTTP/1.1, with reads of this size.
+    Http1(MaxRead),
+    Http2,
+}
+
 /// A pool of connections for each application. A single pool would tell applications apart by the
 /// authority of requests, which in HTTP/2 is the requested host and not the application's.
 pub(super) struct Pools {
-    protocol: UpstreamProtocol,
-    max_read: MaxRead,
+    protocol: PoolProtocol,
     dialer: Arc<Dialer>,
     max_age: Duration,
     generations: Cache<Backend, Arc<Generation>>,
@@ -78,22 +85,20 @@ impl Generation {
 }
 
 impl Pools {
-    /// Pools whose connections are opened within `connect_timeout`. `max_read` is for HTTP/1.1.
+    /// Pools whose connections are opened within `connect_timeout`.
     pub(super) fn new(
-        protocol: UpstreamProtocol,
-        max_read: MaxRead,
+        protocol: PoolProtocol,
         trust: &Trust,
         insecure: bool,
         connect_timeout: Duration,
     ) -> Self {
         let alpn: &[&str] = match protocol {
-            UpstreamProtocol::Http1 => &[],
-            UpstreamProtocol::Http2 => &["h2"],
+            PoolProtocol::Http1(_) => &[],
+            PoolProtocol::Http2 => &["h2"],
         };
         let connector = connector(trust.client(insecure), connect_timeout, alpn);
         Self {
             protocol,
-            max_read,
             dialer: Arc::new(Dialer::new(connector, connect_timeout)),
             max_age: MAX_AGE,
             generations: Cache::new(MAX_APPLICATIONS),
@@ -119,16 +124,13 @@ impl Pools {
     fn pool(&self, backend: &Backend) -> Pool {
         let dialer = DialerTo::new(Arc::clone(&self.dialer), backend.uri().clone());
         match self.protocol {
-            UpstreamProtocol::Http1 => {
-                let max_read = self.max_read;
-                Pool::Http1(Http1Pool::new(
-                    dialer,
-                    max_read,
-                    self.max_age,
-                    MAX_IDLE_PER_HOST,
-                ))
-            }
-            UpstreamProtocol::Http2 => Pool::Http2(Box::new(
+            PoolProtocol::Http1(max_read) => Pool::Http1(Http1Pool::new(
+                dialer,
+                max_read,
+                self.max_age,
+                MAX_IDLE_PER_HOST,
+            )),
+            PoolProtocol::Http2 => Pool::Http2(Box::new(
                 Client::builder(TokioExecutor::new())
                     .pool_timer(TokioTimer::new())
                     .timer(TokioTimer::new())
@@ -173,8 +175,8 @@ mod tests {
     }
 
     fn http1_pools(trust: &Trust, connect_timeout: Duration) -> Pools {
-        let protocol = UpstreamProtocol::Http1;
-        Pools::new(protocol, MaxRead::Large, trust, false, connect_timeout)
+        let protocol = PoolProtocol::Http1(MaxRead::Large);
+        Pools::new(protocol, trust, false, connect_timeout)
     }
 
     #[tokio::test]

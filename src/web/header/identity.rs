@@ -74,6 +74,12 @@ impl Identity {
         USER.iter().zip(&self.user).chain(further)
     }
 
+    /// What the headers take in HTTP/1.1, in bytes.
+    #[must_use]
+    pub fn line_bytes(&self) -> usize {
+        self.iter().map(names::line_bytes).sum()
+    }
+
     /// Sets the headers in `headers`.
     pub fn write_to(&self, headers: &mut HeaderMap) {
         for (name, value) in self.iter() {

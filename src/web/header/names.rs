@@ -29,6 +29,12 @@ pub static X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url"
 /// See [`X_FORWARDED_FOR`].
 pub static X_SENT_FROM: HeaderName = HeaderName::from_static("x-sent-from");
 
+/// What a header takes in HTTP/1.1, in bytes.
+#[must_use]
+pub fn line_bytes((name, value): (&HeaderName, &HeaderValue)) -> usize {
+    name.as_str().len() + value.len() + ": \r\n".len()
+}
+
 /// Whether a name has letters, digits and `-` only, so that no application takes it for another.
 #[must_use]
 pub fn is_plain(name: &str) -> bool {

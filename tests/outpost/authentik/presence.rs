@@ -6,7 +6,7 @@ use authentik_standin::{Endpoint, Fault};
 use serde_json::json;
 
 use crate::login::refresh::age_tokens;
-use crate::redis::replicas::{HOST, PAGE, authentik, becomes, replica, status};
+use crate::redis::replicas::{HOST, PAGE, authentik, becomes, replica, status, told_and_untold};
 use crate::redis::server::Server;
 use crate::support::{Browser, World, start, within};
 
@@ -147,10 +147,7 @@ async fn a_removal_before_the_start_is_noticed() {
 #[ignore = "needs Redis"]
 async fn a_replica_that_missed_the_removal_learns_of_it() {
     let (authentik, redis) = (authentik().await, Server::start(&[]).await);
-    let told = replica(&authentik, &redis).await;
-    within(authentik.wait_websocket()).await;
-    authentik.refuse_websockets(true);
-    let untold = replica(&authentik, &redis).await;
+    let (told, untold) = told_and_untold(&authentik, &redis).await;
     age_tokens(&authentik, 60);
     let mut browser = Browser::default();
     browser.log_in(&untold, HOST, PAGE).await;

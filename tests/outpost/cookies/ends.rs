@@ -2,7 +2,7 @@
 
 use authentik_standin::{Endpoint, Fault};
 
-use super::{HOST, PAGE, REFUSE, asked, authentik, becomes, connected, replica, sign_in, status};
+use super::{HOST, PAGE, REFUSE, asked, authentik, connected, replica, sign_in, status};
 use crate::forward_auth::dialects::ALL;
 use crate::support::{Browser, within};
 
@@ -15,11 +15,11 @@ async fn cve_2025_29928_an_end_at_authentik_counts_at_every_replica_for_cookies_
     let cookies = sign_in(&here).await;
     assert_eq!(status(&there, &cookies).await, 200);
     authentik.end_sessions_of("alice");
-    becomes(&here, &cookies, 401).await;
-    becomes(&there, &cookies, 401).await;
+    here.until_nginx_gets(PAGE, &cookies, 401).await;
+    there.until_nginx_gets(PAGE, &cookies, 401).await;
     // The third one cannot ask authentik, and knows nevertheless.
     let (one, two) = (asked(&authentik, "introspect"), &unseen);
-    becomes(two, &cookies, 401).await;
+    two.until_nginx_gets(PAGE, &cookies, 401).await;
     authentik.fault(Endpoint::Introspect, Fault::Reset);
     for replica in [&here, &there, &unseen] {
         assert_eq!(status(replica, &cookies).await, 401);
@@ -100,7 +100,7 @@ async fn a_sign_out_ends_the_session_here_and_at_replicas_that_see_it_later() {
         assert_eq!(status(&unseen, cookies).await, 401, "authentik says so");
     }
     // This one has it in memory, and learns of it when it introspects.
-    becomes(&there, &kept, 401).await;
+    there.until_nginx_gets(PAGE, &kept, 401).await;
     // A sign-in afterwards is another session.
     browser.log_in(&unseen, HOST, PAGE).await;
     assert_eq!(status(&here, &browser.cookies(HOST)).await, 200);

@@ -7,23 +7,13 @@ mod sessions;
 mod sizes;
 
 use authentik_proxy::app::App;
-use authentik_standin::{Provider, Standin, User};
+use authentik_standin::{Standin, User};
 
-use crate::support::{Browser, PASSWORD, World, furnish, start, within};
-
-pub(crate) const HOST: &str = "grafana.test";
-pub(crate) const PAGE: &str = "http://grafana.test/d/x";
+pub(crate) use crate::redis::replicas::{HOST, PAGE, authentik};
+use crate::support::{Browser, PASSWORD, World, start};
 
 pub(crate) const STORE: (&str, &str) = ("AUTHENTIK_PROXY_SESSION__STORE", "cookie");
 const REFUSE: (&str, &str) = ("AUTHENTIK_PROXY_SESSION__WHEN_UNCONFIRMED", "refuse");
-
-/// An authentik with one application, without outposts.
-pub(crate) async fn authentik() -> Standin {
-    let authentik = Standin::builder().start().await.expect("started");
-    let grafana = Provider::forward_single("grafana", "http://grafana.test");
-    furnish(&authentik, vec![grafana]);
-    authentik
-}
 
 /// A replica that is configured and, unless websockets are refused, connected.
 pub(crate) async fn replica(authentik: &Standin, more: &[(&str, &str)]) -> World {
@@ -47,16 +37,6 @@ async fn connected(authentik: &Standin, more: &[(&str, &str)]) -> World {
 
 pub(crate) async fn status(world: &World, cookies: &str) -> u16 {
     world.nginx(PAGE, cookies, &[]).await.status().as_u16()
-}
-
-/// Waits for an answer that comes by itself.
-async fn becomes(world: &World, cookies: &str, wanted: u16) {
-    within(async {
-        while status(world, cookies).await != wanted {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    })
-    .await;
 }
 
 /// Requests to an endpoint of authentik.

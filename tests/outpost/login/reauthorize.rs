@@ -1,4 +1,4 @@
-//! Sessions that authentik authorizes again: with its policies of now, which it announces to nobody.
+//! Sessions that authentik authorizes again: with its policies of now, a change of which it does not announce.
 
 use authentik_standin::{Provider, Standin, User};
 use http::{Method, Request};

@@ -47,12 +47,8 @@ async fn ask(world: &World<Process>, path: &str, cookie: &str) -> u16 {
 
 /// Waits until a rule applies: the control plane follows a moment after the log.
 async fn becomes(world: &World<Process>, path: &str, cookie: &str, status: u16) {
-    within(async {
-        while ask(world, path, cookie).await != status {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let url = format!("http://grafana.test{path}");
+    world.until_nginx_gets(&url, cookie, status).await;
 }
 
 async fn settings_status(process: &Process) -> Value {

@@ -43,6 +43,14 @@ pub(crate) async fn replica_with(
     world
 }
 
+/// A replica with a websocket, and one without, which hears nothing from authentik.
+pub(crate) async fn told_and_untold(authentik: &Standin, redis: &Server) -> (World, World) {
+    let told = replica(authentik, redis).await;
+    within(authentik.wait_websocket()).await;
+    authentik.refuse_websockets(true);
+    (told, replica(authentik, redis).await)
+}
+
 /// What the replica answers to somebody with these cookies.
 pub(crate) async fn status(world: &World, browser: &Browser) -> u16 {
     let cookies = browser.cookies(HOST);
@@ -51,12 +59,8 @@ pub(crate) async fn status(world: &World, browser: &Browser) -> u16 {
 
 /// Waits for an answer that comes by itself.
 pub(crate) async fn becomes(world: &World, browser: &Browser, wanted: u16) {
-    within(async {
-        while status(world, browser).await != wanted {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    let cookies = browser.cookies(HOST);
+    world.until_nginx_gets(PAGE, &cookies, wanted).await;
 }
 
 #[tokio::test]
@@ -107,10 +111,7 @@ async fn issue_18098_a_restart_of_a_replica_signs_no_user_out() {
 #[ignore = "needs Redis"]
 async fn a_session_that_ends_at_authentik_ends_on_every_replica() {
     let (authentik, redis) = (authentik().await, Server::start(&[]).await);
-    let told = replica(&authentik, &redis).await;
-    within(authentik.wait_websocket()).await;
-    authentik.refuse_websockets(true);
-    let untold = replica(&authentik, &redis).await;
+    let (told, untold) = told_and_untold(&authentik, &redis).await;
     let mut browser = Browser::default();
     browser.log_in(&told, HOST, PAGE).await;
     assert_eq!(status(&untold, &browser).await, 200);

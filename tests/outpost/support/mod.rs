@@ -127,6 +127,16 @@ impl<O: Outpost> World<O> {
         .await
     }
 
+    /// Asks as nginx does until this is the status; no event announces it.
+    pub(crate) async fn until_nginx_gets(&self, url: &str, cookie: &str, status: u16) {
+        within(async {
+            while self.nginx(url, cookie, &[]).await.status() != status {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
     /// A GET request to the outpost.
     pub(crate) async fn get(
         &self,

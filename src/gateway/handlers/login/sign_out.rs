@@ -88,16 +88,14 @@ impl LoginFlow {
             ..GatewayResponse::of(site, response)
         })
     }
-}
 
-impl LoginFlow {
     /// Ends every session of the user at the outpost.
     async fn end_sessions(&self, session: &LiveSession, sites: &[Arc<Site>]) {
         let (sessions, sub) = (&self.authenticator.sessions, &session.claims.sub);
-        let cookies = sessions.store.cookies().zip(sessions.in_cookies.as_ref());
-        let known = cookies.map(|(store, _)| store.of_subject(sub));
+        let in_cookies = sessions.in_cookies.as_ref();
+        let in_cookies = in_cookies.map(|cookies| (cookies, cookies.store.of_subject(sub)));
         sessions.store.revoke_by_subject(sub).await;
-        if let Some(((_, cookies), known)) = cookies.zip(known) {
+        if let Some((cookies, known)) = in_cookies {
             // Other replicas have no record of it.
             cookies.revoke_tokens(sites, &known).await;
         }
@@ -118,12 +116,10 @@ fn is_for_this_session(query: &str) -> bool {
 /// The confirmation page. Its form leads to the requested path, which reaches the outpost.
 fn confirmation_page(site: &Site, session: &Session, query: &str) -> Response<Body> {
     let token = site.keys.sign_out_token(&session.access_token);
-    let scope = if is_for_this_session(query) {
-        "&session=this"
-    } else {
-        ""
-    };
-    let action = format!("?X-authentik-logout=true&{CONFIRM}={token}{scope}");
+    let mut action = format!("?X-authentik-logout=true&{CONFIRM}={token}");
+    if is_for_this_session(query) {
+        action = format!("{action}&{THIS_SESSION}");
+    }
     let page = Page {
         title: "Sign out?",
         text: "Another site, or a page that your browser does not name, asks to sign you out.",
