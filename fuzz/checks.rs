@@ -13,7 +13,7 @@ use authentik_proxy::oidc::{LoginState, StateError};
 use authentik_proxy::route::Table;
 use authentik_proxy::store::Sealer;
 use authentik_proxy::web::cookie::{self, Form};
-use authentik_proxy::web::cookie_parts::{MAX_TEXT_BYTES, Sent};
+use authentik_proxy::web::cookie_parts::{MAX_READ_BYTES, MAX_TEXT_BYTES, MAX_TEXTS, Sent};
 use authentik_proxy::web::request::inbound::{Inbound, TrustedProxies};
 use aws_lc_rs::hmac;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
@@ -58,8 +58,11 @@ pub(crate) fn sealed_cookie(bytes: &[u8]) {
             headers.append(header::COOKIE, value);
         }
     }
-    let mut read = 0;
-    for text in Sent::read(&headers, NAME).texts() {
+    let is_sealed = |first: &[u8]| sealer.is_start(NAME, first);
+    assert_eq!(Sent::read(&headers, NAME).texts(is_sealed).count(), 0);
+    let (mut read, mut texts) = (0, 0);
+    for text in Sent::read(&headers, NAME).texts(|_| true) {
+        texts += 1;
         let joined = text.joined();
         read += joined.len();
         assert!(joined.len() <= MAX_TEXT_BYTES);
@@ -69,7 +72,7 @@ pub(crate) fn sealed_cookie(bytes: &[u8]) {
         );
         assert!(sealer.open(NAME, &joined).is_none());
     }
-    assert!(read <= 256 << 10);
+    assert!(read <= MAX_READ_BYTES && texts <= MAX_TEXTS);
 }
 
 /// No text that we did not sign is a login state.

@@ -371,7 +371,7 @@ fn admin_limits(limits: Limits) -> Limits {
 fn store(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Store, SetupError> {
     if config.session.store == Some(SessionStore::Cookie) {
         let lifetime = seconds(config.session.absolute_lifetime);
-        return Ok(Store::cookie(lifetime, clock.clone()));
+        return Ok(Store::cookie(lifetime, clock.clone(), metrics.store()));
     }
     let idle = config.session.idle_timeout.map(IdleTimeout::new);
     let Some(redis) = config.redis.clone() else {

@@ -92,8 +92,8 @@ impl<P: Prepared> Store<P> {
     /// A store of sessions that browsers have in their cookies. `lifetime` is the maximum lifetime of
     /// a session, in seconds.
     #[must_use]
-    pub fn cookie(lifetime: i64, clock: Clock) -> Self {
-        let backend = Backend::Cookie(Arc::new(CookieStore::new(lifetime, clock)));
+    pub fn cookie(lifetime: i64, clock: Clock, metrics: StoreMetrics) -> Self {
+        let backend = Backend::Cookie(Arc::new(CookieStore::new(lifetime, clock, metrics)));
         Self {
             backend,
             idle: None,

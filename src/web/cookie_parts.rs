@@ -18,10 +18,16 @@ pub const MAX_PARTS: usize = 8;
 /// Length of the text of a session, in characters. Longer ones are not read.
 pub const MAX_TEXT_BYTES: usize = 28 << 10;
 
-/// Characters of all texts of a request that are read, for one name.
-const MAX_READ_BYTES: usize = 256 << 10;
+/// Texts of a request that are put together, for one name. First parts that were never sealed here do
+/// not count: those in front of the right one may come from another host of the domain, which must not
+/// lock users out.
+pub const MAX_TEXTS: usize = 16;
 
-/// First parts, and further parts, that are read from one request, for one name.
+/// Characters of all texts of a request that are put together, for one name.
+pub const MAX_READ_BYTES: usize = 256 << 10;
+
+/// First parts, and further parts, that are read from one request, for one name. Browsers keep fewer
+/// cookies for a domain (Chromium and Firefox: 180).
 const MAX_READ_PARTS: usize = 256;
 
 /// Length of a `Set-Cookie` value, in bytes: browsers keep at least 4,096 of each cookie (RFC 6265
@@ -144,10 +150,12 @@ impl<'a> Sent<'a> {
         sent
     }
 
-    /// The texts that are complete, as far as can be told.
-    pub fn texts(self) -> impl Iterator<Item = Text<'a>> {
+    /// The texts that are complete, as far as can be told. `is_sealed` tells by its first part whether
+    /// a text was sealed here; it is called once for each first part. Others are not put together.
+    pub fn texts(self, mut is_sealed: impl FnMut(&[u8]) -> bool) -> impl Iterator<Item = Text<'a>> {
         let Self { first, further } = self;
-        let texts = first.into_iter().filter_map(move |(count, text)| {
+        let first = first.into_iter().filter(move |(_, text)| is_sealed(text));
+        let texts = first.take(MAX_TEXTS).filter_map(move |(count, text)| {
             let tag = text.get(..TAG_BYTES)?;
             let mut parts = [&[][..]; MAX_PARTS];
             parts[0] = text;
@@ -195,7 +203,7 @@ mod tests {
         for line in lines {
             headers.append(header::COOKIE, line.parse().expect("a header"));
         }
-        let texts = Sent::read(&headers, NAME).texts();
+        let texts = Sent::read(&headers, NAME).texts(|_| true);
         let texts = texts.map(|text| {
             assert_eq!(text.parts().collect::<Vec<_>>().concat(), text.joined());
             String::from_utf8(text.joined()).expect("text")
@@ -274,10 +282,10 @@ mod tests {
             assert_eq!(read(&[format!("{NAME}={bad}")]), [""; 0], "{bad:?}");
         }
         let many = format!("{NAME}=1.1.aaaaaaaa; ").repeat(1_000);
-        assert_eq!(read(&[many]).len(), MAX_READ_PARTS);
+        assert_eq!(read(&[many]).len(), MAX_TEXTS);
         let further = format!("{NAME}_1=aaaaaaaa.x; ").repeat(1_000);
         let first = format!("{NAME}=1.2.aaaaaaaa; ").repeat(1_000);
-        assert_eq!(read(&[further, first]).len(), MAX_READ_PARTS);
+        assert_eq!(read(&[further, first]).len(), MAX_TEXTS);
         let long = format!("{NAME}=1.1.{}", "a".repeat(MAX_TEXT_BYTES + 1));
         assert_eq!(read(&[long]), [""; 0]);
         // One long further part for many first ones.
@@ -285,5 +293,27 @@ mod tests {
         let first = format!("{NAME}=1.2.aaaaaaaa; ").repeat(100);
         let read: usize = read(&[part, first]).iter().map(String::len).sum();
         assert!(read <= MAX_READ_BYTES && read > 200_000, "{read}");
+    }
+
+    #[test]
+    fn ap_2026_04_what_was_never_sealed_is_checked_once_and_not_put_together() {
+        let further = format!("{NAME}_1=junkjunk.x; ").repeat(MAX_READ_PARTS);
+        let junk = format!("{NAME}=1.2.junkjunk; ");
+        let own = format!("{NAME}=1.1.sealedsealed");
+        for (junk_before, found) in [(0, 1), (MAX_READ_PARTS - 1, 1), (MAX_READ_PARTS, 0)] {
+            let mut headers = HeaderMap::new();
+            for line in [&further, &junk.repeat(junk_before), &own] {
+                headers.append(header::COOKIE, line.parse().expect("a header"));
+            }
+            let mut checked = 0;
+            let is_sealed = |first: &[u8]| {
+                checked += 1;
+                first.starts_with(b"sealed")
+            };
+            let texts: Vec<_> = Sent::read(&headers, NAME).texts(is_sealed).collect();
+            assert_eq!(texts.len(), found, "{junk_before}");
+            assert!(texts.iter().all(|text| text.joined() == b"sealedsealed"));
+            assert_eq!(checked, (junk_before + 1).min(MAX_READ_PARTS));
+        }
     }
 }

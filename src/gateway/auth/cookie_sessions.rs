@@ -109,7 +109,7 @@ impl CookieSessions {
         headers: &HeaderMap,
     ) -> Result<Option<(SessionId, Arc<LiveSession>)>, StoreError> {
         for (_, names) in site.cookies.all() {
-            for text in Sent::read(headers, &names.session).texts() {
+            for text in texts(site, names, headers) {
                 let Some((id, session)) = self.read(site, names, &text) else {
                     continue;
                 };
@@ -134,7 +134,7 @@ impl CookieSessions {
         headers: &'a HeaderMap,
     ) -> impl Iterator<Item = SessionId> + 'a {
         site.cookies.all().flat_map(move |(_, names)| {
-            let texts = Sent::read(headers, &names.session).texts();
+            let texts = texts(site, names, headers);
             texts.filter_map(move |text| Some(self.read(site, names, &text)?.0))
         })
     }
@@ -147,10 +147,9 @@ impl CookieSessions {
         text: &Text<'_>,
     ) -> Option<(SessionId, Arc<LiveSession>)> {
         let id = site.sealer.id(&names.session, text.parts());
-        let session = self.store.cached(&id.key()).or_else(|| {
+        let session = self.store.read(id.key(), || {
             let session = site.sealer.open(&names.session, &text.joined())?;
-            let session = Arc::new(LiveSession::new(session, site));
-            self.store.enter(id.key(), session)
+            Some(Arc::new(LiveSession::new(session, site)))
         })?;
         site.accepts(&session).then_some((id, session))
     }
@@ -318,6 +317,17 @@ impl CookieSessions {
     }
 }
 
+/// The texts in the request's cookies that were sealed for this application, as far as their start
+/// tells.
+fn texts<'a>(
+    site: &'a Site,
+    names: &'a Names,
+    headers: &'a HeaderMap,
+) -> impl Iterator<Item = Text<'a>> {
+    let is_sealed = |text: &[u8]| site.sealer.is_start(&names.session, text);
+    Sent::read(headers, &names.session).texts(is_sealed)
+}
+
 /// `Set-Cookie` values that remove the session cookies of the browser for which `wanted` holds, by form
 /// and number of the part.
 pub(crate) fn removals(
@@ -349,7 +359,8 @@ mod tests {
             confirmations_per_second: 10,
         };
         let clock = Clock::manual(1_000);
-        let store = crate::route::Store::cookie(1_000, clock.clone());
+        let metrics = crate::telemetry::metrics::Metrics::new();
+        let store = crate::route::Store::cookie(1_000, clock.clone(), metrics.store());
         let store = Arc::clone(store.cookies().expect("of this kind"));
         let sessions = CookieSessions::new(store, settings, clock);
         let now = Instant::now() + Duration::from_secs(5);

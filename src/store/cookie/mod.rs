@@ -12,6 +12,7 @@ use super::memory::MemoryStore;
 use super::session::{LiveSession, Prepared};
 use crate::clock::Clock;
 use crate::model::{Session, SessionKey};
+use crate::telemetry::metrics::{CacheResult, StoreMetrics};
 use ended::Ended;
 pub use sealed::{SealError, Sealer};
 
@@ -27,17 +28,19 @@ pub struct CookieStore<P> {
     /// Maximum lifetime of a session, in seconds.
     lifetime: i64,
     clock: Clock,
+    metrics: StoreMetrics,
 }
 
 impl<P: Prepared> CookieStore<P> {
     /// `lifetime`: see [`CookieStore::expiry`].
-    pub(super) fn new(lifetime: i64, clock: Clock) -> Self {
+    pub(super) fn new(lifetime: i64, clock: Clock, metrics: StoreMetrics) -> Self {
         Self {
             memory: MemoryStore::new(clock.clone()),
             ended: Ended::default(),
             listening: AtomicU64::new(UNCONFIRMED + 1),
             lifetime,
             clock,
+            metrics,
         }
     }
 
@@ -48,14 +51,24 @@ impl<P: Prepared> CookieStore<P> {
         expires_at.min(self.clock.now().saturating_add(self.lifetime))
     }
 
-    /// Takes a session that was read from a cookie. Returns the one to use, which may have been read
-    /// before; `None` if it has ended.
-    #[must_use]
-    pub fn enter(
+    /// The live session of the cookie with this `key`: the one in memory or, if there is none, what
+    /// `open` reads from the cookie.
+    pub fn read(
         &self,
         key: SessionKey,
-        session: Arc<LiveSession<P>>,
+        open: impl FnOnce() -> Option<Arc<LiveSession<P>>>,
     ) -> Option<Arc<LiveSession<P>>> {
+        if let Some(session) = self.memory.load(&key) {
+            self.metrics.cache_request(CacheResult::Hit);
+            return Some(session);
+        }
+        self.metrics.cache_request(CacheResult::Miss);
+        self.enter(key, open()?)
+    }
+
+    /// Takes a session that was read from a cookie. Returns the one to use, which may have been read
+    /// before; `None` if it has ended.
+    fn enter(&self, key: SessionKey, session: Arc<LiveSession<P>>) -> Option<Arc<LiveSession<P>>> {
         let now = self.clock.now();
         let last = session.started_at().saturating_add(self.lifetime);
         if !session.is_live(now) || last <= now {
@@ -78,12 +91,6 @@ impl<P: Prepared> CookieStore<P> {
     pub fn begin(&self, key: SessionKey, session: &Arc<LiveSession<P>>) {
         session.set_confirmed(self.listening());
         self.insert(key, session);
-    }
-
-    /// The live session under `key` if it is in memory.
-    #[must_use]
-    pub fn cached(&self, key: &SessionKey) -> Option<Arc<LiveSession<P>>> {
-        self.memory.load(key)
     }
 
     /// Ends a session here, also for cookies that are seen later.
@@ -190,6 +197,7 @@ mod tests {
     use super::*;
     use crate::model::{Claims, SessionId};
     use crate::store::session::NoContext;
+    use crate::telemetry::metrics::Metrics;
 
     const NOW: i64 = 1_000;
 
@@ -197,8 +205,8 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
-            let clock = Clock::manual(NOW);
-            Self(CookieStore::new(500, clock.clone()), clock)
+            let (clock, metrics) = (Clock::manual(NOW), Metrics::new().store());
+            Self(CookieStore::new(500, clock.clone(), metrics), clock)
         }
     }
 

@@ -1,7 +1,8 @@
 //! The text of a session cookie: a session, compressed and encrypted.
 //!
 //! ```text
-//! text   = base64url(salt ‖ nonce ‖ ciphertext ‖ tag)
+//! text   = base64url(salt ‖ check ‖ nonce ‖ ciphertext ‖ tag)
+//! check  = first 8 bytes of HMAC-SHA256(cookie name ‖ "=" ‖ salt)
 //! plain  = expiry ‖ begin ‖ lengths ‖ signature of the token ‖ deflate(header ‖ payload of the token) ‖ zeros
 //! ```
 //!
@@ -9,11 +10,14 @@
 //! salt of 128 bits, so that random nonces never meet under one key (NIST SP 800-38D section 8.3
 //! limits a key to 2^32 of them).
 //!
+//! The check tells texts that were never sealed here from others at the price of one MAC, before the
+//! rest of them is read. It protects nothing else: a text with a valid check may still be changed.
+//!
 //! What is compressed are the header and the claims of the token; its signature stands beside them.
 //! The length is rounded up, so that whoever can change a claim of a user and sees the size of that
 //! user's encrypted traffic learns little about the other claims (compare CRIME, CVE-2012-4929).
 
-use aws_lc_rs::{hmac, rand};
+use aws_lc_rs::{constant_time, hmac, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
@@ -27,8 +31,17 @@ use crate::store::seal::{OVERHEAD_BYTES, Seal};
 /// The version of the format, which the encryption is bound to.
 const CONTEXT: &[u8] = b"authentik-proxy session cookie 1";
 
-/// Random bytes that the key of a text is derived with.
+/// Random bytes of the key of a text.
 const SALT_BYTES: usize = 16;
+
+/// Bytes of the check.
+const CHECK_BYTES: usize = 8;
+
+/// Salt and check, of which the key of a text is derived.
+const START_BYTES: usize = SALT_BYTES + CHECK_BYTES;
+
+/// Characters of a text that hold them.
+const START_LENGTH: usize = START_BYTES / 3 * 4;
 
 /// The length of a plain text is a multiple of this.
 const ROUNDED_TO_BYTES: usize = 64;
@@ -49,6 +62,7 @@ pub struct Sealer {
     outpost: Uuid,
     key: [u8; 32],
     id_key: hmac::Key,
+    check_key: hmac::Key,
 }
 
 /// A session that cannot be sealed.
@@ -84,6 +98,7 @@ impl Sealer {
             outpost,
             key: derive(b"session cookie/1/encryption/"),
             id_key: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"session cookie/1/id/")),
+            check_key: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"session cookie/1/check/")),
         }
     }
 
@@ -93,12 +108,27 @@ impl Sealer {
     /// If the operating system has no randomness.
     pub fn seal(&self, name: &str, session: &Session) -> Result<String, SealError> {
         let plain = encode(session)?;
-        let mut salt = [0; SALT_BYTES];
-        rand::fill(&mut salt).expect("the system's random source works");
-        let mut sealed = Vec::with_capacity(SALT_BYTES + OVERHEAD_BYTES + plain.len());
-        sealed.extend_from_slice(&salt);
-        sealed.extend(self.key(&salt).seal(&self.context(name), &plain));
+        let mut start = [0; START_BYTES];
+        let (salt, check) = start.split_at_mut(SALT_BYTES);
+        rand::fill(salt).expect("the system's random source works");
+        check.copy_from_slice(&self.check(name, salt));
+        let mut sealed = Vec::with_capacity(START_BYTES + OVERHEAD_BYTES + plain.len());
+        sealed.extend_from_slice(&start);
+        sealed.extend(self.key(&start).seal(&self.context(name), &plain));
         Ok(URL_SAFE_NO_PAD.encode(sealed))
+    }
+
+    /// Whether a text for the cookie `name` that starts like this was sealed by this application, as far
+    /// as its check tells. Nothing that was never sealed here passes.
+    #[must_use]
+    pub fn is_start(&self, name: &str, text: &[u8]) -> bool {
+        let mut start = [0; START_BYTES];
+        let decoded = text
+            .get(..START_LENGTH)
+            .map(|text| URL_SAFE_NO_PAD.decode_slice(text, &mut start));
+        let (salt, check) = start.split_at(SALT_BYTES);
+        matches!(decoded, Some(Ok(_)))
+            && constant_time::verify_slices_are_equal(&self.check(name, salt), check).is_ok()
     }
 
     /// The session in a text of the cookie `name`; `None` unless the text was sealed by this
@@ -106,8 +136,8 @@ impl Sealer {
     #[must_use]
     pub fn open(&self, name: &str, text: &[u8]) -> Option<Session> {
         let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (salt, sealed) = sealed.split_at_checked(SALT_BYTES)?;
-        let plain = self.key(salt).open(&self.context(name), sealed)?;
+        let (start, sealed) = sealed.split_at_checked(START_BYTES)?;
+        let plain = self.key(start).open(&self.context(name), sealed)?;
         decode(&self.client_id, &plain)
     }
 
@@ -124,8 +154,18 @@ impl Sealer {
         SessionId::derived(&mac.sign())
     }
 
-    fn key(&self, salt: &[u8]) -> Seal {
-        Seal::derive(CONTEXT, &[&self.key, salt])
+    fn check(&self, name: &str, salt: &[u8]) -> [u8; CHECK_BYTES] {
+        let mut mac = hmac::Context::with_key(&self.check_key);
+        mac.update(name.as_bytes());
+        mac.update(b"=");
+        mac.update(salt);
+        let mut check = [0; CHECK_BYTES];
+        check.copy_from_slice(&mac.sign().as_ref()[..CHECK_BYTES]);
+        check
+    }
+
+    fn key(&self, start: &[u8]) -> Seal {
+        Seal::derive(CONTEXT, &[&self.key, start])
     }
 
     fn context(&self, name: &str) -> Vec<u8> {
@@ -251,6 +291,8 @@ mod tests {
             let outpost = Uuid::from_u128(outpost);
             let other = Sealer::new(&[key; 32], secret.as_bytes(), "client", outpost);
             assert!(other.open(NAME, &text).is_none(), "{what}");
+            let is_ours = what == "another outpost";
+            assert_eq!(other.is_start(NAME, &text), is_ours, "{what}");
         }
         for length in 0..text.len() {
             assert!(
@@ -258,10 +300,17 @@ mod tests {
                 "cut at {length}"
             );
         }
+        for length in 0..START_LENGTH {
+            assert!(!sealer.is_start(NAME, &text[..length]), "cut at {length}");
+        }
+        assert!(sealer.is_start(NAME, &text[..START_LENGTH]));
+        assert!(!sealer.is_start(&host, &text), "another name");
         for at in 0..text.len() {
             let mut bad = text.clone();
             bad[at] = if bad[at] == b'A' { b'B' } else { b'A' };
             assert!(sealer.open(NAME, &bad).is_none(), "changed at {at}");
+            let is_start = sealer.is_start(NAME, &bad);
+            assert_eq!(is_start, at >= START_LENGTH, "changed at {at}");
             assert_ne!(sealer.id(NAME, [&bad[..]]), sealer.id(NAME, [&text[..]]));
         }
     }
@@ -325,10 +374,10 @@ mod tests {
             let session = session(groups);
             let text = sealer().seal(NAME, &session).expect("sealed").len();
             assert!(text < session.access_token.expose_secret().len() + 100);
-            let plain = text * 3 / 4 - SALT_BYTES - OVERHEAD_BYTES;
+            let plain = text * 3 / 4 - START_BYTES - OVERHEAD_BYTES;
             assert_eq!(plain % ROUNDED_TO_BYTES, 0);
             text
         });
-        assert_eq!(lengths, [486, 571, 827, 1_680]);
+        assert_eq!(lengths, [496, 582, 838, 1_691]);
     }
 }

@@ -146,7 +146,7 @@ label! {
     CacheResult {
         /// From the memory of this process.
         Hit = "hit",
-        /// Redis was queried.
+        /// Redis was queried, or a cookie decrypted.
         Miss = "miss",
     }
 }

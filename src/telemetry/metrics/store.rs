@@ -1,4 +1,4 @@
-//! Metrics of the session store in Redis.
+//! Metrics of the session store: of Redis, and of the cache in front of it or of cookies.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::BUCKETS;
 use super::labels::ResultLabels;
 use super::outcomes::{CacheResult, Counters};
 
-/// Metrics of the session store in Redis.
+/// Metrics of the session store.
 #[derive(Debug, Clone)]
 pub struct StoreMetrics {
     pub(super) up: Gauge,

@@ -3,11 +3,12 @@
 use authentik_standin::Provider;
 use serde_json::json;
 
-use super::{HOST, authentik, connected, header, pairs, replica, sign_in, status, user};
+use super::{
+    HOST, LARGE, authentik, connected, found_and_decrypted, header, pairs, replica, sign_in,
+    status, user,
+};
 use crate::forward_auth::dialects::ALL;
 use crate::support::{Browser, World};
-
-const LARGE: (&str, &str) = ("AUTHENTIK_PROXY_SESSION__COOKIE_MAX_BYTES", "28KiB");
 
 /// Asks in every dialect.
 async fn assert_refused(world: &World, what: &str, cookies: &str) {
@@ -52,9 +53,36 @@ async fn cve_2026_25748_a_changed_session_in_a_cookie_never_passes() {
         assert_refused(&world, what, &format!("{name}={value}")).await;
     }
     assert_eq!(world.outpost.store().len(), 1, "nothing else is kept");
-    // Cookies of another host do not hide it.
-    let junk = format!("{name}=1.1.{}; ", "A".repeat(60)).repeat(30);
-    assert_eq!(status(&world, &format!("{junk}{cookies}")).await, 200);
+}
+
+#[tokio::test]
+async fn ap_2026_04_cookies_that_were_never_sealed_are_not_decrypted_and_hide_none() {
+    let authentik = authentik().await;
+    let cookies = sign_in(&connected(&authentik, &[]).await).await;
+    let (name, value) = pairs(&cookies)[0];
+    // It has not seen the session.
+    let world = connected(&authentik, &[]).await;
+    let further: Vec<_> = (1..8).map(|n| format!("{name}_{n}=AAAAAAAA.A; ")).collect();
+    let junk = format!(
+        "{name}=1.2.{}; {name}=1.1.{}; ",
+        "A".repeat(60),
+        "B".repeat(60)
+    );
+    let junk = format!("{}{}", further.concat().repeat(30), junk.repeat(127));
+    assert_refused(&world, "never sealed", &junk).await;
+    assert_eq!(found_and_decrypted(&world).await, (0, 0));
+    let hidden = format!("{junk}{cookies}");
+    for times in 0..5 {
+        assert_eq!(status(&world, &hidden).await, 200);
+        assert_eq!(found_and_decrypted(&world).await, (times, 1));
+    }
+    // The start of a session, which a user has and an anonymous client has not.
+    let start = &value[..value.len() / 8];
+    let many: Vec<_> = (0..250)
+        .map(|n| format!("{name}={start}{n:03}; "))
+        .collect();
+    assert_eq!(status(&world, &many.concat()).await, 401);
+    assert_eq!(found_and_decrypted(&world).await, (4, 17));
 }
 
 #[tokio::test]

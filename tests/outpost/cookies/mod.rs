@@ -10,9 +10,11 @@ use authentik_proxy::app::App;
 use authentik_standin::{Standin, User};
 
 pub(crate) use crate::redis::replicas::{HOST, PAGE, authentik};
-use crate::support::{Browser, PASSWORD, World, start};
+use crate::support::{Browser, PASSWORD, World, get, start, text};
 
 pub(crate) const STORE: (&str, &str) = ("AUTHENTIK_PROXY_SESSION__STORE", "cookie");
+/// What the cookies of a session with 400 groups need.
+pub(crate) const LARGE: (&str, &str) = ("AUTHENTIK_PROXY_SESSION__COOKIE_MAX_BYTES", "28KiB");
 const REFUSE: (&str, &str) = ("AUTHENTIK_PROXY_SESSION__WHEN_UNCONFIRMED", "refuse");
 
 /// A replica that is configured and, unless websockets are refused, connected.
@@ -46,6 +48,20 @@ fn asked(authentik: &Standin, endpoint: &str) -> usize {
     requests.iter().filter(|r| r.path == path).count()
 }
 
+/// Sessions that a replica found in memory, and texts of cookies that it tried to decrypt.
+async fn found_and_decrypted(world: &World) -> (usize, usize) {
+    let address = world.outpost.metrics_addresses()[0];
+    let metrics = get(address, "/metrics", "localhost", &[]).await;
+    let metrics = text(&metrics);
+    let count = |result: &str| {
+        let name = "authentik_outpost_session_cache_requests_total";
+        let start = format!("{name}{{result=\"{result}\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&*start));
+        line.expect("a counter").parse().expect("a number")
+    };
+    (count("hit"), count("miss"))
+}
+
 /// The names and values of a `Cookie` header.
 fn pairs(cookies: &str) -> Vec<(&str, &str)> {
     let pairs = cookies.split("; ").filter_map(|pair| pair.split_once('='));
@@ -60,7 +76,7 @@ fn header(pairs: &[(&str, &str)]) -> String {
 }
 
 /// A user with as many groups.
-fn user(name: &str, groups: usize) -> User {
+pub(crate) fn user(name: &str, groups: usize) -> User {
     // Names that hardly compress.
     let group = |n: usize| {
         let hash = (n as u64)

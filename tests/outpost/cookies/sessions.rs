@@ -2,7 +2,9 @@
 
 use authentik_standin::Provider;
 
-use super::{HOST, PAGE, STORE, asked, authentik, connected, replica, sign_in, status};
+use super::{
+    HOST, PAGE, STORE, asked, authentik, connected, found_and_decrypted, replica, sign_in, status,
+};
 use crate::forward_auth::dialects::ALL;
 use crate::support::{Browser, World, location};
 
@@ -38,12 +40,17 @@ async fn replicas_share_sessions_and_ask_authentik_once_each() {
         0,
         "it has just begun there"
     );
+    assert_eq!(found_and_decrypted(&there).await.1, 0);
     let (one, two) = tokio::join!(status(&here, &cookies), status(&here, &cookies));
     assert_eq!((one, two), (200, 200));
     for _ in 0..20 {
         assert_eq!(status(&here, &cookies).await, 200);
     }
     assert_eq!(asked(&authentik, "introspect"), 1);
+    // The two requests at once may both have done so.
+    let (found, decrypted) = found_and_decrypted(&here).await;
+    assert!((1..=2).contains(&decrypted), "{decrypted}");
+    assert_eq!(found + decrypted, 22);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use authentik_standin::User;
 use authentik_standin::nginx::{Nginx, Shape, free_address};
 
-use super::{HOST, PAGE, authentik, connected, header, pairs, status, user};
+use super::{HOST, LARGE, PAGE, authentik, connected, header, pairs, status, user};
 use crate::support::{Browser, Outpost, PASSWORD, World, location, text};
 
 #[tokio::test]
@@ -34,8 +34,7 @@ async fn a_session_that_does_not_fit_is_refused_with_a_page_and_nothing_is_set()
 async fn parts_are_removed_when_fewer_follow_and_at_sign_out() {
     let authentik = authentik().await;
     authentik.add_user(user("bob", 300));
-    let large = ("AUTHENTIK_PROXY_SESSION__COOKIE_MAX_BYTES", "28KiB");
-    let world = connected(&authentik, &[large]).await;
+    let world = connected(&authentik, &[LARGE]).await;
     let mut browser = Browser::default();
     let cookies = browser.log_in_as(&world, HOST, "bob").await;
     let names: Vec<_> = pairs(&cookies).iter().map(|(name, _)| *name).collect();
@@ -57,8 +56,7 @@ async fn parts_are_removed_when_fewer_follow_and_at_sign_out() {
 #[tokio::test]
 async fn cookies_are_as_large_as_documented() {
     let authentik = authentik().await;
-    let large = ("AUTHENTIK_PROXY_SESSION__COOKIE_MAX_BYTES", "28KiB");
-    let world = connected(&authentik, &[large]).await;
+    let world = connected(&authentik, &[LARGE]).await;
     for (groups, expected) in [
         (10, [1_030, 1_280]),
         (100, [1_280, 3_670]),
@@ -99,12 +97,11 @@ impl Outpost for Front {
 #[ignore = "needs nginx"]
 async fn what_fits_passes_a_real_nginx_and_what_is_larger_needs_its_buffers() {
     let authentik = authentik().await;
-    let large = ("AUTHENTIK_PROXY_SESSION__COOKIE_MAX_BYTES", "28KiB");
     for (settings, groups, expected) in [
         (&[][..], 10, 200),
         (&[], 100, 200),
-        (&[large], 200, 200),
-        (&[large], 400, 400),
+        (&[LARGE], 200, 200),
+        (&[LARGE], 400, 400),
     ] {
         let name = format!("carol-{groups}");
         authentik.add_user(user(&name, groups));

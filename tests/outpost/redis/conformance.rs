@@ -66,7 +66,7 @@ impl Replicas {
     /// In cookies, as far as a store has to know: all sessions are those of one process.
     pub(super) fn in_cookies() -> Self {
         let clock = Clock::manual(NOW);
-        let store = Store::cookie(86_400, clock.clone());
+        let store = Store::cookie(86_400, clock.clone(), Metrics::new().store());
         Self {
             here: store.clone(),
             there: store,
