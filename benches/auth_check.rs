@@ -15,7 +15,7 @@ use authentik_proxy::admin::Readiness;
 use authentik_proxy::app::App;
 use authentik_proxy::clock::Clock;
 use authentik_proxy::config::{Config, WhenUnconfirmed};
-use authentik_proxy::gateway::{Context, CookieSettings, Gateway, Refresher};
+use authentik_proxy::gateway::{Context, CookieSettings, Gateway, LoginWatch, Refresher};
 use authentik_proxy::model::Dialects;
 use authentik_proxy::telemetry::Reporter;
 use authentik_proxy::telemetry::log::{self, LogHandle};
@@ -117,6 +117,7 @@ impl Outpost {
             upstream: Upstream::new(&Trust::load(None).expect("authorities"), TIMEOUTS),
             body_timeout: TIMEOUTS.response,
             traces: Traces::default(),
+            watch: LoginWatch::default(),
         })
     }
 

@@ -26,7 +26,17 @@ fn main() -> ExitCode {
             Ok(config) => serve(&config),
             Err(errors) => fail(cli::EXIT_USAGE, &errors),
         },
-        Command::Doctor { app, json } => doctor(arguments.config.as_deref(), app.as_deref(), json),
+        Command::Doctor(options) if options.watch => {
+            match Config::watch_socket(arguments.config.as_deref(), &Vars::process()) {
+                Ok(socket) => watch(socket.as_deref(), options),
+                Err(errors) => fail(cli::EXIT_USAGE, &errors),
+            }
+        }
+        Command::Doctor(options) => doctor(
+            arguments.config.as_deref(),
+            options.app.as_deref(),
+            options.json,
+        ),
         Command::Rules(request) => match Config::from_env(arguments.config.as_deref()) {
             Ok(config) => rules(&config, &request),
             Err(errors) => fail(cli::EXIT_USAGE, &errors),
@@ -123,6 +133,25 @@ fn doctor(file: Option<&Path>, only: Option<&str>, json: bool) -> ExitCode {
         write!(out, "{table}")
     };
     ExitCode::from(code)
+}
+
+/// Exit code 0 if the login worked, 1 if it failed or cannot be watched.
+fn watch(socket: Option<&Path>, options: cli::doctor::Arguments) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(cli::EXIT_FAILURE, &error),
+    };
+    let filter = doctor::watch::Filter {
+        application: options.app,
+        host: options.host,
+    };
+    let mut out = std::io::stdout();
+    let watched = doctor::watch::next_login(socket, filter, options.json, &mut out);
+    match runtime.block_on(watched) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(cli::EXIT_FAILURE),
+        Err(error) => fail(cli::EXIT_FAILURE, &error.with_hint()),
+    }
 }
 
 fn rules(config: &Config, request: &cli::rules::Request) -> ExitCode {

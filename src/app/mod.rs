@@ -2,6 +2,7 @@
 
 mod error;
 mod reload;
+mod watch_socket;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -94,6 +95,7 @@ impl App {
         let traces = Traces::new(config.traces)?;
         let trusted = TrustedProxies::new(config.listen.trusted_proxies.clone());
         let upstream = Upstream::new(&trust, upstream_timeouts(config));
+        let (control_tasks, listener_tasks) = (Tasks::new(), Tasks::new());
         let gateway = Gateway::new(gateway::Context {
             live: control.live.clone(),
             store: control.store.clone(),
@@ -115,8 +117,8 @@ impl App {
             upstream: upstream.clone(),
             body_timeout: config.listen.body_timeout,
             traces: traces.clone(),
+            watch: watch_socket::listen(config, &control.clock, &control_tasks).await,
         });
-        let (control_tasks, listener_tasks) = (Tasks::new(), Tasks::new());
         let mut app = Self {
             http: Vec::new(),
             https: Vec::new(),

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "discover")]
 pub mod discover;
+pub mod doctor;
 pub mod rules;
 
 use std::fmt::Write as _;
@@ -59,14 +60,7 @@ pub enum Command {
         outpost_type: Option<String>,
     },
     /// Diagnose configuration, connectivity and every application
-    Doctor {
-        /// Diagnose this application only
-        #[arg(long, value_name = "SLUG")]
-        app: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Doctor(doctor::Arguments),
     /// Explain how a request would be authorized
     Rules(rules::Request),
     /// Show the effective settings and their origin, without secrets

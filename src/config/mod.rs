@@ -33,7 +33,7 @@ mod tests;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -176,6 +176,16 @@ impl Config {
             addresses = reader.default(&Listen::http);
         }
         reader.finish(Some(addresses))
+    }
+
+    /// `Listen::watch_socket`. Other settings may be missing or invalid.
+    pub fn watch_socket(
+        cli_path: Option<&Path>,
+        vars: &Vars,
+    ) -> Result<Option<PathBuf>, ConfigErrors> {
+        let mut reader = Reader::open(cli_path, vars, false);
+        let socket = reader.optional(&Listen::watch_socket);
+        reader.finish(Some(socket))
     }
 }
 

@@ -11,6 +11,7 @@ mod outpost;
 pub mod report;
 mod request_trace;
 mod running_server;
+pub mod watch;
 
 use tracing::dispatcher::{self, Dispatch};
 use tracing::instrument::WithSubscriber as _;

@@ -12,7 +12,7 @@ use crate::route::LiveSession;
 use crate::web::request::inbound::Inbound;
 
 /// Length of a logged `Host`, in bytes.
-const MAX_HOST_BYTES: usize = 255;
+pub(super) const MAX_HOST_BYTES: usize = 255;
 /// Length of a logged path, in bytes.
 const MAX_PATH_BYTES: usize = 2048;
 /// Length of a logged `User-Agent`, in bytes.
@@ -79,6 +79,6 @@ impl AccessLine<'_> {
 }
 
 /// The beginning of a text.
-fn clipped(text: &str, max_bytes: usize) -> &str {
+pub(super) fn clipped(text: &str, max_bytes: usize) -> &str {
     &text[..text.floor_char_boundary(max_bytes)]
 }

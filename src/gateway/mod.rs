@@ -7,6 +7,7 @@ mod error_response;
 mod grpc;
 mod handlers;
 mod hints;
+mod login_watch;
 mod proxy_error;
 mod proxy_reports;
 mod request;
@@ -49,6 +50,10 @@ use handlers::forward_auth::ForwardAuth;
 use handlers::login::LoginFlow;
 use handlers::proxy::{ProxiedRequest, ReverseProxy};
 use handlers::user_page::UserPage;
+pub use login_watch::{
+    Event, Line, LoginReader, LoginWatch, MAX_READERS, Response as StepResponse, SessionCookie,
+    Step,
+};
 use proxy_reports::ProxyReports;
 use request::dialect::AuthRequest;
 use request::endpoint::Endpoint;
@@ -107,6 +112,8 @@ pub struct Context {
     pub body_timeout: Duration,
     /// Exports traces.
     pub traces: Traces,
+    /// Publishes the steps of logins.
+    pub watch: LoginWatch,
 }
 
 /// The parts that all listeners share.
@@ -118,6 +125,7 @@ struct Shared {
     metrics: Metrics,
     proxy_reports: ProxyReports,
     traces: Traces,
+    watch: LoginWatch,
     login: Arc<LoginFlow>,
     forward_auth: ForwardAuth,
     proxy: ReverseProxy,
@@ -173,6 +181,7 @@ impl Gateway {
             metrics: context.metrics,
             proxy_reports: ProxyReports::new(context.reporter),
             traces: context.traces,
+            watch: context.watch,
             forward_auth: ForwardAuth {
                 authenticator: Arc::clone(&authenticator),
                 login: Arc::clone(&login),
@@ -241,12 +250,12 @@ impl Gateway {
         let inbound = Inbound::read(&parts, peer, &this.trusted);
         let reports = &this.proxy_reports;
         reports.log_untrusted_peer(&inbound, &parts.headers, &id);
-        let result = match self.listener.check(endpoint, this.settings) {
-            Ok(()) => {
-                this.dispatch(endpoint, &parts, body, &inbound, &snapshot)
-                    .await
-            }
-            Err(refused) => Err(refused.into()),
+        let observed = this.watch.observe(&id, &inbound);
+        let dispatch = |body| this.dispatch(endpoint, &parts, body, &inbound, &snapshot);
+        let result = match (self.listener.check(endpoint, this.settings), &observed) {
+            (Ok(()), None) => dispatch(body).await,
+            (Ok(()), Some(observed)) => observed.scope(dispatch(body)).await,
+            (Err(refused), _) => Err(refused.into()),
         };
         let mut response = result.unwrap_or_else(|error| {
             reports.report(&error, &parts, &inbound);
@@ -255,6 +264,9 @@ impl Gateway {
         });
         if let Endpoint::ForwardAuth(..) = endpoint {
             response.forbid_caching();
+        }
+        if let Some(observed) = observed {
+            observed.answered(&parts, &response);
         }
         this.finish(response, &parts, &inbound, &id, span, started)
     }

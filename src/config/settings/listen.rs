@@ -1,13 +1,14 @@
 //! Listeners, forward auth and connections to applications.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::definition::{Fallback, Setting, Source, Typed, section};
 use crate::config::settings::parse::parser::{
-    ADDRESSES, DIALECTS, FLAG, NETWORKS, NONZERO, Parser, count, duration, size,
+    ADDRESSES, DIALECTS, FLAG, NETWORKS, NONZERO, PATH, Parser, count, duration, size,
 };
 use crate::model::Dialects;
 
@@ -33,6 +34,11 @@ section! {
         ///
         /// Without TLS (h2c). Requires the build feature `ext-authz`, which the image has.
         ext_authz: Vec<SocketAddr> = ADDRESSES, default("none");
+        /// Unix socket for `authentik-proxy doctor --watch`
+        ///
+        /// Its directory is created if it is missing. Only the user that the server runs as, and root,
+        /// can read it: [SECURITY.md](SECURITY.md#watching-logins). Unset: logins cannot be watched.
+        watch_socket: PathBuf = PATH, optional;
         /// Networks of reverse proxies whose X-Forwarded-* headers are trusted
         ///
         /// Best the addresses of your reverse proxies only.

@@ -9,6 +9,7 @@ use super::new_session::{cookie_attributes, live_session, new_session};
 use super::reauthorization::{Standing, standing};
 use super::verified_cookies::VerifiedCookies;
 use crate::clock::Clock;
+use crate::gateway::login_watch::SessionCookie;
 use crate::model::{Refresh, Session, SessionId};
 use crate::oidc::Tokens;
 use crate::route::{LiveSession, Site, Store};
@@ -84,6 +85,21 @@ impl Sessions {
         let sealed = self.in_cookies.iter();
         let sealed = sealed.flat_map(move |cookies| cookies.ids(site, headers));
         signed.chain(sealed).take(MAX_SESSION_COOKIES)
+    }
+
+    /// The session cookie of a request that has no session.
+    pub(crate) fn without_session(&self, site: &Site, headers: &HeaderMap) -> SessionCookie {
+        let is_sent = |(_, names): (Form, &Names)| {
+            let mut values = cookie::values(headers, &names.session);
+            values.next().is_some()
+        };
+        if self.ids(site, headers).next().is_some() {
+            SessionCookie::Ended
+        } else if site.cookies.all().any(is_sent) {
+            SessionCookie::Invalid
+        } else {
+            SessionCookie::Missing
+        }
     }
 
     /// The ids by which the session of a request is found again. Other sessions in its cookies may take

@@ -12,6 +12,7 @@ use super::user_page::UserPage;
 use crate::gateway::auth::authenticator::{Admission, Authenticator};
 use crate::gateway::auth::authorize::Permit;
 use crate::gateway::error::GatewayError;
+use crate::gateway::login_watch;
 use crate::gateway::request::dialect::AuthRequest;
 use crate::gateway::request::endpoint::Endpoint;
 use crate::gateway::request::hosts::Hosts;
@@ -98,7 +99,11 @@ impl ForwardAuth {
         let admission = self
             .authenticator
             .admit(site, &request, headers, target.source);
-        match admission.await? {
+        let admission = admission.await?;
+        if matches!(admission, Admission::Refused(Rejection::LoginRequired)) {
+            self.watch_refused(&auth, site, &url, method);
+        }
+        match admission {
             Admission::Permitted {
                 permit,
                 cookie,
@@ -134,6 +139,22 @@ impl ForwardAuth {
                 Ok(unauthorized(site, headers, is_shown, reason))
             }
         }
+    }
+
+    fn watch_refused(
+        &self,
+        auth: &AuthRequest<'_>,
+        site: &Site,
+        url: &RequestedUrl<'_>,
+        method: &Method,
+    ) {
+        let (request, mode) = ((method, &auth.parts.headers), auth.dialect.as_str());
+        let login = if auth.shows_response() {
+            login_watch::Response::Authentik
+        } else {
+            login_watch::Response::Unauthorized
+        };
+        self.login.watch_refused(site, url, request, mode, login);
     }
 
     /// The outpost's pages, which are answered here where nothing else routes them to the outpost.

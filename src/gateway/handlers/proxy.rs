@@ -18,6 +18,7 @@ use crate::gateway::auth::session_watch::{
 };
 use crate::gateway::error::GatewayError;
 use crate::gateway::grpc;
+use crate::gateway::login_watch::Response;
 use crate::gateway::proxy_error::{ProxyError, ProxyFailure};
 use crate::gateway::request::endpoint::{OUTPOST_PATH, own_url};
 use crate::gateway::response::{
@@ -95,6 +96,11 @@ impl ReverseProxy {
         let source = inbound.source();
         let admission = self.authenticator.admit(site, &request, headers, source);
         let admission = admission.await?;
+        if matches!(admission, Admission::Refused(Rejection::LoginRequired)) {
+            let (request, login) = ((method, headers), Response::Start);
+            self.login
+                .watch_refused(site, &url, request, "proxy", login);
+        }
         if matches!(admission, Admission::Refused(Rejection::LoginRequired))
             && form::is_submission(method, headers)
         {

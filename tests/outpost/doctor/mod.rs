@@ -6,6 +6,8 @@ mod certificates;
 mod clock_and_issuer;
 mod deployment;
 mod forward_auth;
+mod watch;
+mod watch_socket;
 
 use authentik_standin::{Endpoint, Fault, Provider, Standin};
 use serde_json::Value;

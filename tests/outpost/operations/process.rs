@@ -182,7 +182,7 @@ fn addresses(list: &Value) -> Vec<SocketAddr> {
 }
 
 /// The program.
-pub(super) fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     clean(env!("CARGO_BIN_EXE_authentik-proxy"), arguments)
 }
 

@@ -1,16 +1,19 @@
 //! The callback of a login.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::LoginFlow;
-use super::cookies::{attempts_of, bound_to_browser, remove_cookies};
+use super::cookies::{attempts_of, bound_to_browser, remove_cookies, sends_login_cookie};
 use super::long_target;
 use crate::gateway::auth::authentik_limiter::Attempt;
+use crate::gateway::auth::new_session::cookie_attributes;
 use crate::gateway::auth::session::SignInError;
 use crate::gateway::error::{Denied, GatewayError, LoginFailure};
+use crate::gateway::login_watch::{self, Step};
 use crate::gateway::request::target::RequestTarget;
 use crate::gateway::response::{GatewayResponse, append_cookie, html, redirect};
 use crate::model::{Claims, SessionId};
@@ -64,23 +67,17 @@ impl LoginFlow {
                 target,
             })
         };
+        let mismatch = mismatch(site, headers, &state);
+        watch_callback(site, headers, &state, mismatch);
         if let Some(denied) = callback.denied {
             // Anyone can start a login, and write a link with its state.
-            let is_genuine = matches!(&state, Ok(state) if bound_to_browser(site, headers, state));
             return fail(LoginFailure::Denied(Denied {
-                is_genuine,
+                is_genuine: mismatch.is_none(),
                 ..denied
             }));
         }
-        let mismatch = match &state {
-            Err(StateError::Invalid) => Some("the state is missing or not the outpost's"),
-            Err(StateError::Expired(_)) => Some("the login was started too long ago"),
-            Ok(state) if !bound_to_browser(site, headers, state) => {
-                Some("the browser's login cookie is missing or belongs to another login")
-            }
-            Ok(_) if callback.code.is_empty() => Some("authentik sent no code"),
-            Ok(_) => None,
-        };
+        let no_code = callback.code.is_empty().then_some("authentik sent no code");
+        let mismatch = mismatch.or(no_code);
         let redeemed = match (mismatch, &state) {
             (None, Ok(state)) => match self
                 .redeem(site, state, &callback.code, source, now)
@@ -100,10 +97,14 @@ impl LoginFlow {
         };
         if self.authenticator.current(site, headers).await?.is_some() {
             // A parallel tab or the back button: the user is signed in already.
+            let reason = reason.to_owned();
+            login_watch::step(site, || Step::AlreadySignedIn { reason });
             let response = self.land(site, headers, known.as_deref());
             return Ok(GatewayResponse::of(site, response));
         }
         if attempt < MAX_ATTEMPTS && known.is_some() {
+            let reason = reason.to_owned();
+            login_watch::step(site, || Step::StartedOver { reason });
             return self.begin(site, headers, target, attempt + 1);
         }
         fail(LoginFailure::Unmatched(reason))
@@ -146,9 +147,14 @@ impl LoginFlow {
         let verifier = site.keys.pkce_verifier(&state.state);
         let nonce = site.keys.nonce(&state.state);
         let party = &site.relying_party;
+        let begun = Instant::now();
         let redeemed = party.redeem(code, verifier, &nonce, now).await;
-        if matches!(redeemed, Err(OidcError::CodeRefused)) {
-            running.failed();
+        match &redeemed {
+            Ok(_) => login_watch::step(site, || Step::CodeExchanged {
+                milliseconds: begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX),
+            }),
+            Err(OidcError::CodeRefused) => running.failed(),
+            Err(_) => {}
         }
         Ok(redeemed)
     }
@@ -199,6 +205,13 @@ impl LoginFlow {
             })?
         };
         site.metrics.logins.count(LoginOutcome::Succeeded);
+        login_watch::signed_in(site, &session, || {
+            let attributes = cookie_attributes(site, 0);
+            Step::SignedIn {
+                secure: attributes.secure,
+                domain: attributes.domain.map(str::to_owned),
+            }
+        });
         let mut response = self.land(site, headers, target);
         for cookie in cookies {
             append_cookie(&mut response, &cookie);
@@ -232,6 +245,44 @@ impl LoginFlow {
         let found = found.filter(|(_, old, _)| is_same(&old.claims));
         Ok(found.map(|(id, ..)| id))
     }
+}
+
+/// Why a callback does not belong to a login of this browser.
+fn mismatch(
+    site: &Site,
+    headers: &HeaderMap,
+    state: &Result<LoginState, StateError>,
+) -> Option<&'static str> {
+    match state {
+        Err(StateError::Invalid) => Some("the state is missing or not the outpost's"),
+        Err(StateError::Expired(_)) => Some("the login was started too long ago"),
+        Ok(state) if bound_to_browser(site, headers, state) => None,
+        Ok(_) => Some("the browser's login cookie is missing or belongs to another login"),
+    }
+}
+
+/// Tells readers of logins that a browser came back from authentik, and which part of the login it
+/// lacks.
+fn watch_callback(
+    site: &Site,
+    headers: &HeaderMap,
+    state: &Result<LoginState, StateError>,
+    mismatch: Option<&str>,
+) {
+    match state {
+        Ok(state) => login_watch::login(&state.state),
+        Err(StateError::Expired(state)) => login_watch::login(&state.state),
+        Err(StateError::Invalid) => {}
+    }
+    login_watch::step(site, || Step::Callback {
+        problem: mismatch
+            .map(|mismatch| match state {
+                Ok(_) if !sends_login_cookie(site, headers) => "the browser sent no login cookie",
+                Ok(_) => "the browser's login cookie belongs to another login",
+                Err(_) => mismatch,
+            })
+            .map(str::to_owned),
+    });
 }
 
 /// The return target of a login; `None` if the browser has lost it.

@@ -17,6 +17,11 @@ pub(super) fn bound_to_browser(site: &Site, headers: &HeaderMap, state: &LoginSt
         .any(|(form, attempts)| browser_binding(&attempts, form) == state.sid)
 }
 
+/// Whether the browser sent a login cookie, of whatever login.
+pub(super) fn sends_login_cookie(site: &Site, headers: &HeaderMap) -> bool {
+    sent_attempts(site, headers).next().is_some()
+}
+
 /// The value in the state of a login for the browser's cookie and its form.
 pub(super) fn browser_binding(attempts: &LoginAttempts, form: Form) -> String {
     format!("{}{}", form.context(), attempts.browser.key().to_text())

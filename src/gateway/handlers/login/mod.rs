@@ -18,6 +18,7 @@ use http::{HeaderMap, Method, header};
 use crate::gateway::auth::authenticator::Authenticator;
 use crate::gateway::auth::new_session::cookie_attributes;
 use crate::gateway::error::{GatewayError, LoginFailure};
+use crate::gateway::login_watch::{self, Response, Step};
 use crate::gateway::request::endpoint::Endpoint;
 use crate::gateway::request::target::RequestTarget;
 use crate::gateway::response::{GatewayResponse, append_cookie, redirect, unauthorized};
@@ -169,12 +170,41 @@ impl LoginFlow {
             site.keys.pkce_verifier(&state.state),
         );
         site.metrics.logins.count(LoginOutcome::Started);
+        login_watch::login(&state.state);
+        login_watch::step(site, || Step::Redirected {
+            to: url.origin().ascii_serialization(),
+            attempt,
+        });
         let mut response = redirect(url.as_str());
         append_cookie(&mut response, &self.login_cookie(site, &attempts));
         if let Some(target) = long {
             long_target::keep(&mut response, site, &target, self.login_timeout);
         }
         Ok(GatewayResponse::of(site, response))
+    }
+
+    /// Tells readers of logins of a navigation without a session; `login` is the response that begins
+    /// a login.
+    pub(crate) fn watch_refused(
+        &self,
+        site: &Site,
+        url: &RequestedUrl<'_>,
+        (method, headers): (&Method, &HeaderMap),
+        mode: &str,
+        login: Response,
+    ) {
+        if !login_watch::is_observed() || !is_navigation(method, headers) {
+            return;
+        }
+        login_watch::navigation(site, url, || Step::NoSession {
+            mode: mode.to_owned(),
+            cookie: self.authenticator.sessions.without_session(site, headers),
+            response: if form::is_submission(method, headers) {
+                Response::Unauthorized
+            } else {
+                login
+            },
+        });
     }
 
     fn login_cookie(&self, site: &Site, attempts: &LoginAttempts) -> String {
