@@ -3,6 +3,7 @@
 
 mod application;
 mod clients;
+mod cookie_sessions;
 mod documents;
 mod domain;
 mod failures;
@@ -104,8 +105,13 @@ impl Plan<'_> {
 impl Site {
     async fn send(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
         let shown = format!("{} {}", request.method(), request.uri());
-        let answer = within(exchange(&self.front, self.protocol, request)).await;
+        let answer = self.try_send(request).await;
         answer.unwrap_or_else(|| panic!("an answer to {shown}"))
+    }
+
+    /// Nothing if the connection ends without an answer.
+    async fn try_send(&self, request: Request<Full<Bytes>>) -> Option<Response<Bytes>> {
+        within(exchange(&self.front, self.protocol, request)).await
     }
 
     /// A GET request with further headers.
@@ -117,6 +123,18 @@ impl Site {
     /// Opens a page as a browser does and follows redirects, signing in at authentik as `user` on the
     /// way; returns the URL of the first answer that is none, and that answer.
     async fn open(&self, jar: &mut Jar, url: &str, user: &str) -> (Url, Response<Bytes>) {
+        let (url, answer) = self.try_open(jar, url, user).await;
+        let answer = answer.unwrap_or_else(|| panic!("an answer to {url}"));
+        (url, answer)
+    }
+
+    /// The same; without an answer if a connection ends without one.
+    async fn try_open(
+        &self,
+        jar: &mut Jar,
+        url: &str,
+        user: &str,
+    ) -> (Url, Option<Response<Bytes>>) {
         let mut url = Url::parse(url).expect("a URL");
         for _ in 0..8 {
             if url
@@ -132,10 +150,14 @@ impl Site {
             let host = url.host_str().expect("a host").to_owned();
             let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
             let cookies = jar.cookies(&host);
-            let answer = self.get(&host, target, &[("cookie", &cookies)]).await;
+            let headers = [("cookie", &*cookies)];
+            let request = request(Method::GET, &host, target, &headers, Bytes::new());
+            let Some(answer) = self.try_send(request).await else {
+                return (url, None);
+            };
             jar.keep(&host, answer.headers());
             if answer.status() != 302 {
-                return (url, answer);
+                return (url, Some(answer));
             }
             url = url.join(&location(&answer)).expect("a URL");
         }
