@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::scene::{Counts, Person, Scene, Standing};
 use super::server::Server;
+use crate::cookies;
 use crate::operations::process::Process;
 use crate::support::{settings, within};
 
@@ -28,7 +29,8 @@ const DURABLE: [&str; 2] = ["--appendonly", "yes"];
 /// The parts that break, and the browsers.
 struct Chaos {
     scene: Arc<Scene>,
-    redis: Server,
+    /// Where the sessions are; without it they are in cookies.
+    redis: Option<Server>,
     replicas: Vec<Process>,
     nginx: Nginx,
     browsers: JoinSet<()>,
@@ -36,7 +38,7 @@ struct Chaos {
 }
 
 impl Chaos {
-    async fn start(replicas: usize) -> Self {
+    async fn start(replicas: usize, redis: Option<Server>) -> Self {
         let authentik = Standin::builder().start().await.expect("started");
         let address = free_address().expect("a port");
         let host = format!("grafana.localhost:{}", address.port());
@@ -61,7 +63,7 @@ impl Chaos {
         };
         let mut chaos = Self {
             scene: Arc::new(scene),
-            redis: Server::start(&DURABLE).await,
+            redis,
             replicas: Vec::new(),
             nginx: nginx.expect("nginx is installed: apt-get install nginx-light"),
             browsers: JoinSet::new(),
@@ -81,13 +83,17 @@ impl Chaos {
 
     /// Starts a replica on its address, and waits until it serves.
     async fn replica(&self, number: usize) -> Process {
-        let (address, port) = (self.scene.replicas[number].to_string(), self.redis.port());
-        let more = [
-            ("AUTHENTIK_LISTEN__HTTP", address.as_str()),
-            ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
-            ("AUTHENTIK_REDIS__PORT", &port),
-            ("AUTHENTIK_PROXY_REDIS__COMMAND_TIMEOUT", "500ms"),
-        ];
+        let address = self.scene.replicas[number].to_string();
+        let port = self.redis.as_ref().map(Server::port);
+        let mut more = vec![("AUTHENTIK_LISTEN__HTTP", address.as_str())];
+        match &port {
+            Some(port) => more.extend([
+                ("AUTHENTIK_REDIS__HOST", "127.0.0.1"),
+                ("AUTHENTIK_REDIS__PORT", port),
+                ("AUTHENTIK_PROXY_REDIS__COMMAND_TIMEOUT", "500ms"),
+            ]),
+            None => more.push(cookies::STORE),
+        }
         let process = Process::start(settings(&self.scene.authentik, &more)).await;
         process.wait_line("configuration loaded").await;
         process.wait_line("is connected").await;
@@ -175,28 +181,41 @@ impl Chaos {
         }
     }
 
+    async fn break_websockets(&mut self) {
+        self.scene.authentik.refuse_websockets(true);
+        self.scene.authentik.drop_websockets();
+        self.fault("the websockets to authentik are down for a while");
+        self.bear().await;
+        self.scene.authentik.refuse_websockets(false);
+        self.settle().await;
+    }
+
+    fn redis(&mut self) -> &mut Server {
+        self.redis.as_mut().expect("it has the sessions")
+    }
+
     async fn break_redis(&mut self) {
-        self.redis.kill().await;
+        self.redis().kill().await;
         self.fault("Redis is killed and starts again with its data");
         self.bear().await;
-        self.redis.start_again().await;
+        self.redis().start_again().await;
         self.settle().await;
 
-        self.redis.pause();
+        self.redis().pause();
         self.fault("Redis hangs (SIGSTOP) and goes on");
         // Longer than anybody waits for it.
         for _ in 0..4 {
             self.bear().await;
         }
-        self.redis.resume();
+        self.redis().resume();
         self.settle().await;
 
         // Only one replica has ever seen them.
         let quiet = [self.scene.sign_in().await, self.scene.sign_in().await];
-        self.redis.kill().await;
+        self.redis().kill().await;
         self.fault("Redis is killed and starts again empty");
         self.bear().await;
-        self.redis.start_empty().await;
+        self.redis().start_empty().await;
         for person in quiet {
             self.welcome(person);
         }
@@ -243,13 +262,16 @@ impl Chaos {
 }
 
 #[expect(clippy::print_stdout, reason = "docs/RELIABILITY.md has such a table")]
-async fn survives(replicas: usize) {
-    let mut chaos = Chaos::start(replicas).await;
+async fn survives(replicas: usize, redis: Option<Server>) {
+    let mut chaos = Chaos::start(replicas, redis).await;
     chaos.fault(NOTHING);
     chaos.settle().await;
     chaos.kill_each_replica().await;
     chaos.stop_each_replica().await;
-    chaos.break_redis().await;
+    match chaos.redis {
+        Some(_) => chaos.break_redis().await,
+        None => chaos.break_websockets().await,
+    }
     let (table, wrong) = chaos.end().await;
     println!("{replicas} replicas:\n{table}");
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -258,11 +280,17 @@ async fn survives(replicas: usize) {
 #[tokio::test]
 #[ignore = "needs Redis and nginx"]
 async fn two_replicas_give_no_wrong_answer_whatever_breaks() {
-    survives(2).await;
+    survives(2, Some(Server::start(&DURABLE).await)).await;
 }
 
 #[tokio::test]
 #[ignore = "needs Redis and nginx"]
 async fn three_replicas_give_no_wrong_answer_whatever_breaks() {
-    survives(3).await;
+    survives(3, Some(Server::start(&DURABLE).await)).await;
+}
+
+#[tokio::test]
+#[ignore = "needs nginx"]
+async fn three_replicas_with_sessions_in_cookies_give_no_wrong_answer_whatever_breaks() {
+    survives(3, None).await;
 }
