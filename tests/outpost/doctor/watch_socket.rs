@@ -216,3 +216,31 @@ async fn in_proxy_mode_the_steps_are_the_same() {
     navigate(&browser.cookies(HOST)).await;
     assert_eq!(reader.until("accepted").await.len(), 5);
 }
+
+#[tokio::test]
+async fn where_browsers_see_the_response_a_login_starts_with_the_first_request() {
+    let scene = Scene::start().await;
+    let (mut reader, _) = Reader::connect(&scene.socket()).await;
+    let forwarded = [
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", HOST),
+        ("x-forwarded-uri", "/"),
+        ("x-forwarded-method", "GET"),
+    ];
+    let headers = [&NAVIGATION[..], &forwarded].concat();
+    let path = "/outpost.goauthentik.io/auth/traefik";
+    let answer = scene.world.get(path, "outpost:9000", &headers).await;
+    assert_eq!(answer.status(), 302);
+    let lines = reader.until("redirected").await;
+    let [first, second] = lines.as_slice() else {
+        panic!("{lines:#?}");
+    };
+    for part in ["\"mode\":\"traefik\"", "\"response\":\"authentik\"", HOST] {
+        assert!(first.contains(part), "{part} in {first}");
+    }
+    let id = |line: &str| {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        line["event"]["request_id"].clone()
+    };
+    assert_eq!(id(first), id(second));
+}
