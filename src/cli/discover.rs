@@ -6,6 +6,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Discovery;
+use crate::discover::apply::Refused;
 use crate::discover::kubernetes::Cluster;
 use crate::discover::table::Table;
 use crate::discover::{Discover, DiscoverError, Options};
@@ -92,7 +93,8 @@ impl Arguments {
         };
         let mut failures = Vec::new();
         if self.apply {
-            let outcome = discover.apply(&plan, &actual, stop).await;
+            let mut refused = Refused::default();
+            let outcome = discover.apply(&plan, &actual, &mut refused, stop).await;
             failures = outcome.failures;
             if !self.json {
                 let (done, failed) = (outcome.done, failures.len());

@@ -1,14 +1,56 @@
 //! Makes the changes of a plan. What fails for one application stops no other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use super::actual::{Actual, Outpost};
 use super::authentik::{Authentik, AuthentikError, Flows};
 use crate::discover::desired::labels::DesiredApplication;
+use crate::discover::ownership_marker::Source;
 use crate::discover::plan::Plan;
 use crate::discover::plan::item::{Action, Change, Item};
+
+/// How long an application is not created again after authentik refused it, unless its object
+/// changes: each attempt creates a provider and deletes it again.
+const REFUSED_PAUSE: Duration = Duration::from_hours(1);
+
+/// Applications that authentik refused to create, by object.
+#[derive(Debug, Default)]
+pub struct Refused(HashMap<Source, Refusal>);
+
+#[derive(Debug)]
+struct Refusal {
+    desired: DesiredApplication,
+    reason: String,
+    at: Instant,
+}
+
+impl Refused {
+    /// Why `item` is not tried at `now`.
+    fn reason(&self, item: &Item, now: Instant) -> Option<&str> {
+        let refusal = self.0.get(&item.source)?;
+        let holds = item.desired.as_ref() == Some(&refusal.desired)
+            && now.duration_since(refusal.at) < REFUSED_PAUSE;
+        holds.then_some(&refusal.reason)
+    }
+
+    fn note(&mut self, desired: &DesiredApplication, error: &AuthentikError) {
+        let refusal = Refusal {
+            desired: desired.clone(),
+            reason: error.to_string(),
+            at: Instant::now(),
+        };
+        self.0.insert(desired.source.clone(), refusal);
+    }
+
+    /// Forgets objects that are gone.
+    fn retain(&mut self, plan: &Plan) {
+        let known: BTreeSet<_> = plan.items.iter().map(|item| &item.source).collect();
+        self.0.retain(|source, _| known.contains(source));
+    }
+}
 
 /// What became of a plan.
 #[derive(Debug, Default)]
@@ -19,24 +61,37 @@ pub struct Outcome {
     pub failures: Vec<String>,
 }
 
-/// Makes the changes. Between two applications it looks whether to `stop`.
+/// Makes the changes. What authentik has `refused` before is not tried again for a while. Between two
+/// applications it looks whether to `stop`.
 pub async fn apply(
     authentik: &Authentik<'_>,
     plan: &Plan,
     actual: &Actual,
     prune: bool,
+    refused: &mut Refused,
     stop: &CancellationToken,
 ) -> Outcome {
+    refused.retain(plan);
     let mut run = Run {
         authentik,
         flows: None,
         outcome: Outcome::default(),
+        refused,
         assign: BTreeSet::new(),
         unassign: BTreeSet::new(),
     };
     for item in &plan.items {
         if stop.is_cancelled() {
             break;
+        }
+        if let Some(reason) = run.refused.reason(item, Instant::now()) {
+            let failure = format!(
+                "{}: {reason}; it is tried again when the object changes, or after {} minutes",
+                item.source,
+                REFUSED_PAUSE.as_secs() / 60
+            );
+            run.outcome.failures.push(failure);
+            continue;
         }
         let done = match &item.action {
             Action::Change(changes) => run.change(item, changes).await,
@@ -59,6 +114,7 @@ struct Run<'a> {
     authentik: &'a Authentik<'a>,
     flows: Option<Flows>,
     outcome: Outcome,
+    refused: &'a mut Refused,
     /// Providers that our outpost is to get.
     assign: BTreeSet<i64>,
     /// Providers that the embedded outpost is to lose.
@@ -118,7 +174,11 @@ impl Run<'_> {
         created: Option<i64>,
         error: AuthentikError,
     ) -> AuthentikError {
-        if let (Some(pk), AuthentikError::Invalid { .. }) = (created, &error) {
+        if !matches!(error, AuthentikError::Invalid { .. }) {
+            return error;
+        }
+        self.refused.note(desired, &error);
+        if let Some(pk) = created {
             // Should this fail, too, the next run finds the provider by its name.
             let deleted = self.authentik.delete_unused_provider(pk, &desired.source);
             if deleted.await.is_ok_and(|deleted| deleted) {
@@ -178,5 +238,69 @@ impl Run<'_> {
                     .push(format!("embedded outpost: {error}")),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discover::desired::labels::Provider;
+    use crate::discover::ownership_marker::Kind;
+
+    fn item(slug: &str) -> Item {
+        let source = Source {
+            kind: Kind::Service,
+            namespace: "apps".into(),
+            name: "wiki".into(),
+        };
+        let desired = DesiredApplication {
+            source: source.clone(),
+            slug: slug.into(),
+            name: "wiki".into(),
+            description: String::new(),
+            publisher: String::new(),
+            provider: Provider {
+                external_host: "https://wiki.test".into(),
+                internal_host: String::new(),
+                mode: "forward_single".into(),
+                internal_host_ssl_validation: true,
+                skip_path_regex: String::new(),
+                intercept_header_auth: true,
+            },
+        };
+        Item {
+            source,
+            slug: slug.into(),
+            action: Action::Change(Vec::new()),
+            desired: Some(desired),
+            provider: None,
+        }
+    }
+
+    #[test]
+    fn a_refusal_holds_for_the_same_object_and_not_for_ever() {
+        let (wiki, changed) = (item("wiki"), item("other"));
+        let mut refused = Refused::default();
+        assert_eq!(refused.reason(&wiki, Instant::now()), None);
+        let error = AuthentikError::Invalid {
+            action: "create applications",
+            detail: "slug: no".into(),
+        };
+        refused.note(wiki.desired.as_ref().expect("desired"), &error);
+        let mut plan = Plan {
+            items: vec![wiki.clone()],
+            warnings: Vec::new(),
+        };
+        refused.retain(&plan);
+        let at = refused.0[&wiki.source].at;
+        let later = at + REFUSED_PAUSE / 2;
+        for now in [at, later] {
+            assert!(refused.reason(&wiki, now).is_some());
+            assert_eq!(refused.reason(&changed, now), None);
+        }
+        assert_eq!(refused.reason(&wiki, at + REFUSED_PAUSE), None);
+        plan.items.clear();
+        refused.retain(&plan);
+        assert!(refused.0.is_empty());
     }
 }

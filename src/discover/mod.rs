@@ -24,9 +24,10 @@ use crate::config::Discovery;
 use crate::web::client::BackChannel;
 use crate::web::client::trust::{TlsError, TlsOptions};
 use actual::Actual;
-use apply::{Outcome, apply};
+use apply::{Outcome, Refused, apply};
 use authentik::{Authentik, AuthentikError};
-use desired::Desired;
+use desired::labels::{Labelled, Rules};
+use desired::{Desired, slug};
 use kubernetes::{Cluster, ClusterError};
 use plan::Plan;
 
@@ -92,8 +93,21 @@ impl<'a> Discover<'a> {
         let discover = &self.settings.discover;
         let labelled = self.cluster.labelled().await?;
         let nothing = labelled.is_empty();
-        let desired = Desired::of(&labelled, &discover.cluster_domain);
-        let actual = self.authentik().read(desired.slugs()).await?;
+        let authentik = self.authentik();
+        // The limit matters to long slugs only.
+        let is_long = |object: &Labelled| object.slug().len() > slug::MAX_CHARS;
+        let max_slug_chars = if labelled.iter().any(is_long) {
+            let version = authentik.version().await;
+            version.and_then(|version| slug::max_chars(&version))
+        } else {
+            None
+        };
+        let rules = Rules {
+            cluster_domain: &discover.cluster_domain,
+            max_slug_chars,
+        };
+        let desired = Desired::of(&labelled, rules);
+        let actual = authentik.read(desired.slugs()).await?;
         let in_scope = |namespace: &str| self.cluster.covers(namespace);
         let plan = Plan::of(desired, &actual, &discover.owner, in_scope);
         let Options {
@@ -105,9 +119,16 @@ impl<'a> Discover<'a> {
         Ok((plan, actual))
     }
 
-    /// Makes the changes of a plan.
-    pub async fn apply(&self, plan: &Plan, actual: &Actual, stop: &CancellationToken) -> Outcome {
-        apply(&self.authentik(), plan, actual, self.options.prune, stop).await
+    /// Makes the changes of a plan; what authentik has `refused` before is not tried again for a while.
+    pub async fn apply(
+        &self,
+        plan: &Plan,
+        actual: &Actual,
+        refused: &mut Refused,
+        stop: &CancellationToken,
+    ) -> Outcome {
+        let (authentik, prune) = (self.authentik(), self.options.prune);
+        apply(&authentik, plan, actual, prune, refused, stop).await
     }
 
     /// Plans again whenever a labelled object changes, and at intervals, until `stop`.

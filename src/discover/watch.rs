@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::table::lines;
 use super::{Discover, DiscoverError};
+use crate::discover::apply::Refused;
 use crate::discover::plan::Plan;
 use crate::discover::plan::item::Action;
 use crate::telemetry::Throttle;
@@ -21,6 +22,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 pub(super) async fn watch(discover: &Discover<'_>, stop: &CancellationToken) {
     let interval = discover.settings.discover.interval;
     let throttle = Throttle::default();
+    let mut refused = Refused::default();
     let mut changes = discover.cluster.changes();
     let mut pause = FIRST_PAUSE;
     let mut due = Instant::now();
@@ -38,7 +40,7 @@ pub(super) async fn watch(discover: &Discover<'_>, stop: &CancellationToken) {
                 }
             },
             () = sleep_until(due) => {
-                let next = match once(discover, stop).await {
+                let next = match once(discover, &mut refused, stop).await {
                     Ok(true) => {
                         pause = FIRST_PAUSE;
                         interval
@@ -64,7 +66,11 @@ fn grow(pause: &mut Duration, longest: Duration) -> Duration {
 
 /// One look; whether nothing is left that another one soon may mend: a failure, or a refusal next to
 /// changes, which may have freed what was refused.
-async fn once(discover: &Discover<'_>, stop: &CancellationToken) -> Result<bool, DiscoverError> {
+async fn once(
+    discover: &Discover<'_>,
+    refused_before: &mut Refused,
+    stop: &CancellationToken,
+) -> Result<bool, DiscoverError> {
     let (plan, actual) = tokio::select! {
         () = stop.cancelled() => return Ok(true),
         plan = discover.plan() => plan?,
@@ -75,7 +81,7 @@ async fn once(discover: &Discover<'_>, stop: &CancellationToken) -> Result<bool,
         tracing::info!(applications, refused, "nothing is changed without --apply");
         return Ok(true);
     }
-    let outcome = discover.apply(&plan, &actual, stop).await;
+    let outcome = discover.apply(&plan, &actual, refused_before, stop).await;
     for failure in &outcome.failures {
         tracing::error!("{failure}");
     }

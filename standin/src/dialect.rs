@@ -3,7 +3,7 @@
 /// Which recorded server the stand-in behaves as.
 ///
 /// The two differ in the session-end event, the fields of several answers, the claims `jti` and
-/// `scope`, the content type of the API and in `email_verified`.
+/// `scope`, the content type of the API, in `email_verified` and in the length of slugs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Dialect {
     /// authentik 2025.6.4.
@@ -19,6 +19,14 @@ impl Dialect {
         match self {
             Self::V2025_6 => "2025.6.4",
             Self::V2026_2 => "2026.2.2",
+        }
+    }
+
+    /// Longest slug of an application, in characters: `maxLength` in the schema of its API.
+    pub(crate) fn max_slug_chars(self) -> Option<usize> {
+        match self {
+            Self::V2025_6 => Some(50),
+            Self::V2026_2 => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What goes wrong is told with its cause and what to do, and stops nothing else.
 
-use authentik_standin::{Endpoint, Fault};
+use authentik_standin::{Dialect, Endpoint, Fault};
 
 use crate::objects::service;
 use crate::{GRAFANA, World, finish};
@@ -143,8 +143,30 @@ async fn what_can_be_done_is_done_when_something_fails() {
 }
 
 #[tokio::test]
+async fn a_slug_has_the_length_that_its_authentik_accepts() {
+    let slug = "s".repeat(60);
+    for (dialect, accepted) in [(Dialect::V2025_6, false), (Dialect::V2026_2, true)] {
+        let world = World::of(dialect).await;
+        world.cluster.put(service("apps", &slug, &[]));
+        let said = world.run(&["--apply"]).await;
+        assert_eq!(said.code, Some(i32::from(!accepted)), "{said:?}");
+        if accepted {
+            assert_eq!(world.slugs(), [slug.clone()]);
+        } else {
+            let expected = format!(
+                "annotation authentik.io/slug \"{slug}\" has 60 characters, and this version of authentik accepts 50; choose a shorter slug, or update authentik to 2025.12"
+            );
+            assert!(said.out.contains(&expected), "{said:?}");
+            assert_eq!(world.writes(), [""; 0]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_provider_without_an_application_that_authentik_accepts_is_taken_back() {
-    let world = World::new().await;
+    let world = World::of(Dialect::V2025_6).await;
+    // So that the limit is not known.
+    world.authentik.fault(Endpoint::Version, Fault::Html);
     let slug = "s".repeat(60);
     world
         .cluster

@@ -11,7 +11,7 @@ mod watch;
 
 use std::time::Duration;
 
-use authentik_standin::{Endpoint, Fault, Standin};
+use authentik_standin::{Dialect, Endpoint, Fault, Standin};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -37,7 +37,13 @@ struct Said {
 
 impl World {
     async fn new() -> Self {
-        let authentik = Standin::builder().token(OUTPOST_TOKEN).start().await;
+        Self::of(Dialect::default()).await
+    }
+
+    /// A world with this version of authentik.
+    async fn of(dialect: Dialect) -> Self {
+        let authentik = Standin::builder().token(OUTPOST_TOKEN).dialect(dialect);
+        let authentik = authentik.start().await;
         let authentik = authentik.expect("the stand-in starts");
         authentik.admit_admin(TOKEN);
         Self {

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use authentik_standin::{Dialect, Endpoint, Fault};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -137,6 +138,38 @@ async fn a_refusal_is_told_and_awaited_without_haste() {
         line["level"] == "error" || line["level"] == "warning",
         "{line}"
     );
+    watching.stop().await;
+}
+
+#[tokio::test]
+async fn what_authentik_refuses_is_tried_again_only_when_its_object_changes() {
+    let world = World::of(Dialect::V2025_6).await;
+    // So that the limit is not known.
+    world.authentik.fault(Endpoint::Version, Fault::Html);
+    let slug = "s".repeat(60);
+    world
+        .cluster
+        .put(service("apps", "long", &[("slug", &slug)]));
+    let mut watching = Watching::start(&world, &["--apply"]);
+    watching.until("no more than 50 characters").await;
+    let line = watching.until("through, with failures").await;
+    assert_eq!(counts(&line), [1, 0, 0, 1], "{line}");
+    let attempts = || {
+        let writes = world.writes().into_iter();
+        let posts = writes.filter(|write| write.starts_with("POST"));
+        posts.collect::<Vec<_>>()
+    };
+    assert_eq!(attempts().len(), 2, "provider and application");
+
+    let line = watching.until("tried again when the object changes").await;
+    assert_eq!(line["level"], "error", "{line}");
+    let line = watching.until("through, with failures").await;
+    assert_eq!(counts(&line), [1, 0, 0, 1], "{line}");
+    assert_eq!(attempts().len(), 2, "{:?}", attempts());
+
+    world.cluster.put(service("apps", "long", &[]));
+    watching.until("discovery is through").await;
+    assert_eq!(world.slugs(), ["long"]);
     watching.stop().await;
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 pub use error::AuthentikError;
 use error::{found_or_none, gone, to};
-use wire::{ApplicationRecord, Created, Flow, Me, OutpostRecord, ProviderRecord};
+use wire::{ApplicationRecord, Created, Flow, Me, OutpostRecord, ProviderRecord, Version};
 
 use super::actual::{Actual, ActualProvider, Application, Outpost};
 use super::ownership_marker::{OwnershipMarker, Source};
@@ -79,6 +79,15 @@ impl<'a> Authentik<'a> {
             outpost,
             embedded,
         })
+    }
+
+    /// The server's version, if it tells; any user may ask.
+    pub async fn version(&self) -> Option<String> {
+        let version = self.rest.get::<Version>("admin/version/").await;
+        let version = version.inspect_err(|error| {
+            tracing::debug!(%error, "version of authentik is unknown");
+        });
+        Some(version.ok()?.version_current)
     }
 
     /// Whether the token's user is a superuser. What else is wrong shows with the next request.

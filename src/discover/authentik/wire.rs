@@ -90,3 +90,9 @@ pub(super) struct User {
     #[serde(default)]
     pub(super) is_superuser: bool,
 }
+
+/// `admin/version/`.
+#[derive(Deserialize)]
+pub(super) struct Version {
+    pub(super) version_current: String,
+}

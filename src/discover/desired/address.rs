@@ -3,6 +3,11 @@
 use url::Host::Domain;
 use url::Url;
 
+/// Longest host name and longest URL that authentik accepts, in characters: those of the `URLValidator`
+/// of Django 4.2.3 and later, which its own validator extends.
+const MAX_HOST_CHARS: usize = 253;
+const MAX_URL_CHARS: usize = 2048;
+
 /// A host of an Ingress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
@@ -41,6 +46,21 @@ pub(super) fn external(text: &str) -> Result<String, String> {
         return Err(format!(
             "{host:?} is refused by authentik as a host: expected letters, digits and \"-\" between dots, without \"*\" or \"_\""
         ));
+    }
+    // ASCII by now.
+    for (what, chars, max) in [
+        (
+            "the host",
+            url.host_str().map_or(0, str::len),
+            MAX_HOST_CHARS,
+        ),
+        ("the address", url.as_str().len(), MAX_URL_CHARS),
+    ] {
+        if chars > max {
+            return Err(format!(
+                "is refused by authentik: {what} has {chars} characters, and at most {max} are accepted"
+            ));
+        }
     }
     // authentik makes redirect URIs of it, in which the slash of a bare host would show.
     let path = url.path();

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::discover::desired::address::{Host, external, of_ingress};
 use crate::discover::desired::ports::Ports;
+use crate::discover::desired::slug;
 use crate::discover::ownership_marker::{Kind, Source};
 use crate::model::ExternalUrl;
 
@@ -46,17 +47,6 @@ const ALL: [&str; 11] = [
     INTERCEPT,
 ];
 
-/// Slugs that authentik needs for its own URLs below `/application/o/`; it refuses applications
-/// with them.
-const RESERVED_SLUGS: [&str; 6] = [
-    "authorize",
-    "device",
-    "introspect",
-    "revoke",
-    "token",
-    "userinfo",
-];
-
 /// A labelled object as Kubernetes has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labelled {
@@ -68,6 +58,20 @@ pub struct Labelled {
     pub annotations: BTreeMap<String, String>,
     /// What depends on its kind.
     pub spec: Spec,
+}
+
+impl Labelled {
+    /// The value of an annotation; an empty one counts as absent.
+    fn text(&self, key: &str) -> Option<&str> {
+        let value = self.annotations.get(&format!("{PREFIX}{key}"))?;
+        Some(value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// The slug that it asks for, valid or not.
+    #[must_use]
+    pub fn slug(&self) -> &str {
+        self.text(SLUG).unwrap_or(&self.source.name)
+    }
 }
 
 /// What a labelled object leads to.
@@ -145,10 +149,19 @@ impl fmt::Display for Problem {
     }
 }
 
+/// What the reading of annotations depends on besides the object.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// DNS domain of the cluster's Services.
+    pub cluster_domain: &'a str,
+    /// Longest slug that authentik accepts, in characters, if there is a limit.
+    pub max_slug_chars: Option<usize>,
+}
+
 /// What an object asks for: an application, nothing, or something that cannot be.
 pub fn desired_application(
     labelled: &Labelled,
-    cluster_domain: &str,
+    rules: Rules<'_>,
 ) -> Result<Option<DesiredApplication>, Vec<Problem>> {
     match labelled.label.as_str() {
         ENABLED => {}
@@ -158,11 +171,8 @@ pub fn desired_application(
             return Err(vec![Problem { key: LABEL, text }]);
         }
     }
-    let mut reader = Reader {
-        labelled,
-        problems: Vec::new(),
-    };
-    let wanted = reader.wanted(cluster_domain);
+    let mut reader = Reader::new(labelled, rules);
+    let wanted = reader.wanted();
     if reader.problems.is_empty() {
         Ok(wanted)
     } else {
@@ -182,11 +192,8 @@ pub struct Claim {
 
 /// Reads [`Claim`].
 #[must_use]
-pub fn claim(labelled: &Labelled) -> Claim {
-    let mut reader = Reader {
-        labelled,
-        problems: Vec::new(),
-    };
+pub fn claim(labelled: &Labelled, rules: Rules<'_>) -> Claim {
+    let mut reader = Reader::new(labelled, rules);
     Claim {
         slug: reader.slug(),
         address: reader.external_host().map(|host| routed(&host)),
@@ -216,12 +223,21 @@ pub fn unknown(labelled: &Labelled) -> Vec<String> {
 /// Reads annotations and keeps what is wrong with them.
 struct Reader<'a> {
     labelled: &'a Labelled,
+    rules: Rules<'a>,
     problems: Vec<Problem>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(labelled: &'a Labelled, rules: Rules<'a>) -> Self {
+        Self {
+            labelled,
+            rules,
+            problems: Vec::new(),
+        }
+    }
+
     /// `None` only if a problem was recorded.
-    fn wanted(&mut self, cluster_domain: &str) -> Option<DesiredApplication> {
+    fn wanted(&mut self) -> Option<DesiredApplication> {
         let labelled = self.labelled;
         let name = &labelled.source.name;
         let text = |key| self.text(key).unwrap_or_default().to_owned();
@@ -231,7 +247,7 @@ impl Reader<'_> {
         let external_host = self.external_host();
         let proxied = self.is_proxied();
         let internal_host = match &labelled.spec {
-            Spec::Service(ports) if proxied => self.internal_host(ports, cluster_domain),
+            Spec::Service(ports) if proxied => self.internal_host(ports),
             _ => Some(String::new()),
         };
         let verify = self.flag(INTERNAL_TLS_VERIFY);
@@ -254,10 +270,8 @@ impl Reader<'_> {
         })
     }
 
-    /// The value of an annotation; an empty one counts as absent.
-    fn text(&self, key: &str) -> Option<&str> {
-        let value = self.labelled.annotations.get(&format!("{PREFIX}{key}"))?;
-        Some(value.trim()).filter(|value| !value.is_empty())
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.labelled.text(key)
     }
 
     fn problem(&mut self, key: &'static str, text: impl Into<String>) {
@@ -266,20 +280,10 @@ impl Reader<'_> {
     }
 
     fn slug(&mut self) -> Option<String> {
-        let slug = self
-            .text(SLUG)
-            .unwrap_or(&self.labelled.source.name)
-            .to_owned();
-        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let text = if RESERVED_SLUGS.contains(&slug.as_str()) {
-            format!("{slug:?} is reserved by authentik; choose another slug")
-        } else if !slug.chars().all(fits) {
-            format!("{slug:?} may have letters, digits, \"-\" and \"_\" only")
-        } else {
-            return Some(slug);
-        };
-        self.problem(SLUG, text);
-        None
+        let slug = self.labelled.slug().to_owned();
+        let checked = slug::check(&slug, self.rules.max_slug_chars);
+        checked.map_err(|text| self.problem(SLUG, text)).ok()?;
+        Some(slug)
     }
 
     fn flag(&mut self, key: &'static str) -> bool {
@@ -328,7 +332,7 @@ impl Reader<'_> {
         found.map_err(|text| self.problem(EXTERNAL_HOST, text)).ok()
     }
 
-    fn internal_host(&mut self, ports: &Ports, cluster_domain: &str) -> Option<String> {
+    fn internal_host(&mut self, ports: &Ports) -> Option<String> {
         let Source {
             namespace, name, ..
         } = &self.labelled.source;
@@ -343,7 +347,8 @@ impl Reader<'_> {
         };
         match ports.choose(self.text(INTERNAL_PORT)) {
             Ok(port) => Some(format!(
-                "{scheme}://{name}.{namespace}.svc.{cluster_domain}:{port}"
+                "{scheme}://{name}.{namespace}.svc.{}:{port}",
+                self.rules.cluster_domain
             )),
             Err(text) => {
                 self.problem(INTERNAL_PORT, text);

@@ -3,6 +3,11 @@
 use super::*;
 use crate::discover::desired::ports::{Port, Target};
 
+const RULES: Rules<'_> = Rules {
+    cluster_domain: "cluster.local",
+    max_slug_chars: Some(slug::MAX_CHARS),
+};
+
 fn service(annotations: &[(&str, &str)], ports: &[(u16, Option<&str>)]) -> Labelled {
     let ports = Ports {
         headless: false,
@@ -44,12 +49,12 @@ fn labelled(kind: Kind, annotations: &[(&str, &str)], spec: Spec) -> Labelled {
 }
 
 fn asked(labelled: &Labelled) -> DesiredApplication {
-    let wanted = desired_application(labelled, "cluster.local").expect("no problem");
+    let wanted = desired_application(labelled, RULES).expect("no problem");
     wanted.expect("an application")
 }
 
 fn refused(labelled: &Labelled) -> Vec<String> {
-    let problems = desired_application(labelled, "cluster.local").expect_err("a problem");
+    let problems = desired_application(labelled, RULES).expect_err("a problem");
     problems.iter().map(Problem::to_string).collect()
 }
 
@@ -181,6 +186,21 @@ fn what_authentik_would_refuse_is_refused_before_it_is_asked() {
             "https://a.test/x\nhttps://b.test/",
             "has to be one address",
         ),
+        (
+            EXTERNAL_HOST,
+            &format!("https://{}example", "a.".repeat(124)),
+            "the host has 255 characters, and at most 253 are accepted",
+        ),
+        (
+            EXTERNAL_HOST,
+            &format!("https://a.test/{}", "p".repeat(2034)),
+            "the address has 2049 characters, and at most 2048 are accepted",
+        ),
+        (
+            SLUG,
+            &"s".repeat(51),
+            "has 51 characters, and this version of authentik accepts 50",
+        ),
         (SLUG, "token", "is reserved by authentik"),
         (SLUG, "authorize", "is reserved by authentik"),
         (SLUG, "device", "is reserved by authentik"),
@@ -201,6 +221,8 @@ fn what_authentik_would_refuse_is_refused_before_it_is_asked() {
         "https://[::1]:8443",
         "https://xn--bcher-kva.example",
         "localhost",
+        &format!("https://{}example", "a.".repeat(123)),
+        &format!("https://a.test/{}", "p".repeat(2033)),
     ] {
         asked(&service(
             &[(EXTERNAL_HOST, text), (SLUG, "tokens")],
@@ -312,7 +334,7 @@ fn only_the_label_enabled_counts_and_another_one_is_told() {
     let mut service = service(&[HOST], &[(80, None)]);
     for label in DISABLED {
         label.clone_into(&mut service.label);
-        assert_eq!(desired_application(&service, "cluster.local"), Ok(None));
+        assert_eq!(desired_application(&service, RULES), Ok(None));
     }
     "true".clone_into(&mut service.label);
     let expected = "label authentik.io/proxy is \"true\"; expected \"enabled\" or \"disabled\"";

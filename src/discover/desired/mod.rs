@@ -3,11 +3,12 @@
 pub mod address;
 pub mod labels;
 pub mod ports;
+pub mod slug;
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::discover::desired::labels::{
-    Claim, DesiredApplication, Labelled, Problem, claim, desired_application, unknown,
+    Claim, DesiredApplication, Labelled, Problem, Rules, claim, desired_application, unknown,
 };
 use crate::discover::ownership_marker::{Source, list};
 
@@ -25,14 +26,14 @@ pub struct Desired {
 impl Desired {
     /// Reads all labelled objects. Where several claim the same slug or address, none gets it.
     #[must_use]
-    pub fn of(labelled: &[Labelled], cluster_domain: &str) -> Self {
+    pub fn of(labelled: &[Labelled], rules: Rules<'_>) -> Self {
         let mut desired = Self::default();
         for object in labelled {
             let odd = unknown(object).into_iter();
             desired
                 .warnings
                 .extend(odd.map(|text| format!("{}: {text}", object.source)));
-            let asked = match desired_application(object, cluster_domain) {
+            let asked = match desired_application(object, rules) {
                 Ok(None) => continue,
                 Ok(Some(desired)) => Ok(desired),
                 Err(problems) => {
@@ -41,7 +42,7 @@ impl Desired {
                 }
             };
             let source = &object.source;
-            desired.claims.insert(source.clone(), claim(object));
+            desired.claims.insert(source.clone(), claim(object, rules));
             desired.asked.insert(source.clone(), asked);
         }
         desired.refuse_shared("slug", |desired| desired.slug.clone());

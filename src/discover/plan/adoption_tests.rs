@@ -213,7 +213,7 @@ fn what_is_in_the_way_is_told_with_whose_it_is() {
 
     let mut moved = service("a", &[]);
     moved.source.namespace = "other".into();
-    let desired = Desired::of(&[moved], "cluster.local");
+    let desired = Desired::of(&[moved], RULES);
     let plan = Plan::of(desired, &before, OWNER, |namespace| namespace == "other");
     assert_eq!(plan.items.len(), 1, "{plan:?}");
     assert!(
@@ -226,7 +226,7 @@ fn what_is_in_the_way_is_told_with_whose_it_is() {
     foreign.providers[0].application = Some("theirs".into());
     let application = foreign.applications.remove("a").expect("it is there");
     foreign.applications.insert("theirs".into(), application);
-    let desired = Desired::of(&[heir("b", "a", "https://a.test")], "cluster.local");
+    let desired = Desired::of(&[heir("b", "a", "https://a.test")], RULES);
     let plan = Plan::of(desired, &foreign, OWNER, |_| true);
     assert_eq!(plan.refusals(), 2, "{plan:?}");
 }

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use super::super::ownership_marker::Kind;
 use super::*;
-use crate::discover::desired::labels::{Labelled, Spec};
+use crate::discover::desired::labels::{Labelled, Rules, Spec};
 use crate::discover::desired::ports::{Port, Ports, Target};
 
 #[path = "adoption_tests.rs"]
 mod adoption;
 
 const OWNER: &str = "home";
+const RULES: Rules<'_> = Rules {
+    cluster_domain: "cluster.local",
+    max_slug_chars: None,
+};
 
 fn source(name: &str) -> Source {
     Source {
@@ -49,11 +53,7 @@ fn created(services: &[Labelled]) -> Actual {
     let mut actual = Actual::default();
     actual.outpost.name = "ours".into();
     actual.embedded = Some(Outpost::default());
-    for (asked, pk) in Desired::of(services, "cluster.local")
-        .asked
-        .into_values()
-        .zip(1..)
-    {
+    for (asked, pk) in Desired::of(services, RULES).asked.into_values().zip(1..) {
         let wanted = asked.expect("an application");
         actual.providers.push(ActualProvider {
             pk,
@@ -74,7 +74,7 @@ fn created(services: &[Labelled]) -> Actual {
 }
 
 fn plan(services: &[Labelled], actual: &Actual) -> Vec<Action> {
-    let desired = Desired::of(services, "cluster.local");
+    let desired = Desired::of(services, RULES);
     let plan = Plan::of(desired, actual, OWNER, |_| true);
     plan.items.into_iter().map(|item| item.action).collect()
 }
@@ -185,7 +185,7 @@ fn what_is_no_longer_asked_for_is_an_orphan_and_what_others_made_is_not() {
         [Action::Change(vec![]), orphan]
     );
 
-    let desired = Desired::of(&services[..1], "cluster.local");
+    let desired = Desired::of(&services[..1], RULES);
     let elsewhere = Plan::of(desired, &actual, OWNER, |namespace| namespace == "others");
     assert_eq!(elsewhere.items.len(), 1, "{elsewhere:?}");
 }

@@ -11,8 +11,15 @@ use crate::random;
 use crate::state::admin::Admin;
 use crate::state::{Outpost, Shared, State};
 
-/// What authentik 2025.6 and others accept.
-const MAX_SLUG_CHARS: usize = 50;
+/// Slugs that it refuses.
+const RESERVED_SLUGS: [&str; 6] = [
+    "authorize",
+    "device",
+    "introspect",
+    "revoke",
+    "token",
+    "userinfo",
+];
 
 /// Answers a request with the administrator's token; `path` are the segments after `api/v3`.
 pub(super) fn answer(
@@ -31,10 +38,14 @@ pub(super) fn answer(
         ["providers", "proxy", ..] => "authentik_providers_proxy.{}_proxyprovider",
         ["core", "applications", ..] => "authentik_core.{}_application",
         ["outposts", "instances", ..] => "authentik_outposts.{}_outpost",
-        ["core", "users", "me", ..] => "",
+        ["core", "users", "me", ..] | ["admin", ..] => "",
         _ => "authentik_flows.{}_flow",
     };
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    if path == ["admin", "version", ""] {
+        return (StatusCode::OK, super::version(state));
+    }
+    let max_slug_chars = shared.settings.dialect.max_slug_chars();
     let Some(admin) = &mut state.admin else {
         return no_match("Admin");
     };
@@ -70,8 +81,12 @@ pub(super) fn answer(
             };
             paging::page(shared.settings.dialect, &request.query, &records)
         }
-        (&Method::POST, ["core", "applications", ""]) => create_application(admin, body),
-        (method, ["core", "applications", slug, ""]) => application(admin, method, slug, body),
+        (&Method::POST, ["core", "applications", ""]) => {
+            create_application(admin, max_slug_chars, body)
+        }
+        (method, ["core", "applications", slug, ""]) => {
+            application(admin, max_slug_chars, method, slug, body)
+        }
         (&Method::GET, ["flows", "instances", slug, ""]) => match admin.flows.get(slug) {
             Some(pk) => (
                 StatusCode::OK,
@@ -209,13 +224,28 @@ fn provider(admin: &mut Admin, method: &Method, pk: i64, body: Value) -> ApiAnsw
     (StatusCode::OK, admin.provider(pk))
 }
 
-pub(crate) fn create_application(admin: &mut Admin, body: Value) -> ApiAnswer {
+/// The same check for creating and changing.
+fn check_slug(admin: &Admin, max_chars: Option<usize>, slug: &str) -> Option<ApiAnswer> {
+    let text = if let Some(max) = max_chars.filter(|max| slug.chars().count() > *max) {
+        format!("Ensure this field has no more than {max} characters.")
+    } else if RESERVED_SLUGS.contains(&slug) {
+        format!("The slug '{slug}' is reserved and cannot be used for applications.")
+    } else if admin.applications.contains_key(slug) {
+        "Application with this slug already exists.".to_owned()
+    } else {
+        return None;
+    };
+    Some(invalid("slug", &text))
+}
+
+pub(crate) fn create_application(
+    admin: &mut Admin,
+    max_slug_chars: Option<usize>,
+    body: Value,
+) -> ApiAnswer {
     let slug = body["slug"].as_str().unwrap_or_default().to_owned();
-    if slug.len() > MAX_SLUG_CHARS {
-        return invalid("slug", "Ensure this field has no more than 50 characters.");
-    }
-    if admin.applications.contains_key(&slug) {
-        return invalid("slug", "Application with this slug already exists.");
+    if let Some(refused) = check_slug(admin, max_slug_chars, &slug) {
+        return refused;
     }
     let taken =
         |other: &Value| !body["provider"].is_null() && other["provider"] == body["provider"];
@@ -239,15 +269,23 @@ pub(crate) fn create_application(admin: &mut Admin, body: Value) -> ApiAnswer {
     (StatusCode::CREATED, record)
 }
 
-fn application(admin: &mut Admin, method: &Method, slug: &str, body: Value) -> ApiAnswer {
+fn application(
+    admin: &mut Admin,
+    max_slug_chars: Option<usize>,
+    method: &Method,
+    slug: &str,
+    body: Value,
+) -> ApiAnswer {
     let Some(mut record) = admin.applications.get(slug).cloned() else {
         return no_match("Application");
     };
     match *method {
         Method::PATCH => {
             let now = body["slug"].as_str().unwrap_or(slug).to_owned();
-            if now != slug && admin.applications.contains_key(&now) {
-                return invalid("slug", "Application with this slug already exists.");
+            if now != slug
+                && let Some(refused) = check_slug(admin, max_slug_chars, &now)
+            {
+                return refused;
             }
             merge(&mut record, body);
             admin.applications.remove(slug);

@@ -50,7 +50,8 @@ impl Standin {
                 }),
             );
             let pk = provider["pk"].as_i64().unwrap_or_default();
-            create_application(admin, json!({"slug": slug, "name": slug, "provider": pk}));
+            let application = json!({"slug": slug, "name": slug, "provider": pk});
+            create_application(admin, None, application);
             admin.assigned[1].push(pk);
             pk
         })
