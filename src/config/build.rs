@@ -85,6 +85,7 @@ pub(super) fn discovery(reader: &mut Reader<'_>) -> Option<Discovery> {
         tls,
         log,
         discover: discover?,
+        origin: reader.origin(),
     })
 }
 

@@ -38,6 +38,14 @@ impl SourceFile {
         }
     }
 
+    /// The content of `files` as of now, if it is another one. Blocks.
+    #[must_use]
+    pub fn other_content(files: &[Self]) -> Option<Vec<Fingerprint>> {
+        let seen: Vec<_> = files.iter().map(|it| Fingerprint::of(&it.path)).collect();
+        let is_known = files.iter().map(|it| it.content).eq(seen.iter().copied());
+        (!is_known).then_some(seen)
+    }
+
     /// Whether it is this file, read for this.
     #[must_use]
     pub fn is(&self, source: &str, path: &Path) -> bool {

@@ -158,7 +158,15 @@ impl Config {
 
     /// The settings of the command `discover`, which needs no token of an outpost.
     pub fn discovery(cli_path: Option<&Path>, vars: &Vars) -> Result<Discovery, ConfigErrors> {
-        let mut reader = Reader::open(cli_path, vars, false);
+        Self::read_discovery(cli_path, vars, false)
+    }
+
+    fn read_discovery(
+        cli_path: Option<&Path>,
+        vars: &Vars,
+        again: bool,
+    ) -> Result<Discovery, ConfigErrors> {
+        let mut reader = Reader::open(cli_path, vars, again);
         reader.check_variable_names();
         let discovery = build::discovery(&mut reader);
         reader.finish(discovery)
@@ -246,4 +254,6 @@ pub struct Discovery {
     pub log: Log,
     /// The other settings of the command.
     pub discover: Discover,
+    /// What it was made of.
+    origin: Origin,
 }

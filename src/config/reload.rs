@@ -2,7 +2,7 @@
 
 use super::files::{CONFIG_FILE, SourceFile};
 use super::settings::{Setting, settings};
-use super::{Config, ConfigErrors};
+use super::{Config, ConfigErrors, Discovery};
 
 /// The prefix of the settings of the command `discover`, which the server does not use.
 const OTHER_COMMAND: &str = "discover.";
@@ -55,6 +55,21 @@ impl Config {
             Some((file.path.clone(), file.content))
         };
         file(self) != file(other)
+    }
+}
+
+impl Discovery {
+    /// Reads the same layers again: the file, the files that settings refer to, and the same
+    /// variables.
+    pub fn reload(&self) -> Result<Self, ConfigErrors> {
+        let (path, vars) = (self.origin.cli_path.as_deref(), &self.origin.vars);
+        Config::read_discovery(path, vars, true)
+    }
+
+    /// The files that it was read from.
+    #[must_use]
+    pub fn files(&self) -> &[SourceFile] {
+        &self.origin.files
     }
 }
 

@@ -16,8 +16,13 @@ pub mod kubernetes;
 pub mod ownership_marker;
 pub mod plan;
 pub mod table;
+mod token;
 mod watch;
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Discovery;
@@ -61,9 +66,21 @@ pub enum DiscoverError {
     Empty,
 }
 
+impl DiscoverError {
+    /// Whether authentik refused the token, or what it was to permit.
+    fn is_refused_token(&self) -> bool {
+        matches!(
+            self,
+            Self::Authentik(AuthentikError::Token(_) | AuthentikError::Forbidden { .. })
+        )
+    }
+}
+
 /// A cluster and an authentik.
 pub struct Discover<'a> {
     settings: &'a Discovery,
+    /// That of the settings, or one that was read later.
+    token: ArcSwap<SecretString>,
     cluster: Cluster,
     back_channel: BackChannel,
     options: Options,
@@ -82,6 +99,7 @@ impl<'a> Discover<'a> {
         };
         Ok(Self {
             settings,
+            token: ArcSwap::from_pointee(settings.token.clone()),
             cluster,
             back_channel: BackChannel::new(&tls, settings.request_timeout, &settings.egress)?,
             options,
@@ -93,7 +111,8 @@ impl<'a> Discover<'a> {
         let discover = &self.settings.discover;
         let labelled = self.cluster.labelled().await?;
         let nothing = labelled.is_empty();
-        let authentik = self.authentik();
+        let token = self.token.load_full();
+        let authentik = self.authentik(&token);
         // The limit matters to long slugs only.
         let is_long = |object: &Labelled| object.slug().len() > slug::MAX_CHARS;
         let max_slug_chars = if labelled.iter().any(is_long) {
@@ -127,7 +146,8 @@ impl<'a> Discover<'a> {
         refused: &mut Refused,
         stop: &CancellationToken,
     ) -> Outcome {
-        let (authentik, prune) = (self.authentik(), self.options.prune);
+        let (token, prune) = (self.token.load_full(), self.options.prune);
+        let authentik = self.authentik(&token);
         apply(&authentik, plan, actual, prune, refused, stop).await
     }
 
@@ -136,7 +156,12 @@ impl<'a> Discover<'a> {
         watch::watch(self, stop).await;
     }
 
-    fn authentik(&self) -> Authentik<'_> {
-        Authentik::new(self.settings, &self.back_channel)
+    /// Uses another token from now on.
+    fn replace_token(&self, token: SecretString) {
+        self.token.store(Arc::new(token));
+    }
+
+    fn authentik<'b>(&'b self, token: &'b SecretString) -> Authentik<'b> {
+        Authentik::new(self.settings, token, &self.back_channel)
     }
 }

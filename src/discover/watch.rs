@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::table::lines;
+use super::token::{POLL_INTERVAL, TokenFiles};
 use super::{Discover, DiscoverError};
 use crate::discover::apply::Refused;
 use crate::discover::plan::Plan;
@@ -20,9 +21,12 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Looks once, then whenever something changes, and at intervals.
 pub(super) async fn watch(discover: &Discover<'_>, stop: &CancellationToken) {
-    let interval = discover.settings.discover.interval;
+    let longest = discover.settings.discover.interval;
     let throttle = Throttle::default();
     let mut refused = Refused::default();
+    let mut token_files = TokenFiles::new(discover.settings);
+    let mut ticks = interval(POLL_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changes = discover.cluster.changes();
     let mut pause = FIRST_PAUSE;
     let mut due = Instant::now();
@@ -39,15 +43,28 @@ pub(super) async fn watch(discover: &Discover<'_>, stop: &CancellationToken) {
                     }
                 }
             },
+            _ = ticks.tick(), if !token_files.is_empty() => {
+                if let Some(token) = token_files.read_if_settled().await {
+                    discover.replace_token(token);
+                    due = Instant::now();
+                }
+            }
             () = sleep_until(due) => {
                 let next = match once(discover, &mut refused, stop).await {
                     Ok(true) => {
                         pause = FIRST_PAUSE;
-                        interval
+                        longest
                     }
-                    Ok(false) => grow(&mut pause, interval),
+                    Ok(false) => grow(&mut pause, longest),
                     Err(error) => {
-                        let again = grow(&mut pause, interval);
+                        if error.is_refused_token()
+                            && let Some(token) = token_files.read_if_changed().await
+                        {
+                            discover.replace_token(token);
+                            due = Instant::now();
+                            continue;
+                        }
+                        let again = grow(&mut pause, longest);
                         tracing::error!(again_s = again.as_secs(), "discovery failed: {error}");
                         again
                     }

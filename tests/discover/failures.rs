@@ -151,7 +151,7 @@ async fn a_slug_has_the_length_that_its_authentik_accepts() {
         let said = world.run(&["--apply"]).await;
         assert_eq!(said.code, Some(i32::from(!accepted)), "{said:?}");
         if accepted {
-            assert_eq!(world.slugs(), [slug.clone()]);
+            assert_eq!(world.slugs(), [&*slug]);
         } else {
             let expected = format!(
                 "annotation authentik.io/slug \"{slug}\" has 60 characters, and this version of authentik accepts 50; choose a shorter slug, or update authentik to 2025.12"

@@ -1,17 +1,21 @@
 //! `--watch`: what changes in the cluster arrives at authentik, and a signal ends it.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use authentik_standin::{Dialect, Endpoint, Fault};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::cluster;
 use crate::objects::service;
 use crate::{GRAFANA, OUTPOST_TOKEN, TOKEN, World, within};
+
+const NEW_TOKEN: &str = "new-admin-token-0123456789";
 
 /// The command, running.
 struct Watching {
@@ -22,7 +26,10 @@ struct Watching {
 
 impl Watching {
     fn start(world: &World, arguments: &[&str]) -> Self {
-        let mut command = world.command(arguments);
+        Self::of(world.command(arguments))
+    }
+
+    fn of(mut command: Command) -> Self {
         let command = command
             .arg("--watch")
             .env("AUTHENTIK_LOG_LEVEL", "trace")
@@ -66,7 +73,7 @@ impl Watching {
         let status = within(self.child.wait()).await.expect("it ends");
         assert_eq!(status.code(), Some(0));
         for line in &self.all {
-            for secret in [TOKEN, OUTPOST_TOKEN, cluster::TOKEN] {
+            for secret in [TOKEN, NEW_TOKEN, OUTPOST_TOKEN, cluster::TOKEN] {
                 assert!(!line.contains(secret), "{line}");
             }
         }
@@ -263,4 +270,61 @@ async fn a_missing_right_to_watch_is_logged_once_and_the_interval_goes_on() {
         "{all:#?}"
     );
     assert_eq!(world.slugs(), ["wiki"]);
+}
+
+/// The command with its token in a file, after its first look, and the file.
+async fn with_token_file(world: &World) -> (Watching, TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("token");
+    std::fs::write(&path, TOKEN).expect("written");
+    let mut command = world.command(&["--apply"]);
+    let reference = format!("file://{}", path.display());
+    command.env("AUTHENTIK_PROXY_DISCOVER__TOKEN", reference);
+    let mut watching = Watching::of(command);
+    watching.until("discovery is through").await;
+    within(world.cluster.wait_watches(2)).await;
+    (watching, directory, path)
+}
+
+#[tokio::test]
+async fn another_token_in_the_file_is_used() {
+    let world = World::new().await;
+    let (mut watching, _directory, path) = with_token_file(&world).await;
+    world.authentik.rotate_admin_token(NEW_TOKEN);
+    world.cluster.put(service("apps", "wiki", &[]));
+    let line = watching.until("discovery failed").await;
+    let event = line["event"].as_str().expect("text");
+    assert!(event.contains("refuses the token"), "{event}");
+
+    std::fs::write(&path, "two words").expect("written");
+    watching.until("cannot be reloaded").await;
+    std::fs::write(&path, NEW_TOKEN).expect("written");
+    let line = watching.until("configuration reloaded").await;
+    assert_eq!(line["applied"], "discover.token", "{line}");
+    watching.until("discovery is through").await;
+    assert_eq!(world.slugs(), ["wiki"]);
+    watching.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_read_at_once() {
+    let world = World::new().await;
+    let (mut watching, _directory, path) = with_token_file(&world).await;
+    // Files are not looked at while it waits for an answer.
+    world.authentik.clear_requests();
+    world.authentik.fault(Endpoint::Outposts, Fault::Hang);
+    world.cluster.put(service("apps", "wiki", &[]));
+    let asked = world
+        .authentik
+        .wait_requests(1, |request| request.path.ends_with("/outposts/instances/"));
+    within(asked).await;
+    world.authentik.rotate_admin_token(NEW_TOKEN);
+    std::fs::write(&path, NEW_TOKEN).expect("written");
+    world.authentik.clear_faults();
+    watching.until("configuration reloaded").await;
+    watching.until("discovery is through").await;
+    assert_eq!(world.slugs(), ["wiki"]);
+    let all = watching.stop().await;
+    let failed = all.iter().filter(|line| line.contains("discovery failed"));
+    assert_eq!(failed.count(), 0, "{all:#?}");
 }

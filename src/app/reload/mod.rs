@@ -146,9 +146,7 @@ impl Reloader {
         let header_files = self.parts.reloadable.borrow().header_files.clone();
         let looked = spawn_blocking(move || {
             header_files.refresh();
-            let seen: Vec<_> = files.iter().map(|it| Fingerprint::of(&it.path)).collect();
-            let is_known = files.iter().map(|it| it.content).eq(seen.iter().copied());
-            (!is_known).then_some(seen)
+            SourceFile::other_content(&files)
         });
         // Joining fails only if reading panics.
         looked.await.unwrap_or_default()

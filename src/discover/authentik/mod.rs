@@ -6,6 +6,7 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use secrecy::SecretString;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use url::form_urlencoded;
@@ -42,11 +43,14 @@ pub struct Authentik<'a> {
 }
 
 impl<'a> Authentik<'a> {
-    /// A client with the token of `settings`.
+    /// A client with this token.
     #[must_use]
-    pub fn new(settings: &'a Discovery, back_channel: &'a BackChannel) -> Self {
-        let (host, token) = (&settings.host, &settings.token);
-        let rest = Rest::new(host, token, PRODUCT.to_owned(), back_channel);
+    pub fn new(
+        settings: &'a Discovery,
+        token: &'a SecretString,
+        back_channel: &'a BackChannel,
+    ) -> Self {
+        let rest = Rest::new(&settings.host, token, PRODUCT.to_owned(), back_channel);
         Self { rest, settings }
     }
 

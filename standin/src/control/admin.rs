@@ -15,6 +15,11 @@ impl Standin {
         self.shared().lock().admin = Some(Admin::new(token));
     }
 
+    /// Gives the administrator another token in place of the one before.
+    pub fn rotate_admin_token(&self, token: &str) {
+        self.admin(|admin| token.clone_into(&mut admin.token));
+    }
+
     /// Takes a permission away, such as `authentik_core.add_application`.
     pub fn deny_admin(&self, permission: &str) {
         self.admin(|admin| admin.denied.extend([permission.to_owned()]));
