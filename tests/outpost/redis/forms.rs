@@ -87,14 +87,14 @@ async fn redis_with_tls_and_a_restricted_user_conforms() {
     assert!(is_live(&replicas.there, &id).await);
 }
 
-/// Starts a Sentinel that watches `master`.
-async fn sentinel(master: &Server) -> Server {
+/// Starts a Sentinel that watches `master`, with `more` lines in its configuration.
+pub(super) async fn sentinel(master: &Server, more: &str) -> Server {
     let address = free_address().expect("a port");
     let directory = tempfile::tempdir().expect("a directory").keep();
     let config = directory.join("sentinel.conf");
     let text = format!(
         "port {}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {} 1\n\
-         sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n",
+         sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n{more}",
         address.port(),
         directory.display(),
         master.port(),
@@ -127,7 +127,7 @@ async fn redis_behind_sentinels_conforms_and_survives_its_primary() {
         }
     })
     .await;
-    let sentinel = sentinel(&primary).await;
+    let sentinel = sentinel(&primary, "").await;
     let nodes = format!("127.0.0.1:1,127.0.0.1:{}", sentinel.port());
     let settings = [
         ("AUTHENTIK_PROXY_REDIS__SENTINELS", nodes.as_str()),

@@ -1,9 +1,15 @@
 //! Secrets that change while replicas share a Redis.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use authentik_standin::Standin;
+use authentik_standin::nginx::free_address;
+use rcgen::{CertificateParams, KeyPair};
 
 use crate::login::refresh::age_tokens;
 use crate::operations::process::Process;
+use crate::redis::forms::sentinel;
 use crate::redis::replicas::{HOST, PAGE, authentik, becomes, replica_with, status};
 use crate::redis::server::{Server, settings};
 use crate::support::volume::Volume;
@@ -27,35 +33,21 @@ async fn run(redis: &Server, password: &str, words: &[&str]) {
         .expect("done");
 }
 
-#[tokio::test]
-#[ignore = "needs Redis"]
-async fn a_new_password_is_read_when_redis_refuses_the_old_one() {
-    let (old, new) = ("the-password-before", "the-password-after");
-    let redis = Server::start(&["--requirepass", old]).await;
-    let volume = Volume::new(&[("password", old)]);
+/// An outpost with these settings, and the cookies of a user who is signed in there.
+async fn signed_in(variables: &[(&str, &str)]) -> (World<Process>, String) {
     let authentik = authentik().await;
-    let (port, reference) = (redis.port(), volume.reference("password"));
-    let mut variables = settings(&port).to_vec();
-    variables.push(("AUTHENTIK_REDIS__PASSWORD", &reference));
-    let outpost = Process::beside(&authentik, &variables).await;
+    let outpost = Process::beside(&authentik, variables).await;
     outpost.wait_line("configuration loaded").await;
-    let mut world = World { authentik, outpost };
+    let world = World { authentik, outpost };
     let mut browser = Browser::default();
     browser.log_in(&world, HOST, PAGE).await;
-    let cookie = browser.cookies(HOST);
+    let cookies = browser.cookies(HOST);
+    (world, cookies)
+}
 
-    run(&redis, old, &["CONFIG", "SET", "requirepass", new]).await;
-    for kind in ["normal", "pubsub"] {
-        run(&redis, new, &["CLIENT", "KILL", "TYPE", kind]).await;
-    }
-    world.outpost.wait_line("cannot be reached").await;
-    assert_eq!(world.nginx(PAGE, &cookie, &[]).await.status(), 200);
-    volume.replace(&[("password", new)]);
-    let line = world.outpost.wait_line("configuration reloaded").await;
-    assert_eq!(line["applied"], "redis.password");
-    let connected = format!("{} is connected", redis.address());
-    world.outpost.wait_lines(&connected, 2).await;
-    assert_eq!(world.nginx(PAGE, &cookie, &[]).await.status(), 200);
+/// Expects that the session goes on and another can begin, and that no secret was logged.
+async fn goes_on(mut world: World<Process>, cookies: &str, secrets: &[&str]) {
+    assert_eq!(world.nginx(PAGE, cookies, &[]).await.status(), 200);
     let mut another = Browser::default();
     another.log_in(&world, HOST, PAGE).await;
     let metrics = text(&get(world.outpost.metrics(), "/metrics", "x", &[]).await);
@@ -65,9 +57,234 @@ async fn a_new_password_is_read_when_redis_refuses_the_old_one() {
     );
     for line in world.outpost.lines() {
         let line = line.to_string();
-        assert!(!line.contains(old) && !line.contains(new), "{line}");
+        for secret in secrets {
+            assert!(!line.contains(secret), "{line}");
+        }
     }
     world.outpost.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Redis"]
+async fn a_new_password_is_read_when_redis_refuses_the_old_one() {
+    let (old, new) = ("the-password-before", "the-password-after");
+    let redis = Server::start(&["--requirepass", old]).await;
+    let volume = Volume::new(&[("password", old)]);
+    let (port, reference) = (redis.port(), volume.reference("password"));
+    let mut variables = settings(&port).to_vec();
+    variables.push(("AUTHENTIK_REDIS__PASSWORD", &reference));
+    let (world, cookies) = signed_in(&variables).await;
+
+    run(&redis, old, &["CONFIG", "SET", "requirepass", new]).await;
+    for kind in ["normal", "pubsub"] {
+        run(&redis, new, &["CLIENT", "KILL", "TYPE", kind]).await;
+    }
+    world.outpost.wait_line("cannot be reached").await;
+    assert_eq!(world.nginx(PAGE, &cookies, &[]).await.status(), 200);
+    volume.replace(&[("password", new)]);
+    let line = world.outpost.wait_line("configuration reloaded").await;
+    assert_eq!(line["applied"], "redis.password");
+    let connected = format!("{} is connected", redis.address());
+    world.outpost.wait_lines(&connected, 2).await;
+    goes_on(world, &cookies, &[old, new]).await;
+}
+
+/// The connections of a user of Redis: whether each is a subscription, by its number.
+async fn connections(redis: &Server, user: &str) -> BTreeMap<u64, bool> {
+    let list: String = redis.run(&["CLIENT", "LIST"]).await;
+    let user = format!("user={user}");
+    let connection = |line: &str| {
+        let mut words = line.split(' ');
+        let id = words.next()?.strip_prefix("id=")?.parse().ok()?;
+        let is_theirs = line.split(' ').any(|word| word == user);
+        is_theirs.then(|| (id, words.any(|word| word == "sub=1")))
+    };
+    list.lines().filter_map(connection).collect()
+}
+
+/// Waits until a user has a connection and a subscription, all with numbers that are not in `before`.
+async fn connected_anew(redis: &Server, user: &str, before: &BTreeMap<u64, bool>) {
+    let moved = async {
+        loop {
+            let now = connections(redis, user).await;
+            let has = |subscribed| now.values().any(|it| *it == subscribed);
+            if has(true) && has(false) && now.keys().all(|id| !before.contains_key(id)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(moved).await;
+}
+
+/// A cluster of one node.
+async fn cluster() -> Server {
+    let bus = free_address().expect("a port").port().to_string();
+    let node = Server::start(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
+    node.run::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"])
+        .await;
+    let ready = async {
+        while !node
+            .run::<String>(&["CLUSTER", "INFO"])
+            .await
+            .contains("cluster_state:ok")
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(ready).await;
+    node
+}
+
+/// While Redis accepts both passwords, the client of a cluster, which keeps its own, is replaced: it
+/// opens later connections with the new one.
+#[tokio::test]
+#[ignore = "needs Redis"]
+async fn a_cluster_is_connected_again_with_a_new_password() {
+    let (old, new) = ("the-password-before", "the-password-after");
+    let redis = cluster().await;
+    let rule = async |rule: String| {
+        redis.run::<()>(&["ACL", "SETUSER", "outpost", &rule]).await;
+    };
+    for rights in ["on", "allkeys", "allchannels", "allcommands"] {
+        rule(rights.to_owned()).await;
+    }
+    rule(format!(">{old}")).await;
+    let volume = Volume::new(&[("password", old)]);
+    let (node, reference) = (redis.address().to_string(), volume.reference("password"));
+    let variables = [
+        ("AUTHENTIK_PROXY_REDIS__CLUSTER", node.as_str()),
+        ("AUTHENTIK_REDIS__USERNAME", "outpost"),
+        ("AUTHENTIK_REDIS__PASSWORD", &reference),
+    ];
+    let (world, cookies) = signed_in(&variables).await;
+    connected_anew(&redis, "outpost", &BTreeMap::new()).await;
+
+    rule(format!(">{new}")).await;
+    let commands = |all: &BTreeMap<u64, bool>| {
+        let commands = all.iter().filter(|(_, subscribed)| !**subscribed);
+        commands.map(|(id, _)| *id).collect::<Vec<_>>()
+    };
+    let before = commands(&connections(&redis, "outpost").await);
+    volume.replace(&[("password", new)]);
+    let line = world.outpost.wait_line("configuration reloaded").await;
+    assert_eq!(line["applied"], "redis.password");
+    let replaced = async {
+        loop {
+            let now = commands(&connections(&redis, "outpost").await);
+            if !now.is_empty() && now.iter().all(|id| !before.contains(id)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(replaced).await;
+
+    rule(format!("<{old}")).await;
+    let before = connections(&redis, "outpost").await;
+    redis
+        .run::<i64>(&["CLIENT", "KILL", "USER", "outpost"])
+        .await;
+    connected_anew(&redis, "outpost", &before).await;
+    assert_eq!(world.outpost.complaints(), [""; 0]);
+    goes_on(world, &cookies, &[old, new]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Redis"]
+async fn a_new_password_of_the_sentinels_is_read_when_they_refuse_the_old_one() {
+    let (old, new) = ("the-password-before", "the-password-after");
+    let redis = Server::start(&[]).await;
+    let sentinel = sentinel(&redis, &format!("requirepass {old}\n")).await;
+    let volume = Volume::new(&[("password", old)]);
+    let (node, reference) = (sentinel.address().to_string(), volume.reference("password"));
+    let variables = [
+        ("AUTHENTIK_PROXY_REDIS__SENTINELS", node.as_str()),
+        ("AUTHENTIK_PROXY_REDIS__SENTINEL_MASTER", "main"),
+        ("AUTHENTIK_PROXY_REDIS__SENTINEL_PASSWORD", &reference),
+    ];
+    let (world, cookies) = signed_in(&variables).await;
+
+    let rule = format!(">{new}");
+    let change = ["ACL", "SETUSER", "default", "resetpass", &rule];
+    run(&sentinel, old, &change).await;
+    let cut = async || {
+        for kind in ["normal", "pubsub"] {
+            redis.run::<i64>(&["CLIENT", "KILL", "TYPE", kind]).await;
+        }
+    };
+    cut().await;
+    world.outpost.wait_line("cannot be reached").await;
+    assert_eq!(world.nginx(PAGE, &cookies, &[]).await.status(), 200);
+    volume.replace(&[("password", new)]);
+    let line = world.outpost.wait_line("configuration reloaded").await;
+    assert_eq!(line["applied"], "redis.sentinel_password");
+    let connected = format!("{node} is connected");
+    world.outpost.wait_lines(&connected, 2).await;
+    goes_on(world, &cookies, &[old, new]).await;
+}
+
+/// A certificate for 127.0.0.1 of an authority of its own, and its key.
+fn certificate() -> [String; 2] {
+    let key = KeyPair::generate().expect("a key");
+    let certificate = CertificateParams::new(["127.0.0.1".to_owned()]).expect("names");
+    let certificate = certificate.self_signed(&key).expect("a certificate");
+    [certificate.pem(), key.serialize_pem()]
+}
+
+#[tokio::test]
+#[ignore = "needs Redis"]
+async fn redis_with_a_certificate_of_another_authority_is_connected_without_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let ([old, old_key], [new, new_key]) = (certificate(), certificate());
+    let port = free_address().expect("a port").port().to_string();
+    let redis = Server::start(&[
+        "--tls-port",
+        &port,
+        "--tls-auth-clients",
+        "no",
+        "--tls-cert-file",
+        &write("old.pem", &old),
+        "--tls-key-file",
+        &write("old.key", &old_key),
+    ])
+    .await;
+    let volume = Volume::new(&[("ca.pem", &old)]);
+    let authority = volume.path("ca.pem");
+    let mut variables = settings(&port).to_vec();
+    variables.extend([
+        ("AUTHENTIK_REDIS__TLS", "true"),
+        ("AUTHENTIK_REDIS__TLS_CA_CERT", authority.as_str()),
+    ]);
+    let (world, cookies) = signed_in(&variables).await;
+    connected_anew(&redis, "default", &BTreeMap::new()).await;
+
+    volume.replace(&[("ca.pem", &new)]);
+    world.outpost.wait_line("configuration reloaded").await;
+    assert_eq!(world.nginx(PAGE, &cookies, &[]).await.status(), 200);
+    let files = [write("new.pem", &new), write("new.key", &new_key)];
+    redis
+        .run::<()>(&[
+            "CONFIG",
+            "SET",
+            "tls-cert-file",
+            &files[0],
+            "tls-key-file",
+            &files[1],
+        ])
+        .await;
+    let before = connections(&redis, "default").await;
+    for kind in ["normal", "pubsub"] {
+        redis.run::<i64>(&["CLIENT", "KILL", "TYPE", kind]).await;
+    }
+    connected_anew(&redis, "default", &before).await;
+    assert_eq!(world.outpost.complaints(), [""; 0]);
+    goes_on(world, &cookies, &[]).await;
 }
 
 /// A replica with its token in a volume.
