@@ -112,7 +112,7 @@ impl ProxyError {
                 "Misconfigured",
                 "This application is not set up correctly. Tell your administrator.",
             ),
-            ProxyFailure::Upstream(E::TooLarge | E::Malformed(_)) => (
+            ProxyFailure::Upstream(E::TooLarge(_) | E::Malformed { .. }) => (
                 "The application's answer cannot be read",
                 "The application behind this address answered, but not as it should. Tell your administrator.",
             ),

@@ -82,8 +82,8 @@ impl Hint for ProxyError {
             ProxyFailure::Upstream(E::Connect(error, _) | E::Broken(error) | E::Stale(error)) => {
                 error.hint_for_application()
             }
-            ProxyFailure::Upstream(E::TooLarge) => UpstreamError::TOO_LARGE_HINT,
-            ProxyFailure::Upstream(E::Malformed(_)) => UpstreamError::MALFORMED_HINT,
+            ProxyFailure::Upstream(E::TooLarge(_)) => UpstreamError::TOO_LARGE_HINT,
+            ProxyFailure::Upstream(E::Malformed { .. }) => UpstreamError::MALFORMED_HINT,
             ProxyFailure::Upstream(E::Client) => {
                 "the client or a proxy in front of the outpost gave up"
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::pool::SendError;
+use super::pool::{LineError, SendError};
 use crate::telemetry::metrics::UpstreamErrorKind;
 use crate::web::client::{FetchError, classify};
 
@@ -23,11 +23,16 @@ pub(crate) enum UpstreamError {
     #[error("the connection ended without an answer: {0}")]
     Stale(FetchError),
     /// The head of the response has more lines or bytes than the outpost reads.
-    #[error("the response has more header lines or bytes than are accepted")]
-    TooLarge,
+    #[error("the response has more header lines or bytes than are accepted{}", located(.0.as_ref()))]
+    TooLarge(Option<LineError>),
     /// The response is not HTTP/1.1.
-    #[error("the response is not valid HTTP: {0}")]
-    Malformed(String),
+    #[error("the response is not valid HTTP: {error}{}", located(line.as_ref()))]
+    Malformed {
+        /// Why.
+        error: String,
+        /// The line that is meant, if it is known.
+        line: Option<LineError>,
+    },
     /// The client did not finish its request.
     #[error("the client did not finish its request")]
     Client,
@@ -53,7 +58,11 @@ impl UpstreamError {
     pub(super) fn new(error: SendError, connect: Duration) -> Self {
         match error {
             SendError::Connect(error) => Self::Connect(classify(&*error), connect),
-            SendError::Connection { error, reused } => Self::broken(&error, reused),
+            SendError::Connection {
+                error,
+                reused,
+                line,
+            } => Self::broken(&error, reused, line),
             SendError::Pool(error) if error.is_connect() => {
                 Self::Connect(classify(&error), connect)
             }
@@ -61,22 +70,25 @@ impl UpstreamError {
                 let source = std::error::Error::source(&error);
                 match source.and_then(|source| source.downcast_ref::<hyper::Error>()) {
                     // The pool does not tell whether it was reused; most are.
-                    Some(error) => Self::broken(error, true),
+                    Some(error) => Self::broken(error, true, None),
                     None => Self::Broken(classify(&error)),
                 }
             }
         }
     }
 
-    fn broken(error: &hyper::Error, reused: bool) -> Self {
+    fn broken(error: &hyper::Error, reused: bool, line: Option<LineError>) -> Self {
         if error.is_user() || error.is_body_write_aborted() {
             return Self::Client;
         }
         if error.is_parse_too_large() {
-            return Self::TooLarge;
+            return Self::TooLarge(line);
         }
         if error.is_parse() {
-            return Self::Malformed(error.to_string());
+            return Self::Malformed {
+                error: error.to_string(),
+                line,
+            };
         }
         match classify(error) {
             error @ FetchError::Connection(_) if reused => Self::Stale(error),
@@ -98,11 +110,16 @@ impl UpstreamError {
             )
             | Self::Broken(_)
             | Self::Stale(_)
-            | Self::TooLarge
-            | Self::Malformed(_) => UpstreamErrorKind::Connection,
+            | Self::TooLarge(_)
+            | Self::Malformed { .. } => UpstreamErrorKind::Connection,
             Self::Client | Self::BodyTimeout(_) => UpstreamErrorKind::Client,
             Self::Protocol => UpstreamErrorKind::Protocol,
             Self::Host => UpstreamErrorKind::Claim,
         }
     }
+}
+
+/// The end of a message: the line that is meant, if it is known.
+fn located(line: Option<&LineError>) -> String {
+    line.map_or_else(String::new, |line| format!(": {line}"))
 }

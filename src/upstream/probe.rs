@@ -49,10 +49,10 @@ impl From<UpstreamError> for ProbeError {
             UpstreamError::Connect(error, _)
             | UpstreamError::Broken(error)
             | UpstreamError::Stale(error) => Self::Unreachable(error),
-            UpstreamError::TooLarge => {
+            UpstreamError::TooLarge(_) => {
                 Self::Unreadable(error.to_string(), UpstreamError::TOO_LARGE_HINT)
             }
-            UpstreamError::Malformed(_) => {
+            UpstreamError::Malformed { .. } => {
                 Self::Unreadable(error.to_string(), UpstreamError::MALFORMED_HINT)
             }
             other => Self::Other(other.to_string()),

@@ -8,7 +8,7 @@
 //! handle is dropped, even if its response has not been read; and its type cannot be named.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -16,15 +16,16 @@ use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::client::conn::http1::{Builder, Connection as HttpConnection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 
-use super::dialer::DialerTo;
+use super::dialer::{DialerTo, Stream};
 use super::limited_reads::{LimitedReads, MaxRead};
+use super::line_error::LineError;
 use super::send_error::SendError;
 
 /// Header lines of one response; a response with more is answered with 502. hyper's own limit is 100.
@@ -90,6 +91,9 @@ impl Http1Pool {
                 Some(connection) => connection,
                 None => self.open().await?,
             };
+            if request.headers().contains_key(header::UPGRADE) {
+                connection = connection.with_upgrades();
+            }
             match connection.send(request).await {
                 Ok(response) => return Ok((response, self.release(connection))),
                 Err(mut error) => match error.take_message() {
@@ -97,7 +101,11 @@ impl Http1Pool {
                     Some(unsent) if reused => request = unsent,
                     _ => {
                         let error = error.into_error();
-                        return Err(SendError::Connection { error, reused });
+                        return Err(SendError::Connection {
+                            line: connection.line_error(&error),
+                            error,
+                            reused,
+                        });
                     }
                 },
             }
@@ -111,10 +119,12 @@ impl Http1Pool {
         let (sender, connection) = connected.map_err(|error| SendError::Connection {
             error,
             reused: false,
+            line: None,
         })?;
         Ok(Connection {
             sender,
-            driver: Some(Box::pin(connection.with_upgrades())),
+            driver: Driver::Http(Box::new(connection)),
+            has_ended: false,
             waker: Arc::new(IdleWaker {
                 parked: AtomicBool::new(false),
                 idle_event: Arc::clone(&self.idle_event),
@@ -128,7 +138,7 @@ impl Http1Pool {
             self.keep(connection);
             return true;
         }
-        if connection.driver.is_some() {
+        if !connection.has_ended {
             let pool = Arc::clone(self);
             tokio::spawn(async move {
                 if connection.becomes_ready().await {
@@ -140,7 +150,8 @@ impl Http1Pool {
     }
 
     fn keep(&self, mut connection: Connection) {
-        if connection.park() {
+        let is_upgradeable = matches!(connection.driver, Driver::Upgradeable(_));
+        if is_upgradeable || connection.park() {
             return;
         }
         if let Some(idle) = &mut *self.idle()
@@ -158,23 +169,54 @@ impl Http1Pool {
 /// A connection, and the handle that gives it requests.
 struct Connection {
     sender: SendRequest<Body>,
-    /// `None` when the connection has ended.
-    driver: Option<BoxFuture<'static, hyper::Result<()>>>,
+    driver: Driver,
+    has_ended: bool,
     waker: Arc<IdleWaker>,
 }
 
+type Io = TokioIo<LimitedReads<TokioIo<Stream>>>;
+
+/// What reads and writes.
+enum Driver {
+    /// Has what was read and not parsed.
+    Http(Box<HttpConnection<Io, Body>>),
+    /// For a request to change the protocol. It hides what was read, and is not used again.
+    Upgradeable(BoxFuture<'static, hyper::Result<()>>),
+}
+
 impl Connection {
+    /// Prepares for a request to change the protocol.
+    fn with_upgrades(self) -> Self {
+        let driver = match self.driver {
+            Driver::Http(connection) => Driver::Upgradeable(Box::pin(connection.with_upgrades())),
+            upgradeable @ Driver::Upgradeable(_) => upgradeable,
+        };
+        Self { driver, ..self }
+    }
+
+    /// The line because of which a response was refused with `error`.
+    fn line_error(self, error: &hyper::Error) -> Option<LineError> {
+        match self.driver {
+            Driver::Http(connection) if error.is_parse() => {
+                let unparsed = connection.into_parts().read_buf;
+                LineError::find(error, &unparsed, MAX_RESPONSE_HEADER_LINES)
+            }
+            _ => None,
+        }
+    }
+
     /// Does what can be done now. Ready when the connection has ended.
     fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(driver) = &mut self.driver else {
+        if self.has_ended {
             return Poll::Ready(());
-        };
-        // Errors are returned to those who wait for a response or a body.
-        let ended = driver.as_mut().poll(context).map(drop);
-        if ended.is_ready() {
-            self.driver = None;
         }
-        ended
+        // Errors are returned to those who wait for a response or a body.
+        let ended = match &mut self.driver {
+            Driver::Http(connection) => Pin::new(connection).poll(context),
+            Driver::Upgradeable(connection) => connection.as_mut().poll(context),
+        };
+        self.has_ended = ended.is_ready();
+        ended.map(drop)
     }
 
     async fn send(
@@ -240,6 +282,69 @@ impl Wake for IdleWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         if self.parked.load(Ordering::Relaxed) {
             self.idle_event.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::sample::select;
+    use proptest::{prop_assert, prop_assert_eq, proptest};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Why a response is refused, if it is, and the line.
+    async fn refused(head: Vec<u8>) -> Option<(String, Option<LineError>)> {
+        // It arrives in parts.
+        let (outpost, mut application) = tokio::io::duplex(16);
+        tokio::spawn(async move {
+            let mut request = [0; 1];
+            let _ = application.read(&mut request).await;
+            let _ = application.write_all(&head).await;
+        });
+        let connected = parser().handshake(TokioIo::new(outpost)).await;
+        let (mut sender, mut connection) = connected.expect("it connects");
+        let mut response = pin!(sender.send_request(Request::new(Body::empty())));
+        let response = poll_fn(|context| {
+            let _ = Pin::new(&mut connection).poll(context);
+            response.as_mut().poll(context)
+        });
+        let error = response.await.err()?;
+        let unparsed = connection.into_parts().read_buf;
+        let line = LineError::find(&error, &unparsed, MAX_RESPONSE_HEADER_LINES);
+        Some((error.to_string(), line))
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_found_whenever_a_header_is_refused(
+            parts in vec(select(vec!["\0", "\r", "\n", "\r\n", ":", " ", "\t", "\u{1}", "a", "é"]), 0..24),
+        ) {
+            let head = format!("HTTP/1.1 200 OK\r\n{}\r\n\r\n", parts.concat());
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            let found = runtime.expect("a runtime").block_on(refused(head.into_bytes()));
+            if let Some((error, line)) = found {
+                prop_assert_eq!(&error, "invalid HTTP header parsed");
+                prop_assert!(line.is_some());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_for_another_reason_has_no_line() {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nX: \0\r\n";
+        for (head, error) in [
+            (head, "invalid content-length parsed"),
+            ("220 smtp.test\r\nX: \0\r\n", "invalid HTTP version parsed"),
+            (
+                "HTTP/1.1 2x0 OK\r\nX: \0\r\n",
+                "invalid HTTP status-code parsed",
+            ),
+        ] {
+            let found = refused(head.into()).await;
+            assert_eq!(found, Some((error.to_owned(), None)), "{head:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 mod dialer;
 mod http1;
 mod limited_reads;
+mod line_error;
 mod send_error;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::web::client::trust::Trust;
 use dialer::{Dialer, DialerTo};
 use http1::Http1Pool;
 pub(super) use limited_reads::MaxRead;
+pub(super) use line_error::LineError;
 pub(super) use send_error::SendError;
 
 /// Idle connections to one application.

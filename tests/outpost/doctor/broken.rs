@@ -161,7 +161,14 @@ async fn an_internal_host_that_cannot_be_used_is_named() {
     let authority = Authority::new();
     let tls = authority.authentik().await;
     let address = tls.url().to_string();
+    let odd = Upstream::answering(|_| "HTTP/1.1 200 OK\r\nX-Odd: a\0\r\n\r\n".into()).await;
+    let odd = format!("http://{}", odd.address);
     for (internal, found, fix) in [
+        (
+            odd.as_str(),
+            "invalid HTTP header parsed: line 2 (x-odd) has a NUL byte at byte 9",
+            "a line with a NUL byte",
+        ),
         (
             "http://kong.invalid",
             "could not be resolved",

@@ -67,7 +67,7 @@ async fn seen<O: crate::support::Outpost>(world: &World<O>) -> (Response<Bytes>,
 async fn problems_are_reported_to_administrators_and_in_the_log() {
     let free = authentik_standin::nginx::free_address().expect("a port");
     let authority = Authority::new();
-    let secure = secure_upstream(authority.server()).await;
+    let secure = secure_upstream(authority.server(), OK).await;
     let silent = misbehaving(|stream| async move {
         std::future::pending::<()>().await;
         drop(stream);
@@ -193,17 +193,78 @@ async fn responses_with_odd_header_lines_are_repaired() {
 
 #[tokio::test]
 async fn responses_that_cannot_be_repaired_are_a_bad_gateway() {
-    let many = "X-Line: 1\r\n".repeat(600);
-    for lines in [
-        &many,
-        "Content-Length: x\r\n",
-        "X-Nul: a\0b\r\n",
-        "X-Cr: a\rb\r\n",
-    ] {
-        let answer = answered(lines.to_owned()).await;
-        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
-        assert!(answer.contains("cannot be read"), "{answer}");
+    const OK: &str = "HTTP/1.1 200 OK\r\n";
+    let nul = format!("{OK}X-Nul: secret\0\r\n\r\n");
+    let many = "Set-Cookie: secret\r\n".repeat(600);
+    let long = "secret".repeat(80_000);
+    let cases = [
+        (
+            nul.clone(),
+            "invalid HTTP header parsed: line 2 (x-nul) has a NUL byte at byte 14",
+        ),
+        (
+            format!("{OK}X-Ok: 1\r\nX-Cr: secret\rsecret\r\n\r\n"),
+            "invalid HTTP header parsed: line 3 (x-cr) has a CR without LF at byte 13",
+        ),
+        (
+            format!("HTTP/1.1 103 Early Hints\r\nX-Ok: 1\r\n\r\n{OK}secret\0\r\n\r\n"),
+            "invalid HTTP header parsed: line 2 has a NUL byte at byte 7",
+        ),
+        (
+            "HTTP/1.1 200 secret\0\r\n\r\n".to_owned(),
+            "invalid HTTP status-code parsed: line 1 has a NUL byte at byte 20",
+        ),
+        (
+            format!("{OK}Content-Length: secret\r\n\r\n"),
+            "invalid content-length parsed",
+        ),
+        (
+            format!("{OK}{many}\r\n"),
+            "bytes than are accepted: line 514 (set-cookie) is the first beyond 512",
+        ),
+        (
+            format!("{OK}X-Ok: 1\r\nX-Long: {long}\r\n\r\n"),
+            "bytes than are accepted: the longest is line 3 (x-long), of ",
+        ),
+    ];
+    let answers: Vec<_> = cases.iter().map(|(answer, _)| answer.clone()).collect();
+    let application = Upstream::answering(move |request| {
+        let line = String::from_utf8_lossy(&request.line);
+        let case = line.split(['-', ' ']).nth(2).expect("a path");
+        answers[case.parse::<usize>().expect("a case")]
+            .clone()
+            .into()
+    })
+    .await;
+    let authority = Authority::new();
+    let secure = secure_upstream(authority.server(), nul).await;
+    let open = |mut provider: Provider| {
+        provider.skip_path_regex = "^/".into();
+        provider.internal_host_ssl_validation = false;
+        provider
+    };
+    let plain = open(provider(application.address));
+    let secure = open(Provider::proxy(
+        "tls",
+        "http://tls.test",
+        &format!("https://{secure}"),
+    ));
+    let authentik = Standin::builder().start().await.expect("started");
+    let mut world = World::running(authentik, vec![plain, secure], &[]).await;
+    let paths = cases.iter().enumerate();
+    let paths = paths.map(|(case, (_, expected))| (format!("/case-{case}"), HOST, *expected));
+    let over_tls = ("/over-tls".to_owned(), "tls.test", cases[0].1);
+    for (path, host, expected) in paths.chain([over_tls]) {
+        let answer = get(world.address(), &path, host, &[]).await;
+        assert_eq!(answer.status(), 502, "{path}");
+        assert!(text(&answer).contains("cannot be read"), "{answer:?}");
+        let line = world.outpost.wait_line(&path).await;
+        let error = line["error"].as_str().expect("text");
+        assert!(error.contains(expected), "{path}: {error}");
     }
+    let log = format!("{:?}", world.outpost.lines());
+    assert!(!log.contains("secret"), "{log}");
+    world.outpost.stop().await;
 }
 
 #[tokio::test]
@@ -237,14 +298,18 @@ async fn plain_upstream() -> std::net::SocketAddr {
     address
 }
 
-/// An application behind TLS that answers everything with 200.
-async fn secure_upstream(config: Arc<ServerConfig>) -> std::net::SocketAddr {
+/// An application behind TLS that has one answer.
+async fn secure_upstream(
+    config: Arc<ServerConfig>,
+    answer: impl Into<String>,
+) -> std::net::SocketAddr {
+    let answer = answer.into();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let acceptor = TlsAcceptor::from(config);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
+            let (acceptor, answer) = (acceptor.clone(), answer.clone());
             tokio::spawn(async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else {
                     return;
@@ -252,7 +317,7 @@ async fn secure_upstream(config: Arc<ServerConfig>) -> std::net::SocketAddr {
                 assert_eq!(stream.get_ref().1.alpn_protocol(), None);
                 let mut head = [0; 8192];
                 while stream.read(&mut head).await.is_ok_and(|read| read > 0) {
-                    let _ = stream.write_all(OK.as_bytes()).await;
+                    let _ = stream.write_all(answer.as_bytes()).await;
                 }
             });
         }
@@ -263,7 +328,7 @@ async fn secure_upstream(config: Arc<ServerConfig>) -> std::net::SocketAddr {
 #[tokio::test]
 async fn a_self_signed_application_is_accepted_where_the_provider_says_so() {
     let authority = Authority::new();
-    let secure = secure_upstream(authority.server()).await;
+    let secure = secure_upstream(authority.server(), OK).await;
     let strict = internal(&format!("https://{secure}"));
     let lax = Provider {
         internal_host_ssl_validation: false,
