@@ -232,18 +232,32 @@ async fn a_proxy_that_is_not_reached_is_named() {
     let authentik = Standin::builder().start().await.expect("started");
     let host = named(&authentik).replace("http:", "https:");
     let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let at_proxy = format!("http://{}", closed.local_addr().expect("an address"));
+    let refusing = format!("http://{}", closed.local_addr().expect("an address"));
     drop(closed);
-    let variables = [
-        ("AUTHENTIK_HOST", host.as_str()),
-        ("HTTPS_PROXY", &at_proxy),
-    ];
-    let mut process = Process::beside(&authentik, &variables).await;
-    let event = diagnostic(&process.wait_line("configuration not loaded").await);
-    let expected =
-        format!("the proxy {at_proxy} (HTTPS_PROXY) cannot be reached: the connection was refused");
-    assert!(event.contains(&expected), "{event}");
-    process.stop().await;
+    let ending = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mute = format!("http://{}", ending.local_addr().expect("an address"));
+    tokio::spawn(async move { while ending.accept().await.is_ok() {} });
+    for (at_proxy, cause) in [
+        (refusing, "the connection was refused"),
+        (mute, "the connection failed: "),
+    ] {
+        let variables = [
+            ("AUTHENTIK_HOST", host.as_str()),
+            ("HTTPS_PROXY", &at_proxy),
+        ];
+        let mut process = Process::beside(&authentik, &variables).await;
+        let line = process.wait_line("configuration not loaded").await;
+        let error = line["error"].as_str().expect("text");
+        let expected = format!("the proxy {at_proxy} (HTTPS_PROXY) cannot be reached: {cause}");
+        assert!(error.contains(&expected), "{error}");
+        // The cause may be part of the text of another kind of error.
+        let hint = line["hint"].as_str().expect("text");
+        assert!(
+            hint.starts_with("check HTTP_PROXY and HTTPS_PROXY"),
+            "{hint}"
+        );
+        process.stop().await;
+    }
 }
 
 #[tokio::test]
