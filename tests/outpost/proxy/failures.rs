@@ -196,7 +196,7 @@ async fn responses_that_cannot_be_repaired_are_a_bad_gateway() {
     const OK: &str = "HTTP/1.1 200 OK\r\n";
     let nul = format!("{OK}X-Nul: secret\0\r\n\r\n");
     let many = "Set-Cookie: secret\r\n".repeat(600);
-    let long = "secret".repeat(80_000);
+    let padding = "secret".repeat(80_000);
     let cases = [
         (
             nul.clone(),
@@ -223,7 +223,7 @@ async fn responses_that_cannot_be_repaired_are_a_bad_gateway() {
             "bytes than are accepted: line 514 (set-cookie) is the first beyond 512",
         ),
         (
-            format!("{OK}X-Ok: 1\r\nX-Long: {long}\r\n\r\n"),
+            format!("{OK}X-Ok: 1\r\nX-Long: {padding}\r\n\r\n"),
             "bytes than are accepted: the longest is line 3 (x-long), of ",
         ),
     ];
