@@ -63,7 +63,7 @@ impl Arguments {
     ) -> Result<Discover<'a>, DiscoverError> {
         let namespaces = self.namespaces.clone();
         let context = self.context.as_deref();
-        let cluster = Cluster::find(context, namespaces, settings.request_timeout).await?;
+        let cluster = Cluster::find(context, namespaces, settings).await?;
         let options = Options {
             apply: self.apply,
             prune: self.prune,

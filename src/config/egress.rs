@@ -52,6 +52,16 @@ impl Egress {
         }
     }
 
+    /// Through one proxy, for `discover`; loopback directly. `source` tells where its URL is from. `None`
+    /// if that is not the URL of an HTTP proxy.
+    #[must_use]
+    pub fn through(source: &'static str, url: &str) -> Option<Self> {
+        Some(Self {
+            socket: None,
+            proxies: Proxies::one(source, url)?,
+        })
+    }
+
     /// Where a connection for requests to `uri` leads to.
     #[must_use]
     pub fn next_hop(&self, uri: &Uri) -> NextHop<'_> {

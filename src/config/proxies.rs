@@ -186,6 +186,16 @@ impl Proxies {
         })
     }
 
+    /// The same proxy for both schemes.
+    pub(super) fn one(source: &'static str, url: &str) -> Option<Self> {
+        let proxy = Arc::new(Proxy::parse(source, url)?);
+        Some(Self {
+            http: Some(Arc::clone(&proxy)),
+            https: Some(proxy),
+            exceptions: Arc::default(),
+        })
+    }
+
     /// The proxy for requests to `uri`, which has a scheme and a host.
     pub(super) fn towards(&self, uri: &Uri) -> Option<&Proxy> {
         let (proxy, port) = match uri.scheme_str()? {

@@ -6,25 +6,23 @@ use std::time::Duration;
 
 use futures_util::stream::{BoxStream, SelectAll};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use http::HeaderValue;
-use http::header::USER_AGENT;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Service, ServicePort};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{Api, ListParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Client, Config, Resource};
+use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
+use super::kubernetes_client::{self, ClientError, one_line};
 use super::ownership_marker::{Kind, Source};
+use crate::config::Discovery;
 use crate::discover::desired::address::Host;
 use crate::discover::desired::labels::{LABEL, Labelled, Spec};
 use crate::discover::desired::ports::{Port, Ports, Target};
 use crate::web::client::classify;
-use crate::web::client::rest::PRODUCT;
 
 /// Objects in one response of the API server, as with `kubectl get`.
 const PAGE_OBJECTS: u32 = 500;
@@ -36,11 +34,9 @@ const MAX_LIST_ATTEMPTS: usize = 3;
 /// Why Kubernetes could not be asked. Each text names the cause and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// There is no telling where it is.
-    #[error(
-        "there is no way to the Kubernetes API: {0}; set KUBECONFIG, or run in a pod whose ServiceAccount has a token (automountServiceAccountToken)"
-    )]
-    Config(String),
+    /// There is no client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// There was no answer.
     #[error("the Kubernetes API cannot be reached: {0}")]
     Unreachable(String),
@@ -87,29 +83,12 @@ impl Cluster {
     pub async fn find(
         context: Option<&str>,
         namespaces: Vec<String>,
-        timeout: Duration,
+        settings: &Discovery,
     ) -> Result<Self, ClusterError> {
-        let unknown = |error: &dyn std::error::Error| ClusterError::Config(one_line(error));
-        let mut config = match context {
-            None => Config::infer().await.map_err(|error| unknown(&error))?,
-            Some(context) => {
-                let file = Kubeconfig::read().map_err(|error| unknown(&error))?;
-                let options = KubeConfigOptions {
-                    context: Some(context.to_owned()),
-                    ..KubeConfigOptions::default()
-                };
-                let config = Config::from_custom_kubeconfig(file, &options).await;
-                config.map_err(|error| unknown(&error))?
-            }
-        };
-        config
-            .headers
-            .push((USER_AGENT, HeaderValue::from_static(PRODUCT)));
-        let client = Client::try_from(config).map_err(|error| unknown(&error))?;
         Ok(Self {
-            client,
+            client: kubernetes_client::find(context, settings).await?,
             namespaces,
-            timeout,
+            timeout: settings.request_timeout,
         })
     }
 
@@ -364,8 +343,4 @@ fn explain_watch<K: Watched>(error: &watcher::Error, namespace: Option<&str>) ->
         }
         other => ClusterError::Answer(one_line(other)),
     }
-}
-
-fn one_line(error: &dyn std::error::Error) -> String {
-    error.to_string().replace('\n', " ")
 }

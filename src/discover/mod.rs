@@ -13,6 +13,7 @@ pub mod apply;
 pub mod authentik;
 pub mod desired;
 pub mod kubernetes;
+mod kubernetes_client;
 pub mod ownership_marker;
 pub mod plan;
 pub mod table;

@@ -7,6 +7,7 @@ mod failures;
 mod many;
 mod objects;
 mod ports;
+mod proxies;
 mod watch;
 
 use std::time::Duration;

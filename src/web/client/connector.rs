@@ -28,7 +28,7 @@ use crate::config::{Egress, NextHop, Proxy};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Opens connections to authentik, without authentik's TLS.
+/// Opens connections to authentik, or to the Kubernetes API, without their TLS.
 #[derive(Clone)]
 pub struct AuthentikConnector {
     direct: HttpConnector<Resolver>,

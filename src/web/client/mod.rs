@@ -23,7 +23,8 @@ use tower_service::Service;
 
 use crate::config::{Egress, Proxy};
 use crate::web::keepalive;
-use connector::{AuthentikConnector, is_forwarded};
+pub use connector::AuthentikConnector;
+use connector::is_forwarded;
 pub use error::{FetchError, ProxyError, SocketError, classify};
 use resolver::Resolver;
 use trust::{TlsError, TlsOptions, Trust};
@@ -61,9 +62,7 @@ struct Clients {
 
 impl Clients {
     fn new(trust: &Trust, insecure: bool, timeout: Duration, egress: &Egress) -> Self {
-        // The setting "insecure" is about authentik's certificate, not the proxy's.
-        let to_proxy = connector(trust.client(false), timeout, &[]);
-        let connector = AuthentikConnector::new(tcp(timeout), to_proxy, egress.clone(), timeout);
+        let connector = by_egress(trust, timeout, egress);
         let tls = trust.client(insecure);
         let tunneling: ToAuthentik = (connector.clone().tunneling(), tls.clone()).into();
         let mut client = Client::builder(TokioExecutor::new());
@@ -170,6 +169,18 @@ fn has_other_host<B>(request: &Request<B>) -> bool {
 fn timed_out(proxy: Option<&Proxy>) -> FetchError {
     let through = |proxy: &Proxy| FetchError::Proxy(ProxyError::Timeout(proxy.to_string()));
     proxy.map_or(FetchError::Timeout, through)
+}
+
+/// Opens connections through the proxies of `egress`, by tunnels only, without TLS to the server.
+#[must_use]
+pub fn tunnels(trust: &Trust, timeout: Duration, egress: &Egress) -> AuthentikConnector {
+    by_egress(trust, timeout, egress).tunneling()
+}
+
+fn by_egress(trust: &Trust, timeout: Duration, egress: &Egress) -> AuthentikConnector {
+    // The setting "insecure" is about authentik's certificate, not the proxy's.
+    let to_proxy = connector(trust.client(false), timeout, &[]);
+    AuthentikConnector::new(tcp(timeout), to_proxy, egress.clone(), timeout)
 }
 
 /// Opens connections, plain or TLS with these ALPN protocols. Host names are resolved for each
