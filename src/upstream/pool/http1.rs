@@ -8,6 +8,7 @@
 //! handle is dropped, even if its response has not been read; and its type cannot be named.
 
 use std::future::poll_fn;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use axum::body::Body;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response, header};
 use hyper::body::Incoming;
@@ -124,7 +126,6 @@ impl Http1Pool {
         Ok(Connection {
             sender,
             driver: Driver::Http(Box::new(connection)),
-            has_ended: false,
             waker: Arc::new(IdleWaker {
                 parked: AtomicBool::new(false),
                 idle_event: Arc::clone(&self.idle_event),
@@ -138,7 +139,7 @@ impl Http1Pool {
             self.keep(connection);
             return true;
         }
-        if !connection.has_ended {
+        if !matches!(connection.driver, Driver::Ended(_)) {
             let pool = Arc::clone(self);
             tokio::spawn(async move {
                 if connection.becomes_ready().await {
@@ -170,7 +171,6 @@ impl Http1Pool {
 struct Connection {
     sender: SendRequest<Body>,
     driver: Driver,
-    has_ended: bool,
     waker: Arc<IdleWaker>,
 }
 
@@ -182,6 +182,20 @@ enum Driver {
     Http(Box<HttpConnection<Io, Body>>),
     /// For a request to change the protocol. It hides what was read, and is not used again.
     Upgradeable(BoxFuture<'static, hyper::Result<()>>),
+    /// What was read and not parsed when the connection ended. The rest is dropped at once: that is
+    /// how a request that was given to the connection too late learns of it.
+    Ended(Bytes),
+}
+
+impl Driver {
+    /// Ends the connection. Returns what was read and not parsed, as far as that is known.
+    fn end(self) -> Bytes {
+        match self {
+            Self::Http(connection) => connection.into_parts().read_buf,
+            Self::Upgradeable(_) => Bytes::new(),
+            Self::Ended(unparsed) => unparsed,
+        }
+    }
 }
 
 impl Connection {
@@ -189,33 +203,31 @@ impl Connection {
     fn with_upgrades(self) -> Self {
         let driver = match self.driver {
             Driver::Http(connection) => Driver::Upgradeable(Box::pin(connection.with_upgrades())),
-            upgradeable @ Driver::Upgradeable(_) => upgradeable,
+            other => other,
         };
         Self { driver, ..self }
     }
 
     /// The line because of which a response was refused with `error`.
     fn line_error(self, error: &hyper::Error) -> Option<LineError> {
-        match self.driver {
-            Driver::Http(connection) if error.is_parse() => {
-                let unparsed = connection.into_parts().read_buf;
-                LineError::find(error, &unparsed, MAX_RESPONSE_HEADER_LINES)
-            }
-            _ => None,
+        if !error.is_parse() {
+            return None;
         }
+        LineError::find(error, &self.driver.end(), MAX_RESPONSE_HEADER_LINES)
     }
 
     /// Does what can be done now. Ready when the connection has ended.
     fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.has_ended {
-            return Poll::Ready(());
-        }
         // Errors are returned to those who wait for a response or a body.
         let ended = match &mut self.driver {
             Driver::Http(connection) => Pin::new(connection).poll(context),
             Driver::Upgradeable(connection) => connection.as_mut().poll(context),
+            Driver::Ended(_) => return Poll::Ready(()),
         };
-        self.has_ended = ended.is_ready();
+        if ended.is_ready() {
+            let driver = mem::replace(&mut self.driver, Driver::Ended(Bytes::new()));
+            self.driver = Driver::Ended(driver.end());
+        }
         ended.map(drop)
     }
 
@@ -292,8 +304,36 @@ mod tests {
     use proptest::sample::select;
     use proptest::{prop_assert, prop_assert_eq, proptest};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
 
     use super::*;
+    use crate::model::Backend;
+    use crate::upstream::pool::{Pool, PoolProtocol, Pools};
+    use crate::web::client::trust::Trust;
+
+    #[tokio::test]
+    async fn a_request_for_a_connection_that_has_ended_is_given_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let backend = Backend::parse(&format!("http://{address}")).expect("a URL");
+        let trust = Trust::load(None).expect("authorities");
+        let limit = Duration::from_secs(10);
+        let pools = Pools::new(PoolProtocol::Http1(MaxRead::Large), &trust, false, limit);
+        let generation = pools.of(&backend);
+        let Pool::Http1(pool) = &generation.pool else {
+            panic!("of another protocol");
+        };
+        let mut connection = pool.open().await.ok().expect("it is open");
+        let (application, _) = listener.accept().await.expect("it is open");
+        drop(application);
+        let sent = async {
+            poll_fn(|context| connection.drive(context)).await;
+            connection.send(Request::new(Body::empty())).await
+        };
+        let sent = tokio::time::timeout(limit, sent).await;
+        let mut error = sent.expect("it does not wait").expect_err("it has ended");
+        assert!(error.take_message().is_some());
+    }
 
     /// Why a response is refused, if it is, and the line.
     async fn refused(head: Vec<u8>) -> Option<(String, Option<LineError>)> {
