@@ -11,7 +11,7 @@ const RESERVED: [&str; 6] = [
     "userinfo",
 ];
 
-/// Longest slug that authentik before [`UNLIMITED_SINCE`] accepts, in characters.
+/// Longest slug that authentik before 2025.12 accepts, in characters.
 ///
 /// Source: `ApplicationRequest.slug` in the schema of authentik's API, from which the package
 /// `authentik-client` is generated for each release: `maxLength: 50` in 2025.6.4, 2025.8.6, 2025.10.0
