@@ -324,11 +324,20 @@ mod tests {
             panic!("of another protocol");
         };
         let mut connection = pool.open().await.ok().expect("it is open");
-        let (application, _) = listener.accept().await.expect("it is open");
+        let (mut application, _) = listener.accept().await.expect("it is open");
+        let answered = async {
+            let mut head = [0; 4096];
+            assert!(application.read(&mut head).await.expect("a request") > 0);
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            application.write_all(answer).await.expect("written");
+        };
+        let request = || Request::new(Body::empty());
+        let (first, ()) = tokio::join!(connection.send(request()), answered);
+        assert!(first.is_ok() && connection.becomes_ready().await);
         drop(application);
         let sent = async {
             poll_fn(|context| connection.drive(context)).await;
-            connection.send(Request::new(Body::empty())).await
+            connection.send(request()).await
         };
         let sent = tokio::time::timeout(limit, sent).await;
         let mut error = sent.expect("it does not wait").expect_err("it has ended");
