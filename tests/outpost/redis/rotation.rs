@@ -104,17 +104,22 @@ async fn connections(redis: &Server, user: &str) -> BTreeMap<u64, bool> {
 
 /// Waits until a user has a connection and a subscription, all with numbers that are not in `before`.
 async fn connected_anew(redis: &Server, user: &str, before: &BTreeMap<u64, bool>) {
-    let moved = async {
-        loop {
-            let now = connections(redis, user).await;
-            let has = |subscribed| now.values().any(|it| *it == subscribed);
-            if has(true) && has(false) && now.keys().all(|id| !before.contains_key(id)) {
-                return;
-            }
+    until(async || {
+        let now = connections(redis, user).await;
+        let has = |subscribed| now.values().any(|it| *it == subscribed);
+        has(true) && has(false) && now.keys().all(|id| !before.contains_key(id))
+    })
+    .await;
+}
+
+/// Waits for what Redis does not announce.
+async fn until(holds: impl AsyncFn() -> bool) {
+    let held = async {
+        while !holds().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    within(moved).await;
+    within(held).await;
 }
 
 /// A cluster of one node.
@@ -123,16 +128,11 @@ async fn cluster() -> Server {
     let node = Server::start(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
     node.run::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"])
         .await;
-    let ready = async {
-        while !node
-            .run::<String>(&["CLUSTER", "INFO"])
-            .await
-            .contains("cluster_state:ok")
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(ready).await;
+    until(async || {
+        let info = node.run::<String>(&["CLUSTER", "INFO"]).await;
+        info.contains("cluster_state:ok")
+    })
+    .await;
     node
 }
 
@@ -169,16 +169,11 @@ async fn a_cluster_is_connected_again_with_a_new_password() {
     volume.replace(&[("password", new)]);
     let line = world.outpost.wait_line("configuration reloaded").await;
     assert_eq!(line["applied"], "redis.password");
-    let replaced = async {
-        loop {
-            let now = commands(&connections(&redis, "outpost").await);
-            if !now.is_empty() && now.iter().all(|id| !before.contains(id)) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(replaced).await;
+    until(async || {
+        let now = commands(&connections(&redis, "outpost").await);
+        !now.is_empty() && now.iter().all(|id| !before.contains(id))
+    })
+    .await;
 
     rule(format!("<{old}")).await;
     let before = connections(&redis, "outpost").await;
