@@ -164,13 +164,7 @@ async fn a_slug_has_the_length_that_its_authentik_accepts() {
 
 #[tokio::test]
 async fn a_provider_without_an_application_that_authentik_accepts_is_taken_back() {
-    let world = World::of(Dialect::V2025_6).await;
-    // So that the limit is not known.
-    world.authentik.fault(Endpoint::Version, Fault::Html);
-    let slug = "s".repeat(60);
-    world
-        .cluster
-        .put(service("apps", "long", &[("slug", &slug)]));
+    let world = World::with_a_slug_that_authentik_refuses().await;
     world.cluster.put(service("apps", "wiki", &[]));
     for made in [3, 0] {
         let said = world.run(&["--apply"]).await;

@@ -53,6 +53,17 @@ impl World {
         }
     }
 
+    /// A world with a Service whose slug is too long, which only authentik can tell.
+    async fn with_a_slug_that_authentik_refuses() -> Self {
+        let world = Self::of(Dialect::V2025_6).await;
+        // So that the limit is not known.
+        world.authentik.fault(Endpoint::Version, Fault::Html);
+        let slug = "s".repeat(60);
+        let long = service("apps", "long", &[("slug", &slug)]);
+        world.cluster.put(long);
+        world
+    }
+
     /// A world with grafana and longhorn, which have been created.
     async fn furnished() -> Self {
         let world = Self::new().await;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use authentik_standin::{Dialect, Endpoint, Fault};
+use authentik_standin::{Endpoint, Fault};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -150,13 +150,7 @@ async fn a_refusal_is_told_and_awaited_without_haste() {
 
 #[tokio::test]
 async fn what_authentik_refuses_is_tried_again_only_when_its_object_changes() {
-    let world = World::of(Dialect::V2025_6).await;
-    // So that the limit is not known.
-    world.authentik.fault(Endpoint::Version, Fault::Html);
-    let slug = "s".repeat(60);
-    world
-        .cluster
-        .put(service("apps", "long", &[("slug", &slug)]));
+    let world = World::with_a_slug_that_authentik_refuses().await;
     let mut watching = Watching::start(&world, &["--apply"]);
     watching.until("no more than 50 characters").await;
     let line = watching.until("through, with failures").await;

@@ -100,11 +100,9 @@ impl ReverseProxy {
             let (request, login) = ((method, headers), Response::Start);
             self.login
                 .watch_refused(site, &url, request, "proxy", login);
-        }
-        if matches!(admission, Admission::Refused(Rejection::LoginRequired))
-            && form::is_submission(method, headers)
-        {
-            return Ok(form::lost(site, headers, &url));
+            if form::is_submission(method, headers) {
+                return Ok(form::lost(site, headers, &url));
+            }
         }
         match admission {
             Admission::Permitted {
